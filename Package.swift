@@ -1,0 +1,78 @@
+// swift-tools-version: 6.2
+import PackageDescription
+
+/// The settings of every Swift target: Swift 6 mode, no implicit existential, imports that say
+/// what leaks, and no warning survives.
+let strict: [SwiftSetting] = [
+  .enableUpcomingFeature("ExistentialAny"),
+  .enableUpcomingFeature("InternalImportsByDefault"),
+  .enableUpcomingFeature("MemberImportVisibility"),
+  .treatAllWarnings(as: .error),
+]
+
+/// A release executable is static: it starts as fast as C and needs nothing of the machine it
+/// lands on. Debug builds and tests stay dynamic.
+let staticExecutable: [LinkerSetting] = [
+  .unsafeFlags(["-static-executable"], .when(configuration: .release))
+]
+
+let package = Package(
+  name: "escra-runc",
+  products: [
+    .executable(name: "escra-runc", targets: ["escra-runc"]),
+    .executable(name: "escra", targets: ["escra"]),
+  ],
+  dependencies: [
+    .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2")
+  ],
+  targets: [
+    // What Swift cannot import, or must not do between fork and exec.
+    .target(
+      name: "CLinux",
+      cSettings: [
+        .define("_GNU_SOURCE"), .unsafeFlags(["-Wall", "-Wextra", "-Werror"]),
+      ]),
+    .systemLibrary(
+      name: "CJansson", pkgConfig: "jansson", providers: [.apt(["libjansson-dev"])]),
+    .systemLibrary(
+      name: "CSeccomp", pkgConfig: "libseccomp", providers: [.apt(["libseccomp-dev"])]),
+
+    // The one choke point for system calls.
+    .target(name: "Syscalls", dependencies: ["CLinux"], swiftSettings: strict),
+
+    // config.json, annotations, quantities, bundles: what was asked for.
+    .target(name: "OCISpec", dependencies: ["CJansson", "Syscalls"], swiftSettings: strict),
+
+    // Where the kernel calls us: use, wake-ups, exit, drift.
+    .target(name: "Hooks", dependencies: ["CLinux", "Syscalls"], swiftSettings: strict),
+
+    // cgroups, control laws, the record, supervisor and keeper.
+    .target(
+      name: "LiveLimits", dependencies: ["Hooks", "OCISpec", "CLinux", "CSeccomp", "Syscalls"],
+      swiftSettings: strict),
+
+    // The runtime: argument grammar, one file a verb, then execve.
+    .executableTarget(
+      name: "escra-runc", dependencies: ["LiveLimits", "OCISpec", "CLinux", "Syscalls"],
+      swiftSettings: strict, linkerSettings: staticExecutable),
+
+    // The operator's tool.
+    .executableTarget(
+      name: "escra",
+      dependencies: [
+        "LiveLimits", "OCISpec", "CLinux", "Syscalls",
+        .product(name: "ArgumentParser", package: "swift-argument-parser"),
+      ],
+      swiftSettings: strict, linkerSettings: staticExecutable),
+
+    .testTarget(name: "SyscallsTests", dependencies: ["Syscalls"], swiftSettings: strict),
+    .testTarget(name: "OCISpecTests", dependencies: ["OCISpec", "Syscalls"], swiftSettings: strict),
+    .testTarget(
+      name: "HooksTests", dependencies: ["Hooks", "CLinux", "Syscalls"], swiftSettings: strict),
+    .testTarget(
+      name: "LiveLimitsTests", dependencies: ["LiveLimits", "Syscalls"], swiftSettings: strict),
+    .testTarget(
+      name: "escra-runcTests", dependencies: ["escra-runc", "Syscalls"], swiftSettings: strict),
+  ],
+  swiftLanguageModes: [.v6]
+)

@@ -1,0 +1,112 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// System calls and constants that Swift cannot import: variadics, function-like macros, calls
+// glibc has no wrapper for, and everything that must happen between fork and exec.
+//
+// Every function returns what the system call returns: -1 and errno on failure.
+#ifndef ESCRA_CLINUX_H
+#define ESCRA_CLINUX_H
+
+#include <fcntl.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <sys/file.h>
+#include <sys/inotify.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/signalfd.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/timerfd.h>
+#include <sys/types.h>
+#include <sys/un.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+/// pidfd_open(2), Linux 5.3: a descriptor that becomes readable when the process ends.
+int escra_pidfd_open(pid_t pid);
+
+/// pidfd_send_signal(2), Linux 5.1: a signal that cannot hit a reused pid.
+int escra_pidfd_send_signal(int pidfd, int signal);
+
+/// prctl(PR_SET_NAME): the name that ps and top show, at most 15 bytes.
+int escra_set_name(const char *_Nonnull name);
+
+/// sched_setaffinity(2) with every CPU set, so that the cpuset alone decides.
+int escra_reset_affinity(void);
+
+/// SO_PEERCRED of a Unix socket (unix(7)): who connected, as the kernel saw it then.
+int escra_peer_credentials(int socket, pid_t *_Nonnull pid, uid_t *_Nonnull uid);
+
+/// A SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK Unix socket bound to `path`; the name is
+/// relative to the directory `dir`, because sun_path holds 108 bytes only.
+int escra_seqpacket_listen(int dir, const char *_Nonnull name);
+
+/// The other end of `escra_seqpacket_listen`.
+int escra_seqpacket_connect(int dir, const char *_Nonnull name);
+
+/// The symbolic name of an errno value ("ENOENT"), or NULL when glibc knows none.
+const char *_Nullable escra_errno_name(int error);
+
+/// WIFEXITED and friends of wait(2): the exit code, or 128 + the signal that ended the process.
+int escra_exit_code(int status);
+
+/// What a detached child is started with.
+struct escra_spawn {
+    /// An O_PATH or readable descriptor of the executable.
+    int executable;
+    char *_Nullable const *_Nonnull argv;
+    char *_Nullable const *_Nonnull envp;
+    /// Descriptors the child finds as 3, 4, 5, ... in this order.
+    const int *_Nullable descriptors;
+    int descriptor_count;
+};
+
+/// Starts a program that inherits nothing: no stdio (0-2 are /dev/null), no descriptor but the
+/// ones named, default signal mask and dispositions, a session of its own, cwd /, umask 077.
+/// It is not a child of the caller: a double fork hands it to the nearest subreaper, so that the
+/// program the caller execs next has no child it did not start.
+///
+/// Returns 0 once the intermediate process has ended; that the program itself runs is told by
+/// its own first message.
+int escra_spawn_detached(const struct escra_spawn *_Nonnull spawn);
+
+/// fork(2) and execve(2) with stdout replaced by `stdout_fd` (-1: inherited). Returns the pid.
+pid_t escra_fork_exec(const char *_Nonnull path, char *_Nullable const *_Nonnull argv,
+                      char *_Nullable const *_Nonnull envp, int stdout_fd);
+
+/// Gives up every capability but those in `keep` (bit N is capability N of capabilities(7)) in
+/// all five sets, and sets no_new_privs. A bounding-set bit that is not ours to drop is left.
+int escra_keep_capabilities(uint64_t keep);
+
+/// perf_event_open(2): the CPU time that the tasks of one cgroup use on one CPU
+/// (PERF_COUNT_SW_CPU_CLOCK, PERF_FLAG_PID_CGROUP), sampled each `period_ns`, disabled.
+/// Each overflow queues `signal` (F_SETSIG) to this process; see `escra_perf_arm`.
+int escra_perf_cgroup_clock(int cgroup, int cpu, uint64_t period_ns, int signal);
+
+/// PERF_EVENT_IOC_REFRESH by one: the event runs until its next overflow, then disables itself.
+int escra_perf_arm(int event);
+
+/// The number the kernel's real-time signals start at, as glibc leaves them (SIGRTMIN is a call).
+int escra_sigrtmin(void);
+
+/// stat(2) of a name in a directory, without the symbol versions that confuse the importer.
+int escra_fstatat(int dir, const char *_Nonnull name, struct stat *_Nonnull status, bool follow);
+
+/// ioctl(TIOCGWINSZ): columns and rows of a terminal; -1 where there is none.
+int escra_terminal_size(int fd, int *_Nonnull columns, int *_Nonnull rows);
+
+/// prctl(PR_SET_PDEATHSIG, 0): forget the signal an earlier parent arranged.
+int escra_clear_parent_death_signal(void);
+
+/// Gives freed heap pages back to the kernel (malloc_trim(3)).
+void escra_trim_heap(void);
+
+/// syslog(3) at LOG_ERR or LOG_WARNING, facility daemon, without keeping a descriptor open.
+void escra_syslog(bool error, const char *_Nonnull message);
+
+#endif

@@ -1,0 +1,158 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "CLinux.h"
+
+#include <errno.h>
+#include <linux/capability.h>
+#include <linux/perf_event.h>
+#include <malloc.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/syscall.h>
+#include <syslog.h>
+
+int escra_pidfd_open(pid_t pid) { return (int)syscall(SYS_pidfd_open, pid, 0); }
+
+int escra_pidfd_send_signal(int pidfd, int signal) {
+    return (int)syscall(SYS_pidfd_send_signal, pidfd, signal, NULL, 0);
+}
+
+int escra_set_name(const char *name) { return prctl(PR_SET_NAME, name, 0, 0, 0); }
+
+int escra_clear_parent_death_signal(void) { return prctl(PR_SET_PDEATHSIG, 0, 0, 0, 0); }
+
+int escra_reset_affinity(void) {
+    // Larger than any kernel's NR_CPUS; bits without a CPU are ignored (sched_setaffinity(2)).
+    unsigned long mask[8192 / (8 * sizeof(unsigned long))];
+    memset(mask, 0xff, sizeof mask);
+    return (int)syscall(SYS_sched_setaffinity, 0, sizeof mask, mask);
+}
+
+int escra_peer_credentials(int socket, pid_t *pid, uid_t *uid) {
+    struct ucred credentials;
+    socklen_t length = sizeof credentials;
+    if (getsockopt(socket, SOL_SOCKET, SO_PEERCRED, &credentials, &length) < 0)
+        return -1;
+    *pid = credentials.pid;
+    *uid = credentials.uid;
+    return 0;
+}
+
+static int seqpacket_address(int dir, const char *name, struct sockaddr_un *address) {
+    memset(address, 0, sizeof *address);
+    address->sun_family = AF_UNIX;
+    int length = snprintf(address->sun_path, sizeof address->sun_path, "/proc/self/fd/%d/%s", dir,
+                          name);
+    if (length < 0 || (size_t)length >= sizeof address->sun_path) {
+        errno = ENAMETOOLONG;
+        return -1;
+    }
+    return 0;
+}
+
+static int seqpacket(int dir, const char *name,
+                     int (*attach)(int, const struct sockaddr *, socklen_t)) {
+    struct sockaddr_un address;
+    if (seqpacket_address(dir, name, &address) < 0)
+        return -1;
+    int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    if (fd < 0)
+        return -1;
+    if (attach(fd, (const struct sockaddr *)&address, sizeof address) < 0) {
+        int error = errno;
+        close(fd);
+        errno = error;
+        return -1;
+    }
+    return fd;
+}
+
+int escra_seqpacket_listen(int dir, const char *name) {
+    int fd = seqpacket(dir, name, bind);
+    if (fd >= 0 && listen(fd, 128) < 0) {
+        int error = errno;
+        close(fd);
+        errno = error;
+        return -1;
+    }
+    return fd;
+}
+
+int escra_seqpacket_connect(int dir, const char *name) { return seqpacket(dir, name, connect); }
+
+const char *escra_errno_name(int error) { return strerrorname_np(error); }
+
+int escra_exit_code(int status) {
+    return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+}
+
+int escra_keep_capabilities(uint64_t keep) {
+    for (int capability = 0; capability < 64; capability++)
+        if (!(keep >> capability & 1) && prctl(PR_CAPBSET_DROP, capability, 0, 0, 0) < 0 &&
+            errno == EINVAL)
+            break;  // past the last capability this kernel knows
+    prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0);
+    if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
+        return -1;
+    struct __user_cap_header_struct header = {_LINUX_CAPABILITY_VERSION_3, 0};
+    struct __user_cap_data_struct data[2];
+    if (syscall(SYS_capget, &header, data) < 0)
+        return -1;
+    for (int word = 0; word < 2; word++) {
+        uint32_t mask = (uint32_t)(keep >> (32 * word));
+        data[word].permitted &= mask;
+        data[word].effective = data[word].permitted;
+        data[word].inheritable = 0;
+    }
+    return (int)syscall(SYS_capset, &header, data);
+}
+
+int escra_perf_cgroup_clock(int cgroup, int cpu, uint64_t period_ns, int signal) {
+    struct perf_event_attr attributes;
+    memset(&attributes, 0, sizeof attributes);
+    attributes.size = sizeof attributes;
+    attributes.type = PERF_TYPE_SOFTWARE;
+    attributes.config = PERF_COUNT_SW_CPU_CLOCK;
+    attributes.sample_period = period_ns;
+    attributes.wakeup_events = 1;
+    attributes.disabled = 1;
+    int fd = (int)syscall(SYS_perf_event_open, &attributes, cgroup, cpu, -1,
+                          PERF_FLAG_PID_CGROUP | PERF_FLAG_FD_CLOEXEC);
+    if (fd < 0)
+        return -1;
+    // A queued signal instead of poll: perf_poll reports a hang-up for ever unless a ring buffer
+    // is mapped, which would cost two pages a CPU.
+    if (fcntl(fd, F_SETFL, O_ASYNC | O_NONBLOCK) < 0 || fcntl(fd, F_SETSIG, signal) < 0 ||
+        fcntl(fd, F_SETOWN, getpid()) < 0) {
+        int error = errno;
+        close(fd);
+        errno = error;
+        return -1;
+    }
+    return fd;
+}
+
+int escra_perf_arm(int event) { return ioctl(event, PERF_EVENT_IOC_REFRESH, 1); }
+
+int escra_sigrtmin(void) { return SIGRTMIN; }
+
+int escra_fstatat(int dir, const char *name, struct stat *status, bool follow) {
+    return fstatat(dir, name, status, follow ? 0 : AT_SYMLINK_NOFOLLOW);
+}
+
+int escra_terminal_size(int fd, int *columns, int *rows) {
+    struct winsize size;
+    if (ioctl(fd, TIOCGWINSZ, &size) < 0)
+        return -1;
+    *columns = size.ws_col;
+    *rows = size.ws_row;
+    return 0;
+}
+
+void escra_trim_heap(void) { malloc_trim(0); }
+
+void escra_syslog(bool error, const char *message) {
+    openlog("escra", LOG_PID, LOG_DAEMON);
+    syslog(error ? LOG_ERR : LOG_WARNING, "%s", message);
+    closelog();
+}

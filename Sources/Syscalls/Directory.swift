@@ -1,0 +1,24 @@
+// SPDX-License-Identifier: Apache-2.0
+internal import Glibc
+
+extension FileDescriptor {
+  /// The names in a directory, without "." and "..", in no order: readdir(3).
+  ///
+  /// - Throws: ``SystemError`` when the descriptor is no directory.
+  public func entries() throws(SystemError) -> [String] {
+    // fdopendir takes the descriptor over, and the position is shared: open a second one.
+    let second = try open(".", O_RDONLY | O_DIRECTORY)
+    guard let stream = fdopendir(second.release()) else {
+      throw SystemError.last("list", "descriptor \(number)")
+    }
+    defer { closedir(stream) }
+    var names: [String] = []
+    while let entry = readdir(stream) {
+      let name = withUnsafePointer(to: &entry.pointee.d_name) {
+        $0.withMemoryRebound(to: CChar.self, capacity: 256) { String(cString: $0) }
+      }
+      if name != "." && name != ".." { names.append(name) }
+    }
+    return names
+  }
+}

@@ -1,0 +1,243 @@
+// SPDX-License-Identifier: Apache-2.0
+internal import CLinux
+internal import Glibc
+
+/// An open file descriptor with exactly one owner, closed when the owner goes.
+///
+/// Everything opened here is close-on-exec: what the runtime opens must not leak into runc
+/// (CVE-2024-21626 was such a leak).
+public struct FileDescriptor: ~Copyable, Sendable {
+  /// The number that the kernel knows the open file by.
+  public let number: CInt
+
+  /// Takes over an open descriptor; nobody else may close it.
+  public init(owning number: CInt) { self.number = number }
+
+  deinit { close(number) }
+
+  /// Opens a file: open(2) with O_CLOEXEC.
+  ///
+  /// - Parameters:
+  ///   - path: The file; a relative path is taken from the working directory.
+  ///   - flags: O_RDONLY and friends.
+  ///   - mode: Permissions of a file that this call creates.
+  /// - Throws: ``SystemError`` with open's errno.
+  public static func open(
+    _ path: UnsafePointer<CChar>, _ flags: CInt, mode: UInt32 = 0o600
+  ) throws(SystemError) -> FileDescriptor {
+    let number = try retrying("open", String(cString: path)) {
+      Glibc.open(path, flags | O_CLOEXEC, mode)
+    }
+    return FileDescriptor(owning: number)
+  }
+
+  /// Opens a name below this directory: openat(2) with O_CLOEXEC.
+  public func open(
+    _ name: UnsafePointer<CChar>, _ flags: CInt, mode: UInt32 = 0o600
+  ) throws(SystemError) -> FileDescriptor {
+    let number = try retrying("open", String(cString: name)) {
+      Glibc.openat(self.number, name, flags | O_CLOEXEC, mode)
+    }
+    return FileDescriptor(owning: number)
+  }
+
+  /// A second descriptor of the same open file: fcntl(F_DUPFD_CLOEXEC).
+  public func duplicate() throws(SystemError) -> FileDescriptor {
+    FileDescriptor(
+      owning: try retrying("duplicate", "a descriptor") { fcntl(number, F_DUPFD_CLOEXEC, 3) })
+  }
+
+  /// Gives the number away: the caller closes it, or lets an exec do so.
+  public consuming func release() -> CInt {
+    let number = self.number
+    discard self
+    return number
+  }
+
+  /// Reads what one read(2) gives.
+  ///
+  /// - Parameter buffer: Where the bytes go.
+  /// - Returns: How many came; 0 at the end of the file.
+  /// - Throws: ``SystemError``; EAGAIN for a non-blocking descriptor with nothing to read.
+  public func read(into buffer: UnsafeMutableRawBufferPointer) throws(SystemError) -> Int {
+    try retrying("read", "descriptor \(number)") {
+      Glibc.read(number, buffer.baseAddress, buffer.count)
+    }
+  }
+
+  /// Reads to the end of the file.
+  ///
+  /// - Parameter limit: The most bytes to accept; a longer file throws EFBIG.
+  public func readAll(limit: Int = .max) throws(SystemError) -> [UInt8] {
+    var bytes: [UInt8] = []
+    // One byte more than stat says, so that the end is seen without another growth.
+    var size = max((try? status().size).map { $0 + 1 } ?? 0, 4096)
+    while true {
+      let start = bytes.count
+      if start > limit { throw SystemError("read", "descriptor \(number)", errno: EFBIG) }
+      var failure: SystemError?
+      let chunk = [UInt8](unsafeUninitializedCapacity: size) { buffer, count in
+        do throws(SystemError) {
+          count = try read(into: UnsafeMutableRawBufferPointer(buffer))
+        } catch { failure = error }
+      }
+      if let failure { throw failure }
+      if chunk.isEmpty { return bytes }
+      if bytes.isEmpty { bytes = chunk } else { bytes += chunk }
+      size = max(size, 65536)
+    }
+  }
+
+  /// Writes every byte, however many write(2) calls it takes.
+  public func write(_ bytes: some Sequence<UInt8>) throws(SystemError) {
+    let array = Array(bytes)
+    var written = 0
+    while written < array.count {
+      written += try retrying("write", "descriptor \(number)") {
+        array.withUnsafeBytes { buffer in
+          Glibc.write(
+            number, buffer.baseAddress.map { $0 + written }, array.count - written)
+        }
+      }
+    }
+  }
+
+  /// Writes a string as UTF-8.
+  public func write(_ text: String) throws(SystemError) { try write(text.utf8) }
+
+  /// Writes all of `text` in one pwrite(2) at the start: how a cgroup file is set.
+  public func overwrite(_ text: String, subject: String) throws(SystemError) {
+    var text = text
+    let count = text.utf8.count
+    let written = try retrying("write", subject) {
+      text.withUTF8 { pwrite(number, $0.baseAddress, $0.count, 0) }
+    }
+    if written != count { throw SystemError("write", subject, errno: EIO) }
+  }
+
+  /// Reads a small file from its start in one pread(2): how a cgroup file is read.
+  ///
+  /// - Parameter subject: The file's name, for the error.
+  /// - Returns: At most 4096 bytes, as text.
+  public func contents(subject: String) throws(SystemError) -> String {
+    try withUnsafeTemporaryAllocation(byteCount: 4096, alignment: 1) {
+      buffer throws(SystemError) in
+      let count = try retrying("read", subject) { pread(number, buffer.baseAddress, 4096, 0) }
+      return String(decoding: UnsafeRawBufferPointer(rebasing: buffer[..<count]), as: UTF8.self)
+    }
+  }
+
+  /// What fstat(2) says.
+  public func status() throws(SystemError) -> FileStatus {
+    var status = stat()
+    try retrying("stat", "descriptor \(number)") { fstat(number, &status) }
+    return FileStatus(status)
+  }
+
+  /// What fstatat(2) says of a name below this directory; nil when there is no such name.
+  public func status(of name: UnsafePointer<CChar>) throws(SystemError) -> FileStatus? {
+    var status = stat()
+    do throws(SystemError) {
+      try retrying("stat", String(cString: name)) {
+        escra_fstatat(number, name, &status, false)
+      }
+    } catch {
+      if error.errno == ENOENT { return nil }
+      throw error
+    }
+    return FileStatus(status)
+  }
+
+  /// Takes a flock(2) on the open file, waiting for it unless told otherwise.
+  ///
+  /// - Parameters:
+  ///   - exclusive: LOCK_EX, else LOCK_SH.
+  ///   - wait: Whether to wait while another holder has it.
+  /// - Returns: Whether the lock is ours; false only when not waiting.
+  public func lock(exclusive: Bool = true, wait: Bool = true) throws(SystemError) -> Bool {
+    let operation = (exclusive ? LOCK_EX : LOCK_SH) | (wait ? 0 : LOCK_NB)
+    do throws(SystemError) {
+      try retrying("lock", "descriptor \(number)") { flock(number, operation) }
+      return true
+    } catch {
+      if error.errno == EWOULDBLOCK { return false }
+      throw error
+    }
+  }
+
+  /// Makes the file's bytes durable: fsync(2).
+  public func sync() throws(SystemError) {
+    try retrying("sync", "descriptor \(number)") { fsync(number) }
+  }
+
+  /// Renames a name of this directory to another: renameat(2), which replaces atomically.
+  public func rename(
+    _ old: UnsafePointer<CChar>, to new: UnsafePointer<CChar>
+  ) throws(SystemError) {
+    try retrying("rename", String(cString: old)) { renameat(number, old, number, new) }
+  }
+
+  /// Removes a name of this directory; one that is not there is fine.
+  public func remove(
+    _ name: UnsafePointer<CChar>, directory: Bool = false
+  ) throws(SystemError) {
+    do throws(SystemError) {
+      try retrying("remove", String(cString: name)) {
+        unlinkat(number, name, directory ? AT_REMOVEDIR : 0)
+      }
+    } catch {
+      if error.errno != ENOENT { throw error }
+    }
+  }
+
+  /// Makes a directory below this one; one that exists is fine.
+  public func makeDirectory(
+    _ name: UnsafePointer<CChar>, mode: UInt32 = 0o700
+  ) throws(SystemError) {
+    do throws(SystemError) {
+      try retrying("make directory", String(cString: name)) { mkdirat(number, name, mode) }
+    } catch {
+      if error.errno != EEXIST { throw error }
+    }
+  }
+}
+
+/// The part of stat(2) that this project asks for.
+public struct FileStatus: Equatable, Sendable {
+  /// Device and inode: what a file *is*, whatever its name.
+  public struct Identity: Hashable, Sendable {
+    /// The device number.
+    public let device: UInt64
+    /// The inode number; for a cgroup directory it is the cgroup's id.
+    public let inode: UInt64
+    /// Makes an identity from its parts.
+    public init(device: UInt64, inode: UInt64) {
+      self.device = device
+      self.inode = inode
+    }
+  }
+
+  /// Which file it is.
+  public let identity: Identity
+  /// Type and permissions.
+  public let mode: UInt32
+  /// The owner's user id.
+  public let user: UInt32
+  /// The owner's group id.
+  public let group: UInt32
+  /// Size in bytes.
+  public let size: Int
+
+  init(_ status: stat) {
+    identity = Identity(device: UInt64(status.st_dev), inode: UInt64(status.st_ino))
+    mode = status.st_mode
+    user = status.st_uid
+    group = status.st_gid
+    size = Int(status.st_size)
+  }
+
+  /// Whether it is a directory.
+  public var isDirectory: Bool { mode & S_IFMT == S_IFDIR }
+  /// Whether it is a regular file.
+  public var isRegularFile: Bool { mode & S_IFMT == S_IFREG }
+}

@@ -1,0 +1,41 @@
+// SPDX-License-Identifier: Apache-2.0
+import Glibc
+import Syscalls
+import Testing
+
+@Suite struct FileDescriptorTests {
+  @Test func `an error names its step, its subject and the symbol of its errno`() {
+    #expect(throws: SystemError("open", "/nowhere/at/all", errno: ENOENT)) {
+      _ = try FileDescriptor.open("/nowhere/at/all", O_RDONLY)
+    }
+    #expect(
+      SystemError("open", "/nowhere", errno: ENOENT).description == "cannot open /nowhere (ENOENT)")
+  }
+
+  @Test func `a call is repeated for as long as it is interrupted`() throws {
+    var calls = 0
+    let result: Int = try retrying("read", "a test") {
+      calls += 1
+      if calls < 3 {
+        errno = EINTR
+        return -1
+      }
+      return 7
+    }
+    #expect(result == 7)
+    #expect(calls == 3)
+  }
+
+  @Test func `a file is read whole, and refused when it is longer than the limit`() throws {
+    let file = try FileDescriptor.open("/tmp", O_TMPFILE | O_RDWR)
+    try file.write([UInt8](repeating: 65, count: 100_000))
+    lseek(file.number, 0, SEEK_SET)
+    #expect(try file.readAll().count == 100_000)
+    lseek(file.number, 0, SEEK_SET)
+    #expect(throws: SystemError.self) { try file.readAll(limit: 99_999) }
+  }
+
+  @Test func `wall clock time is written as RFC 3339`() {
+    #expect(rfc3339(1_700_000_000_000_000_000) == "2023-11-14T22:13:20Z")
+  }
+}
