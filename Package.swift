@@ -10,8 +10,9 @@ let strict: [SwiftSetting] = [
   .treatAllWarnings(as: .error),
 ]
 
-/// A release executable is static: it starts as fast as C and needs nothing of the machine it
-/// lands on. Debug builds and tests stay dynamic.
+/// A release executable is static.
+///
+/// It starts as fast as C and needs nothing of the machine it lands on. Debug builds and tests stay dynamic.
 let staticExecutable: [LinkerSetting] = [
   .unsafeFlags(["-static-executable"], .when(configuration: .release))
 ]
@@ -66,13 +67,15 @@ let package = Package(
       swiftSettings: strict, linkerSettings: staticExecutable),
 
     .testTarget(name: "SyscallsTests", dependencies: ["Syscalls"], swiftSettings: strict),
-    .testTarget(name: "OCISpecTests", dependencies: ["OCISpec", "Syscalls"], swiftSettings: strict),
+    .testTarget(
+      name: "OCISpecTests", dependencies: ["OCISpec", "Syscalls"], swiftSettings: strict),
     .testTarget(
       name: "HooksTests", dependencies: ["Hooks", "CLinux", "Syscalls"], swiftSettings: strict),
     .testTarget(
       name: "LiveLimitsTests", dependencies: ["LiveLimits", "Syscalls"], swiftSettings: strict),
     .testTarget(
-      name: "escra-runcTests", dependencies: ["escra-runc", "Syscalls"], swiftSettings: strict),
+      name: "escra-runcTests", dependencies: ["escra-runc", "Syscalls"],
+      swiftSettings: strict),
   ],
   swiftLanguageModes: [.v6]
 )

@@ -10,6 +10,7 @@
 #include <sys/ioctl.h>
 #include <sys/syscall.h>
 #include <syslog.h>
+#include <time.h>
 
 int escra_pidfd_open(pid_t pid) { return (int)syscall(SYS_pidfd_open, pid, 0); }
 
@@ -81,6 +82,13 @@ int escra_seqpacket_listen(int dir, const char *name) {
 int escra_seqpacket_connect(int dir, const char *name) { return seqpacket(dir, name, connect); }
 
 const char *escra_errno_name(int error) { return strerrorname_np(error); }
+
+int64_t escra_boottime_ticks(void) {
+    struct timespec now;
+    clock_gettime(CLOCK_BOOTTIME, &now);
+    int64_t hertz = sysconf(_SC_CLK_TCK);
+    return (int64_t)now.tv_sec * hertz + now.tv_nsec * hertz / 1000000000;
+}
 
 int escra_exit_code(int status) {
     return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);

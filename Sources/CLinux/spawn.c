@@ -49,17 +49,20 @@ static int arrange_descriptors(const struct escra_spawn *spawn) {
     return base;
 }
 
-int escra_spawn_detached(const struct escra_spawn *spawn) {
+pid_t escra_spawn_detached(const struct escra_spawn *spawn) {
+    int told[2];
     if (spawn->descriptor_count > 16) {
         errno = EINVAL;
         return -1;
     }
-    pid_t child = fork();
-    if (child < 0)
+    if (pipe2(told, O_CLOEXEC) < 0)
         return -1;
+    pid_t child = fork();
     if (child == 0) {
         setsid();
         pid_t grandchild = fork();
+        if (grandchild > 0 && write(told[1], &grandchild, sizeof grandchild) < 0)
+            _exit(1);
         if (grandchild != 0)
             _exit(grandchild < 0 ? 1 : 0);
         default_signals();
@@ -69,15 +72,21 @@ int escra_spawn_detached(const struct escra_spawn *spawn) {
             syscall(SYS_execveat, executable, "", spawn->argv, spawn->envp, AT_EMPTY_PATH);
         _exit(127);
     }
-    int status;
-    while (waitpid(child, &status, 0) < 0)
-        if (errno != EINTR)
-            return -1;
-    if (status != 0) {
+    close(told[1]);
+    pid_t grandchild = -1;
+    int status = 0;
+    if (child > 0) {
+        while (read(told[0], &grandchild, sizeof grandchild) < 0 && errno == EINTR) {
+        }
+        while (waitpid(child, &status, 0) < 0 && errno == EINTR) {
+        }
+    }
+    close(told[0]);
+    if (child < 0 || status != 0 || grandchild <= 0) {
         errno = EAGAIN;
         return -1;
     }
-    return 0;
+    return grandchild;
 }
 
 pid_t escra_fork_exec(const char *path, char *const *argv, char *const *envp, int stdout_fd) {

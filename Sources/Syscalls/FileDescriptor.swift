@@ -13,7 +13,13 @@ public struct FileDescriptor: ~Copyable, Sendable {
   /// Takes over an open descriptor; nobody else may close it.
   public init(owning number: CInt) { self.number = number }
 
-  deinit { close(number) }
+  deinit { if number >= 0 { close(number) } }
+
+  /// No file at all: what holds the place of one that a machine does not have.
+  public static var none: FileDescriptor { FileDescriptor(owning: -1) }
+
+  /// Whether there is a file.
+  public var isOpen: Bool { number >= 0 }
 
   /// Opens a file: open(2) with O_CLOEXEC.
   ///
@@ -21,6 +27,7 @@ public struct FileDescriptor: ~Copyable, Sendable {
   ///   - path: The file; a relative path is taken from the working directory.
   ///   - flags: O_RDONLY and friends.
   ///   - mode: Permissions of a file that this call creates.
+  /// - Returns: The open file.
   /// - Throws: ``SystemError`` with open's errno.
   public static func open(
     _ path: UnsafePointer<CChar>, _ flags: CInt, mode: UInt32 = 0o600
@@ -68,6 +75,8 @@ public struct FileDescriptor: ~Copyable, Sendable {
   /// Reads to the end of the file.
   ///
   /// - Parameter limit: The most bytes to accept; a longer file throws EFBIG.
+  /// - Returns: The bytes from here to the end.
+  /// - Throws: ``SystemError``.
   public func readAll(limit: Int = .max) throws(SystemError) -> [UInt8] {
     var bytes: [UInt8] = []
     // One byte more than stat says, so that the end is seen without another growth.
@@ -119,6 +128,7 @@ public struct FileDescriptor: ~Copyable, Sendable {
   ///
   /// - Parameter subject: The file's name, for the error.
   /// - Returns: At most 4096 bytes, as text.
+  /// - Throws: ``SystemError``; ENODEV for a file of a cgroup that is gone.
   public func contents(subject: String) throws(SystemError) -> String {
     try withUnsafeTemporaryAllocation(byteCount: 4096, alignment: 1) {
       buffer throws(SystemError) in
@@ -154,6 +164,7 @@ public struct FileDescriptor: ~Copyable, Sendable {
   ///   - exclusive: LOCK_EX, else LOCK_SH.
   ///   - wait: Whether to wait while another holder has it.
   /// - Returns: Whether the lock is ours; false only when not waiting.
+  /// - Throws: ``SystemError``.
   public func lock(exclusive: Bool = true, wait: Bool = true) throws(SystemError) -> Bool {
     let operation = (exclusive ? LOCK_EX : LOCK_SH) | (wait ? 0 : LOCK_NB)
     do throws(SystemError) {

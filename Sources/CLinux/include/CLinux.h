@@ -52,6 +52,9 @@ int escra_seqpacket_connect(int dir, const char *_Nonnull name);
 /// The symbolic name of an errno value ("ENOENT"), or NULL when glibc knows none.
 const char *_Nullable escra_errno_name(int error);
 
+/// Field 22 of /proc/PID/stat's clock: CLOCK_BOOTTIME now, in clock ticks (sysconf(_SC_CLK_TCK)).
+int64_t escra_boottime_ticks(void);
+
 /// WIFEXITED and friends of wait(2): the exit code, or 128 + the signal that ended the process.
 int escra_exit_code(int status);
 
@@ -71,9 +74,8 @@ struct escra_spawn {
 /// It is not a child of the caller: a double fork hands it to the nearest subreaper, so that the
 /// program the caller execs next has no child it did not start.
 ///
-/// Returns 0 once the intermediate process has ended; that the program itself runs is told by
-/// its own first message.
-int escra_spawn_detached(const struct escra_spawn *_Nonnull spawn);
+/// Returns the program's pid; that it works is told by its own first message.
+pid_t escra_spawn_detached(const struct escra_spawn *_Nonnull spawn);
 
 /// fork(2) and execve(2) with stdout replaced by `stdout_fd` (-1: inherited). Returns the pid.
 pid_t escra_fork_exec(const char *_Nonnull path, char *_Nullable const *_Nonnull argv,

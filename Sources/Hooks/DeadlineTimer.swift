@@ -1,0 +1,44 @@
+// SPDX-License-Identifier: Apache-2.0
+internal import CLinux
+internal import Glibc
+public import Syscalls
+
+/// One moment in the future as a descriptor: timerfd_create(2) on CLOCK_MONOTONIC.
+public struct DeadlineTimer: ~Copyable {
+  /// Readable once the deadline has passed.
+  public let descriptor: FileDescriptor
+  private var armed: Nanoseconds?
+
+  /// Makes a timer that never fires.
+  public init() throws(SystemError) {
+    descriptor = FileDescriptor(
+      owning: try retrying("make", "a timer") {
+        timerfd_create(CLOCK_MONOTONIC, CInt(TFD_CLOEXEC | TFD_NONBLOCK))
+      })
+  }
+
+  /// Sets the one deadline, or none; says nothing to the kernel when it stays the same.
+  public mutating func set(_ deadline: Nanoseconds?) throws(SystemError) {
+    guard deadline != armed else { return }
+    armed = deadline
+    var spec = itimerspec()
+    if let deadline {
+      // Zero would disarm; a moment that has passed fires at once.
+      let moment = max(deadline, 1)
+      spec.it_value.tv_sec = time_t(moment / 1_000_000_000)
+      spec.it_value.tv_nsec = Int(moment % 1_000_000_000)
+    }
+    try retrying("set", "a timer") {
+      timerfd_settime(descriptor.number, CInt(TFD_TIMER_ABSTIME), &spec, nil)
+    }
+  }
+
+  /// Takes note that it fired, so that the descriptor is quiet again.
+  public mutating func acknowledge() {
+    armed = nil
+    var expirations: UInt64 = 0
+    _ = withUnsafeMutableBytes(of: &expirations) {
+      Glibc.read(descriptor.number, $0.baseAddress, 8)
+    }
+  }
+}

@@ -1,0 +1,49 @@
+// SPDX-License-Identifier: Apache-2.0
+internal import CLinux
+internal import Glibc
+public import Syscalls
+
+/// Hears of writes to files and of names that appear in directories: inotify(7).
+///
+/// The kernel queues the event of a write before write(2) returns, so what is read right after a
+/// write of our own includes that write.
+public struct FileWatch: ~Copyable {
+  /// Readable when something happened.
+  public let descriptor: FileDescriptor
+
+  /// Makes a watch on nothing.
+  public init() throws(SystemError) {
+    descriptor = FileDescriptor(
+      owning: try retrying("make", "an inotify") {
+        inotify_init1(CInt(IN_CLOEXEC | IN_NONBLOCK))
+      })
+  }
+
+  /// Hears of each write to an open file, whoever writes: how a cgroup's limit is guarded.
+  public func addWrites(to file: borrowing FileDescriptor) throws(SystemError) {
+    try add("/proc/self/fd/\(file.number)", UInt32(IN_MODIFY))
+  }
+
+  /// Hears of names that are created in, moved to or closed after writing in a directory.
+  public func addArrivals(in directory: borrowing FileDescriptor) throws(SystemError) {
+    try add(
+      "/proc/self/fd/\(directory.number)",
+      UInt32(IN_CREATE) | UInt32(IN_MOVED_TO) | UInt32(IN_CLOSE_WRITE))
+  }
+
+  private func add(_ path: String, _ events: UInt32) throws(SystemError) {
+    try retrying("watch", path) { inotify_add_watch(descriptor.number, path, events) }
+  }
+
+  /// Forgets what happened so far; the caller looks at the file itself, which is the truth.
+  ///
+  /// - Returns: Whether anything had happened.
+  @discardableResult
+  public func drain() -> Bool {
+    withUnsafeTemporaryAllocation(byteCount: 4096, alignment: 8) { buffer in
+      var happened = false
+      while Glibc.read(descriptor.number, buffer.baseAddress, buffer.count) > 0 { happened = true }
+      return happened
+    }
+  }
+}

@@ -1,0 +1,50 @@
+// SPDX-License-Identifier: Apache-2.0
+internal import CLinux
+public import Syscalls
+
+/// What one thread waits on: epoll(7), level-triggered.
+public struct Poller: ~Copyable {
+  private let descriptor: FileDescriptor
+
+  /// Makes an empty poller.
+  public init() throws(SystemError) {
+    descriptor = FileDescriptor(
+      owning: try retrying("make", "an epoll") { epoll_create1(CInt(EPOLL_CLOEXEC)) })
+  }
+
+  /// Adds a descriptor.
+  ///
+  /// - Parameters:
+  ///   - number: The descriptor; closing it removes it.
+  ///   - token: What ``wait(_:)`` will say when it is readable.
+  /// - Throws: ``SystemError``.
+  public func add(_ number: Int32, token: UInt64) throws(SystemError) {
+    var event = epoll_event()
+    event.events = EPOLLIN.rawValue
+    event.data.u64 = token
+    try retrying("watch", "descriptor \(number)") {
+      epoll_ctl(descriptor.number, EPOLL_CTL_ADD, number, &event)
+    }
+  }
+
+  /// Removes a descriptor that stays open.
+  public func remove(_ number: Int32) {
+    var event = epoll_event()
+    _ = epoll_ctl(descriptor.number, EPOLL_CTL_DEL, number, &event)
+  }
+
+  /// Waits until something is readable and hands each token to `body`.
+  ///
+  /// There is no timeout: time is a descriptor too (``DeadlineTimer``).
+  public func wait(_ body: (UInt64) -> Void) throws(SystemError) {
+    var events = (epoll_event(), epoll_event(), epoll_event(), epoll_event())
+    let count = try retrying("wait on", "an epoll") {
+      withUnsafeMutableBytes(of: &events) {
+        epoll_wait(
+          descriptor.number, $0.baseAddress?.assumingMemoryBound(to: epoll_event.self), 4, -1)
+      }
+    }
+    let tokens = [events.0.data.u64, events.1.data.u64, events.2.data.u64, events.3.data.u64]
+    for token in tokens.prefix(Int(count)) { body(token) }
+  }
+}

@@ -1,0 +1,86 @@
+// SPDX-License-Identifier: Apache-2.0
+internal import Glibc
+public import Syscalls
+
+/// The one type that writes limits to the kernel.
+///
+/// It works on files that were opened while there was the privilege to, so that a supervisor can
+/// give that privilege up; opened for reading only, it cannot write at all, which is what
+/// `observe` is.
+public struct CgroupWriter: ~Copyable {
+  /// Which interface is written.
+  public let version: CgroupLocation.Version
+  /// cpu.cfs_quota_us or cpu.max: the file whose writes are watched.
+  public let quotaFile: FileDescriptor
+  private let periodFile: FileDescriptor
+  private let burstFile: FileDescriptor
+  /// Whether this writer may change anything.
+  public let isReadOnly: Bool
+
+  /// Opens the files of one cgroup.
+  ///
+  /// - Parameters:
+  ///   - directory: The cgroup's directory in the cpu hierarchy.
+  ///   - version: Which interface it has.
+  ///   - readOnly: Whether to open for reading only.
+  /// - Throws: ``SystemError``; ENOENT when the cgroup is gone or has no cpu controller.
+  public init(
+    directory: borrowing FileDescriptor, version: CgroupLocation.Version, readOnly: Bool
+  ) throws(SystemError) {
+    let flags = readOnly ? O_RDONLY : O_RDWR
+    self.version = version
+    isReadOnly = readOnly
+    let isV1 = version == .v1
+    let quotaFile = try directory.open(isV1 ? "cpu.cfs_quota_us" : "cpu.max", flags)
+    periodFile = isV1 ? try directory.open("cpu.cfs_period_us", flags) : .none
+    self.quotaFile = quotaFile
+    // Linux before 5.14 has no burst.
+    burstFile =
+      (try? directory.open(isV1 ? "cpu.cfs_burst_us" : "cpu.max.burst", flags)) ?? .none
+  }
+
+  /// The limit that the kernel has now.
+  ///
+  /// - Returns: The limit; it may have changed by the time it is looked at.
+  /// - Throws: ``SystemError``; ENODEV once the cgroup is gone.
+  public func current() throws(SystemError) -> CPUQuota {
+    let quota = try quotaFile.contents(subject: "the CPU quota")
+    let parsed: CPUQuota?
+    switch version {
+    case .v1:
+      let period = try periodFile.contents(subject: "the CPU period")
+      parsed = CPUQuota(cfsQuota: quota, cfsPeriod: period)
+    case .v2: parsed = CPUQuota(cpuMax: quota)
+    }
+    guard let parsed else { throw SystemError("read", "the CPU quota", errno: EINVAL) }
+    return parsed
+  }
+
+  /// Sets the limit.
+  ///
+  /// The kernel refuses a quota below the burst, so a burst that is in the way is cleared first.
+  ///
+  /// - Parameters:
+  ///   - limit: The new limit.
+  ///   - old: What the kernel has, as far as is known.
+  /// - Throws: ``SystemError``: EINVAL above what an ancestor has (v1 refuses that), ENODEV once
+  ///   the cgroup is gone, EBADF for a reader.
+  public func set(_ limit: CPUQuota, from old: CPUQuota) throws(SystemError) {
+    if isReadOnly { throw SystemError("write", "the CPU quota", errno: EBADF) }
+    if let quota = limit.quota, quota < old.quota ?? .max, let burst = try? burst(), burst > quota {
+      try burstFile.overwrite("0", subject: "the CPU burst")
+    }
+    for write in limit.writes(from: old, version: version) {
+      if write.file == "cpu.cfs_period_us" {
+        try periodFile.overwrite(write.value, subject: write.file)
+      } else {
+        try quotaFile.overwrite(write.value, subject: write.file)
+      }
+    }
+  }
+
+  private func burst() throws(SystemError) -> Int64? {
+    guard burstFile.isOpen else { return nil }
+    return Int64(try burstFile.contents(subject: "the CPU burst").prefix { $0 != "\n" })
+  }
+}

@@ -1,0 +1,237 @@
+// SPDX-License-Identifier: Apache-2.0
+public import Syscalls
+
+/// What one CFS period of a container looked like, in nanoseconds of CPU time a period.
+public struct PeriodReport: Equatable, Sendable {
+  /// CPU time used.
+  public var use: Nanoseconds
+  /// The quota that was in force.
+  public var quota: Nanoseconds
+  /// Whether the container ran out of quota, or was about to.
+  public var throttled: Bool
+  /// Whether it had been silent for longer than ``EscraLaw/Parameters/idleAfter`` before.
+  public var afterIdle: Bool
+  /// Whether it waited for a CPU that others had: it used little because it could not run.
+  public var contended: Bool
+
+  /// Makes a report.
+  public init(
+    use: Nanoseconds, quota: Nanoseconds, throttled: Bool = false, afterIdle: Bool = false,
+    contended: Bool = false
+  ) {
+    self.use = use
+    self.quota = quota
+    self.throttled = throttled
+    self.afterIdle = afterIdle
+    self.contended = contended
+  }
+
+  /// Quota that was left over.
+  public var remaining: Nanoseconds { max(0, quota - use) }
+}
+
+/// What a container may move between, in nanoseconds of CPU time a period.
+public struct QuotaBounds: Equatable, Sendable {
+  /// Never less than this.
+  public var floor: Nanoseconds
+  /// Never more than this.
+  public var ceiling: Nanoseconds
+
+  /// Makes bounds; a floor above the ceiling is the ceiling.
+  public init(floor: Nanoseconds, ceiling: Nanoseconds) {
+    self.floor = min(floor, ceiling)
+    self.ceiling = ceiling
+  }
+
+  /// The nearest value within the bounds.
+  public func clamp(_ quota: Nanoseconds) -> Nanoseconds { min(max(quota, floor), ceiling) }
+}
+
+/// Why a quota is what it is: the rule that decided, for the record and for `escra explain`.
+public enum Rule: UInt8, Sendable, CaseIterable {
+  /// What the container started with, or what was found when the supervisor took over.
+  case start = 0
+  /// It had been idle and runs again: a core at once, if the application has it.
+  case jumpStart = 1
+  /// It is throttled and has less than its fair share: a part of what it lacks.
+  case fairShare = 2
+  /// It is throttled: a step up.
+  case scaleUp = 3
+  /// More than a fifth of the quota was left over: four fifths of it.
+  case scaleDown = 4
+  /// A little is left over on average: a little less.
+  case trim = 5
+  /// It has been silent for two seconds: the floor.
+  case idle = 6
+  /// The declared limit was changed (`docker update`).
+  case update = 7
+  /// Somebody else wrote an old value over ours: ours again.
+  case drift = 8
+  /// Somebody else wrote a new value: the new base.
+  case news = 9
+  /// The container has ended.
+  case end = 10
+  /// The kernel refused a value: an ancestor's limit is in the way.
+  case refused = 11
+  /// Back to the declared limit: supervision ended before the container did.
+  case declared = 12
+}
+
+/// Escra's control law: the rules of the authors' controller, as a pure function of reports.
+///
+/// Gregory Cusack et al., "Escra: Event-driven, Sub-second Container Resource Allocation",
+/// ICDCS 2022; the constants are those of the published controller (ec_gcm, Manager.cpp). What it
+/// does by accident is not copied; docs/law-escra.md lists each difference.
+///
+/// One report a period. The first rule that matches decides; after a change the window is empty.
+public struct EscraLaw: Sendable {
+  /// The constants of the law, at a period of 100 ms.
+  public struct Parameters: Equatable, Sendable {
+    /// The unit of a step: 30 ms a period, 0.3 of a core.
+    public var slice: Nanoseconds
+    /// How many slices a step up is, for a container throttled in every period: 20.
+    public var aggressiveness: Double
+    /// The window that throttles and leftovers are averaged over: 10 periods, one second.
+    public var window: Int
+    /// The share of throttled periods from which the quota goes up: a tenth.
+    public var scaleUpAt: Double
+    /// The share of throttled periods from which what lacks to the fair share is given: a half.
+    public var fairShareAt: Double
+    /// The share of the quota that may be left over before it is cut: a fifth.
+    public var leftoverAt: Double
+    /// What is kept in a cut: four fifths.
+    public var scaleDown: Double
+    /// The average leftover from which it is trimmed, and the trim itself: 5 ms.
+    public var trim: Nanoseconds
+    /// Silence after which a container is idle: 2 s.
+    public var idleAfter: Nanoseconds
+    /// What a container that wakes from idle gets at once: a core.
+    public var jumpStart: Nanoseconds
+
+    /// The authors' constants.
+    public static let published = Parameters(
+      slice: 30_000_000, aggressiveness: 20, window: 10, scaleUpAt: 0.1, fairShareAt: 0.5,
+      leftoverAt: 0.2, scaleDown: 0.8, trim: 5_000_000, idleAfter: 2_000_000_000,
+      jumpStart: 100_000_000)
+
+    /// The same law for another period: whatever is CPU time a period is scaled with it.
+    public func scaled(toPeriod period: Nanoseconds) -> Parameters {
+      var scaled = self
+      scaled.slice = slice * period / 100_000_000
+      scaled.trim = trim * period / 100_000_000
+      scaled.jumpStart = jumpStart * period / 100_000_000
+      return scaled
+    }
+  }
+
+  /// The application's side of a decision, in nanoseconds of CPU time a period.
+  public struct Pool: Equatable, Sendable {
+    /// What nobody holds.
+    public var unallocated: Nanoseconds
+    /// The application's limit divided by its members.
+    public var fairShare: Nanoseconds
+
+    /// Makes a pool.
+    public init(unallocated: Nanoseconds, fairShare: Nanoseconds) {
+      self.unallocated = unallocated
+      self.fairShare = fairShare
+    }
+  }
+
+  /// What the law wants.
+  public struct Decision: Equatable, Sendable {
+    /// The new quota, in nanoseconds of CPU time a period.
+    public let quota: Nanoseconds
+    /// The rule that wanted it.
+    public let rule: Rule
+
+    /// Makes a decision.
+    public init(quota: Nanoseconds, rule: Rule) {
+      self.quota = quota
+      self.rule = rule
+    }
+  }
+
+  private let parameters: Parameters
+  // The window as sums over a ring: at most `window` entries, the oldest overwritten.
+  private var throttles: [Bool] = []
+  private var leftovers: [Nanoseconds] = []
+  private var next = 0
+
+  /// A law with an empty window.
+  public init(_ parameters: Parameters = .published) { self.parameters = parameters }
+
+  /// Share of the window's periods that were throttled; periods that have not been count as not.
+  var throttleMean: Double {
+    Double(throttles.count { $0 }) / Double(parameters.window)
+  }
+
+  /// Mean quota left over in the window's periods, in nanoseconds; absent periods left nothing.
+  var leftoverMean: Nanoseconds { leftovers.reduce(0, +) / Int64(parameters.window) }
+
+  /// Takes one period's report and says what the quota should be.
+  ///
+  /// - Parameters:
+  ///   - report: The period that has ended, or was cut short because the quota was used up.
+  ///   - pool: What the application still has.
+  ///   - bounds: What the container may move between.
+  /// - Returns: nil to leave the quota as it is.
+  public mutating func decide(
+    _ report: PeriodReport, pool: Pool, bounds: QuotaBounds
+  ) -> Decision? {
+    note(report)
+    guard let wanted = rule(for: report, pool: pool, floor: bounds.floor) else { return nil }
+    // Never below what was used: a cut may not throttle the demand it was made from.
+    let quota = bounds.clamp(
+      wanted.quota < report.quota ? max(wanted.quota, min(report.use, report.quota)) : wanted.quota)
+    guard quota != report.quota else { return nil }
+    forget()
+    return Decision(quota: quota, rule: wanted.rule)
+  }
+
+  /// Empties the window: what was seen under another quota says nothing about this one.
+  public mutating func forget() {
+    throttles.removeAll(keepingCapacity: true)
+    leftovers.removeAll(keepingCapacity: true)
+    next = 0
+  }
+
+  private mutating func note(_ report: PeriodReport) {
+    if throttles.count < parameters.window {
+      throttles.append(report.throttled)
+      leftovers.append(report.remaining)
+    } else {
+      throttles[next] = report.throttled
+      leftovers[next] = report.remaining
+      next = (next + 1) % parameters.window
+    }
+  }
+
+  private func rule(for report: PeriodReport, pool: Pool, floor: Nanoseconds) -> Decision? {
+    let quota = report.quota
+    if report.afterIdle && pool.unallocated > 0 && quota < parameters.jumpStart {
+      // The authors set the quota to min(unallocated, a core), which can be less than it was.
+      return Decision(
+        quota: min(quota + pool.unallocated, parameters.jumpStart), rule: .jumpStart)
+    }
+    if quota < pool.fairShare && throttleMean > parameters.fairShareAt && pool.unallocated > 0 {
+      let lack = pool.fairShare - quota
+      let part = Double(lack) / Double(pool.fairShare)
+      let add = lack > parameters.slice / 2 ? Int64(part * Double(lack)) : lack
+      return Decision(quota: quota + min(pool.unallocated, add), rule: .fairShare)
+    }
+    if throttleMean >= parameters.scaleUpAt && pool.unallocated > 0 {
+      let step = Int64(parameters.aggressiveness * throttleMean * Double(parameters.slice))
+      return Decision(quota: quota + min(pool.unallocated, step), rule: .scaleUp)
+    }
+    if report.contended { return nil }
+    if Double(report.remaining) > parameters.leftoverAt * Double(quota) && quota > floor {
+      return Decision(
+        quota: max(floor, Int64(parameters.scaleDown * Double(quota))), rule: .scaleDown)
+    }
+    if leftoverMean > parameters.trim && quota > floor {
+      return Decision(quota: max(floor, quota - parameters.trim), rule: .trim)
+    }
+    return nil
+  }
+}
