@@ -81,6 +81,10 @@ int escra_seqpacket_listen(int dir, const char *name) {
 
 int escra_seqpacket_connect(int dir, const char *name) { return seqpacket(dir, name, connect); }
 
+int escra_accept(int listener) {
+    return accept4(listener, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+}
+
 const char *escra_errno_name(int error) { return strerrorname_np(error); }
 
 int64_t escra_boottime_ticks(void) {

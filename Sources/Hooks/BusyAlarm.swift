@@ -10,7 +10,7 @@ public import Syscalls
 /// timer only while such a task is on the CPU, so nothing fires while nothing runs; armed by
 /// PERF_EVENT_IOC_REFRESH an event fires once and disables itself, so nothing fires while the
 /// supervisor is awake and sampling.
-public struct BusyAlarm: ~Copyable {
+public final class BusyAlarm {
   private let events: [Int32]
   /// Readable when the container has used CPU: a signalfd(2) of the events' queued signal.
   public let descriptor: FileDescriptor

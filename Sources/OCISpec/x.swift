@@ -1,1 +1,7 @@
-// placeholder
+public import Syscalls
+
+/// p
+public enum BundleEdit {
+  /// p
+  public static func putBack(directory: borrowing FileDescriptor) throws(SystemError) {}
+}

@@ -49,6 +49,9 @@ int escra_seqpacket_listen(int dir, const char *_Nonnull name);
 /// The other end of `escra_seqpacket_listen`.
 int escra_seqpacket_connect(int dir, const char *_Nonnull name);
 
+/// accept4(2) with SOCK_CLOEXEC | SOCK_NONBLOCK; who it is, `escra_peer_credentials` tells.
+int escra_accept(int listener);
+
 /// The symbolic name of an errno value ("ENOENT"), or NULL when glibc knows none.
 const char *_Nullable escra_errno_name(int error);
 

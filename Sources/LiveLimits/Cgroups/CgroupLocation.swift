@@ -30,21 +30,15 @@ public struct CgroupLocation: Equatable, Sendable {
   /// The directory of the unified hierarchy on a hybrid machine; it has the pressure files.
   public let unified: String?
 
-  /// Finds the directories.
+  /// Finds the directories; nil when the cpu controller has no mounted hierarchy, or the process
+  /// is in its root, which is nobody's container.
   ///
   /// - Parameters:
   ///   - membership: The text of `/proc/PID/cgroup`.
   ///   - mounts: The text of `/proc/self/mountinfo`.
-  /// - Returns: nil when the cpu controller has no mounted hierarchy, or the process is in its
-  ///   root, which is nobody's container.
   public init?(membership: String, mounts: String) {
-    let mounts = Self.parse(mounts: mounts)
-    var groups: [(controllers: [Substring], path: Substring)] = []
-    for line in membership.split(separator: "\n") {
-      let fields = line.split(separator: ":", maxSplits: 2, omittingEmptySubsequences: false)
-      guard fields.count == 3 else { continue }
-      groups.append((fields[1].split(separator: ","), fields[2]))
-    }
+    let mounts = CgroupMount.parse(mounts)
+    let groups = CgroupMembership.parse(membership)
     func directory(of controller: Substring) -> (path: String, root: String)? {
       guard let group = groups.first(where: { $0.controllers.contains(controller) }),
         let mount = mounts.first(where: { $0.controllers.contains(controller) })
@@ -96,57 +90,12 @@ public struct CgroupLocation: Equatable, Sendable {
     return found
   }
 
-  private struct Mount {
-    let controllers: [Substring]
-    let root: String
-    let point: String
-
-    /// The group's directory below this mount; a mount may show only a part of the hierarchy.
-    func directory(for group: Substring) -> (path: String, root: String)? {
-      guard root != "/" else {
-        return (group == "/" ? point : point + group, point)
-      }
-      guard group == root || group.utf8.starts(with: (root + "/").utf8) else { return nil }
-      return (point + group.dropFirst(root.count), point)
-    }
-  }
-
-  private static func parse(mounts: String) -> [Mount] {
-    var found: [Mount] = []
-    for line in mounts.split(separator: "\n") where line.contains(" - cgroup") {
-      let fields = line.split(separator: " ")
-      guard let dash = fields.firstIndex(of: "-"), fields.count > dash + 3, dash > 5 else {
-        continue
-      }
-      let type = fields[dash + 1]
-      guard type == "cgroup" || type == "cgroup2" else { continue }
-      // The super options of a v1 mount name its controllers among flags that match none.
-      let controllers = type == "cgroup2" ? [] : fields[dash + 3].split(separator: ",")
-      if type == "cgroup" && controllers.contains(where: { $0.utf8.starts(with: "name=".utf8) }) {
-        continue
-      }
-      found.append(
-        Mount(
-          controllers: controllers, root: unescape(fields[3]), point: unescape(fields[4])))
-    }
-    return found
-  }
-
-  /// Undoes mountinfo's octal escapes (`\040` for a space).
-  private static func unescape(_ field: Substring) -> String {
-    guard field.contains("\\") else { return String(field) }
-    var bytes: [UInt8] = []
-    var rest = Array(field.utf8)[...]
-    while let byte = rest.popFirst() {
-      if byte == UInt8(ascii: "\\"), rest.count >= 3,
-        let value = UInt8(String(decoding: rest.prefix(3), as: UTF8.self), radix: 8)
-      {
-        bytes.append(value)
-        rest = rest.dropFirst(3)
-      } else {
-        bytes.append(byte)
-      }
-    }
-    return String(decoding: bytes, as: UTF8.self)
+  /// Whether the last part of the cgroup path is the one that is expected.
+  ///
+  /// - Parameter name: What config.json asked for; nil for no expectation.
+  /// - Returns: Whether some part of the path is that name: crun puts processes one level below.
+  public func isNamed(_ name: String?) -> Bool {
+    guard let name else { return true }
+    return cpu.split(separator: "/").contains { $0 == name }
   }
 }

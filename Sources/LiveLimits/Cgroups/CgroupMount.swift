@@ -1,0 +1,66 @@
+// SPDX-License-Identifier: Apache-2.0
+
+/// One line of `/proc/PID/cgroup` (cgroups(7)): a group in one hierarchy.
+struct CgroupMembership {
+  /// The hierarchy's controllers, or `name=systemd` and the like; empty for the unified one.
+  let controllers: [Substring]
+  /// The group, from the hierarchy's root as this cgroup namespace sees it.
+  let path: Substring
+
+  static func parse(_ text: String) -> [CgroupMembership] {
+    text.split(separator: "\n").compactMap { line in
+      let fields = line.split(separator: ":", maxSplits: 2, omittingEmptySubsequences: false)
+      guard fields.count == 3 else { return nil }
+      return CgroupMembership(controllers: fields[1].split(separator: ","), path: fields[2])
+    }
+  }
+}
+
+/// One mounted hierarchy: a line of `/proc/self/mountinfo` whose type is cgroup or cgroup2.
+struct CgroupMount {
+  /// As in ``CgroupMembership``; a v1 mount lists flags of its own beside them.
+  let controllers: [Substring]
+  /// Which part of the hierarchy is mounted.
+  let root: String
+  /// Where.
+  let point: String
+
+  /// The group's directory and the hierarchy's top below this mount, which may show a part only.
+  func directory(for group: Substring) -> (path: String, root: String)? {
+    guard root != "/" else {
+      return (group == "/" ? point : point + group, point)
+    }
+    guard group == root || group.utf8.starts(with: (root + "/").utf8) else { return nil }
+    return (point + group.dropFirst(root.utf8.count), point)
+  }
+
+  static func parse(_ mountinfo: String) -> [CgroupMount] {
+    mountinfo.split(separator: "\n").compactMap { line in
+      let fields = line.split(separator: " ")
+      guard let dash = fields.firstIndex(of: "-"), fields.count > dash + 3, dash > 5,
+        fields[dash + 1] == "cgroup" || fields[dash + 1] == "cgroup2"
+      else { return nil }
+      return CgroupMount(
+        controllers: fields[dash + 1] == "cgroup2" ? [] : fields[dash + 3].split(separator: ","),
+        root: unescape(fields[3]), point: unescape(fields[4]))
+    }
+  }
+
+  /// Undoes mountinfo's octal escapes (`\040` for a space).
+  private static func unescape(_ field: Substring) -> String {
+    guard field.utf8.contains(UInt8(ascii: "\\")) else { return String(field) }
+    var bytes: [UInt8] = []
+    var rest = Array(field.utf8)[...]
+    while let byte = rest.popFirst() {
+      if byte == UInt8(ascii: "\\"), rest.count >= 3,
+        let value = UInt8(String(decoding: rest.prefix(3), as: UTF8.self), radix: 8)
+      {
+        bytes.append(value)
+        rest = rest.dropFirst(3)
+      } else {
+        bytes.append(byte)
+      }
+    }
+    return String(decoding: bytes, as: UTF8.self)
+  }
+}

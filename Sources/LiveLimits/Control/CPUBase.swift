@@ -1,0 +1,95 @@
+// SPDX-License-Identifier: Apache-2.0
+public import Syscalls
+
+/// What a container declared and what the annotations allow: where its bounds come from.
+///
+/// Cores are counted in nanocores, so that a bound means the same under any period.
+public struct CPUBase: Equatable, Sendable {
+  /// The declared limit, config.json's or the last update's: it stays the base.
+  public var declared: CPUQuota
+  /// The least it may be given, in nanocores.
+  public var floor: Int64
+  /// The most it may be given where an annotation says so, in nanocores; else ``declared`` is.
+  public var explicitCeiling: Int64?
+  /// What nothing may exceed: the operator's ceiling and the node's CPUs, in nanocores.
+  public var limit: Int64
+
+  /// Makes a base.
+  public init(declared: CPUQuota, floor: Int64, explicitCeiling: Int64?, limit: Int64) {
+    self.declared = declared
+    self.floor = floor
+    self.explicitCeiling = explicitCeiling
+    self.limit = limit
+  }
+
+  /// The CFS period in nanoseconds.
+  public var period: Nanoseconds { declared.period * 1000 }
+
+  /// What the container declared, in nanocores; nil when it declared nothing.
+  public var declaredCores: Int64? {
+    declared.quota.map { Self.scaled($0, by: 1_000_000_000, over: declared.period) }
+  }
+
+  /// The most it may be given, in nanocores.
+  public var ceiling: Int64 { min(limit, explicitCeiling ?? declaredCores ?? limit) }
+
+  /// What it may move between, in nanoseconds of CPU time a period.
+  ///
+  /// Without an alarm a container that wakes waits up to 50 ms for its first look, so it is not
+  /// taken below half of what it declared.
+  ///
+  /// - Parameter hasAlarm: Whether a call comes when it starts to work.
+  /// - Returns: The bounds, never below the least quota the kernel takes.
+  public func bounds(hasAlarm: Bool) -> QuotaBounds {
+    let floor = hasAlarm ? self.floor : max(self.floor, min(declaredCores ?? limit, ceiling) / 2)
+    let least = CPUQuota.minimum * 1000
+    return QuotaBounds(
+      floor: max(least, quota(ofCores: floor)), ceiling: max(least, quota(ofCores: ceiling)))
+  }
+
+  /// What the container starts with, and goes back to: what it declared, within its bounds.
+  public func initial(hasAlarm: Bool = true) -> Nanoseconds {
+    bounds(hasAlarm: hasAlarm).clamp(quota(ofCores: declaredCores ?? limit))
+  }
+
+  /// Nanoseconds of CPU time a period as the limit that is written, to the microsecond below.
+  public func limit(of quota: Nanoseconds) -> CPUQuota {
+    CPUQuota(quota: max(CPUQuota.minimum, quota / 1000), period: declared.period)
+  }
+
+  /// A limit as nanoseconds of CPU time a period of ours; none is all there is.
+  public func quota(of limit: CPUQuota) -> Nanoseconds {
+    guard let quota = limit.quota else { return self.quota(ofCores: self.limit) }
+    return Self.scaled(quota, by: period, over: limit.period)
+  }
+
+  private func quota(ofCores nanocores: Int64) -> Nanoseconds {
+    Self.scaled(nanocores, by: period, over: 1_000_000_000)
+  }
+
+  /// `value * factor / divisor` without overflow on the way; saturates.
+  private static func scaled(_ value: Int64, by factor: Int64, over divisor: Int64) -> Int64 {
+    let product = value.multipliedFullWidth(by: factor)
+    guard divisor > 0, product.high < divisor / 2 else { return .max }
+    return divisor.dividingFullWidth(product).quotient
+  }
+}
+
+extension CPUBase {
+  init?(_ keyed: KeyedText) {
+    guard let period = keyed[int: "declaredPeriod"], period > 0,
+      let floor = keyed[int: "floor"], let limit = keyed[int: "limit"]
+    else { return nil }
+    self.init(
+      declared: CPUQuota(quota: keyed[int: "declaredQuota"], period: period), floor: floor,
+      explicitCeiling: keyed[int: "ceiling"], limit: limit)
+  }
+
+  func write(to keyed: inout KeyedText) {
+    keyed[int: "declaredQuota"] = declared.quota
+    keyed[int: "declaredPeriod"] = declared.period
+    keyed[int: "floor"] = floor
+    keyed[int: "ceiling"] = explicitCeiling
+    keyed[int: "limit"] = limit
+  }
+}

@@ -1,0 +1,189 @@
+// SPDX-License-Identifier: Apache-2.0
+internal import CLinux
+internal import Glibc
+public import Syscalls
+
+/// What shim, supervisor and keeper say to each other: one fixed frame over SOCK_SEQPACKET.
+///
+/// 32 bytes, little-endian: magic "ESCR", version, kind, three words. Decoding is total: any
+/// bytes give a message or nil. A peer of another version is told apart by the version, and not
+/// answered.
+public enum ControlMessage: Equatable, Sendable {
+  /// Supervisor to shim: ready, and this is the first limit.
+  case ready(CPUQuota)
+  /// Shim to supervisor: the declared limit changes; nil leaves a part as it was.
+  case update(quota: Int64?, period: Int64?)
+  /// Supervisor to shim: this is what the low-level runtime shall write.
+  case apply(CPUQuota)
+  /// To the keeper: look at the containers again.
+  case look
+  /// The keeper has looked.
+  case looked
+
+  /// Bytes of a frame.
+  public static let size = 32
+  private static let magic: UInt32 = 0x5243_5345
+  private static let version: UInt16 = 1
+  /// "Not in the request", as a word.
+  private static let absent = Int64.min
+  /// "No limit", as a word.
+  private static let unlimited: Int64 = -1
+
+  /// The frame.
+  public var bytes: [UInt8] {
+    let (kind, words): (UInt16, [Int64]) =
+      switch self {
+      case .ready(let limit): (1, [limit.quota ?? Self.unlimited, limit.period])
+      case .update(let quota, let period): (2, [quota ?? Self.absent, period ?? Self.absent])
+      case .apply(let limit): (3, [limit.quota ?? Self.unlimited, limit.period])
+      case .look: (4, [])
+      case .looked: (5, [])
+      }
+    var frame = [UInt8](repeating: 0, count: Self.size)
+    frame.withUnsafeMutableBytes { buffer in
+      buffer.storeBytes(of: Self.magic.littleEndian, toByteOffset: 0, as: UInt32.self)
+      buffer.storeBytes(of: Self.version.littleEndian, toByteOffset: 4, as: UInt16.self)
+      buffer.storeBytes(of: kind.littleEndian, toByteOffset: 6, as: UInt16.self)
+      for (index, word) in words.enumerated() {
+        buffer.storeBytes(of: word.littleEndian, toByteOffset: 8 + 8 * index, as: Int64.self)
+      }
+    }
+    return frame
+  }
+
+  /// Reads a frame; nil for anything that is none of ours.
+  public init?(bytes: [UInt8]) {
+    guard bytes.count == Self.size else { return nil }
+    let (magic, version, kind, first, second) = bytes.withUnsafeBytes { buffer in
+      (
+        UInt32(littleEndian: buffer.loadUnaligned(fromByteOffset: 0, as: UInt32.self)),
+        UInt16(littleEndian: buffer.loadUnaligned(fromByteOffset: 4, as: UInt16.self)),
+        UInt16(littleEndian: buffer.loadUnaligned(fromByteOffset: 6, as: UInt16.self)),
+        Int64(littleEndian: buffer.loadUnaligned(fromByteOffset: 8, as: Int64.self)),
+        Int64(littleEndian: buffer.loadUnaligned(fromByteOffset: 16, as: Int64.self))
+      )
+    }
+    guard magic == Self.magic, version == Self.version else { return nil }
+    let limit = second > 0 ? CPUQuota(quota: first < 0 ? nil : first, period: second) : nil
+    switch (kind, limit) {
+    case (1, let limit?): self = .ready(limit)
+    case (2, _):
+      self = .update(
+        quota: first == Self.absent ? nil : first, period: second == Self.absent ? nil : second)
+    case (3, let limit?): self = .apply(limit)
+    case (4, _): self = .look
+    case (5, _): self = .looked
+    default: return nil
+    }
+  }
+}
+
+/// One end of a conversation.
+public struct ControlSocket: ~Copyable {
+  /// The socket, for a poller.
+  public let descriptor: FileDescriptor
+
+  /// Takes over a connected socket.
+  public init(owning descriptor: consuming FileDescriptor) { self.descriptor = descriptor }
+
+  /// Connects to a name in an open directory.
+  public init(connectingTo name: String, in directory: borrowing FileDescriptor)
+    throws(SystemError)
+  {
+    descriptor = FileDescriptor(
+      owning: try retrying("connect to", name) { escra_seqpacket_connect(directory.number, name) })
+  }
+
+  /// Makes two ends: socketpair(2).
+  public static func pair() throws(SystemError) -> (Int32, Int32) {
+    var ends: (Int32, Int32) = (-1, -1)
+    try retrying("make", "a socket pair") {
+      withUnsafeMutableBytes(of: &ends) {
+        socketpair(
+          AF_UNIX, CInt(SOCK_SEQPACKET.rawValue | SOCK_CLOEXEC.rawValue), 0,
+          $0.baseAddress?.assumingMemoryBound(to: CInt.self))
+      }
+    }
+    return ends
+  }
+
+  /// Gives the connection away.
+  consuming func release() -> Int32 { descriptor.release() }
+
+  /// Listens on a name in an open directory.
+  ///
+  /// - Throws: ``SystemError``: EADDRINUSE when the name is taken.
+  static func listen(
+    on name: String, in directory: borrowing FileDescriptor
+  ) throws(SystemError) -> FileDescriptor {
+    FileDescriptor(
+      owning: try retrying("listen on", name) { escra_seqpacket_listen(directory.number, name) })
+  }
+
+  /// Takes a waiting connection; nil when there is none, or it comes from another user.
+  ///
+  /// The directory's mode keeps others out already; a descriptor that leaked would not.
+  static func accept(from listener: borrowing FileDescriptor) -> ControlSocket? {
+    let number = escra_accept(listener.number)
+    guard number >= 0 else { return nil }
+    let socket = ControlSocket(owning: FileDescriptor(owning: number))
+    var pid: pid_t = 0
+    var user: uid_t = 0
+    guard escra_peer_credentials(number, &pid, &user) == 0, user == geteuid() else { return nil }
+    return socket
+  }
+
+  /// Sends one frame.
+  ///
+  /// A peer that has gone is no news here: MSG_NOSIGNAL.
+  ///
+  /// - Parameter message: What to say.
+  /// - Returns: Whether the kernel took it.
+  @discardableResult
+  public func send(_ message: ControlMessage) -> Bool {
+    message.bytes.withUnsafeBytes {
+      Glibc.send(descriptor.number, $0.baseAddress, $0.count, CInt(MSG_NOSIGNAL))
+        == ControlMessage.size
+    }
+  }
+
+  /// What came of listening.
+  public enum Received: Equatable {
+    /// A frame of ours.
+    case message(ControlMessage)
+    /// Bytes that are none.
+    case nonsense
+    /// Nothing yet.
+    case nothing
+    /// The peer has closed.
+    case end
+  }
+
+  /// Takes one frame, without waiting.
+  public func receive() -> Received {
+    var bytes = [UInt8](repeating: 0, count: ControlMessage.size + 1)
+    let count = bytes.withUnsafeMutableBytes {
+      recv(descriptor.number, $0.baseAddress, $0.count, CInt(MSG_DONTWAIT))
+    }
+    if count == 0 { return .end }
+    if count < 0 { return errno == EAGAIN || errno == EINTR ? .nothing : .end }
+    return ControlMessage(bytes: Array(bytes.prefix(count))).map { .message($0) } ?? .nonsense
+  }
+
+  /// Waits for one frame.
+  ///
+  /// - Parameter milliseconds: For how long at the most; silence longer than this is death.
+  /// - Returns: What came; ``Received/nothing`` when time ran out.
+  public func receive(within milliseconds: Int32) -> Received {
+    let deadline = monotonicNow() + Int64(milliseconds) * 1_000_000
+    while true {
+      let left = deadline - monotonicNow()
+      guard left > 0 else { return .nothing }
+      var entry = pollfd(fd: descriptor.number, events: Int16(POLLIN), revents: 0)
+      if poll(&entry, 1, CInt(left / 1_000_000 + 1)) > 0 {
+        let received = receive()
+        if received != .nothing { return received }
+      }
+    }
+  }
+}

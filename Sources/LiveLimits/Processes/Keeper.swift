@@ -1,0 +1,171 @@
+// SPDX-License-Identifier: Apache-2.0
+internal import CLinux
+internal import Glibc
+internal import Hooks
+internal import OCISpec
+internal import Syscalls
+
+/// The one process a host that notices a supervisor's death and starts another.
+///
+/// It holds a connection to each supervisor; a connection that closes is a death notice. It keeps
+/// no state that matters: killed, it is started again by the next call of the runtime, and finds
+/// all there is to find in the state directories. It ends with the last of them.
+final class Keeper {
+  static let socketName = "socket"
+
+  private let root: StateRoot
+  private let directory: FileDescriptor
+  private let listener: FileDescriptor
+  private let poller: Poller
+  private var timer: DeadlineTimer
+  /// Connections to supervisors, by descriptor, with the instance each belongs to.
+  private var watched: [Int32: String] = [:]
+  private var callers: [Int32] = []
+  private var crashes: [String: (count: Int, last: Nanoseconds)] = [:]
+  private var nextLook: Nanoseconds?
+
+  /// Crashes in a row after which a container is given back its declared limit.
+  private static let tooManyCrashes = 3
+  /// A supervisor that has lived this long has not crashed in a row.
+  private static let soundAfter: Nanoseconds = 10_000_000_000
+
+  private enum Token {
+    static let listener: UInt64 = 1
+    static let timer: UInt64 = 2
+    static let connection: UInt64 = 1 << 32
+  }
+
+  /// Becomes the keeper; nil when there is one.
+  init?(_ root: StateRoot) throws(SystemError) {
+    self.root = root
+    if mkdir(root.keeper, 0o700) != 0 && errno != EEXIST {
+      throw SystemError.last("make directory", root.keeper)
+    }
+    let keeper = try StateDirectory(opening: root.keeper)
+    guard keeper.claim() else { return nil }
+    directory = keeper.release()
+    try directory.remove(Self.socketName)
+    listener = try ControlSocket.listen(on: Self.socketName, in: directory)
+    poller = try Poller()
+    timer = try DeadlineTimer()
+    try poller.add(listener.number, token: Token.listener)
+    try poller.add(timer.descriptor.number, token: Token.timer)
+  }
+
+  /// Keeps until there is nothing left to keep.
+  func run() throws(SystemError) {
+    look()
+    while !root.instances().isEmpty || !callers.isEmpty {
+      try timer.set(nextLook)
+      var tokens: [UInt64] = []
+      try poller.wait { tokens.append($0) }
+      for token in tokens { try handle(token) }
+    }
+    try? directory.remove(Self.socketName)
+    rmdir(root.keeper)
+  }
+
+  private func handle(_ token: UInt64) throws(SystemError) {
+    switch token {
+    case Token.listener:
+      guard let caller = ControlSocket.accept(from: listener) else { return }
+      let number = caller.release()
+      try poller.add(number, token: Token.connection + UInt64(number))
+      callers.append(number)
+    case Token.timer:
+      timer.acknowledge()
+      nextLook = nil
+      look()
+    default: hear(Int32(token - Token.connection))
+    }
+  }
+
+  private func hear(_ number: Int32) {
+    let socket = ControlSocket(owning: FileDescriptor(owning: number))
+    switch socket.receive() {
+    case .message(.look):
+      look()
+      socket.send(.looked)
+      _ = socket.release()
+    case .nothing, .message, .nonsense:
+      _ = socket.release()
+    case .end:
+      callers.removeAll { $0 == number }
+      if let path = watched.removeValue(forKey: number) { look(at: path) }
+    }
+  }
+
+  /// Goes through all instances: connects to live supervisors, replaces dead ones.
+  private func look() {
+    let known = Set(watched.values)
+    for path in root.instances() where !known.contains(path) { look(at: path) }
+  }
+
+  private func look(at path: String) {
+    guard let directory = try? StateDirectory(opening: path) else { return }
+    guard directory.claim() else {
+      // Somebody holds it: a supervisor, or a shim that is about to start one.
+      if !watch(directory) { lookAgain(in: 100_000_000) }
+      return
+    }
+    guard let state = directory.load() else {
+      // Between making the directory and writing the state there are microseconds.
+      return directory.remove()
+    }
+    replace(state, directory)
+  }
+
+  private func watch(_ directory: borrowing StateDirectory) -> Bool {
+    guard
+      let socket = try? ControlSocket(
+        connectingTo: StateDirectory.socketName, in: directory.descriptor)
+    else { return false }
+    let number = socket.release()
+    guard (try? poller.add(number, token: Token.connection + UInt64(number))) != nil else {
+      close(number)
+      return false
+    }
+    watched[number] = directory.path
+    return true
+  }
+
+  private func lookAgain(in delay: Nanoseconds) {
+    nextLook = min(nextLook ?? .max, monotonicNow() + delay)
+  }
+
+  private func replace(_ state: ContainerState, _ directory: consuming StateDirectory) {
+    let now = monotonicNow()
+    let before = crashes[directory.path]
+    let count = before.map { now - $0.last < Self.soundAfter ? $0.count + 1 : 1 } ?? 1
+    crashes[directory.path] = (count, now)
+    if count < Self.tooManyCrashes,
+      (try? Launcher.resumeSupervisor(of: directory, id: state.id)) != nil
+    {
+      // It calls when it is up; should it not even come that far, we look for ourselves.
+      lookAgain(in: 500_000_000)
+      return
+    }
+    crashes[directory.path] = nil
+    giveUp(state, directory)
+  }
+
+  /// A container whose supervisors cannot live gets what it declared, and the log says so.
+  private func giveUp(_ state: ContainerState, _ directory: borrowing StateDirectory) {
+    if let bundle = try? FileDescriptor.open(state.bundle, O_RDONLY | O_DIRECTORY) {
+      try? BundleEdit.putBack(directory: bundle)
+    }
+    if state.policy != "observe", let path = state.cpuDirectory, let version = state.version,
+      let group = try? FileDescriptor.open(path, O_RDONLY | O_DIRECTORY),
+      (try? group.status())?.identity.inode == state.cpuInode,
+      let writer = try? CgroupWriter(directory: group, version: version, readOnly: false),
+      let current = try? writer.current()
+    {
+      try? writer.set(state.base.declared, from: current)
+    }
+    escra_syslog(
+      true,
+      "escra: the supervisor of container \(state.id) died \(Self.tooManyCrashes) times in a row; "
+        + "the container has its declared limits back and is no longer supervised")
+    directory.remove()
+  }
+}

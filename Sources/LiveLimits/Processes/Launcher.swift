@@ -1,0 +1,114 @@
+// SPDX-License-Identifier: Apache-2.0
+internal import CLinux
+internal import Glibc
+public import Hooks
+public import Syscalls
+
+/// Starts our own long-lived processes: the same executable under another name.
+///
+/// The roles are told apart by argv[0], which no caller of a runtime sets to these names, so
+/// that no verb or flag of runc's grammar is taken.
+public enum Role: String, Sendable {
+  /// One a supervised container.
+  case supervisor = "escra-supervisor"
+  /// One a host, from the first supervised container to the last.
+  case keeper = "escra-keeper"
+}
+
+/// How a supervisor comes to life.
+enum SupervisorStart: String {
+  /// The shim starts it before the container exists; the shim waits for READY.
+  case fresh
+  /// The keeper starts it after another one has died.
+  case resumed
+}
+
+/// A supervisor that was started, and our end of the conversation with it.
+public struct StartedSupervisor: ~Copyable {
+  /// Where READY comes.
+  public let socket: ControlSocket
+  /// The process, to end it when READY does not come.
+  public let process: ProcessHandle
+}
+
+/// Starts our own long-lived processes.
+public enum Launcher {
+  /// Starts the supervisor of a container that is about to be created.
+  ///
+  /// - Parameters:
+  ///   - directory: The instance's directory, locked; the lock goes along.
+  ///   - id: The container's id, for `ps`.
+  ///   - bundleLock: The locked bundle directory; ``FileDescriptor/none`` where nothing is edited.
+  /// - Returns: The supervisor; not ready yet.
+  /// - Throws: ``SystemError``.
+  public static func startSupervisor(
+    of directory: borrowing StateDirectory, id: String, bundleLock: borrowing FileDescriptor
+  ) throws(SystemError) -> StartedSupervisor {
+    let runtime = try ProcessHandle(pid: getpid())
+    let ends = try ControlSocket.pair()
+    let socket = ControlSocket(owning: FileDescriptor(owning: ends.0))
+    let theirs = FileDescriptor(owning: ends.1)
+    var descriptors = [directory.descriptor.number, runtime.descriptor.number, theirs.number]
+    if bundleLock.isOpen { descriptors.append(bundleLock.number) }
+    let pid = try spawn(
+      .supervisor, [id, directory.path, SupervisorStart.fresh.rawValue], descriptors)
+    return StartedSupervisor(socket: socket, process: try ProcessHandle(pid: pid))
+  }
+
+  /// Starts a supervisor for a container whose own has died; for the keeper.
+  static func resumeSupervisor(
+    of directory: borrowing StateDirectory, id: String
+  ) throws(SystemError) {
+    _ = try spawn(
+      .supervisor, [id, directory.path, SupervisorStart.resumed.rawValue],
+      [directory.descriptor.number])
+  }
+
+  /// Makes sure that a keeper lives and has seen all containers there are.
+  ///
+  /// - Parameter root: Whose keeper.
+  /// - Returns: Whether one has answered.
+  @discardableResult
+  public static func callKeeper(_ root: StateRoot) -> Bool {
+    for attempt in 0..<3 {
+      if let directory = try? FileDescriptor.open(root.keeper, O_RDONLY | O_DIRECTORY),
+        let socket = try? ControlSocket(connectingTo: Keeper.socketName, in: directory),
+        socket.send(.look), socket.receive(within: 200) == .message(.looked)
+      {
+        return true
+      }
+      if attempt < 2 {
+        // Of two that start at once, the second finds the lock taken and ends.
+        _ = try? spawn(.keeper, [root.path], [])
+        usleep(5000 << UInt32(attempt))
+      }
+    }
+    return false
+  }
+
+  private static func spawn(
+    _ role: Role, _ arguments: [String], _ descriptors: [Int32]
+  ) throws(SystemError) -> Int32 {
+    let executable = try FileDescriptor.open("/proc/self/exe", O_RDONLY)
+    var argv = ([role.rawValue] + arguments).map { strdup($0) }
+    argv.append(nil)
+    defer { for argument in argv { free(argument) } }
+    // Not the caller's environment: nothing here reads one.
+    var environment: [UnsafeMutablePointer<CChar>?] = [nil]
+    return try retrying("start", role.rawValue) {
+      argv.withUnsafeMutableBufferPointer { argv in
+        environment.withUnsafeMutableBufferPointer { environment in
+          descriptors.withUnsafeBufferPointer { descriptors in
+            guard let arguments = argv.baseAddress, let variables = environment.baseAddress else {
+              return -1
+            }
+            var request = escra_spawn(
+              executable: executable.number, argv: arguments, envp: variables,
+              descriptors: descriptors.baseAddress, descriptor_count: CInt(descriptors.count))
+            return escra_spawn_detached(&request)
+          }
+        }
+      }
+    }
+  }
+}

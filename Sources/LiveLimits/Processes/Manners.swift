@@ -1,0 +1,58 @@
+// SPDX-License-Identifier: Apache-2.0
+internal import CLinux
+internal import Glibc
+internal import Syscalls
+
+/// How a process of ours that outlives its caller behaves towards the machine.
+enum Manners {
+  /// Where helpers stand with the out-of-memory killer: spared for long, but not for ever.
+  static let oomScoreAdjustment = -900
+
+  /// Moves this process out of the groups of whoever called the runtime.
+  ///
+  /// A shim's or an engine's group is frozen, limited and killed for reasons that are not ours;
+  /// the container's group is not even allowed to hold a stranger. On v1 the place is each
+  /// hierarchy's root. Where systemd runs, its own hierarchies are its business and are left.
+  static func leaveCallersGroups() {
+    guard let membership = try? text(of: "/proc/self/cgroup"),
+      let mountinfo = try? text(of: "/proc/self/mountinfo")
+    else { return }
+    let mounts = CgroupMount.parse(mountinfo)
+    let memberships = CgroupMembership.parse(membership)
+    guard memberships.contains(where: { $0.controllers.contains("cpu") }) else { return }
+    let hasSystemd = access("/run/systemd/system", F_OK) == 0
+    for group in memberships where group.path != "/" {
+      let isSystemds =
+        group.controllers.isEmpty
+        || group.controllers.contains { $0.utf8.starts(with: "name=".utf8) }
+      if hasSystemd && isSystemds { continue }
+      guard
+        let mount = mounts.first(where: { mount in
+          group.controllers.isEmpty
+            ? mount.controllers.isEmpty
+            : group.controllers.allSatisfy { mount.controllers.contains($0) }
+        }),
+        let file = try? FileDescriptor.open(mount.point + "/cgroup.procs", O_WRONLY)
+      else { continue }
+      // "0" is the writer itself. Refused without privilege: then it stays where it is.
+      try? file.write("0")
+    }
+  }
+
+  /// Takes an oom_score_adj of its own instead of the caller's (containerd's is -999).
+  static func setOOMScore() {
+    for score in ["\(oomScoreAdjustment)", "0"] {
+      // Lower than it was ever set with CAP_SYS_RESOURCE needs that capability (proc(5)).
+      if let file = try? FileDescriptor.open("/proc/self/oom_score_adj", O_WRONLY),
+        (try? file.write(score)) != nil
+      {
+        return
+      }
+    }
+  }
+
+  /// The text of a small file.
+  static func text(of path: String) throws(SystemError) -> String {
+    String(decoding: try FileDescriptor.open(path, O_RDONLY).readAll(), as: UTF8.self)
+  }
+}

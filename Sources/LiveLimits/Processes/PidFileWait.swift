@@ -1,0 +1,60 @@
+// SPDX-License-Identifier: Apache-2.0
+internal import Glibc
+internal import Hooks
+internal import Syscalls
+
+/// Waits for the low-level runtime to say which process the container's init is.
+struct PidFileWait: ~Copyable {
+  private let directory: FileDescriptor
+  private let name: String
+  private let watch: FileWatch
+  private let stale: FileStatus.Identity?
+  private let readyTicks: Int64
+
+  /// Starts to listen; what arrives from now on is not missed.
+  init(_ state: ContainerState) throws(SystemError) {
+    let slash = state.pidFile.lastIndex(of: "/")
+    let parent = slash.map { $0 == state.pidFile.startIndex ? "/" : state.pidFile[..<$0] } ?? "."
+    name = String(
+      slash.map { state.pidFile[state.pidFile.index(after: $0)...] }
+        ?? state.pidFile[...])
+    let directory = try FileDescriptor.open(String(parent), O_RDONLY | O_DIRECTORY)
+    let watch = try FileWatch()
+    try watch.addArrivals(in: directory)
+    self.directory = directory
+    self.watch = watch
+    stale = state.stalePidFile
+    readyTicks = state.readyTicks
+  }
+
+  /// Waits until there is an init, or the runtime has ended without one.
+  ///
+  /// - Parameter runtime: The process that the low-level runtime runs in; its pidfd stayed valid
+  ///   across execve.
+  /// - Returns: nil when there is no container and will be none.
+  /// - Throws: ``SystemError`` when waiting itself fails.
+  func wait(until runtime: borrowing ProcessHandle) throws(SystemError) -> ProcessIdentity? {
+    let poller = try Poller()
+    try poller.add(watch.descriptor.number, token: 0)
+    try poller.add(runtime.descriptor.number, token: 1)
+    while true {
+      // First whether it has ended, then the file: written before the end, it is there now.
+      let hasEnded = runtime.hasEnded
+      if let found = look() { return found }
+      if hasEnded { return nil }
+      try poller.wait { _ in }
+      watch.drain()
+    }
+  }
+
+  /// Reads the file, and believes it only if it is new and names a process younger than READY.
+  func look() -> ProcessIdentity? {
+    guard let status = try? directory.status(of: name), status.isRegularFile,
+      status.identity != stale,
+      let text = try? directory.open(name, O_RDONLY | O_NOFOLLOW).contents(subject: name),
+      let pid = Int32(text.prefix { $0 != "\n" }), pid > 0,
+      let identity = ProcessIdentity(pid: pid), identity.startTicks >= readyTicks
+    else { return nil }
+    return identity
+  }
+}

@@ -1,0 +1,125 @@
+// SPDX-License-Identifier: Apache-2.0
+internal import CLinux
+internal import Glibc
+internal import Hooks
+internal import OCISpec
+internal import Syscalls
+
+extension Role {
+  /// Runs one of our long-lived processes to its end.
+  ///
+  /// - Parameter arguments: What the launcher passed behind argv[0].
+  /// - Returns: The exit code.
+  public func run(_ arguments: [String]) -> Int32 {
+    escra_set_name(self == .keeper ? "escra-keeper" : "escra-super")
+    escra_clear_parent_death_signal()
+    Manners.leaveCallersGroups()
+    Manners.setOOMScore()
+    signal(SIGHUP, SIG_IGN)
+    signal(SIGPIPE, SIG_IGN)
+    do throws(SystemError) {
+      switch self {
+      case .keeper: try Self.keep(StateRoot(path: arguments.first ?? StateRoot.system.path))
+      case .supervisor: try Self.supervise(arguments)
+      }
+      return 0
+    } catch {
+      escra_syslog(true, "escra: \(rawValue) \(arguments.first ?? ""): \(error.description)")
+      return 1
+    }
+  }
+
+  private static func keep(_ root: StateRoot) throws(SystemError) {
+    guard let keeper = try Keeper(root) else { return }
+    Confinement.confineKeeper()
+    try keeper.run()
+  }
+
+  // Descriptors, as the launcher arranges them.
+  private static let directoryDescriptor: Int32 = 3
+  private static let runtimeDescriptor: Int32 = 4
+  private static let readyDescriptor: Int32 = 5
+  private static let bundleDescriptor: Int32 = 6
+
+  private static func supervise(_ arguments: [String]) throws(SystemError) {
+    guard arguments.count == 3, let start = SupervisorStart(rawValue: arguments[2]) else {
+      throw SystemError("understand", "my arguments", errno: EINVAL)
+    }
+    let directory = StateDirectory(
+      path: arguments[1], owning: FileDescriptor(owning: directoryDescriptor))
+    guard var state = directory.load() else {
+      directory.remove()
+      throw SystemError("read", directory.path + "/state", errno: EINVAL)
+    }
+    let root = StateRoot(ofInstance: directory.path)
+    // A socket that a dead supervisor left has nobody behind it; the name is ours to replace.
+    try directory.descriptor.remove(StateDirectory.socketName)
+    let listener = try ControlSocket.listen(
+      on: StateDirectory.socketName, in: directory.descriptor)
+
+    switch start {
+    case .fresh: try awaitContainer(&state, root)
+    case .resumed: try resume(&state, root)
+    }
+    guard state.initProcess != nil else { return directory.remove() }
+
+    let attachment: Attachment
+    do throws(SystemError) {
+      attachment = try Attachment(&state)
+    } catch {
+      directory.remove()
+      // ESRCH, ENOENT, ENODEV: it was over before it could be looked at. That is no failure.
+      if [ESRCH, ENOENT, ENODEV].contains(error.errno) { return }
+      throw error
+    }
+    state.supervisor = ProcessIdentity(pid: getpid())
+    try directory.save(state)
+    let supervision = try Supervision(
+      directory: directory.seen(fromRoot: root.containers), state: state, attachment: attachment,
+      listener: listener)
+    let kept = Confinement.confineSupervisor(to: root.containers)
+    if !kept.isEmpty {
+      escra_syslog(
+        false, "escra: supervisor of \(state.id) could not give up: \(kept.joined(separator: ", "))"
+      )
+    }
+    try supervision.run()
+  }
+
+  /// Says READY, then waits for the low-level runtime to create the container.
+  private static func awaitContainer(
+    _ state: inout ContainerState, _ root: StateRoot
+  ) throws(SystemError) {
+    let runtime = ProcessHandle(owning: FileDescriptor(owning: runtimeDescriptor))
+    let bundle = FileDescriptor(
+      owning: fcntl(bundleDescriptor, F_GETFD) < 0 ? -1 : bundleDescriptor)
+    let wait = try PidFileWait(state)
+    do {
+      let ready = ControlSocket(owning: FileDescriptor(owning: readyDescriptor))
+      ready.send(.ready(state.base.limit(of: state.base.initial())))
+    }
+    // Behind READY: nobody waits for this. From now on our death is noticed.
+    Launcher.callKeeper(root)
+    state.initProcess = try wait.wait(until: runtime)
+    if bundle.isOpen { try? BundleEdit.putBack(directory: bundle) }
+  }
+
+  /// Continues where a dead supervisor was.
+  private static func resume(
+    _ state: inout ContainerState, _ root: StateRoot
+  ) throws(SystemError) {
+    Launcher.callKeeper(root)
+    guard state.phase == .starting else { return }
+    let wait = try PidFileWait(state)
+    if let runtime = ProcessHandle(state.runtime) {
+      state.initProcess = try wait.wait(until: runtime)
+    } else {
+      state.initProcess = wait.look()
+    }
+    if let bundle = try? FileDescriptor.open(state.bundle, O_RDONLY | O_DIRECTORY),
+      (try? bundle.lock(wait: false)) == true
+    {
+      try? BundleEdit.putBack(directory: bundle)
+    }
+  }
+}

@@ -1,0 +1,297 @@
+// SPDX-License-Identifier: Apache-2.0
+internal import Glibc
+internal import Hooks
+internal import OCISpec
+internal import Syscalls
+
+/// The loop of a supervisor: event, law, write, record.
+///
+/// One thread, one epoll. While the container is idle no timer runs, and the loop sleeps on
+/// descriptors alone.
+final class Supervision: CPUController.Surroundings {
+  private let directory: StateDirectory
+  private var state: ContainerState
+  private let attachment: Attachment
+  private var controller: CPUController
+  private var foreign: ForeignWrites
+  private var record: Record
+
+  private let poller: Poller
+  private var timer: DeadlineTimer
+  private let watch: FileWatch
+  private let listener: FileDescriptor
+  private var clients: [Int32] = []
+
+  private var nextReading: Nanoseconds?
+  private var nextCorrection: Nanoseconds?
+  private var nextMemberCheck: Nanoseconds?
+  private var hasEnded = false
+
+  private enum Token {
+    static let exit: UInt64 = 1
+    static let timer: UInt64 = 2
+    static let alarm: UInt64 = 3
+    static let watch: UInt64 = 4
+    static let listener: UInt64 = 5
+    static let client: UInt64 = 1 << 32
+  }
+
+  /// Takes over an attached container.
+  init(
+    directory: consuming StateDirectory, state: ContainerState, attachment: Attachment,
+    listener: consuming FileDescriptor
+  ) throws(SystemError) {
+    self.state = state
+    self.attachment = attachment
+    poller = try Poller()
+    timer = try DeadlineTimer()
+    watch = try FileWatch()
+    record = try Record(in: directory.descriptor)
+
+    let base = state.base
+    let hasAlarm = attachment.alarm != nil
+    let found = try attachment.writer.current()
+    let bounds = Self.bounds(base, attachment)
+    // What the kernel holds is the truth, also after a crash.
+    let quota = min(base.quota(of: found), max(bounds.ceiling, base.quota(of: base.declared)))
+    foreign = ForeignWrites(ours: found, declared: base.declared)
+    controller = CPUController(
+      CPUController.Parameters(
+        period: base.period, cpus: Int64(Machine.onlineCPUs().count),
+        quietUse: base.bounds(hasAlarm: true).floor / 5, hasAlarm: hasAlarm),
+      quota: quota, bounds: bounds, now: monotonicNow(), usage: try attachment.meter.read())
+    self.directory = directory
+    self.listener = listener
+
+    try poller.add(attachment.initProcess.descriptor.number, token: Token.exit)
+    try poller.add(timer.descriptor.number, token: Token.timer)
+    try poller.add(watch.descriptor.number, token: Token.watch)
+    try poller.add(self.listener.number, token: Token.listener)
+    if let alarm = attachment.alarm {
+      try poller.add(alarm.descriptor.number, token: Token.alarm)
+    }
+    try watch.addWrites(to: attachment.writer.quotaFile)
+    append(rule: .start, before: quota, after: quota, use: 0)
+    nextReading = monotonicNow()
+  }
+
+  /// Supervises until the container has ended, then leaves.
+  func run() throws(SystemError) {
+    while !hasEnded {
+      try timer.set([nextReading, nextCorrection, nextMemberCheck].compactMap { $0 }.min())
+      var tokens: [UInt64] = []
+      try poller.wait { tokens.append($0) }
+      for token in tokens where !hasEnded { handle(token) }
+    }
+    // What still exists of the group is nobody's demand any more.
+    if !attachment.writer.isReadOnly {
+      try? attachment.writer.set(
+        state.base.limit(of: controller.bounds.floor), from: foreign.ours)
+    }
+    directory.remove()
+  }
+
+  private func handle(_ token: UInt64) {
+    switch token {
+    case Token.exit:
+      poller.remove(attachment.initProcess.descriptor.number)
+      checkMembers()
+    case Token.timer:
+      timer.acknowledge()
+      let now = monotonicNow()
+      if let moment = nextMemberCheck, moment <= now { checkMembers() }
+      if let moment = nextCorrection, moment <= now { judgeForeignWrite() }
+      if let moment = nextReading, moment <= now { read(called: false) }
+    case Token.alarm:
+      attachment.alarm?.acknowledge()
+      read(called: true)
+    case Token.watch:
+      watch.drain()
+      judgeForeignWrite()
+    case Token.listener: accept()
+    default: answer(Int32(token - Token.client))
+    }
+  }
+
+  // MARK: control
+
+  private func read(called: Bool) {
+    do throws(SystemError) {
+      let step = controller.observe(
+        usage: try attachment.meter.read(), at: monotonicNow(), called: called,
+        surroundings: self)
+      let before = foreign.ours
+      take(step)
+      if let decision = step.decision {
+        apply(decision, from: before, use: step.use)
+      }
+    } catch {
+      // ENODEV: the cgroup is gone, and the pidfd will say so too.
+      nextReading = nil
+      checkMembers()
+    }
+  }
+
+  private func take(_ step: CPUController.Step) {
+    nextReading = step.deadline
+    if step.armsAlarm { attachment.alarm?.arm() }
+  }
+
+  private func apply(_ decision: EscraLaw.Decision, from old: CPUQuota, use: Nanoseconds) {
+    let limit = state.base.limit(of: decision.quota)
+    let before = lastQuota
+    if attachment.writer.isReadOnly {
+      append(rule: decision.rule, before: before, after: decision.quota, use: use)
+      return
+    }
+    do throws(SystemError) {
+      try attachment.writer.set(limit, from: old)
+      foreign.wrote(limit)
+      watch.drain()
+      append(rule: decision.rule, before: before, after: decision.quota, use: use)
+      // Somebody may have written in the same moment, and its event was drained with ours.
+      judgeForeignWrite()
+    } catch {
+      refuse(decision, use: use)
+    }
+  }
+
+  /// The kernel would not have it: an ancestor has less (v1), and that is the ceiling from now on.
+  private func refuse(_ decision: EscraLaw.Decision, use: Nanoseconds) {
+    guard let found = try? attachment.writer.current() else { return checkMembers() }
+    append(rule: .refused, before: lastQuota, after: decision.quota, use: use)
+    let held = state.base.quota(of: found)
+    adopt(
+      quota: held, bounds: QuotaBounds(floor: controller.bounds.floor, ceiling: held))
+    append(rule: .refused, before: decision.quota, after: held, use: use)
+  }
+
+  private func adopt(quota: Nanoseconds, bounds: QuotaBounds) {
+    guard let usage = try? attachment.meter.read() else { return checkMembers() }
+    take(controller.adopt(quota: quota, bounds: bounds, now: monotonicNow(), usage: usage))
+  }
+
+  private static func bounds(_ base: CPUBase, _ attachment: Attachment) -> QuotaBounds {
+    var bounded = base
+    if let above = attachment.ancestorLimit { bounded.limit = min(bounded.limit, above) }
+    return bounded.bounds(hasAlarm: attachment.alarm != nil)
+  }
+
+  func wasContended() -> Bool { attachment.wasContended() }
+  func isFrozen() -> Bool { attachment.isFrozen() }
+
+  // MARK: other writers
+
+  private func judgeForeignWrite() {
+    guard let found = try? attachment.writer.current() else { return checkMembers() }
+    let now = monotonicNow()
+    switch foreign.judge(found, at: now) {
+    case .ours: nextCorrection = nil
+    case .expected:
+      nextCorrection = nil
+    case .drift(let moment) where moment > now:
+      nextCorrection = moment
+    case .drift:
+      nextCorrection = nil
+      guard !attachment.writer.isReadOnly else { return }
+      let ours = state.base.limit(of: controller.quota)
+      foreign.corrected(at: now)
+      if (try? attachment.writer.set(ours, from: found)) != nil {
+        foreign.wrote(ours)
+        watch.drain()
+        append(
+          rule: .drift, before: state.base.quota(of: found), after: controller.quota, use: 0)
+      }
+    case .news:
+      nextCorrection = nil
+      rebase(to: found, rule: .news)
+      foreign.learned(found)
+      let wanted = state.base.limit(of: controller.quota)
+      if !attachment.writer.isReadOnly, found.quota != nil, wanted != found,
+        (try? attachment.writer.set(wanted, from: found)) != nil
+      {
+        foreign.wrote(wanted)
+        watch.drain()
+      } else {
+        foreign.wrote(found)
+      }
+    }
+  }
+
+  /// A new declared limit: the container starts from it as it would at create.
+  private func rebase(to declared: CPUQuota, rule: Rule) {
+    let before = controller.quota
+    state.base.declared = declared
+    try? directory.save(state)
+    let bounds = Self.bounds(state.base, attachment)
+    adopt(quota: bounds.clamp(state.base.quota(of: declared)), bounds: bounds)
+    append(rule: rule, before: before, after: controller.quota, use: 0)
+  }
+
+  // MARK: conversations
+
+  private func accept() {
+    guard let client = ControlSocket.accept(from: listener) else { return }
+    let number = client.release()
+    guard clients.count < 64,
+      (try? poller.add(number, token: Token.client + UInt64(number))) != nil
+    else {
+      close(number)
+      return
+    }
+    clients.append(number)
+  }
+
+  private func answer(_ number: Int32) {
+    let socket = ControlSocket(owning: FileDescriptor(owning: number))
+    switch socket.receive() {
+    case .message(.update(let quota, let period)):
+      socket.send(.apply(update(quota: quota, period: period)))
+      fallthrough
+    case .nothing, .message, .nonsense:
+      // The conversation goes on; the descriptor stays ours.
+      _ = socket.release()
+    case .end:
+      clients.removeAll { $0 == number }
+    }
+  }
+
+  /// An update of the declared limit, told before the low-level runtime writes it.
+  private func update(quota: Int64?, period: Int64?) -> CPUQuota {
+    var declared = state.base.declared
+    if let period, period > 0 { declared.period = period }
+    if let quota { declared.quota = quota > 0 ? quota : nil }
+    rebase(to: declared, rule: .update)
+    var applied = state.base.limit(of: controller.quota)
+    if attachment.writer.isReadOnly || (declared.quota == nil && applied == initialLimit) {
+      applied = declared
+    }
+    foreign.declared(declared, expecting: applied)
+    return applied
+  }
+
+  private var initialLimit: CPUQuota {
+    state.base.limit(of: state.base.quota(of: CPUQuota(quota: nil)))
+  }
+
+  // MARK: the end
+
+  private func checkMembers() {
+    // Processes that share a pid namespace with others outlive their init.
+    hasEnded = attachment.initProcess.hasEnded && !attachment.hasMembers
+    nextMemberCheck =
+      attachment.initProcess.hasEnded && !hasEnded ? monotonicNow() + 1_000_000_000 : nil
+  }
+
+  private var lastQuota: Nanoseconds = 0
+
+  private func append(
+    rule: Rule, before: Nanoseconds, after: Nanoseconds, use: Nanoseconds
+  ) {
+    lastQuota = after
+    record.append(
+      RecordEntry(
+        time: wallClockNow(), rule: rule, applied: !attachment.writer.isReadOnly, before: before,
+        after: after, use: use, period: state.base.period))
+  }
+}

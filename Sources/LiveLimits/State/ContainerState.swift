@@ -1,0 +1,149 @@
+// SPDX-License-Identifier: Apache-2.0
+public import Hooks
+public import Syscalls
+
+/// Everything a supervisor needs to take a container over from nothing but this.
+///
+/// The shim writes it before a supervisor exists, the supervisor when it has found the container
+/// and when the declared limit changes, the next supervisor reads it after a crash. It is
+/// replaced as a whole, by rename.
+public struct ContainerState: Equatable, Sendable {
+  /// How far a container has come.
+  public enum Phase: String, Sendable {
+    /// The low-level runtime is at work; there is no pid yet.
+    case starting
+    /// A supervisor has found the container's init and its cgroup.
+    case running
+  }
+
+  /// The runtime's `--root`, absolute: an id means something only below it.
+  public var root: String
+  /// The container's id.
+  public var id: String
+  /// The bundle directory, absolute.
+  public var bundle: String
+  /// "reactive" or "observe".
+  public var policy: String
+  /// The application, where the annotations name one.
+  public var app: String?
+  /// How far it has come.
+  public var phase: Phase
+  /// The process that becomes the low-level runtime.
+  public var runtime: ProcessIdentity
+  /// Where the low-level runtime writes the pid of init.
+  public var pidFile: String
+  /// The file that had that name before, which must not be believed.
+  public var stalePidFile: FileStatus.Identity?
+  /// The last part of the cgroup path that init is expected in.
+  public var cgroupName: String?
+  /// Init, once it is known.
+  public var initProcess: ProcessIdentity?
+  /// The supervisor that wrote this last.
+  public var supervisor: ProcessIdentity?
+  /// Where use is heard from, for people: "perf wake-up, sampling".
+  public var source: String?
+  /// The directory of the cpu controller, and which inode it is.
+  public var cpuDirectory: String?
+  /// The inode of ``cpuDirectory``: the cgroup's id, which a path that was reused does not have.
+  public var cpuInode: UInt64?
+  /// The directory of cpuacct.usage; nil where it is ``cpuDirectory``.
+  public var usageDirectory: String?
+  /// The directory of the memory controller.
+  public var memoryDirectory: String?
+  /// The interface of the cpu controller.
+  public var version: CgroupLocation.Version?
+  /// What the container declared, and may move between.
+  public var base: CPUBase
+  /// The memory limit that was declared, in bytes.
+  public var declaredMemory: Int64?
+  /// When the supervisor was ready, on the clock of /proc/PID/stat: init is younger.
+  public var readyTicks: Int64
+
+  /// Makes the state of a container that is about to be created.
+  public init(
+    root: String, id: String, bundle: String, policy: String, runtime: ProcessIdentity,
+    pidFile: String, base: CPUBase
+  ) {
+    self.root = root
+    self.id = id
+    self.bundle = bundle
+    self.policy = policy
+    self.runtime = runtime
+    self.pidFile = pidFile
+    self.base = base
+    phase = .starting
+    readyTicks = ProcessIdentity.nowTicks()
+  }
+
+  /// Reads the file's text; nil when something that must be there is not.
+  public init?(text: String) {
+    let keyed = KeyedText(text)
+    guard keyed["version"] == "1", let root = keyed["root"], let id = keyed["id"],
+      let bundle = keyed["bundle"], let policy = keyed["policy"],
+      let runtime = keyed["runtime"].flatMap({ ProcessIdentity($0) }),
+      let pidFile = keyed["pidFile"], let base = CPUBase(keyed),
+      let phase = keyed["phase"].flatMap({ Phase(rawValue: $0) }),
+      let ready = keyed[int: "ready"]
+    else { return nil }
+    self.init(
+      root: root, id: id, bundle: bundle, policy: policy, runtime: runtime, pidFile: pidFile,
+      base: base)
+    self.phase = phase
+    readyTicks = ready
+    app = keyed["app"]
+    cgroupName = keyed["cgroupName"]
+    initProcess = keyed["init"].flatMap { ProcessIdentity($0) }
+    supervisor = keyed["supervisor"].flatMap { ProcessIdentity($0) }
+    source = keyed["source"]
+    cpuDirectory = keyed["cpu"]
+    cpuInode = keyed["cpuInode"].flatMap { UInt64($0) }
+    usageDirectory = keyed["cpuacct"]
+    memoryDirectory = keyed["memory"]
+    version = keyed["cgroup"].flatMap { CgroupLocation.Version(rawValue: $0) }
+    declaredMemory = keyed[int: "declaredMemory"]
+    if let device = keyed["staleDevice"].flatMap({ UInt64($0) }),
+      let inode = keyed["staleInode"].flatMap({ UInt64($0) })
+    {
+      stalePidFile = FileStatus.Identity(device: device, inode: inode)
+    }
+  }
+
+  /// The file's text.
+  public var text: String {
+    var keyed = KeyedText()
+    keyed["version"] = "1"
+    keyed["root"] = root
+    keyed["id"] = id
+    keyed["bundle"] = bundle
+    keyed["policy"] = policy
+    keyed["app"] = app
+    keyed["phase"] = phase.rawValue
+    keyed["runtime"] = runtime.description
+    keyed["pidFile"] = pidFile
+    keyed["staleDevice"] = stalePidFile.map { "\($0.device)" }
+    keyed["staleInode"] = stalePidFile.map { "\($0.inode)" }
+    keyed["cgroupName"] = cgroupName
+    keyed["init"] = initProcess?.description
+    keyed["supervisor"] = supervisor?.description
+    keyed["source"] = source
+    keyed["cpu"] = cpuDirectory
+    keyed["cpuInode"] = cpuInode.map { "\($0)" }
+    keyed["cpuacct"] = usageDirectory
+    keyed["memory"] = memoryDirectory
+    keyed["cgroup"] = version?.rawValue
+    keyed[int: "declaredMemory"] = declaredMemory
+    keyed[int: "ready"] = readyTicks
+    base.write(to: &keyed)
+    return keyed.text
+  }
+
+  /// Takes note of where the container was found: it runs.
+  mutating func complete(with location: CgroupLocation, inode: UInt64) {
+    phase = .running
+    cpuDirectory = location.cpu
+    cpuInode = inode
+    usageDirectory = location.cpuacct
+    memoryDirectory = location.memory
+    version = location.version
+  }
+}

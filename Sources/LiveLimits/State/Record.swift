@@ -1,0 +1,127 @@
+// SPDX-License-Identifier: Apache-2.0
+internal import Glibc
+public import Syscalls
+
+/// One decision of a supervisor.
+public struct RecordEntry: Equatable, Sendable {
+  /// Its place in the order of all of them, from 1.
+  public var sequence: UInt64
+  /// When, on the wall clock, in nanoseconds.
+  public var time: Nanoseconds
+  /// Why.
+  public var rule: Rule
+  /// Whether the kernel was written to; false in `observe`.
+  public var applied: Bool
+  /// The quota before, in nanoseconds of CPU time a period.
+  public var before: Nanoseconds
+  /// The quota after.
+  public var after: Nanoseconds
+  /// The use it was decided from.
+  public var use: Nanoseconds
+  /// The period, in nanoseconds.
+  public var period: Nanoseconds
+
+  /// Makes an entry.
+  public init(
+    sequence: UInt64 = 0, time: Nanoseconds, rule: Rule, applied: Bool, before: Nanoseconds,
+    after: Nanoseconds, use: Nanoseconds, period: Nanoseconds
+  ) {
+    self.sequence = sequence
+    self.time = time
+    self.rule = rule
+    self.applied = applied
+    self.before = before
+    self.after = after
+    self.use = use
+    self.period = period
+  }
+
+  static let size = 64
+
+  /// The 64 bytes of the file: little-endian words and a checksum, so that a torn entry shows.
+  func encode(into buffer: UnsafeMutableRawBufferPointer) {
+    let words: [UInt64] = [
+      sequence, UInt64(bitPattern: time), UInt64(rule.rawValue) | (applied ? 256 : 0),
+      UInt64(bitPattern: before), UInt64(bitPattern: after), UInt64(bitPattern: use),
+      UInt64(bitPattern: period),
+    ]
+    var sum: UInt64 = Self.seed
+    for (index, word) in words.enumerated() {
+      sum = (sum ^ word) &* 0x100_0000_01b3
+      buffer.storeBytes(of: word.littleEndian, toByteOffset: index * 8, as: UInt64.self)
+    }
+    buffer.storeBytes(of: sum.littleEndian, toByteOffset: 56, as: UInt64.self)
+  }
+
+  /// Reads 64 bytes back; nil for an empty, torn or newer entry.
+  init?(decoding buffer: UnsafeRawBufferPointer) {
+    func word(_ index: Int) -> UInt64 {
+      UInt64(littleEndian: buffer.loadUnaligned(fromByteOffset: index * 8, as: UInt64.self))
+    }
+    var sum: UInt64 = Self.seed
+    for index in 0..<7 { sum = (sum ^ word(index)) &* 0x100_0000_01b3 }
+    guard buffer.count >= Self.size, sum == word(7), word(0) > 0,
+      let rule = Rule(rawValue: UInt8(truncatingIfNeeded: word(2)))
+    else { return nil }
+    self.init(
+      sequence: word(0), time: Int64(bitPattern: word(1)), rule: rule,
+      applied: word(2) & 256 != 0, before: Int64(bitPattern: word(3)),
+      after: Int64(bitPattern: word(4)), use: Int64(bitPattern: word(5)),
+      period: Int64(bitPattern: word(6)))
+  }
+
+  private static let seed: UInt64 = 0xcbf2_9ce4_8422_2325
+}
+
+/// The last decisions of one supervisor, in a file of fixed size: 512 entries, 32 KiB.
+///
+/// A ring without a header: an entry's place is its number modulo the capacity, and the reader
+/// finds the newest by number. So one pwrite(2) is one entry, and a crash loses that one at most.
+public struct Record: ~Copyable {
+  static let capacity: UInt64 = 512
+  private let file: FileDescriptor
+  private var next: UInt64
+
+  /// Opens the record for writing, behind what an earlier supervisor wrote.
+  public init(in directory: borrowing FileDescriptor) throws(SystemError) {
+    let file = try directory.open(StateDirectory.recordFile, O_RDWR | O_CREAT)
+    next = (Self.entries(in: (try? file.readAll(limit: 1 << 20)) ?? []).last?.sequence ?? 0) + 1
+    self.file = file
+  }
+
+  /// Adds an entry; not being able to is no reason to stop supervising.
+  public mutating func append(_ entry: RecordEntry) {
+    var entry = entry
+    entry.sequence = next
+    next += 1
+    withUnsafeTemporaryAllocation(byteCount: RecordEntry.size, alignment: 8) { buffer in
+      entry.encode(into: buffer)
+      let offset = Int((entry.sequence - 1) % Self.capacity) * RecordEntry.size
+      _ = pwrite(file.number, buffer.baseAddress, buffer.count, offset)
+    }
+  }
+
+  /// What a record holds, oldest first.
+  ///
+  /// - Parameter directory: An instance's directory.
+  /// - Returns: At most 512 entries; a torn one is left out.
+  public static func entries(in directory: borrowing FileDescriptor) -> [RecordEntry] {
+    guard let file = try? directory.open(StateDirectory.recordFile, O_RDONLY),
+      let bytes = try? file.readAll(limit: 1 << 20)
+    else { return [] }
+    return entries(in: bytes)
+  }
+
+  static func entries(in bytes: [UInt8]) -> [RecordEntry] {
+    var entries: [RecordEntry] = []
+    bytes.withUnsafeBytes { buffer in
+      for offset in stride(
+        from: 0, through: buffer.count - RecordEntry.size, by: RecordEntry.size)
+      {
+        let slot = UnsafeRawBufferPointer(rebasing: buffer[offset..<offset + RecordEntry.size])
+        if let entry = RecordEntry(decoding: slot) { entries.append(entry) }
+      }
+    }
+    return entries.sorted { $0.sequence < $1.sequence }
+  }
+}

@@ -1,0 +1,194 @@
+// SPDX-License-Identifier: Apache-2.0
+internal import CLinux
+internal import Glibc
+internal import Hooks
+public import Syscalls
+
+/// Where supervised containers are known: /run/escra, on a tmpfs, so that a boot forgets it.
+///
+/// `containers/KEY/NONCE/` belongs to one instance of one container. KEY is a hash of the
+/// runtime's root and the id, because the id alone is unique in neither; NONCE tells this
+/// instance from the one that had the same id 0.1 s ago. Whoever holds the flock(2) on the
+/// NONCE directory is its supervisor, and only the holder removes it.
+public struct StateRoot: Sendable {
+  /// The directory everything is below.
+  public let path: String
+
+  /// The machine's own.
+  public static let system = StateRoot(path: "/run/escra")
+
+  /// A root somewhere else, for tests.
+  public init(path: String) { self.path = path }
+
+  /// The root that an instance's directory is in: ROOT/containers/KEY/NONCE.
+  init(ofInstance path: String) {
+    let parts = path.split(separator: "/", omittingEmptySubsequences: false)
+    self.init(path: parts.dropLast(3).joined(separator: "/"))
+  }
+
+  /// The keeper's directory; whoever holds the flock(2) on it is the keeper.
+  public var keeper: String { path + "/keeper" }
+
+  /// Where container directories are.
+  public var containers: String { path + "/containers" }
+
+  /// The directory that all instances of one container share.
+  ///
+  /// - Parameters:
+  ///   - root: The runtime's `--root`, absolute.
+  ///   - id: The container's id.
+  /// - Returns: A path whether or not it exists.
+  public func directory(root: String, id: String) -> String {
+    // FNV-1a, 64 bit. A collision costs nothing: each state file names its root and id.
+    var hash: UInt64 = 0xcbf2_9ce4_8422_2325
+    for byte in [Array(root.utf8), [0], Array(id.utf8)].joined() {
+      hash = (hash ^ UInt64(byte)) &* 0x100_0000_01b3
+    }
+    let digits = String(hash, radix: 16)
+    return containers + "/" + String(repeating: "0", count: 16 - digits.utf8.count) + digits
+  }
+
+  /// All instances there are, as paths of NONCE directories.
+  public func instances() -> [String] {
+    guard let top = try? FileDescriptor.open(containers, O_RDONLY | O_DIRECTORY),
+      let keys = try? top.entries()
+    else { return [] }
+    return keys.flatMap { instances(in: containers + "/" + $0) }
+  }
+
+  /// The instances of one container.
+  ///
+  /// - Parameter directory: What ``directory(root:id:)`` returned.
+  /// - Returns: Paths of NONCE directories; empty when the container is not supervised.
+  public func instances(in directory: String) -> [String] {
+    guard let opened = try? FileDescriptor.open(directory, O_RDONLY | O_DIRECTORY),
+      let names = try? opened.entries()
+    else { return [] }
+    return names.map { directory + "/" + $0 }
+  }
+}
+
+/// One instance's directory, open.
+public struct StateDirectory: ~Copyable {
+  /// Its path.
+  public let path: String
+  /// The open directory; the flock(2) on it is what makes a supervisor the supervisor.
+  public let descriptor: FileDescriptor
+
+  /// The same directory as a process sees it whose root is `root`.
+  consuming func seen(fromRoot root: String) -> StateDirectory {
+    let below = path.utf8.starts(with: root.utf8) ? path.dropFirst(root.count) : path[...]
+    return StateDirectory(path: String(below), owning: descriptor)
+  }
+
+  static let stateFile = "state"
+  static let recordFile = "record"
+  static let socketName = "socket"
+  static let pidFile = "pid"
+
+  /// Makes the directory of a new instance and locks it.
+  ///
+  /// - Parameters:
+  ///   - stateRoot: Where.
+  ///   - root: The runtime's `--root`.
+  ///   - id: The container's id.
+  /// - Returns: The directory, ours.
+  /// - Throws: ``SystemError``: EACCES or EROFS where /run/escra cannot be written.
+  public static func create(
+    in stateRoot: StateRoot, root: String, id: String
+  ) throws(SystemError) -> StateDirectory {
+    let shared = stateRoot.directory(root: root, id: id)
+    while true {
+      for path in [stateRoot.path, stateRoot.containers, shared] { try make(path) }
+      var random: UInt64 = 0
+      _ = withUnsafeMutableBytes(of: &random) { getentropy($0.baseAddress, 8) }
+      let path = shared + "/" + String(random, radix: 36)
+      do throws(SystemError) {
+        try retrying("make directory", path) { mkdir(path, 0o700) }
+        let directory = try StateDirectory(opening: path)
+        if directory.claim() { return directory }
+      } catch {
+        // ENOENT: the last supervisor of an earlier instance removed the shared directory.
+        guard error.errno == EEXIST || error.errno == ENOENT else { throw error }
+      }
+    }
+  }
+
+  /// Opens an instance's directory.
+  public init(opening path: String) throws(SystemError) {
+    self.path = path
+    descriptor = try FileDescriptor.open(path, O_RDONLY | O_DIRECTORY)
+  }
+
+  /// Takes over a directory that is open, and locked, already.
+  public init(path: String, owning descriptor: consuming FileDescriptor) {
+    self.path = path
+    self.descriptor = descriptor
+  }
+
+  /// What is written down of the container; nil when it is missing or torn.
+  public func load() -> ContainerState? {
+    guard let file = try? descriptor.open(Self.stateFile, O_RDONLY),
+      let bytes = try? file.readAll(limit: 65536)
+    else { return nil }
+    return ContainerState(text: String(decoding: bytes, as: UTF8.self))
+  }
+
+  /// Replaces what is written down, as a whole; without fsync, since a boot empties /run anyway.
+  public func save(_ state: ContainerState) throws(SystemError) {
+    let temporary = ".state"
+    do {
+      let file = try descriptor.open(temporary, O_WRONLY | O_CREAT | O_TRUNC)
+      try file.write(state.text)
+    }
+    try descriptor.rename(temporary, to: Self.stateFile)
+  }
+
+  /// Becomes the holder of a directory that nobody holds.
+  ///
+  /// - Returns: Whether it is ours and still there: who had it before may have removed it between
+  ///   our open and our lock.
+  public func claim() -> Bool {
+    guard (try? descriptor.lock(wait: false)) == true, let ours = try? descriptor.status(),
+      let named = try? FileDescriptor.open(path, O_RDONLY | O_DIRECTORY).status()
+    else { return false }
+    return ours.identity == named.identity
+  }
+
+  /// Gives the open directory away, and its lock with it.
+  consuming func release() -> FileDescriptor { descriptor }
+
+  /// Whether a live supervisor holds it.
+  public var isSupervised: Bool {
+    // Through an open file description of its own: a lock is a property of that.
+    Self.isLocked(path)
+  }
+
+  /// Whether some process holds the flock(2) on a directory.
+  static func isLocked(_ path: String) -> Bool {
+    guard let directory = try? FileDescriptor.open(path, O_RDONLY | O_DIRECTORY) else {
+      return false
+    }
+    return (try? directory.lock(exclusive: false, wait: false)) == false
+  }
+
+  /// Removes the instance; for the holder of the lock only.
+  public borrowing func remove() {
+    for name in [
+      Self.stateFile, ".state", Self.recordFile, Self.socketName, ".socket", Self.pidFile,
+    ] {
+      try? descriptor.remove(name)
+    }
+    rmdir(path)
+    // Fails while another instance lives in there, as it should.
+    if let slash = path.lastIndex(of: "/") { rmdir(String(path[..<slash])) }
+  }
+
+  private static func make(_ path: String) throws(SystemError) {
+    do throws(SystemError) {
+      try retrying("make directory", path) { mkdir(path, 0o700) }
+    } catch {
+      if error.errno != EEXIST { throw error }
+    }
+  }
+}
