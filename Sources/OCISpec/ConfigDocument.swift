@@ -1,0 +1,68 @@
+// SPDX-License-Identifier: Apache-2.0
+internal import Glibc
+
+/// A config.json as its own bytes, with views on the few members that matter here.
+///
+/// It reads a document as runc does (Go's encoding/json onto runtime-spec's structs): names in
+/// any case, duplicate objects merged, the last of duplicate values, null as absent.
+public struct ConfigDocument: Sendable {
+  /// The document, as it came.
+  public let bytes: [UInt8]
+  /// The annotations whose key begins with `io.escra.` or `io.kubernetes.`, sorted by key, each
+  /// key once. One of `io.kubernetes.` that is not Unicode is left out.
+  public let annotations: [(key: String, value: String)]
+  /// The limits in `linux.resources`.
+  public let declared: DeclaredResources
+  /// `linux.cgroupsPath`: a path, or SLICE:PREFIX:NAME for systemd.
+  public let cgroupsPath: String?
+
+  let spans: JSONSpans
+
+  /// Reads a document.
+  ///
+  /// - Parameters:
+  ///   - bytes: The document.
+  ///   - name: What to call it in errors.
+  /// - Throws: ``ConfigError`` where runc would refuse it too, and for an annotation of ours that
+  ///   is not Unicode.
+  public init(_ bytes: [UInt8], name: String = "config.json") throws(ConfigError) {
+    self.bytes = bytes
+    (spans, annotations, declared, cgroupsPath) = try bytes.withUnsafeBufferPointer {
+      buffer throws(ConfigError) in
+      let reader = try SpanReader(
+        UnsafeRawBufferPointer(buffer), as: .document, document: name)
+      return (
+        reader.spans, try reader.annotations(), try DeclaredResources(reader),
+        try reader.string(.cgroupsPath)
+      )
+    }
+  }
+
+  /// Whether there is an annotation of ours.
+  public var hasEscraAnnotation: Bool {
+    annotations.contains { $0.key.utf8.starts(with: "io.escra.".utf8) }
+  }
+
+  /// Whether `io.escra.` stands anywhere in the raw bytes: without it there is nothing to parse.
+  ///
+  /// A key with an escape in its prefix (`io\u002eescra.`), which no engine writes, is not seen.
+  public static func mentionsEscra(_ bytes: UnsafeRawBufferPointer) -> Bool {
+    guard let start = bytes.baseAddress else { return false }
+    let rest: StaticString = ".escra."
+    // Dots are rare in a config.json, and memchr(3) is as fast as memory.
+    var position = 2
+    while position < bytes.count,
+      let dot = memchr(start + position, CInt(UInt8(ascii: ".")), bytes.count - position)
+    {
+      position = UnsafeRawPointer(dot) - start
+      if bytes.count - position >= rest.utf8CodeUnitCount,
+        memcmp(dot, rest.utf8Start, rest.utf8CodeUnitCount) == 0,
+        bytes[position - 2] == UInt8(ascii: "i"), bytes[position - 1] == UInt8(ascii: "o")
+      {
+        return true
+      }
+      position += 1
+    }
+    return false
+  }
+}

@@ -1,0 +1,103 @@
+// SPDX-License-Identifier: Apache-2.0
+
+/// Values to put into `linux.resources.cpu`; nil leaves what is there.
+///
+/// An edit is a splice into the caller's own bytes: unknown members, order, white space and
+/// integers of any size stay as they were, because nothing but the values named here is written.
+public struct ConfigEdit: Equatable, Sendable {
+  /// CPU time in each period, in µs; -1 is no limit.
+  public var cpuQuota: Int64?
+  /// The period, in µs.
+  public var cpuPeriod: Int64?
+  /// CPUs as a list ("0-3,7").
+  public var cpus: String?
+  /// NUMA nodes as a list.
+  public var mems: String?
+
+  /// Makes an edit from its parts.
+  public init(
+    cpuQuota: Int64? = nil, cpuPeriod: Int64? = nil, cpus: String? = nil, mems: String? = nil
+  ) {
+    self.cpuQuota = cpuQuota
+    self.cpuPeriod = cpuPeriod
+    self.cpus = cpus
+    self.mems = mems
+  }
+
+  /// Sets a CPU limit.
+  public static func limit(_ cpu: CPUBandwidth) -> ConfigEdit {
+    ConfigEdit(cpuQuota: cpu.quota, cpuPeriod: cpu.period)
+  }
+
+  /// Takes the CPU limit away: -1 is what runc writes for none.
+  public static let withoutCPUQuota = ConfigEdit(cpuQuota: -1)
+
+  /// The document with this edit applied.
+  public func applied(to document: ConfigDocument) -> [UInt8] {
+    applied(to: document.bytes, document.spans, root: .document)
+  }
+
+  func applied(to bytes: [UInt8], _ spans: JSONSpans, root: JSONPlace) -> [UInt8] {
+    var splices: [Splice] = []
+    var missing: [String] = []
+    func set(_ place: JSONPlace, _ literal: String?) {
+      guard let literal else { return }
+      if spans[place].kind == .absent {
+        missing.append("\"\(place.name)\":\(literal)")
+      } else {
+        splices.append(Splice(range: spans[place].range, text: literal))
+      }
+    }
+    set(.quota, cpuQuota.map { "\($0)" })
+    set(.period, cpuPeriod.map { "\($0)" })
+    set(.cpus, cpus.map { "\"\($0)\"" })
+    set(.mems, mems.map { "\"\($0)\"" })
+    if !missing.isEmpty {
+      splices.append(
+        insertion(of: missing.joined(separator: ","), into: .cpu, bytes, spans, root: root))
+    }
+    return Splice.apply(&splices, to: bytes)
+  }
+
+  /// Adds members to an object: to the one that is there, else inside a new one in its parent.
+  private func insertion(
+    of members: String, into object: JSONPlace, _ bytes: [UInt8], _ spans: JSONSpans,
+    root: JSONPlace
+  ) -> Splice {
+    let span = spans[object]
+    switch span.kind {
+    case .absent where object != root:
+      return insertion(
+        of: "\"\(object.name)\":{\(members)}", into: object.parent, bytes, spans, root: root)
+    case .object:
+      // At the start: a duplicate object that follows merges and takes nothing away.
+      let start = span.start + 1
+      let first = bytes[start...].first { $0 > 0x20 }
+      let isEmpty = first == UInt8(ascii: "}")
+      return Splice(range: start..<start, text: isEmpty ? members : members + ",")
+    default:
+      return Splice(range: span.range, text: "{\(members)}")
+    }
+  }
+}
+
+/// Bytes to put in the place of others.
+struct Splice {
+  let range: Range<Int>
+  let text: String
+
+  /// The bytes with every splice made; they must not overlap.
+  static func apply(_ splices: inout [Splice], to bytes: [UInt8]) -> [UInt8] {
+    splices.sort { $0.range.lowerBound < $1.range.lowerBound }
+    var result: [UInt8] = []
+    result.reserveCapacity(bytes.count + splices.reduce(0) { $0 + $1.text.utf8.count })
+    var position = 0
+    for splice in splices {
+      result += bytes[position..<splice.range.lowerBound]
+      result += splice.text.utf8
+      position = splice.range.upperBound
+    }
+    result += bytes[position...]
+    return result
+  }
+}

@@ -1,0 +1,40 @@
+// SPDX-License-Identifier: Apache-2.0
+
+/// What a container declares in `linux.resources` of its config.json.
+public struct DeclaredResources: Equatable, Sendable {
+  /// `cpu.quota` over `cpu.period`; nil where there is no quota or it is not above 0.
+  public var cpu: CPUBandwidth?
+  /// `cpu.cpus`, as written.
+  public var cpuset: String?
+  /// `memory.limit` in bytes; nil where there is none or it is not above 0.
+  public var memory: Int64?
+  /// `memory.swap` in bytes, memory included; -1 is no limit, and 0 counts as absent.
+  public var memorySwap: Int64?
+  /// `memory.reservation` in bytes; nil where there is none or it is not above 0.
+  public var memoryReservation: Int64?
+
+  /// Makes a declaration from its parts; none is no limit.
+  public init(
+    cpu: CPUBandwidth? = nil, cpuset: String? = nil, memory: Int64? = nil,
+    memorySwap: Int64? = nil, memoryReservation: Int64? = nil
+  ) {
+    self.cpu = cpu
+    self.cpuset = cpuset
+    self.memory = memory
+    self.memorySwap = memorySwap
+    self.memoryReservation = memoryReservation
+  }
+
+  init(_ reader: SpanReader) throws(ConfigError) {
+    func positive(_ place: JSONPlace) throws(ConfigError) -> Int64? {
+      guard let value = try reader.integer(place), value > 0 else { return nil }
+      return value
+    }
+    let period = try positive(.period) ?? CPUBandwidth.defaultPeriod
+    cpu = try positive(.quota).map { CPUBandwidth(quota: $0, period: period) }
+    cpuset = try reader.string(.cpus)
+    memory = try positive(.limit)
+    memorySwap = try reader.integer(.swap).flatMap { $0 == 0 ? nil : $0 }
+    memoryReservation = try positive(.reservation)
+  }
+}

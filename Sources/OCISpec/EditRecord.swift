@@ -1,0 +1,45 @@
+// SPDX-License-Identifier: Apache-2.0
+
+/// What an edit writes down about itself before it touches anything: how to recognise the bytes
+/// that it is going to put into config.json.
+struct EditRecord: Equatable {
+  /// FNV-1a, 64 bits. It tells our own edit from somebody else's file, it does not authenticate:
+  /// who can write the one can write the other.
+  private(set) var hash: UInt64 = 0xcbf2_9ce4_8422_2325
+  private(set) var length = 0
+
+  /// The record of no bytes.
+  init() {}
+
+  init(of bytes: [UInt8]) {
+    bytes.withUnsafeBytes { add($0) }
+  }
+
+  /// Takes further bytes in.
+  mutating func add(_ bytes: UnsafeRawBufferPointer) {
+    var hash = self.hash
+    for byte in bytes { hash = (hash ^ UInt64(byte)) &* 0x100_0000_01b3 }
+    self.hash = hash
+    length += bytes.count
+  }
+
+  /// Reads a record back; nil for what this version did not write, or not to the end.
+  init?(_ text: String) {
+    guard text.utf8.last == UInt8(ascii: "\n") else { return nil }
+    let words = text.utf8.dropLast().split(separator: UInt8(ascii: " "))
+    guard words.count == 4, words[0].elementsEqual("escra-edit".utf8),
+      words[1].elementsEqual("1".utf8), words[2].count == 16,
+      let hash = UInt64(String(Substring(words[2])), radix: 16),
+      let length = Int(String(Substring(words[3])))
+    else { return nil }
+    self.hash = hash
+    self.length = length
+  }
+
+  /// One line: a format version, the hash in 16 digits, the length.
+  var text: String {
+    let digits = String(hash, radix: 16)
+    let zeros = String(repeating: "0", count: 16 - digits.utf8.count)
+    return "escra-edit 1 \(zeros)\(digits) \(length)\n"
+  }
+}
