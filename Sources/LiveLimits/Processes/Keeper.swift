@@ -151,9 +151,7 @@ final class Keeper {
 
   /// A container whose supervisors cannot live gets what it declared, and the log says so.
   private func giveUp(_ state: ContainerState, _ directory: borrowing StateDirectory) {
-    if let bundle = try? FileDescriptor.open(state.bundle, O_RDONLY | O_DIRECTORY) {
-      try? BundleEdit.putBack(directory: bundle)
-    }
+    _ = try? Bundle(state.bundle).heal()
     if state.policy != "observe", let path = state.cpuDirectory, let version = state.version,
       let group = try? FileDescriptor.open(path, O_RDONLY | O_DIRECTORY),
       (try? group.status())?.identity.inode == state.cpuInode,

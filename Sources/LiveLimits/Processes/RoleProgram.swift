@@ -101,7 +101,9 @@ extension Role {
     // Behind READY: nobody waits for this. From now on our death is noticed.
     Launcher.callKeeper(root)
     state.initProcess = try wait.wait(until: runtime)
-    if bundle.isOpen { try? BundleEdit.putBack(directory: bundle) }
+    if bundle.isOpen {
+      _ = try? BundleEdit(holding: bundle, path: state.bundle).putBack()
+    }
   }
 
   /// Continues where a dead supervisor was.
@@ -116,10 +118,7 @@ extension Role {
     } else {
       state.initProcess = wait.look()
     }
-    if let bundle = try? FileDescriptor.open(state.bundle, O_RDONLY | O_DIRECTORY),
-      (try? bundle.lock(wait: false)) == true
-    {
-      try? BundleEdit.putBack(directory: bundle)
-    }
+    // Unless somebody else is at work on the bundle by now, who heals it first.
+    _ = try? Bundle(state.bundle).heal()
   }
 }

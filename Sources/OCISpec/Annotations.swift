@@ -1,0 +1,100 @@
+// SPDX-License-Identifier: Apache-2.0
+
+/// The annotations that select and bound a policy: `io.escra.` and one of these.
+enum AnnotationKey: String, CaseIterable, Sendable {
+  case policy
+  case app
+  case appCPU = "app.cpu"
+  case appMemory = "app.memory"
+  case cpuMin = "cpu.min"
+  case cpuMax = "cpu.max"
+  case memoryMin = "memory.min"
+  case memoryMax = "memory.max"
+  case priority
+
+  /// The whole key.
+  var name: String { "\(Annotations.prefix)\(rawValue)" }
+
+  /// Whether it speaks of the application: the same for all its members, so never narrowed.
+  var isOfApplication: Bool { self == .app || self == .appCPU || self == .appMemory }
+}
+
+/// The annotations of one container that concern a policy, as yet unread.
+///
+/// A pod's annotations reach all its containers; `io.escra.policy/web` is for the container called
+/// `web` alone, and wins over the same key without a name.
+public struct Annotations {
+  /// What all our keys begin with; where these bytes are nowhere in config.json there is nothing
+  /// to read.
+  public static let prefix = "io.escra."
+
+  /// One annotation as it was written.
+  struct Entry {
+    let key: AnnotationKey
+    let written: String
+    let value: String
+    let isNarrowed: Bool
+  }
+
+  /// Whether this is a pod's sandbox container, which always stays as it is.
+  private(set) var isSandbox = false
+  /// The Kubernetes namespace; nil outside of Kubernetes.
+  private(set) var namespace: String?
+  /// The first key that is none of ours, or is narrowed and must not be.
+  private(set) var firstError: PolicyError?
+  private var entries: [Entry] = []
+
+  /// Picks what concerns a policy from all annotations of a container; of a key that comes twice
+  /// the last wins, as in Go.
+  init(_ annotations: [(key: String, value: String)]) {
+    var criName: String?
+    var kubernetesName: String?
+    var podNamespace: String?
+    for (key, value) in annotations {
+      switch key {
+      case "io.kubernetes.cri.container-type", "io.kubernetes.cri-o.ContainerType":
+        if value == "sandbox" { isSandbox = true }
+      case "io.kubernetes.cri.container-name": criName = value
+      case "io.kubernetes.container.name": kubernetesName = value
+      case "io.kubernetes.cri.sandbox-namespace": namespace = value
+      case "io.kubernetes.pod.namespace": podNamespace = value
+      default: break
+      }
+    }
+    namespace = namespace ?? podNamespace
+    for (key, value) in annotations where key.utf8.starts(with: Self.prefix.utf8) {
+      add(key, value, container: criName ?? kubernetesName)
+    }
+  }
+
+  private mutating func add(_ written: String, _ value: String, container: String?) {
+    let parts = written.utf8.dropFirst(Self.prefix.utf8.count)
+      .split(separator: UInt8(ascii: "/"), maxSplits: 1, omittingEmptySubsequences: false)
+    let name = String(Substring(parts[0]))
+    guard let key = AnnotationKey(rawValue: name) else {
+      let nearest = nearestName(to: name, among: AnnotationKey.allCases.lazy.map(\.rawValue))
+      firstError = firstError ?? .unknownKey(written, nearest: nearest.map { Self.prefix + $0 })
+      return
+    }
+    guard parts.count > 1 else {
+      entries.append(Entry(key: key, written: written, value: value, isNarrowed: false))
+      return
+    }
+    if key.isOfApplication {
+      firstError = firstError ?? .notNarrowable(written, write: key.name)
+    } else if let container, container == String(Substring(parts[1])) {
+      entries.append(Entry(key: key, written: written, value: value, isNarrowed: true))
+    }
+  }
+
+  /// The annotation that counts for this container; nil where there is none.
+  subscript(key: AnnotationKey) -> Entry? {
+    entries.last { $0.key == key && $0.isNarrowed } ?? entries.last { $0.key == key }
+  }
+
+  /// The first annotation other than the policy itself; nil where there is none.
+  var firstSetting: Entry? { entries.first { $0.key != .policy } }
+
+  /// The first annotation that is one of `keys`; nil where there is none.
+  func first(of keys: [AnnotationKey]) -> Entry? { entries.first { keys.contains($0.key) } }
+}

@@ -1,0 +1,36 @@
+// SPDX-License-Identifier: Apache-2.0
+
+/// A number of CPUs as people write it: `2`, `0.5`, `500m`, a Kubernetes quantity in cores.
+public struct CPUQuantity: Hashable, Comparable, Sendable, CustomStringConvertible {
+  /// What an error tells the writer to write.
+  public static let accepted = "cores such as 2, 0.5 or 500m"
+
+  /// Thousandths of a core.
+  public let millicores: Int64
+
+  /// Makes a quantity from thousandths of a core.
+  public init(millicores: Int64) { self.millicores = millicores }
+
+  /// Reads a Kubernetes quantity in cores.
+  ///
+  /// - Throws: ``QuantityError`` for what is no quantity, is negative, is finer than a millicore
+  ///   or does not fit an `Int64` of millicores.
+  public init(_ text: String) throws(QuantityError) {
+    do throws(QuantityError.Problem) {
+      let (millicores, isExact) = try Quantity(parsing: text).scaled(decimals: 3)
+      if !isExact { throw .finerThanMillicore }
+      self.init(millicores: millicores)
+    } catch {
+      throw QuantityError(error, accepted: Self.accepted)
+    }
+  }
+
+  /// Orders by size.
+  public static func < (a: CPUQuantity, b: CPUQuantity) -> Bool { a.millicores < b.millicores }
+
+  /// The canonical spelling: whole cores as `2`, all else in millicores as `1500m`.
+  public var description: String {
+    let (cores, rest) = millicores.quotientAndRemainder(dividingBy: 1000)
+    return rest == 0 ? "\(cores)" : "\(millicores)m"
+  }
+}

@@ -1,0 +1,117 @@
+// SPDX-License-Identifier: Apache-2.0
+
+/// How the values of the operator's config are read; every error names the path, the value and
+/// what is accepted.
+extension JSONValue {
+  private func refusal(_ why: String) -> OperatorConfigError.Problem {
+    .badValue(path: path.isEmpty ? "the document" : path, shown: shown, why: why)
+  }
+
+  /// Calls `body` with every member of an object, all of whose keys must be cases of `Key`.
+  func forEachMember<Key: RawRepresentable<String> & CaseIterable>(
+    of _: Key.Type,
+    _ body: (Key, borrowing JSONValue) throws(OperatorConfigError.Problem) -> Void
+  ) throws(OperatorConfigError.Problem) {
+    let known = Key.allCases.map { path.isEmpty ? $0.rawValue : "\(path).\($0.rawValue)" }
+    guard isObject else { throw refusal("is no object; write one with \(listed(known, "and"))") }
+    try forEachMember { name, value throws(OperatorConfigError.Problem) in
+      guard let key = Key(rawValue: name) else { throw .unknownKey(value.path, known: known) }
+      try body(key, value)
+    }
+  }
+
+  private func list<Element>(
+    _ accepted: String, _ read: (borrowing JSONValue) throws(OperatorConfigError.Problem) -> Element
+  ) throws(OperatorConfigError.Problem) -> [Element] {
+    guard isArray else { throw refusal("is no array; write \(accepted)") }
+    var result: [Element] = []
+    try forEachElement { element throws(OperatorConfigError.Problem) in
+      result.append(try read(element))
+    }
+    return result
+  }
+
+  func absolutePaths() throws(OperatorConfigError.Problem) -> [String] {
+    try list("an array of absolute paths") { element throws(OperatorConfigError.Problem) in
+      guard let text = element.string, text.utf8.first == UInt8(ascii: "/") else {
+        throw element.refusal("is no absolute path; write one that begins with /")
+      }
+      return text
+    }
+  }
+
+  func choice<Choice: RawRepresentable<String> & CaseIterable>(
+    of _: Choice.Type, called kind: String = "known value"
+  ) throws(OperatorConfigError.Problem) -> Choice {
+    if let choice = string.flatMap(Choice.init(rawValue:)) { return choice }
+    throw refusal("is no \(kind); write \(listed(Choice.allCases.map(\.rawValue)))")
+  }
+
+  func policy() throws(OperatorConfigError.Problem) -> PolicyName {
+    try choice(of: PolicyName.self, called: "policy")
+  }
+
+  func policies() throws(OperatorConfigError.Problem) -> [PolicyName] {
+    let accepted = "an array of \(PolicyName.accepted)"
+    let policies = try list(accepted) { element throws(OperatorConfigError.Problem) in
+      try element.policy()
+    }
+    if policies.isEmpty { throw refusal("allows nothing; write \(accepted)") }
+    return policies
+  }
+
+  func law() throws(OperatorConfigError.Problem) -> LawName {
+    if let law = string.flatMap(LawName.init(rawValue:)) { return law }
+    // Part of the grammar, so that a config for a later version gets an answer it can use.
+    if string == "headroom" { throw refusal("is not in this version; use \"escra\"") }
+    throw refusal("is no control law; use \"escra\"")
+  }
+
+  private func quantity<Value>(
+    _ accepted: String, _ read: (String) throws(QuantityError) -> Value
+  ) throws(OperatorConfigError.Problem) -> Value {
+    guard let text = string ?? integer.map(String.init) else {
+      throw refusal("is neither a string nor an integer; write \(accepted)")
+    }
+    do throws(QuantityError) {
+      return try read(text)
+    } catch {
+      throw refusal(error.description)
+    }
+  }
+
+  func cpu() throws(OperatorConfigError.Problem) -> CPULimit {
+    try quantity(CPUQuantity.accepted) { text throws(QuantityError) in try CPULimit(asked: text) }
+  }
+
+  func memory() throws(OperatorConfigError.Problem) -> ByteQuantity {
+    try quantity(ByteQuantity.accepted) { text throws(QuantityError) in
+      try ByteQuantity(asked: text)
+    }
+  }
+
+  func bytes() throws(OperatorConfigError.Problem) -> Int64 {
+    try quantity(ByteQuantity.accepted) { text throws(QuantityError) in
+      try ByteQuantity(text).bytes
+    }
+  }
+
+  /// A list as the kernel prints it: "0-3,8" (Documentation/admin-guide/cgroup-v2.rst, cpuset).
+  func cpuList() throws(OperatorConfigError.Problem) -> String {
+    if let string,
+      string.utf8.split(separator: UInt8(ascii: ","), omittingEmptySubsequences: false)
+        .allSatisfy(isCPURange)
+    {
+      return string
+    }
+    throw refusal("is no list of CPUs; write one such as \"0-1,4\"")
+  }
+}
+
+/// Whether `text` is one CPU or a first and a last one: "4", "0-3".
+private func isCPURange(_ text: Substring.UTF8View) -> Bool {
+  let ends = text.split(separator: UInt8(ascii: "-"), omittingEmptySubsequences: false)
+    .map { $0.first == UInt8(ascii: "+") ? nil : UInt16(Substring($0)) }
+  guard let first = ends.first, let first, let last = ends.last, let last else { return false }
+  return ends.count <= 2 && first <= last
+}

@@ -1,0 +1,161 @@
+// SPDX-License-Identifier: Apache-2.0
+
+/// The limits that config.json declares for a container (`linux.resources`).
+public struct DeclaredLimits: Equatable, Sendable {
+  /// Quota over period; nil where there is none.
+  public let cpu: CPULimit?
+  /// Bytes; nil where there is none.
+  public let memory: Int64?
+
+  /// Makes limits from their parts.
+  public init(cpu: CPULimit?, memory: Int64?) {
+    self.cpu = cpu
+    self.memory = memory
+  }
+}
+
+/// What the node has to give.
+public struct NodeCapacity: Equatable, Sendable {
+  /// Its CPUs, in thousandths of one.
+  public let millicores: Int64
+  /// Its memory in bytes.
+  public let memory: Int64
+
+  /// Makes a capacity from its parts.
+  public init(millicores: Int64, memory: Int64) {
+    self.millicores = millicores
+    self.memory = memory
+  }
+}
+
+/// What holds for one container: its annotations, its declared limits and the operator's config
+/// made into one value, with nothing left to interpret.
+public struct ContainerPolicy: Equatable, Sendable {
+  /// The policy.
+  public let name: PolicyName
+  /// The control law that moves the limits.
+  public let law: LawName
+  /// The application that the container is a member of; nil for a container alone.
+  public let app: String?
+  /// What the whole application may use, where an annotation says so.
+  public let appCPU: CPULimit?
+  /// What the whole application may use in bytes, where an annotation says so.
+  public let appMemory: Int64?
+  /// The Kubernetes namespace that the application's name is from; nil outside of Kubernetes.
+  public let scope: String?
+  /// Between what the CPU limit moves.
+  ///
+  /// Without ``appCPU`` the ceiling of an application's member
+  /// is its own share; what its peers add is the broker's to say.
+  public let cpu: Bounds<CPULimit>
+  /// The most CPU that an annotation gives the container; nil where what it declares is the most,
+  /// also after an update has changed that.
+  public let askedCPUCeiling: CPULimit?
+  /// The most CPU that there is for it: the operator's ceiling and the node.
+  public let cpuLimit: CPULimit
+  /// Between what the memory limit moves, in bytes.
+  public let memory: Bounds<Int64>
+  /// Whether anything asks for the memory limit to move; it is left alone otherwise.
+  public let memoryIsManaged: Bool
+  /// From -1000 to 1000; higher wins when the application runs short.
+  public let priority: Int
+  /// The CPU limit that must hold at the container's first instruction: under `reactive` what is
+  /// declared (else the node) within the bounds; under any other policy what is declared.
+  public let initialCPU: CPULimit
+
+  /// Decides what holds for a container.
+  ///
+  /// The policy is the annotation's, else the invocation's, else the operator's default, else
+  /// `standard`. A sandbox container, and one whose annotation says `standard`, is `standard`
+  /// whatever else its annotations say.
+  ///
+  /// - Parameters:
+  ///   - annotations: All annotations of config.json, in order.
+  ///   - declared: What config.json limits the container to.
+  ///   - config: What the operator allows.
+  ///   - node: What the node has.
+  ///   - invocationDefault: What the program's name or `--escra-policy` says.
+  /// - Returns: What holds; its name is `standard` where nothing was asked for.
+  /// - Throws: ``PolicyError``: the first thing that is wrong, as one sentence.
+  public static func resolve(
+    annotations: [(key: String, value: String)], declared: DeclaredLimits, config: OperatorConfig,
+    node: NodeCapacity, invocationDefault: PolicyName?
+  ) throws(PolicyError) -> ContainerPolicy {
+    let annotations = Annotations(annotations)
+    var name = PolicyName.standard
+    var request = PolicyRequest()
+    if !annotations.isSandbox {
+      let entry = annotations[.policy]
+      name = try selectName(entry, config, invocationDefault)
+      if name != .standard || entry == nil {
+        if let error = annotations.firstError { throw error }
+        try checkKeys(annotations, name)
+        request = try PolicyRequest(annotations)
+      }
+    }
+    return try ContainerPolicy(
+      name, request, scope: annotations.namespace, declared: declared, config: config, node: node)
+  }
+
+  private static func selectName(
+    _ annotation: Annotations.Entry?, _ config: OperatorConfig, _ invocationDefault: PolicyName?
+  ) throws(PolicyError) -> PolicyName {
+    let source = annotation?.written ?? "the default policy"
+    let asked: PolicyName?
+    if let annotation {
+      asked = try PolicyName(annotation.checkedValue(), from: source)
+    } else {
+      asked = invocationDefault ?? config.defaultPolicy
+    }
+    guard let asked else { return .standard }
+    if config.allowedPolicies.contains(asked) { return asked }
+    throw .notAllowed(asked, from: source, allowed: config.allowedPolicies)
+  }
+
+  /// Refuses keys that the policy would silently ignore.
+  private static func checkKeys(
+    _ annotations: Annotations, _ name: PolicyName
+  ) throws(PolicyError) {
+    switch name {
+    case .standard:
+      if let entry = annotations.firstSetting { throw .noPolicy(key: entry.written) }
+    case .strict:
+      if let entry = annotations.first(of: [.cpuMin, .cpuMax, .app, .appCPU, .appMemory]) {
+        throw .notWithStrict(key: entry.written)
+      }
+    case .reactive, .observe: break
+    }
+  }
+
+  private init(
+    _ name: PolicyName, _ request: PolicyRequest, scope: String?, declared: DeclaredLimits,
+    config: OperatorConfig, node: NodeCapacity
+  ) throws(PolicyError) {
+    let nodeCPU = CPULimit(millicores: node.millicores)
+    let cpu = try request.cpu.resolve(
+      .init(
+        declared: declared.cpu, node: nodeCPU, floor: config.floor.cpu,
+        ceiling: ("ceiling.cpu", config.ceiling.cpu), isMember: request.app != nil))
+    let memory = try request.memory.resolve(
+      .init(
+        declared: declared.memory.map(ByteQuantity.init(bytes:)),
+        node: ByteQuantity(bytes: node.memory), floor: config.floor.memory,
+        ceiling: ("ceiling.memory", config.ceiling.memory), isMember: request.app != nil))
+    self.name = name
+    law = config.law
+    app = request.app?.value
+    appCPU = request.cpu.application?.value
+    appMemory = request.memory.application?.value.bytes
+    self.scope = scope
+    self.cpu = cpu
+    askedCPUCeiling =
+      request.cpu.max == nil && request.cpu.application == nil ? nil : cpu.ceiling
+    cpuLimit = min(nodeCPU, config.ceiling.cpu ?? nodeCPU)
+    self.memory = Bounds(
+      floor: memory.floor.bytes, ceiling: memory.ceiling.bytes, declared: declared.memory)
+    memoryIsManaged = request.app != nil || !request.memory.isEmpty
+    priority = request.priority
+    let start = declared.cpu ?? nodeCPU
+    initialCPU = name == .reactive ? cpu.clamp(start) : start
+  }
+}

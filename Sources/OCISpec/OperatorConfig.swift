@@ -1,0 +1,122 @@
+// SPDX-License-Identifier: Apache-2.0
+internal import Glibc
+internal import Syscalls
+
+/// The control laws there are.
+public enum LawName: String, Sendable {
+  /// The rules of the Escra authors' controller.
+  case escra
+}
+
+/// What the operator of a node allows and wants: `/etc/escra/config.json`.
+///
+/// Annotations come from whoever may start a container; everything that names a program, a path or
+/// a bound for the node is here and nowhere else.
+public struct OperatorConfig: Equatable, Sendable {
+  /// Where the config is unless `--escra-config` says otherwise.
+  public static let defaultPath = "/etc/escra/config.json"
+
+  /// The longest config that is read, in bytes.
+  public static let largestFile = 1 << 20
+
+  /// What to do when a container names another limit for an application than its peers.
+  public enum AppConflict: String, CaseIterable, Sendable {
+    /// The newest wins: a rolling update must work.
+    case accept
+    /// The container is refused.
+    case refuse
+  }
+
+  /// What to do with a container whose supervisor does not start.
+  public enum FailureAction: String, CaseIterable, Sendable {
+    /// Start it with its declared limits.
+    case `continue`
+    /// Refuse it.
+    case refuse
+  }
+
+  /// A pair of limits that a container gets where it asks for none.
+  public struct Floor: Equatable, Sendable {
+    /// The least CPU.
+    public var cpu = CPULimit(millicores: 50)
+    /// The least memory.
+    public var memory = ByteQuantity(bytes: 16 << 20)
+  }
+
+  /// The most that one application may have; nil is what the node has.
+  public struct Ceiling: Equatable, Sendable {
+    /// The most CPU.
+    public var cpu: CPULimit?
+    /// The most memory.
+    public var memory: ByteQuantity?
+  }
+
+  /// Absolute paths of low-level runtimes, tried before ``builtInRuntimes``.
+  public var runtimes: [String] = []
+  /// The policy of containers that ask for none; nil leaves them `standard`.
+  public var defaultPolicy: PolicyName?
+  /// The policies that containers may ask for.
+  public var allowedPolicies = PolicyName.allCases
+  /// The control law.
+  public var law = LawName.escra
+  /// What limits are lowered to unless an annotation says otherwise: 50m and 16Mi.
+  public var floor = Floor()
+  /// The most that one application may have on this node.
+  public var ceiling = Ceiling()
+  /// CPUs that no strict container gets, as a kernel CPU list (`0-1,4`); nil reserves none.
+  public var reservedCPUs: String?
+  /// Bytes of the node's memory that are not given to containers.
+  public var hostMemoryReserve: Int64 = 0
+  /// Cgroups whose children are all members of one application and that get its limit, too.
+  public var appParents: [String] = []
+  /// What happens to a container that contradicts its application.
+  public var appConflict = AppConflict.accept
+  /// What happens to a container whose supervisor does not start.
+  public var onFailure = FailureAction.continue
+
+  /// The defaults.
+  public init() {}
+
+  /// Reads the config of a node.
+  ///
+  /// - Parameters:
+  ///   - path: The file.
+  ///   - isRequired: Whether a missing file is an error, as one that was named by hand is; else it
+  ///     stands for the defaults.
+  /// - Returns: The config, with the defaults for what it does not say.
+  /// - Throws: ``OperatorConfigError`` for a file that cannot be read or has an error.
+  public static func load(
+    path: String, isRequired: Bool = false
+  ) throws(OperatorConfigError) -> OperatorConfig {
+    let bytes: [UInt8]
+    do throws(SystemError) {
+      bytes = try FileDescriptor.open(path, O_RDONLY).readAll(limit: largestFile)
+    } catch {
+      if error.errno == ENOENT && !isRequired { return OperatorConfig() }
+      let named = SystemError(error.step, path, errno: error.errno)
+      throw OperatorConfigError(file: path, problem: .unreadable(named))
+    }
+    return try OperatorConfig(parsing: bytes, file: path)
+  }
+
+  /// Where runc and crun are on the distributions there are; asked in this order, after
+  /// ``runtimes`` and before `PATH`, which Podman leaves empty.
+  public static let builtInRuntimes = [
+    "/usr/bin/runc",
+    "/usr/local/sbin/runc",
+    "/usr/local/bin/runc",
+    "/usr/sbin/runc",
+    "/sbin/runc",
+    "/bin/runc",
+    "/usr/lib/cri-o-runc/sbin/runc",
+    "/run/current-system/sw/bin/runc",
+    "/usr/bin/crun",
+    "/usr/local/sbin/crun",
+    "/usr/local/bin/crun",
+    "/usr/sbin/crun",
+    "/sbin/crun",
+    "/bin/crun",
+    "/usr/libexec/crio/crun",
+    "/run/current-system/sw/bin/crun",
+  ]
+}

@@ -1,0 +1,44 @@
+// SPDX-License-Identifier: Apache-2.0
+public import Syscalls
+
+/// What is wrong with the operator's config: one sentence that names the file, the key, the value
+/// and what is accepted.
+public struct OperatorConfigError: Error, Equatable, Sendable, CustomStringConvertible {
+  /// What is wrong.
+  public enum Problem: Error, Equatable, Sendable {
+    /// The file cannot be read.
+    case unreadable(SystemError)
+    /// It is no JSON.
+    case syntax(JSONSyntaxError)
+    /// A key that is none of the config's, and those that are, both with their path.
+    case unknownKey(String, known: [String])
+    /// A value of the wrong type or out of range; `shown` is printed as it is, `why` ends the
+    /// sentence.
+    case badValue(path: String, shown: String, why: String)
+  }
+
+  /// The file.
+  public let file: String
+  /// What is wrong with it.
+  public let problem: Problem
+
+  /// Makes an error from its parts.
+  public init(file: String, problem: Problem) {
+    self.file = file
+    self.problem = problem
+  }
+
+  /// The sentence.
+  public var description: String {
+    switch problem {
+    case .unreadable(let error):
+      "\(error); make it a readable file of at most \(OperatorConfig.largestFile) bytes"
+    case .syntax(let error): "\(file): \(error.description)"
+    case .unknownKey(let key, let known):
+      "\(file): unknown key \(escaped(key)); "
+        + (nearestName(to: key, among: known).map { "the nearest known one is \($0)" }
+          ?? "known are \(listed(known, "and"))")
+    case .badValue(let path, let shown, let why): "\(file): \(path) \(shown) \(why)"
+    }
+  }
+}

@@ -1,0 +1,112 @@
+// SPDX-License-Identifier: Apache-2.0
+
+/// A value that an annotation asks for, with its key and its text for error messages.
+struct Asked<Value> {
+  let key: String
+  let text: String
+  let value: Value
+}
+
+/// What a container's annotations ask for, read but not yet weighed against anything.
+struct PolicyRequest {
+  /// The longest value that is read, in bytes: that of a DNS name, and of any label value.
+  static let longestValue = 253
+  /// The priorities there are.
+  static let priorities = -1000...1000
+
+  var app: Asked<String>?
+  var cpu = BoundsRequest<CPULimit>()
+  var memory = BoundsRequest<ByteQuantity>()
+  var priority = 0
+
+  /// A container that asks for nothing.
+  init() {}
+
+  /// Reads all values but the policy's.
+  init(_ annotations: Annotations) throws(PolicyError) {
+    func asked<Value>(
+      _ key: AnnotationKey, _ read: (String, String) throws(PolicyError) -> Value
+    ) throws(PolicyError) -> Asked<Value>? {
+      guard let entry = annotations[key] else { return nil }
+      let value = try read(entry.written, entry.checkedValue())
+      return Asked(key: entry.written, text: entry.value, value: value)
+    }
+    app = try asked(.app, Self.appName)
+    cpu.application = try asked(.appCPU, Self.cpu)
+    cpu.min = try asked(.cpuMin, Self.cpu)
+    cpu.max = try asked(.cpuMax, Self.cpu)
+    memory.application = try asked(.appMemory, Self.memory)
+    memory.min = try asked(.memoryMin, Self.memory)
+    memory.max = try asked(.memoryMax, Self.memory)
+    priority = try asked(.priority, Self.priority)?.value ?? 0
+  }
+
+  /// 1 to 63 of a-z, 0-9, - and ., with a letter or a digit at both ends.
+  private static func appName(_ key: String, _ text: String) throws(PolicyError) -> String {
+    func isAlphanumeric(_ byte: UInt8?) -> Bool {
+      guard let byte else { return false }
+      return byte >= UInt8(ascii: "a") && byte <= UInt8(ascii: "z")
+        || byte >= UInt8(ascii: "0") && byte <= UInt8(ascii: "9")
+    }
+    let isName =
+      text.utf8.count <= 63 && isAlphanumeric(text.utf8.first) && isAlphanumeric(text.utf8.last)
+      && text.utf8.allSatisfy {
+        isAlphanumeric($0) || $0 == UInt8(ascii: "-") || $0 == UInt8(ascii: ".")
+      }
+    if isName { return text }
+    throw .badValue(
+      key: key, value: text,
+      why: "is no application name; write 1 to 63 of a-z, 0-9, - and ., "
+        + "with a letter or a digit at both ends")
+  }
+
+  private static func cpu(_ key: String, _ text: String) throws(PolicyError) -> CPULimit {
+    do throws(QuantityError) {
+      return try CPULimit(asked: text)
+    } catch {
+      throw .badValue(key: key, value: text, why: error.description)
+    }
+  }
+
+  private static func memory(_ key: String, _ text: String) throws(PolicyError) -> ByteQuantity {
+    do throws(QuantityError) {
+      return try ByteQuantity(asked: text)
+    } catch {
+      throw .badValue(key: key, value: text, why: error.description)
+    }
+  }
+
+  private static func priority(_ key: String, _ text: String) throws(PolicyError) -> Int {
+    if let priority = Int(text), priorities.contains(priority) { return priority }
+    throw .badValue(
+      key: key, value: text,
+      why: "is no priority; write an integer from \(priorities.lowerBound) "
+        + "to \(priorities.upperBound)")
+  }
+}
+
+extension Annotations.Entry {
+  /// The value, if it is not too long to be one.
+  func checkedValue() throws(PolicyError) -> String {
+    let limit = PolicyRequest.longestValue
+    if value.utf8.count > limit { throw .tooLong(key: written, value: value, limit: limit) }
+    return value
+  }
+}
+
+extension CPULimit {
+  /// Reads a limit that somebody asks for: a quantity that the kernel can enforce.
+  init(asked text: String) throws(QuantityError) {
+    let quantity = try CPUQuantity(text)
+    self.init(quantity)
+    if self < .smallest { throw QuantityError(.belowSmallestQuota, accepted: CPUQuantity.accepted) }
+  }
+}
+
+extension ByteQuantity {
+  /// Reads a limit that somebody asks for: a quantity in whole pages, at least one.
+  init(asked text: String) throws(QuantityError) {
+    self = try ByteQuantity(text).roundedUpToPages
+    if bytes == 0 { throw QuantityError(.noMemory, accepted: ByteQuantity.accepted) }
+  }
+}

@@ -1,0 +1,37 @@
+// SPDX-License-Identifier: Apache-2.0
+
+/// Puts a value that somebody else wrote into one of our sentences, in double quotes.
+///
+/// Annotations are untrusted and error sentences end in logs, terminals and programs that match
+/// phrases in them: anything but printable ASCII is escaped, spaces too (no value that is accepted
+/// has one, and every phrase that Podman and containerd look for does), and what is longer than
+/// 64 characters is cut.
+public func quoted(_ value: String) -> String { "\"\(escaped(value))\"" }
+
+/// What ``quoted(_:)`` puts between the quotes.
+public func escaped(_ value: String) -> String {
+  var result = ""
+  var count = 0
+  for scalar in value.unicodeScalars {
+    let piece: String
+    switch scalar {
+    case "\"", "\\": piece = "\\\(scalar)"
+    case "!"..."~": piece = String(scalar)
+    default: piece = "\\u{\(String(scalar.value, radix: 16))}"
+    }
+    count += piece.utf8.count
+    if count > 64 { return result + "..." }
+    result += piece
+  }
+  return result
+}
+
+/// Names as a sentence lists them: "a, b or c".
+func listed(_ names: some Collection<String>, _ conjunction: String = "or") -> String {
+  var result = ""
+  for (index, name) in names.enumerated() {
+    if index > 0 { result += index + 1 == names.count ? " \(conjunction) " : ", " }
+    result += name
+  }
+  return result
+}
