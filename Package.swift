@@ -10,11 +10,20 @@ let strict: [SwiftSetting] = [
   .treatAllWarnings(as: .error),
 ]
 
-/// A release executable is static: it starts as fast as C and needs nothing of the machine it
-/// lands on. Debug builds and tests stay dynamic.
+/// A release executable is static.
+///
+/// It starts as fast as C and needs nothing of the machine it lands on. Debug builds and tests
+/// stay dynamic.
 let staticExecutable: [LinkerSetting] = [
   .unsafeFlags(["-static-executable"], .when(configuration: .release))
 ]
+
+/// What the FoundationEssentials in swift-argument-parser stands on.
+///
+/// A static link has to name it: the compiler records it only under `--static-swift-stdlib`.
+let staticFoundation: [LinkerSetting] = [
+  "_FoundationCollections", "_FoundationCShims", "swiftSynchronization",
+].map { .linkedLibrary($0, .when(configuration: .release)) }
 
 let package = Package(
   name: "escra-runc",
@@ -63,10 +72,11 @@ let package = Package(
         "LiveLimits", "OCISpec", "CLinux", "Syscalls",
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
       ],
-      swiftSettings: strict, linkerSettings: staticExecutable),
+      swiftSettings: strict, linkerSettings: staticExecutable + staticFoundation),
 
     .testTarget(name: "SyscallsTests", dependencies: ["Syscalls"], swiftSettings: strict),
-    .testTarget(name: "OCISpecTests", dependencies: ["OCISpec", "Syscalls"], swiftSettings: strict),
+    .testTarget(
+      name: "OCISpecTests", dependencies: ["OCISpec", "Syscalls"], swiftSettings: strict),
     .testTarget(
       name: "HooksTests", dependencies: ["Hooks", "CLinux", "Syscalls"], swiftSettings: strict),
     .testTarget(

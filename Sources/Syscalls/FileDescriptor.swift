@@ -21,6 +21,7 @@ public struct FileDescriptor: ~Copyable, Sendable {
   ///   - path: The file; a relative path is taken from the working directory.
   ///   - flags: O_RDONLY and friends.
   ///   - mode: Permissions of a file that this call creates.
+  /// - Returns: The file, owned by the caller.
   /// - Throws: ``SystemError`` with open's errno.
   public static func open(
     _ path: UnsafePointer<CChar>, _ flags: CInt, mode: UInt32 = 0o600
@@ -67,7 +68,9 @@ public struct FileDescriptor: ~Copyable, Sendable {
 
   /// Reads to the end of the file.
   ///
-  /// - Parameter limit: The most bytes to accept; a longer file throws EFBIG.
+  /// - Parameter limit: The most bytes to accept.
+  /// - Returns: Every byte from the position on.
+  /// - Throws: ``SystemError``; EFBIG for a file longer than `limit`.
   public func readAll(limit: Int = .max) throws(SystemError) -> [UInt8] {
     var bytes: [UInt8] = []
     // One byte more than stat says, so that the end is seen without another growth.
@@ -119,6 +122,7 @@ public struct FileDescriptor: ~Copyable, Sendable {
   ///
   /// - Parameter subject: The file's name, for the error.
   /// - Returns: At most 4096 bytes, as text.
+  /// - Throws: ``SystemError`` with pread's errno.
   public func contents(subject: String) throws(SystemError) -> String {
     try withUnsafeTemporaryAllocation(byteCount: 4096, alignment: 1) {
       buffer throws(SystemError) in
@@ -154,6 +158,7 @@ public struct FileDescriptor: ~Copyable, Sendable {
   ///   - exclusive: LOCK_EX, else LOCK_SH.
   ///   - wait: Whether to wait while another holder has it.
   /// - Returns: Whether the lock is ours; false only when not waiting.
+  /// - Throws: ``SystemError`` with flock's errno.
   public func lock(exclusive: Bool = true, wait: Bool = true) throws(SystemError) -> Bool {
     let operation = (exclusive ? LOCK_EX : LOCK_SH) | (wait ? 0 : LOCK_NB)
     do throws(SystemError) {
