@@ -16,8 +16,7 @@ deps: ## Install by apt what is missing: runc, busybox, libraries, pytest
 	@scripts/deps
 
 build: deps ## Build escra-runc and escra, static, into .build/release
-	@scripts/swift build -c release --product escra-runc
-	@scripts/swift build -c release --product escra
+	@scripts/swift build -c release
 
 test: unit e2e ## Run the unit tests, then the end-to-end suite (needs root)
 
