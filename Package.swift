@@ -1,4 +1,5 @@
 // swift-tools-version: 6.2
+// SPDX-License-Identifier: Apache-2.0
 import PackageDescription
 
 /// The settings of every Swift target: Swift 6 mode, no implicit existential, imports that say
@@ -12,10 +13,18 @@ let strict: [SwiftSetting] = [
 
 /// A release executable is static.
 ///
-/// It starts as fast as C and needs nothing of the machine it lands on. Debug builds and tests stay dynamic.
+/// It starts as fast as C and needs nothing of the machine it lands on. Debug builds and tests
+/// stay dynamic.
 let staticExecutable: [LinkerSetting] = [
   .unsafeFlags(["-static-executable"], .when(configuration: .release))
 ]
+
+/// What the FoundationEssentials in swift-argument-parser stands on.
+///
+/// A static link has to name it: the compiler records it only under `--static-swift-stdlib`.
+let staticFoundation: [LinkerSetting] = [
+  "_FoundationCollections", "_FoundationCShims", "swiftSynchronization",
+].map { .linkedLibrary($0, .when(configuration: .release)) }
 
 let package = Package(
   name: "escra-runc",
@@ -64,7 +73,7 @@ let package = Package(
         "LiveLimits", "OCISpec", "CLinux", "Syscalls",
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
       ],
-      swiftSettings: strict, linkerSettings: staticExecutable),
+      swiftSettings: strict, linkerSettings: staticExecutable + staticFoundation),
 
     .testTarget(name: "SyscallsTests", dependencies: ["Syscalls"], swiftSettings: strict),
     .testTarget(
