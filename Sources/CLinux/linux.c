@@ -81,6 +81,8 @@ int escra_seqpacket_listen(int dir, const char *name) {
 
 int escra_seqpacket_connect(int dir, const char *name) { return seqpacket(dir, name, connect); }
 
+int escra_anonymous_file(const char *label) { return memfd_create(label, MFD_CLOEXEC); }
+
 int escra_accept(int listener) {
     return accept4(listener, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
 }

@@ -49,6 +49,9 @@ int escra_seqpacket_listen(int dir, const char *_Nonnull name);
 /// The other end of `escra_seqpacket_listen`.
 int escra_seqpacket_connect(int dir, const char *_Nonnull name);
 
+/// memfd_create(2) with MFD_CLOEXEC: a file that has no name and goes with its last descriptor.
+int escra_anonymous_file(const char *_Nonnull label);
+
 /// accept4(2) with SOCK_CLOEXEC | SOCK_NONBLOCK; who it is, `escra_peer_credentials` tells.
 int escra_accept(int listener);
 

@@ -91,7 +91,7 @@ final class Keeper {
       _ = socket.release()
     case .end:
       callers.removeAll { $0 == number }
-      if let path = watched.removeValue(forKey: number) { look(at: path) }
+      if let path = watched.removeValue(forKey: number) { mourn(path) }
     }
   }
 
@@ -108,11 +108,24 @@ final class Keeper {
       if !watch(directory) { lookAgain(in: 100_000_000) }
       return
     }
+    resume(directory)
+  }
+
+  private func resume(_ directory: consuming StateDirectory) {
     guard let state = directory.load() else {
       // Between making the directory and writing the state there are microseconds.
       return directory.remove()
     }
     replace(state, directory)
+  }
+
+  /// A connection has closed: nearly always because its supervisor is dead, or done.
+  private func mourn(_ path: String) {
+    guard let directory = try? StateDirectory(opening: path) else { return }
+    // A dying process lets go of its files one by one; and one that merely hung up is not called
+    // again and again.
+    guard directory.claim() else { return lookAgain(in: 100_000_000) }
+    resume(directory)
   }
 
   private func watch(_ directory: borrowing StateDirectory) -> Bool {

@@ -19,6 +19,9 @@ public enum Role: String, Sendable {
 enum SupervisorStart: String {
   /// The shim starts it before the container exists; the shim waits for READY.
   case fresh
+  /// As ``fresh``, and config.json is edited: the supervisor holds the bundle's lock and puts the
+  /// original back.
+  case freshWithEdit = "fresh-edit"
   /// The keeper starts it after another one has died.
   case resumed
 }
@@ -50,8 +53,8 @@ public enum Launcher {
     let theirs = FileDescriptor(owning: ends.1)
     var descriptors = [directory.descriptor.number, runtime.descriptor.number, theirs.number]
     if bundleLock.isOpen { descriptors.append(bundleLock.number) }
-    let pid = try spawn(
-      .supervisor, [id, directory.path, SupervisorStart.fresh.rawValue], descriptors)
+    let start: SupervisorStart = bundleLock.isOpen ? .freshWithEdit : .fresh
+    let pid = try spawn(.supervisor, [id, directory.path, start.rawValue], descriptors)
     return StartedSupervisor(socket: socket, process: try ProcessHandle(pid: pid))
   }
 
@@ -84,6 +87,13 @@ public enum Launcher {
       }
     }
     return false
+  }
+
+  /// Starts a keeper where none lives, and does not wait for it.
+  ///
+  /// - Parameter root: Whose keeper.
+  public static func startKeeperIfNone(_ root: StateRoot) {
+    if !StateDirectory.isLocked(root.keeper) { _ = try? spawn(.keeper, [root.path], []) }
   }
 
   private static func spawn(

@@ -58,7 +58,8 @@ extension Role {
       on: StateDirectory.socketName, in: directory.descriptor)
 
     switch start {
-    case .fresh: try awaitContainer(&state, root)
+    case .fresh, .freshWithEdit:
+      try awaitContainer(&state, root, bundleIsLocked: start == .freshWithEdit)
     case .resumed: try resume(&state, root)
     }
     guard state.initProcess != nil else { return directory.remove() }
@@ -88,11 +89,10 @@ extension Role {
 
   /// Says READY, then waits for the low-level runtime to create the container.
   private static func awaitContainer(
-    _ state: inout ContainerState, _ root: StateRoot
+    _ state: inout ContainerState, _ root: StateRoot, bundleIsLocked: Bool
   ) throws(SystemError) {
     let runtime = ProcessHandle(owning: FileDescriptor(owning: runtimeDescriptor))
-    let bundle = FileDescriptor(
-      owning: fcntl(bundleDescriptor, F_GETFD) < 0 ? -1 : bundleDescriptor)
+    let bundle = FileDescriptor(owning: bundleIsLocked ? bundleDescriptor : -1)
     let wait = try PidFileWait(state)
     do {
       let ready = ControlSocket(owning: FileDescriptor(owning: readyDescriptor))

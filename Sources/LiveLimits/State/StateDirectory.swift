@@ -144,6 +144,16 @@ public struct StateDirectory: ~Copyable {
     try descriptor.rename(temporary, to: Self.stateFile)
   }
 
+  /// Where the low-level runtime is told to write the pid when the caller has named no place.
+  public var ownPidFile: String { path + "/" + Self.pidFile }
+
+  /// Connects to the supervisor.
+  ///
+  /// - Throws: ``SystemError``: ENOENT or ECONNREFUSED when there is none.
+  public func connect() throws(SystemError) -> ControlSocket {
+    try ControlSocket(connectingTo: Self.socketName, in: descriptor)
+  }
+
   /// Becomes the holder of a directory that nobody holds.
   ///
   /// - Returns: Whether it is ours and still there: who had it before may have removed it between

@@ -1,0 +1,74 @@
+// SPDX-License-Identifier: Apache-2.0
+internal import CLinux
+internal import OCISpec
+
+/// The operator's config and the invocation's default policy, as far as they could be read.
+///
+/// A broken config must not keep anybody from stopping a container: it is an error only for the
+/// calls that ask something of us.
+struct Settings {
+  private let loaded: Result<OperatorConfig, OperatorConfigError>
+  private let named: Result<PolicyName?, PolicyError>
+
+  /// Reads what the call names.
+  init(_ invocation: Invocation) {
+    let path = invocation.ownConfig?.text
+    do throws(OperatorConfigError) {
+      loaded = .success(
+        try OperatorConfig.load(
+          path: path ?? OperatorConfig.defaultPath, isRequired: path != nil))
+    } catch { loaded = .failure(error) }
+    do throws(PolicyError) {
+      if let flag = invocation.ownPolicy {
+        named = .success(try PolicyName(flag.text, from: "--escra-policy"))
+      } else {
+        named = .success(try invocation.programName.flatMap(PolicyName.ofProgram))
+      }
+    } catch { named = .failure(error) }
+  }
+
+  /// The operator's runtimes; none where the config cannot be read.
+  var runtimes: [String] { (try? loaded.get())?.runtimes ?? [] }
+
+  /// Whether a container without annotations may be under a policy; a config that cannot be read
+  /// might have said so, but a container that does not ask for us does not suffer from it.
+  var hasDefaultPolicy: Bool {
+    switch named {
+    case .failure: true
+    case .success(let name): name != nil || (try? loaded.get())?.defaultPolicy != nil
+    }
+  }
+
+  /// The config, for who asks for us.
+  func config() throws(Refusal) -> OperatorConfig {
+    do throws(OperatorConfigError) { return try loaded.get() } catch {
+      throw Refusal(sentence: error.description)
+    }
+  }
+
+  /// What the program's name or `--escra-policy` says.
+  func invocationPolicy() throws(Refusal) -> PolicyName? {
+    do throws(PolicyError) { return try named.get() } catch {
+      throw Refusal(sentence: error.description)
+    }
+  }
+
+  /// Goes on without a supervisor, if the operator allows that, and says so.
+  func continueOrRefuse(_ reason: String) throws(Refusal) {
+    if (try? loaded.get())?.onFailure == .refuse {
+      throw Refusal(
+        sentence: "the container cannot be supervised: \(reason); the operator's onFailure is "
+          + "refuse")
+    }
+    let sentence = "the container starts with its declared limits, unsupervised: \(reason)"
+    warn(sentence)
+    escra_syslog(false, "escra-runc: " + sentence)
+  }
+}
+
+extension PolicyName {
+  /// The policy in a program's name, as a function that can be mapped.
+  static func ofProgram(_ name: String) throws(PolicyError) -> PolicyName? {
+    try PolicyName(programName: name)
+  }
+}

@@ -1,0 +1,236 @@
+// SPDX-License-Identifier: Apache-2.0
+internal import CLinux
+internal import Glibc
+internal import Hooks
+internal import LiveLimits
+internal import OCISpec
+internal import Syscalls
+
+/// `create`, `run` and `restore`: the verbs that start a container.
+///
+/// Without an annotation of ours and without a default policy this reads config.json once, finds
+/// nothing, and becomes the low-level runtime. What is wrong with a bundle is that one's to say.
+func supervisedStart(_ call: RuntimeCall, _ settings: Settings) -> Never {
+  let next: RuntimeCall
+  do throws(Refusal) {
+    next = try underPolicy(call, settings) ?? call
+  } catch { call.fail(error.sentence) }
+  next.pass()
+}
+
+/// The call to make for a container that is under a policy; nil for one that is not.
+private func underPolicy(
+  _ call: RuntimeCall, _ settings: Settings
+) throws(Refusal) -> RuntimeCall? {
+  guard let id = call.invocation.id?.text,
+    let bundle = try? Bundle(call.invocation.bundle.map(call.vector.bytes) ?? currentDirectory)
+  else { return nil }
+  // An edit that a crash left behind is undone first. Busy: its owner is at work; then what stands
+  // there decides whether there is a policy, and who has one reads it again under the lock.
+  _ = try? bundle.heal()
+  guard let bytes = try? bundle.config() else { return nil }
+  let mentionsUs = bytes.withUnsafeBytes { ConfigDocument.mentionsEscra($0) }
+  guard mentionsUs || settings.hasDefaultPolicy else { return nil }
+  let start = try SupervisedStart(id: id, call: call, settings: settings, bytes: bytes)
+  return start.policy.name == .standard ? nil : try start.launch(bundle)
+}
+
+/// A reason not to create a container, as the sentence that says so.
+struct Refusal: Error {
+  let sentence: String
+
+  /// Turns any error of ours into a refusal.
+  static func translating<Result>(_ body: () throws -> Result) throws(Refusal) -> Result {
+    do { return try body() } catch let error as any (Error & CustomStringConvertible) {
+      throw Refusal(sentence: error.description)
+    } catch { throw Refusal(sentence: "an unforeseen error") }
+  }
+}
+
+// "." with a terminator, for a call that names no bundle.
+private nonisolated(unsafe) let currentDirectory: UnsafePointer<CChar> = {
+  let copy = UnsafeMutablePointer<CChar>.allocate(capacity: 2)
+  copy[0] = CChar(UInt8(ascii: "."))
+  copy[1] = 0
+  return UnsafePointer(copy)
+}()
+
+/// A container that is to be started under a policy.
+struct SupervisedStart {
+  let policy: ContainerPolicy
+  private let id: String
+  private let call: RuntimeCall
+  private let settings: Settings
+  private let document: ConfigDocument
+
+  /// Finds out what holds for the container.
+  init(
+    id: String, call: RuntimeCall, settings: Settings, bytes: [UInt8]
+  ) throws(Refusal) {
+    let config = try settings.config()
+    let invocationDefault = try settings.invocationPolicy()
+    let parsed = try Refusal.translating {
+      let document = try ConfigDocument(bytes)
+      let policy = try ContainerPolicy.resolve(
+        annotations: document.annotations,
+        declared: DeclaredLimits(
+          cpu: document.declared.cpu.flatMap { CPULimit(quota: $0.quota, period: $0.period) },
+          memory: document.declared.memory),
+        config: config,
+        node: NodeCapacity(
+          millicores: Int64(Machine.onlineCPUs().count) * 1000, memory: Machine.memory()),
+        invocationDefault: invocationDefault)
+      return (document, policy)
+    }
+    (document, policy) = parsed
+    self.id = id
+    self.call = call
+    self.settings = settings
+    if policy.name == .strict {
+      throw Refusal(
+        sentence: "io.escra.policy \"strict\" is not in this version; use reactive, observe or "
+          + "standard")
+    }
+    if let app = policy.app {
+      throw Refusal(
+        sentence: "io.escra.app \"\(app)\": applications of several containers are not in this "
+          + "version; leave the key out, or use io.escra.cpu.max for this container alone")
+    }
+  }
+
+  /// Starts the supervisor.
+  ///
+  /// - Returns: The call that creates the container.
+  func launch(_ bundle: borrowing Bundle) throws(Refusal) -> RuntimeCall {
+    var launched = call
+    do throws(LaunchFailure) {
+      try startSupervisor(bundle, &launched)
+    } catch {
+      try settings.continueOrRefuse(error.sentence)
+      return call
+    }
+    // A mask that the caller was given stays with the container's tasks, and since Linux 6.2 it
+    // survives a move between cpusets: the container would never leave its caller's CPUs.
+    escra_reset_affinity()
+    return launched
+  }
+
+  /// The declared limit, as the kernel counts.
+  private var declared: CPUQuota {
+    CPUQuota(
+      quota: document.declared.cpu?.quota,
+      period: document.declared.cpu?.period ?? CPUQuota.defaultPeriod)
+  }
+
+  private func startSupervisor(
+    _ bundle: borrowing Bundle, _ launched: inout RuntimeCall
+  ) throws(LaunchFailure) {
+    let base = CPUBase(
+      declared: declared, floor: policy.cpu.floor.nanocores,
+      explicitCeiling: policy.askedCPUCeiling?.nanocores, limit: policy.cpuLimit.nanocores)
+    let initial = base.limit(of: base.initial())
+    let needsEdit =
+      policy.name == .reactive
+      && base.quota(of: declared) != base.quota(of: initial)
+
+    let edit = needsEdit ? try lock(bundle) : BundleEdit(holding: .none, path: "")
+    let directory = try makeDirectory(base, &launched)
+    let supervisor: StartedSupervisor
+    do throws(SystemError) {
+      supervisor = try Launcher.startSupervisor(
+        of: directory, id: id, bundleLock: edit.directory)
+    } catch {
+      directory.remove()
+      throw LaunchFailure(error.description)
+    }
+
+    let answer = supervisor.socket.receive(within: 1000)
+    do throws(LaunchFailure) {
+      guard case .message(.ready(let limit)) = answer else {
+        throw LaunchFailure("its supervisor was not ready within a second")
+      }
+      if needsEdit { try apply(limit, edit, bundle) }
+    } catch {
+      // It must not find a container that it was not ready for.
+      try? supervisor.process.send(SIGKILL)
+      directory.remove()
+      throw error
+    }
+  }
+
+  private func lock(_ bundle: borrowing Bundle) throws(LaunchFailure) -> BundleEdit {
+    do throws(ConfigError) { return try bundle.edit() } catch {
+      throw LaunchFailure(error.description)
+    }
+  }
+
+  private func makeDirectory(
+    _ base: CPUBase, _ launched: inout RuntimeCall
+  ) throws(LaunchFailure) -> StateDirectory {
+    do throws(SystemError) {
+      let directory = try StateDirectory.create(in: .system, root: call.root, id: id)
+      try directory.save(state(base, in: directory, &launched))
+      return directory
+    } catch { throw LaunchFailure(error.description) }
+  }
+
+  /// Puts the first limit where it holds at the container's first instruction.
+  private func apply(
+    _ limit: CPUQuota, _ edit: borrowing BundleEdit, _ bundle: borrowing Bundle
+  ) throws(LaunchFailure) {
+    do throws(ConfigError) {
+      // Read again: only now is it certain that nobody else's edit is in its place.
+      let document = try ConfigDocument(try bundle.config())
+      let bandwidth = CPUBandwidth(quota: limit.quota ?? -1, period: limit.period)
+      try edit.replaceConfig(with: ConfigEdit.limit(bandwidth).applied(to: document))
+    } catch { throw LaunchFailure(error.description) }
+  }
+
+  private func state(
+    _ base: CPUBase, in directory: borrowing StateDirectory, _ launched: inout RuntimeCall
+  ) throws(SystemError) -> ContainerState {
+    guard let runtime = ProcessIdentity(pid: getpid()) else {
+      throw SystemError("find", "/proc/self/stat", errno: ENOENT)
+    }
+    let pidFile: String
+    if let given = call.invocation.pidFile?.text {
+      pidFile = absolutePath(given)
+    } else {
+      pidFile = directory.ownPidFile
+      launched.vector.insert(["--pid-file", pidFile], after: call.invocation.verbIndex ?? 1)
+    }
+    var state = ContainerState(
+      root: call.root, id: id, bundle: absolutePath(call.invocation.bundle?.text ?? "."),
+      policy: policy.name.rawValue, runtime: runtime, pidFile: pidFile, base: base)
+    state.stalePidFile = try? FileStatus.following(pidFile).identity
+    state.cgroupName = cgroupName
+    state.declaredMemory = document.declared.memory
+    return state
+  }
+
+  /// The last part of the path that the low-level runtime will make: for systemd's form
+  /// SLICE:PREFIX:NAME a scope, for none the id.
+  private var cgroupName: String? {
+    guard let path = document.cgroupsPath, !path.isEmpty else { return id }
+    let parts = path.split(separator: ":", omittingEmptySubsequences: false)
+    if call.invocation.systemdCgroup, parts.count == 3 {
+      if parts[2].hasSuffix(".slice") { return String(parts[2]) }
+      return parts[1].isEmpty ? "\(parts[2]).scope" : "\(parts[1])-\(parts[2]).scope"
+    }
+    return path.split(separator: "/").last.map { String($0) }
+  }
+}
+
+/// Why a container is not supervised although it should be; it may start without.
+struct LaunchFailure: Error {
+  let sentence: String
+  init(_ reason: String) { sentence = reason }
+}
+
+/// A path as it is seen from here, whatever directory another process is in.
+func absolutePath(_ path: String) -> String {
+  if path.utf8.first == UInt8(ascii: "/") { return path }
+  guard let buffer = getcwd(nil, 0) else { return path }
+  defer { free(buffer) }
+  return path == "." ? String(cString: buffer) : String(cString: buffer) + "/" + path
+}

@@ -1,0 +1,33 @@
+// SPDX-License-Identifier: Apache-2.0
+internal import CLinux
+internal import Glibc
+internal import LiveLimits
+
+extension RuntimeCall {
+  /// Where the low-level runtime keeps its state, absolute: with an id it names a container.
+  var root: String {
+    if let given = invocation.root?.text { return absolutePath(given) }
+    let name = runtime.utf8.split(separator: UInt8(ascii: "/")).last.map { String(Substring($0)) }
+    let directory = name == "crun" ? "crun" : "runc"
+    if geteuid() != 0, let user = getenv("XDG_RUNTIME_DIR") {
+      return String(cString: user) + "/" + directory
+    }
+    return "/run/" + directory
+  }
+
+  /// The instances of the container that the call is about; none for one that is not ours.
+  func instances() -> [String] {
+    guard let id = invocation.id?.text else { return [] }
+    return StateRoot.system.instances(in: StateRoot.system.directory(root: root, id: id))
+  }
+
+  /// Any call about a supervised container: whoever has died of ours is brought back, in passing.
+  ///
+  /// One open(2) that finds nothing where the container is none of ours.
+  func touch() {
+    guard !instances().isEmpty else { return }
+    Launcher.startKeeperIfNone(.system)
+    // A process joins the container's cpuset with the mask it comes with.
+    if invocation.verb == .exec { escra_reset_affinity() }
+  }
+}
