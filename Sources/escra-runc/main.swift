@@ -1,1 +1,2 @@
-print("x")
+// SPDX-License-Identifier: Apache-2.0
+runShim()

@@ -1,0 +1,19 @@
+// SPDX-License-Identifier: Apache-2.0
+internal import CLinux
+internal import Glibc
+
+extension FileStatus {
+  /// What stat(2) says of a path: of what a symbolic link leads to, not of the link.
+  ///
+  /// - Parameter path: The file; a relative path is taken from the working directory.
+  /// - Throws: ``SystemError`` with stat's errno.
+  public static func following(
+    _ path: UnsafePointer<CChar>
+  ) throws(SystemError) -> FileStatus {
+    var status = stat()
+    try retrying("stat", String(cString: path)) {
+      escra_fstatat(AT_FDCWD, path, &status, true)
+    }
+    return FileStatus(status)
+  }
+}

@@ -1,0 +1,29 @@
+// SPDX-License-Identifier: Apache-2.0
+internal import Glibc
+internal import Syscalls
+
+/// Looks at paths for ``LowLevelRuntime``, and knows this program when it meets it.
+///
+/// Installed in runc's place, or under another name by a link, this program must not find
+/// itself: it would execute itself for ever.
+struct RuntimeProbe {
+  private let ourselves: FileStatus.Identity?
+
+  /// Looks up what this program is. Without /proc nobody knows, and every path is believed.
+  init() { ourselves = try? FileStatus.following("/proc/self/exe").identity }
+
+  /// What a path is: stat(2), then access(2), which also knows of file systems mounted noexec.
+  func candidate(_ path: String) -> LowLevelRuntime.Candidate {
+    let status: FileStatus
+    do throws(SystemError) {
+      status = try FileStatus.following(path)
+    } catch {
+      return error.errno == ENOENT || error.errno == ENOTDIR
+        ? .missing : .unusable(error.symbol)
+    }
+    guard status.isRegularFile else { return .unusable("not a regular file") }
+    guard status.identity != ourselves else { return .unusable("escra-runc itself") }
+    guard access(path, X_OK) == 0 else { return .unusable("not executable") }
+    return .usable
+  }
+}
