@@ -29,7 +29,8 @@ public struct BundleEdit: ~Copyable, Sendable {
     case untouched
     /// config.json was our edit and is the original again.
     case restored
-    /// Somebody has written or removed config.json since: that stays, the copy went.
+    /// config.json is not our edit, because somebody has written or removed it since, or because
+    /// it was copied and not yet edited: it stays, the copy went.
     case superseded
   }
 
@@ -40,8 +41,10 @@ public struct BundleEdit: ~Copyable, Sendable {
     case putBack, putBackSynced, leftOversRemoved
   }
 
-  /// The locked directory. Its descriptor carries the lock: the lock is free when every copy of
-  /// the descriptor, in whatever process, is closed.
+  /// The locked directory.
+  ///
+  /// Its descriptor carries the lock: the lock is free when every copy of the descriptor, in
+  /// whatever process, is closed.
   public let directory: FileDescriptor
   private let path: String
 

@@ -9,6 +9,7 @@ extension Bundle {
   ///
   /// - Parameter timeout: How long to wait for the lock. Its holder lets go once runc has read the
   ///   file.
+  /// - Returns: The right to edit, which ends with its last descriptor.
   /// - Throws: ``ConfigError/busy(path:)`` after that time.
   public func edit(timeout: Nanoseconds = 1_000_000_000) throws(ConfigError) -> BundleEdit {
     let edit = BundleEdit(holding: try lock(timeout), path: path)

@@ -8,8 +8,9 @@ internal import Glibc
 public struct ConfigDocument: Sendable {
   /// The document, as it came.
   public let bytes: [UInt8]
-  /// The annotations whose key begins with `io.escra.` or `io.kubernetes.`, sorted by key, each
-  /// key once. One of `io.kubernetes.` that is not Unicode is left out.
+  /// The annotations whose key begins with `io.escra.` or `io.kubernetes.`.
+  ///
+  /// Sorted by key, each key once. One of `io.kubernetes.` that is not Unicode is left out.
   public let annotations: [(key: String, value: String)]
   /// The limits in `linux.resources`.
   public let declared: DeclaredResources

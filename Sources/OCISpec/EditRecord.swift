@@ -3,8 +3,10 @@
 /// What an edit writes down about itself before it touches anything: how to recognise the bytes
 /// that it is going to put into config.json.
 struct EditRecord: Equatable {
-  /// FNV-1a, 64 bits. It tells our own edit from somebody else's file, it does not authenticate:
-  /// who can write the one can write the other.
+  /// FNV-1a, 64 bits.
+  ///
+  /// It tells our own edit from somebody else's file, it does not authenticate: who can write the
+  /// one can write the other.
   private(set) var hash: UInt64 = 0xcbf2_9ce4_8422_2325
   private(set) var length = 0
 

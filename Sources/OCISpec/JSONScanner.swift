@@ -29,6 +29,7 @@ struct JSONScanner: ~Copyable {
   /// - Parameters:
   ///   - bytes: The document.
   ///   - root: What the document's top value is: a whole config.json, or its resources alone.
+  /// - Returns: Their spans.
   /// - Throws: ``JSONError`` where Go would refuse the syntax. Wrong types are the reader's matter.
   static func scan(
     _ bytes: UnsafeRawBufferPointer, as root: JSONPlace

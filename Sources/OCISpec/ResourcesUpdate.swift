@@ -16,7 +16,8 @@ public struct ResourcesUpdate: Sendable {
   public let mems: String?
   /// `memory.limit` in bytes, -1 for no limit; nil where the request does not set it.
   public let memoryLimit: Int64?
-  /// `memory.swap` in bytes, memory included, -1 for no limit; nil where the request does not set it.
+  /// `memory.swap` in bytes, memory included, -1 for no limit; nil where the request does not set
+  /// it.
   public let memorySwap: Int64?
   /// `memory.reservation` in bytes, -1 for none; nil where the request does not set it.
   public let memoryReservation: Int64?

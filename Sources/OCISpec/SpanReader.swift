@@ -31,8 +31,9 @@ struct SpanReader {
     }
   }
 
-  /// An int64 or a uint64; nil where there is none or it is null. A uint64 that is too large for
-  /// Int64 becomes the largest: the kernel refuses both.
+  /// An int64 or a uint64; nil where there is none or it is null.
+  ///
+  /// A uint64 that is too large for Int64 becomes the largest: the kernel refuses both.
   func integer(_ place: JSONPlace) throws(ConfigError) -> Int64? {
     let span = spans[place]
     if span.kind == .absent || span.kind == .null { return nil }

@@ -3,8 +3,9 @@ internal import CLinux
 internal import Glibc
 
 extension FileDescriptor {
-  /// Gives a name of this directory a second name in it: linkat(2). A symbolic link is itself
-  /// linked, not what it points to.
+  /// Gives a name of this directory a second name in it: linkat(2).
+  ///
+  /// A symbolic link is itself linked, not what it points to.
   public func link(
     _ name: UnsafePointer<CChar>, to second: UnsafePointer<CChar>
   ) throws(SystemError) {

@@ -83,6 +83,13 @@ import Testing
     }
   }
 
+  @Test func `null drops nothing beside it`() throws {
+    let config = try document(
+      #"{"linux":{"cgroupsPath":"/a","resources":{"memory":{"limit":5},"cpu":null}}}"#)
+    #expect(config.declared == DeclaredResources(memory: 5))
+    #expect(config.cgroupsPath == "/a")
+  }
+
   @Test func `null leaves a string as it was`() throws {
     let config = try document(#"{"linux":{"cgroupsPath":"/a","cgroupsPath":null}}"#)
     #expect(config.cgroupsPath == "/a")
