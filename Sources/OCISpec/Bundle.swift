@@ -18,7 +18,9 @@ public struct Bundle: ~Copyable, Sendable {
     self.path = String(cString: path)
     do throws(SystemError) {
       directory = try FileDescriptor.open(path, O_RDONLY | O_DIRECTORY)
-    } catch { throw .system(SystemError(error.step, "the bundle \(self.path)", errno: error.errno)) }
+    } catch {
+      throw .system(SystemError(error.step, "the bundle \(self.path)", errno: error.errno))
+    }
   }
 
   /// Reads config.json whole, as it is now.

@@ -107,7 +107,8 @@ import Testing
 
   @Test func `walks 20 MB`() throws {
     let filler = "\"" + String(repeating: "a", count: 1000) + "\","
-    let json = "{\"a\":[" + String(repeating: filler, count: 20_000)
+    let json =
+      "{\"a\":[" + String(repeating: filler, count: 20_000)
       + "1],\"linux\":{\"resources\":{\"cpu\":{\"quota\":7}}}}"
     let spans = try scan(Array(json.utf8))
     #expect(spans[.quota].end == json.utf8.count - 4)
