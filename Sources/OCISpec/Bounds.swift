@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 /// Between what a container's limit of one resource may move.
-public struct Bounds<Limit: Comparable & Sendable>: Sendable {
+public struct Bounds<Limit: Comparable & Sendable>: Equatable, Sendable {
   /// The least that the limit is lowered to; never above ``ceiling``.
   public let floor: Limit
   /// The most that the limit is raised to.
@@ -19,8 +19,6 @@ public struct Bounds<Limit: Comparable & Sendable>: Sendable {
   /// The limit within these bounds that is nearest to `limit`.
   public func clamp(_ limit: Limit) -> Limit { max(floor, min(limit, ceiling)) }
 }
-
-extension Bounds: Equatable {}
 
 /// What annotations ask of one resource.
 struct BoundsRequest<Limit: Comparable & Sendable & CustomStringConvertible> {

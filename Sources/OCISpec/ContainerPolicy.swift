@@ -45,8 +45,8 @@ public struct ContainerPolicy: Equatable, Sendable {
   public let scope: String?
   /// Between what the CPU limit moves.
   ///
-  /// Without ``appCPU`` the ceiling of an application's member
-  /// is its own share; what its peers add is the broker's to say.
+  /// Without ``appCPU`` the ceiling of an application's member is its own share; what its peers
+  /// add is the broker's to say.
   public let cpu: Bounds<CPULimit>
   /// The most CPU that an annotation gives the container; nil where what it declares is the most,
   /// also after an update has changed that.
@@ -100,16 +100,15 @@ public struct ContainerPolicy: Equatable, Sendable {
   private static func selectName(
     _ annotation: Annotations.Entry?, _ config: OperatorConfig, _ invocationDefault: PolicyName?
   ) throws(PolicyError) -> PolicyName {
-    let source = annotation?.written ?? "the default policy"
     let asked: PolicyName?
     if let annotation {
-      asked = try PolicyName(annotation.checkedValue(), from: source)
+      asked = try PolicyName(annotation.checkedValue(), from: annotation.written)
     } else {
       asked = invocationDefault ?? config.defaultPolicy
     }
     guard let asked else { return .standard }
     if config.allowedPolicies.contains(asked) { return asked }
-    throw .notAllowed(asked, from: source, allowed: config.allowedPolicies)
+    throw .notAllowed(asked, key: annotation?.written, allowed: config.allowedPolicies)
   }
 
   /// Refuses keys that the policy would silently ignore.

@@ -41,6 +41,8 @@ public struct OperatorConfig: Equatable, Sendable {
     public var cpu = CPULimit(millicores: 50)
     /// The least memory.
     public var memory = ByteQuantity(bytes: 16 << 20)
+    /// The defaults: 50m and 16Mi.
+    public init() {}
   }
 
   /// The most that one application may have; nil is what the node has.
@@ -49,6 +51,8 @@ public struct OperatorConfig: Equatable, Sendable {
     public var cpu: CPULimit?
     /// The most memory.
     public var memory: ByteQuantity?
+    /// No ceiling but the node.
+    public init() {}
   }
 
   /// Absolute paths of low-level runtimes, tried before ``builtInRuntimes``.

@@ -49,14 +49,16 @@ extension OperatorConfig {
     case .allowedPolicies: allowedPolicies = try value.policies()
     case .law: law = try value.law()
     case .floor:
-      try value.forEachMember(of: Resource.self) { resource, value throws(OperatorConfigError.Problem) in
+      try value.forEachMember(of: Resource.self) {
+        resource, value throws(OperatorConfigError.Problem) in
         switch resource {
         case .cpu: floor.cpu = try value.cpu()
         case .memory: floor.memory = try value.memory()
         }
       }
     case .ceiling:
-      try value.forEachMember(of: Resource.self) { resource, value throws(OperatorConfigError.Problem) in
+      try value.forEachMember(of: Resource.self) {
+        resource, value throws(OperatorConfigError.Problem) in
         switch resource {
         case .cpu: ceiling.cpu = try value.cpu()
         case .memory: ceiling.memory = try value.memory()

@@ -16,8 +16,8 @@ public enum PolicyError: Error, Equatable, Sendable, CustomStringConvertible {
   case badValue(key: String, value: String, why: String)
   /// Keys that want a policy, and no policy from anywhere.
   case noPolicy(key: String)
-  /// A policy that the operator does not allow.
-  case notAllowed(PolicyName, from: String, allowed: [PolicyName])
+  /// A policy that the operator does not allow; the key is nil for a default.
+  case notAllowed(PolicyName, key: String?, allowed: [PolicyName])
   /// A key that contradicts `strict`.
   case notWithStrict(key: String)
   /// A value above what bounds it: another annotation, what is declared, the operator's config.
@@ -43,8 +43,8 @@ public enum PolicyError: Error, Equatable, Sendable, CustomStringConvertible {
     case .noPolicy(let key):
       "\(escaped(key)) has no effect without a policy; add \(AnnotationKey.policy.name): "
         + "strict, reactive or observe, or standard to ignore it"
-    case .notAllowed(let policy, let source, let allowed):
-      "\(escaped(source)) \(quoted(policy.rawValue)) is not allowed on this node; "
+    case .notAllowed(let policy, let key, let allowed):
+      "\(key.map(escaped) ?? "the default policy") \(quoted(policy.rawValue)) is not allowed on this node; "
         + "use \(listed(allowed.map(\.rawValue)))"
     case .notWithStrict(let key):
       "\(escaped(key)) contradicts the policy strict, whose CPUs are the declared ones; "

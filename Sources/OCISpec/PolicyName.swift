@@ -34,14 +34,12 @@ public enum PolicyName: String, CaseIterable, Sendable {
   /// - Parameter programName: argv[0], with or without directories.
   /// - Throws: ``PolicyError/unknownProgramName(_:)``.
   public init?(programName: String) throws(PolicyError) {
-    let path = programName.utf8
-    let name = Substring(
-      path.suffix(
-        from: path.lastIndex(of: UInt8(ascii: "/")).map(path.index(after:)) ?? path.startIndex))
     let prefix = "escra-runc."
+    guard let last = programName.utf8.split(separator: UInt8(ascii: "/")).last else { return nil }
+    let name = String(Substring(last))
     guard name.hasPrefix(prefix) else { return nil }
     guard let policy = PolicyName(rawValue: String(name.dropFirst(prefix.count))) else {
-      throw .unknownProgramName(String(name))
+      throw .unknownProgramName(name)
     }
     self = policy
   }
