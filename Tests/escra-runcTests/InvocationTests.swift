@@ -219,16 +219,6 @@ private func read(_ line: String) -> Invocation {
     #expect(read(line).wantsVersion == version)
   }
 
-  @Test(
-    arguments: [
-      ("escra-runc", nil), ("/usr/bin/escra-runc", nil), ("escra-runc.strict", "strict"),
-      ("/usr/bin/escra-runc.reactive", "reactive"), ("/escra-runc.x/runc", nil),
-      ("escra-runc.", ""), ("", nil),
-    ] as [(String, String?)])
-  func `the program's name may carry a policy`(name: String, policy: String?) {
-    #expect(Invocation([name, "create", "c"]).policyInName == policy)
-  }
-
   @Test func `an empty argv is no call at all`() {
     #expect(Invocation([]).verb == nil)
   }
