@@ -21,14 +21,23 @@ static void default_signals(void) {
     sigprocmask(SIG_SETMASK, &none, NULL);
 }
 
-// Leaves exactly: /dev/null as 0-2, the named descriptors from 3 on, the executable behind them.
+static int no_stdio(void) {
+    int null = open("/dev/null", O_RDWR);
+    if (null < 0 || dup2(null, 0) < 0 || dup2(null, 1) < 0 || dup2(null, 2) < 0)
+        return -1;
+    if (null > 2)
+        close(null);
+    return 0;
+}
+
+// Leaves exactly: 0-2 as they are, the named descriptors from 3 on, the executable behind them.
 static int arrange_descriptors(const struct escra_spawn *spawn) {
     // First out of the way of their own targets, close-on-exec, then down into place.
     int base = 3 + spawn->descriptor_count;
     int executable = fcntl(spawn->executable, F_DUPFD_CLOEXEC, base + spawn->descriptor_count);
     if (executable < 0)
         return -1;
-    int moved[16];
+    int moved[spawn->descriptor_count + 1];
     for (int i = 0; i < spawn->descriptor_count; i++) {
         moved[i] = fcntl(spawn->descriptors[i], F_DUPFD_CLOEXEC, base);
         if (moved[i] < 0)
@@ -37,9 +46,6 @@ static int arrange_descriptors(const struct escra_spawn *spawn) {
     for (int i = 0; i < spawn->descriptor_count; i++)
         if (dup2(moved[i], 3 + i) < 0)
             return -1;
-    int null = open("/dev/null", O_RDWR);
-    if (null < 0 || dup2(null, 0) < 0 || dup2(null, 1) < 0 || dup2(null, 2) < 0)
-        return -1;
     if (dup2(executable, base) < 0 || fcntl(base, F_SETFD, FD_CLOEXEC) < 0)
         return -1;
     // Not by trusting everybody's close-on-exec: containerd leaks a listening socket, bats has 3.
@@ -51,10 +57,6 @@ static int arrange_descriptors(const struct escra_spawn *spawn) {
 
 pid_t escra_spawn_detached(const struct escra_spawn *spawn) {
     int told[2];
-    if (spawn->descriptor_count > 16) {
-        errno = EINVAL;
-        return -1;
-    }
     if (pipe2(told, O_CLOEXEC) < 0)
         return -1;
     pid_t child = fork();
@@ -68,7 +70,7 @@ pid_t escra_spawn_detached(const struct escra_spawn *spawn) {
         default_signals();
         umask(077);
         int executable = arrange_descriptors(spawn);
-        if (executable >= 0 && chdir("/") == 0)
+        if (executable >= 0 && no_stdio() == 0 && chdir("/") == 0)
             syscall(SYS_execveat, executable, "", spawn->argv, spawn->envp, AT_EMPTY_PATH);
         _exit(127);
     }
@@ -87,6 +89,13 @@ pid_t escra_spawn_detached(const struct escra_spawn *spawn) {
         return -1;
     }
     return grandchild;
+}
+
+int escra_become(const struct escra_spawn *spawn) {
+    int executable = arrange_descriptors(spawn);
+    if (executable < 0)
+        return -1;
+    return (int)syscall(SYS_execveat, executable, "", spawn->argv, spawn->envp, AT_EMPTY_PATH);
 }
 
 pid_t escra_fork_exec(const char *path, char *const *argv, char *const *envp, int stdout_fd) {

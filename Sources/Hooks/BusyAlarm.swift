@@ -11,9 +11,9 @@ public import Syscalls
 /// PERF_EVENT_IOC_REFRESH an event fires once and disables itself, so nothing fires while the
 /// supervisor is awake and sampling.
 public final class BusyAlarm {
-  private let events: [Int32]
+  private var events: [Int32]
   /// Readable when the container has used CPU: a signalfd(2) of the events' queued signal.
-  public let descriptor: FileDescriptor
+  public private(set) var descriptor: FileDescriptor
 
   /// Opens one event a CPU, disarmed.
   ///
@@ -47,6 +47,25 @@ public final class BusyAlarm {
     }
     self.descriptor = descriptor
     self.events = events
+  }
+
+  /// Takes over what another image of this process has opened; its signal is blocked here too.
+  ///
+  /// - Parameters:
+  ///   - descriptor: The signal descriptor.
+  ///   - events: The perf events, one a CPU.
+  public init(adopting descriptor: consuming FileDescriptor, events: [Int32]) {
+    self.descriptor = descriptor
+    self.events = events
+  }
+
+  /// Gives everything away that it has open, the signal descriptor first: for another image.
+  public func release() -> [Int32] {
+    let descriptors = [descriptor.number] + events
+    events = []
+    let empty = FileDescriptor.none
+    _ = exchange(&descriptor, with: empty).release()
+    return descriptors
   }
 
   deinit { for event in events { close(event) } }

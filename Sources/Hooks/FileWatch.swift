@@ -19,6 +19,12 @@ public struct FileWatch: ~Copyable {
       })
   }
 
+  /// Gives the inotify away: for another image.
+  public consuming func release() -> Int32 { descriptor.release() }
+
+  /// Takes over an inotify that another image of this process has set up.
+  public init(adopting descriptor: consuming FileDescriptor) { self.descriptor = descriptor }
+
   /// Hears of each write to an open file, whoever writes: how a cgroup's limit is guarded.
   public func addWrites(to file: borrowing FileDescriptor) throws(SystemError) {
     try add("/proc/self/fd/\(file.number)", UInt32(IN_MODIFY))

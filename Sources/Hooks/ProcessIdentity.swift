@@ -78,6 +78,9 @@ public struct ProcessHandle: ~Copyable, Sendable {
     self = handle
   }
 
+  /// Gives the pidfd away: for another image.
+  public consuming func release() -> Int32 { descriptor.release() }
+
   /// Whether the process has ended, be it reaped or not.
   public var hasEnded: Bool {
     var entry = pollfd(fd: descriptor.number, events: Int16(POLLIN), revents: 0)

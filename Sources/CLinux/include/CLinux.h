@@ -83,6 +83,14 @@ struct escra_spawn {
 /// Returns the program's pid; that it works is told by its own first message.
 pid_t escra_spawn_detached(const struct escra_spawn *_Nonnull spawn);
 
+/// execveat(2) with descriptors from 3 on arranged as for `escra_spawn_detached`: the same process,
+/// another image. Returns only on failure, with descriptors in disorder.
+int escra_become(const struct escra_spawn *_Nonnull spawn);
+
+/// seccomp(2): loads a filter that seccomp_export_bpf(3) wrote to `file`, read from its start.
+/// Needs no_new_privs.
+int escra_load_filter(int file);
+
 /// fork(2) and execve(2) with stdout replaced by `stdout_fd` (-1: inherited). Returns the pid.
 pid_t escra_fork_exec(const char *_Nonnull path, char *_Nullable const *_Nonnull argv,
                       char *_Nullable const *_Nonnull envp, int stdout_fd);

@@ -39,6 +39,23 @@ public struct CgroupWriter: ~Copyable {
       (try? directory.open(isV1 ? "cpu.cfs_burst_us" : "cpu.max.burst", flags)) ?? .none
   }
 
+  /// Takes over files that are open already; period and burst may be ``FileDescriptor/none``.
+  init(
+    version: CgroupLocation.Version, readOnly: Bool, quota: consuming FileDescriptor,
+    period: consuming FileDescriptor, burst: consuming FileDescriptor
+  ) {
+    self.version = version
+    isReadOnly = readOnly
+    quotaFile = quota
+    periodFile = period
+    burstFile = burst
+  }
+
+  /// The numbers of the three files, for an image that takes them over.
+  consuming func release() -> (quota: Int32, period: Int32, burst: Int32) {
+    (quotaFile.release(), periodFile.release(), burstFile.release())
+  }
+
   /// The limit that the kernel has now.
   ///
   /// - Returns: The limit; it may have changed by the time it is looked at.

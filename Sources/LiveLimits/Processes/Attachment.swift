@@ -3,60 +3,47 @@ internal import Glibc
 internal import Hooks
 internal import Syscalls
 
-/// Everything of a running container that a supervisor holds open.
-///
-/// Opened while there is the privilege to; nothing is opened later.
+/// Everything of a running container that a supervisor holds open while it supervises.
 final class Attachment {
   let initProcess: ProcessHandle
   let writer: CgroupWriter
   let meter: UsageMeter
   let alarm: BusyAlarm?
-  /// What is missed where there is no alarm, for people.
-  let alarmFailure: SystemError?
   /// Limits above the container's own, as the least number of nanocores; nil for none.
   let ancestorLimit: Int64?
 
-  private let members: FileDescriptor
+  private let group: FileDescriptor
   private let freezer: FileDescriptor
   private let pressure: FileDescriptor
   private var stalled: (total: Int64, time: Nanoseconds)
 
-  /// Opens all of it, and completes the state with what was found.
-  ///
-  /// - Parameter state: Must have an ``ContainerState/initProcess``.
-  /// - Throws: ``SystemError``: ESRCH when the container has ended already, EXDEV when its init is
-  ///   not in a cgroup of its own, and whatever opening a file says.
-  init(_ state: inout ContainerState) throws(SystemError) {
-    let ended = SystemError("find", "the container's init", errno: ESRCH)
-    guard let identity = state.initProcess, let handle = ProcessHandle(identity),
-      let membership = try? Manners.text(of: "/proc/\(identity.pid)/cgroup"), !handle.hasEnded
-    else { throw ended }
-    let mounts = try Manners.text(of: "/proc/self/mountinfo")
-    guard let location = CgroupLocation(membership: membership, mounts: mounts),
-      location.isNamed(state.cgroupName)
-    else { throw SystemError("supervise", "a cgroup that is not the container's", errno: EXDEV) }
-    let directory = try FileDescriptor.open(location.cpu, O_RDONLY | O_DIRECTORY)
-    let inode = try directory.status().identity.inode
-    // After a crash: the same path may be another container's by now.
-    if let known = state.cpuInode, known != inode { throw ended }
-    writer = try CgroupWriter(
-      directory: directory, version: location.version, readOnly: state.policy == "observe")
-    members = try directory.open("cgroup.procs", O_RDONLY)
-    meter = try Self.openMeter(location)
-    freezer = Self.openFreezer(location)
-    pressure = Self.openPressure(location)
-    ancestorLimit = Self.leastLimit(of: location.ancestors, location.version)
-    (alarm, alarmFailure) = Self.openAlarm(location, base: state.base)
-    initProcess = handle
+  /// Takes over what the finding image left open for this one.
+  init(_ handover: Handover) {
+    initProcess = ProcessHandle(owning: handover.take(.initProcess))
+    writer = CgroupWriter(
+      version: handover.version, readOnly: handover.isObserver, quota: handover.take(.quota),
+      period: handover.take(.period), burst: handover.take(.burst))
+    meter = UsageMeter(owning: handover.take(.usage), format: handover.usageFormat)
+    group = handover.take(.group)
+    freezer = handover.take(.freezer)
+    pressure = handover.take(.pressure)
+    alarm =
+      handover.clocks == 0
+      ? nil : BusyAlarm(adopting: handover.take(.alarm), events: handover.clockDescriptors)
+    ancestorLimit = handover.ancestorLimit
     stalled = (0, monotonicNow())
-    state.complete(with: location, inode: inode)
-    state.source = alarm == nil ? "sampling" : "perf, sampling"
     stalled.total = stallTotal() ?? 0
   }
 
   /// Whether any process is left in the container's cgroup; a group that is gone has none.
+  ///
+  /// Opened for each look: v1 shows an open file the list it made at the first read for up to a
+  /// second (kernel/cgroup/cgroup-v1.c, CGROUP_PIDLIST_DESTROY_DELAY).
   var hasMembers: Bool {
-    ((try? members.contents(subject: "cgroup.procs")) ?? "").isEmpty == false
+    guard let file = try? group.open("cgroup.procs", O_RDONLY),
+      let members = try? file.contents(subject: "cgroup.procs")
+    else { return false }
+    return !members.isEmpty
   }
 
   /// Whether the container is paused: v1's freezer.state, v2's cgroup.freeze.
@@ -64,8 +51,8 @@ final class Attachment {
     guard freezer.isOpen, let state = try? freezer.contents(subject: "the freezer") else {
       return false
     }
-    return state.utf8.starts(with: "FRO".utf8) || state.utf8.starts(with: "FRE".utf8)
-      || state.utf8.first == UInt8(ascii: "1")
+    // THAWED, FREEZING, FROZEN; 0, 1.
+    return state.utf8.first == UInt8(ascii: "F") || state.utf8.first == UInt8(ascii: "1")
   }
 
   /// Whether its tasks waited for a CPU for more than a fifth of the time since the last question.
@@ -83,61 +70,13 @@ final class Attachment {
     guard pressure.isOpen, let text = try? pressure.contents(subject: "the CPU pressure") else {
       return nil
     }
-    // some avg10=0.00 avg60=0.00 avg300=0.00 total=4711
-    let first = text.prefix { $0 != "\n" }
-    guard let total = first.split(separator: " ").last, total.utf8.starts(with: "total=".utf8)
-    else { return nil }
-    return Int64(total.dropFirst(6))
+    return Self.stallTotal(inPressure: text)
   }
 
-  private static func openMeter(_ location: CgroupLocation) throws(SystemError) -> UsageMeter {
-    if location.version == .v1, let cpuacct = location.cpuacct {
-      return UsageMeter(
-        owning: try FileDescriptor.open(cpuacct + "/cpuacct.usage", O_RDONLY),
-        format: .nanoseconds)
-    }
-    return UsageMeter(
-      owning: try FileDescriptor.open(location.cpu + "/cpu.stat", O_RDONLY), format: .cpuStat)
-  }
-
-  private static func openFreezer(_ location: CgroupLocation) -> FileDescriptor {
-    let path = location.freezer.map { $0 + "/freezer.state" } ?? location.cpu + "/cgroup.freeze"
-    return (try? FileDescriptor.open(path, O_RDONLY)) ?? .none
-  }
-
-  /// The container's own pressure where it has a group of the unified hierarchy, else the host's.
-  private static func openPressure(_ location: CgroupLocation) -> FileDescriptor {
-    let own = location.unified.flatMap {
-      try? FileDescriptor.open($0 + "/cpu.pressure", O_RDONLY).release()
-    }
-    if let own { return FileDescriptor(owning: own) }
-    return (try? FileDescriptor.open("/proc/pressure/cpu", O_RDONLY)) ?? .none
-  }
-
-  private static func openAlarm(
-    _ location: CgroupLocation, base: CPUBase
-  ) -> (BusyAlarm?, SystemError?) {
-    do throws(SystemError) {
-      guard let path = location.perf else {
-        throw SystemError("find", "a perf_event cgroup of the container", errno: ENOENT)
-      }
-      let directory = try FileDescriptor.open(path, O_RDONLY | O_DIRECTORY)
-      let quiet = base.bounds(hasAlarm: true).floor / 5
-      return (
-        try BusyAlarm(cgroup: directory, cpus: Machine.onlineCPUs(), after: quiet), nil
-      )
-    } catch { return (nil, error) }
-  }
-
-  private static func leastLimit(
-    of directories: [String], _ version: CgroupLocation.Version
-  ) -> Int64? {
-    directories.compactMap { path -> Int64? in
-      guard let directory = try? FileDescriptor.open(path, O_RDONLY | O_DIRECTORY),
-        let reader = try? CgroupWriter(directory: directory, version: version, readOnly: true),
-        let limit = try? reader.current(), let quota = limit.quota
-      else { return nil }
-      return quota * 1_000_000_000 / limit.period
-    }.min()
+  /// Microseconds behind "total=" of the first line, "some avg10=0.00 … total=4711".
+  static func stallTotal(inPressure text: String) -> Int64? {
+    let line = text.utf8.prefix { $0 != UInt8(ascii: "\n") }
+    guard let equals = line.lastIndex(of: UInt8(ascii: "=")) else { return nil }
+    return Int64(Substring(line[line.index(after: equals)...]))
   }
 }

@@ -19,17 +19,20 @@ enum Confinement {
     "rt_sigprocmask", "restart_syscall", "exit", "exit_group",
   ]
 
-  /// Leaves a supervisor with the files it has open, its own directory and nothing else.
+  /// What ``confineSupervisor(to:)`` calls the file system.
+  static let fileSystem = "the file system"
+
+  /// Leaves a supervisor with the files it has open, its own directory and nothing else; the
+  /// system calls are left to the image that supervises, which needs no execve(2) any more.
   ///
   /// - Parameter directory: What becomes the root of its file system: the state directories.
-  /// - Returns: What could not be given up, for the record; empty when all was.
+  /// - Returns: What could not be given up, for the log; empty when all was.
   static func confineSupervisor(to directory: String) -> [String] {
     var kept: [String] = []
     // It stays user 0, which may write root's files without any capability: so no such file is
     // in reach any more. What it writes to the kernel it has open already.
-    if chroot(directory) != 0 || chdir("/") != 0 { kept.append("the file system") }
+    if chroot(directory) != 0 || chdir("/") != 0 { kept.append(fileSystem) }
     if escra_keep_capabilities(0) != 0 { kept.append("capabilities") }
-    if !restrictSystemCalls(to: supervisorCalls) { kept.append("system calls") }
     return kept
   }
 
@@ -41,18 +44,25 @@ enum Confinement {
     _ = escra_keep_capabilities(keep)
   }
 
+  /// The filter that leaves a supervisor its own system calls, as a file with the BPF program.
+  ///
   /// Everything else fails with EPERM, so that a call nobody thought of is an error and no death.
-  private static func restrictSystemCalls(to names: [String]) -> Bool {
+  ///
+  /// - Returns: ``FileDescriptor/none`` where it cannot be made.
+  static func supervisorFilter() -> FileDescriptor {
     let refuse: UInt32 = 0x0005_0000 | UInt32(EPERM)  // SCMP_ACT_ERRNO(EPERM)
-    guard let filter = seccomp_init(refuse) else { return false }
-    defer {
-      seccomp_release(filter)
-      escra_trim_heap()
-    }
-    for name in names {
+    guard let filter = seccomp_init(refuse) else { return .none }
+    defer { seccomp_release(filter) }
+    for name in supervisorCalls {
       let number = seccomp_syscall_resolve_name(name)
       if number >= 0 { seccomp_rule_add_array(filter, SCMP_ACT_ALLOW, number, 0, nil) }
     }
-    return seccomp_load(filter) == 0
+    let file = FileDescriptor(owning: escra_anonymous_file("escra-filter"))
+    return file.isOpen && seccomp_export_bpf(filter, file.number) == 0 ? file : .none
+  }
+
+  /// Loads what ``supervisorFilter()`` made; there is no way back.
+  static func restrictSystemCalls(to filter: borrowing FileDescriptor) {
+    if filter.isOpen { _ = escra_load_filter(filter.number) }
   }
 }

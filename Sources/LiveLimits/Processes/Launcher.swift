@@ -24,6 +24,8 @@ enum SupervisorStart: String {
   case freshWithEdit = "fresh-edit"
   /// The keeper starts it after another one has died.
   case resumed
+  /// It has found its container and goes on as a fresh image: ``Handover``.
+  case found
 }
 
 /// A supervisor that was started, and our end of the conversation with it.
@@ -96,27 +98,51 @@ public enum Launcher {
     if !StateDirectory.isLocked(root.keeper) { _ = try? spawn(.keeper, [root.path], []) }
   }
 
+  /// Becomes another image of this program: same process, same descriptors where they are named.
+  ///
+  /// - Throws: ``SystemError``, with descriptors in disorder; it returns in no other way.
+  static func become(
+    _ role: Role, _ arguments: [String], _ descriptors: [Int32],
+    _ executable: borrowing FileDescriptor
+  ) throws(SystemError) {
+    _ = withRequest(role, arguments, descriptors, executable) { escra_become(&$0) }
+    throw SystemError.last("become", role.rawValue)
+  }
+
+  /// This program, whatever has been put in the place of its file since.
+  static func executable() throws(SystemError) -> FileDescriptor {
+    try FileDescriptor.open("/proc/self/exe", O_RDONLY)
+  }
+
   private static func spawn(
     _ role: Role, _ arguments: [String], _ descriptors: [Int32]
   ) throws(SystemError) -> Int32 {
-    let executable = try FileDescriptor.open("/proc/self/exe", O_RDONLY)
+    let executable = try executable()
+    return try retrying("start", role.rawValue) {
+      withRequest(role, arguments, descriptors, executable) { escra_spawn_detached(&$0) }
+    }
+  }
+
+  private static func withRequest(
+    _ role: Role, _ arguments: [String], _ descriptors: [Int32],
+    _ executable: borrowing FileDescriptor, _ body: (inout escra_spawn) -> Int32
+  ) -> Int32 {
     var argv = ([role.rawValue] + arguments).map { strdup($0) }
     argv.append(nil)
     defer { for argument in argv { free(argument) } }
     // Not the caller's environment: nothing here reads one.
     var environment: [UnsafeMutablePointer<CChar>?] = [nil]
-    return try retrying("start", role.rawValue) {
-      argv.withUnsafeMutableBufferPointer { argv in
-        environment.withUnsafeMutableBufferPointer { environment in
-          descriptors.withUnsafeBufferPointer { descriptors in
-            guard let arguments = argv.baseAddress, let variables = environment.baseAddress else {
-              return -1
-            }
-            var request = escra_spawn(
-              executable: executable.number, argv: arguments, envp: variables,
-              descriptors: descriptors.baseAddress, descriptor_count: CInt(descriptors.count))
-            return escra_spawn_detached(&request)
+    let number = executable.number
+    return argv.withUnsafeMutableBufferPointer { argv in
+      environment.withUnsafeMutableBufferPointer { environment in
+        descriptors.withUnsafeBufferPointer { descriptors in
+          guard let arguments = argv.baseAddress, let variables = environment.baseAddress else {
+            return -1
           }
+          var request = escra_spawn(
+            executable: number, argv: arguments, envp: variables,
+            descriptors: descriptors.baseAddress, descriptor_count: CInt(descriptors.count))
+          return body(&request)
         }
       }
     }

@@ -12,15 +12,19 @@ extension Role {
   /// - Returns: The exit code.
   public func run(_ arguments: [String]) -> Int32 {
     escra_set_name(self == .keeper ? "escra-keeper" : "escra-super")
-    escra_clear_parent_death_signal()
-    Manners.leaveCallersGroups()
-    Manners.setOOMScore()
-    signal(SIGHUP, SIG_IGN)
-    signal(SIGPIPE, SIG_IGN)
+    let start = arguments.count > 2 ? SupervisorStart(rawValue: arguments[2]) : nil
+    // An image that follows another of the same process has these manners already.
+    if start != .found {
+      escra_clear_parent_death_signal()
+      Manners.leaveCallersGroups()
+      Manners.setOOMScore()
+      signal(SIGHUP, SIG_IGN)
+      signal(SIGPIPE, SIG_IGN)
+    }
     do throws(SystemError) {
       switch self {
       case .keeper: try Self.keep(StateRoot(path: arguments.first ?? StateRoot.system.path))
-      case .supervisor: try Self.supervise(arguments)
+      case .supervisor: try Self.supervise(arguments, start)
       }
       return 0
     } catch {
@@ -41,12 +45,26 @@ extension Role {
   private static let readyDescriptor: Int32 = 5
   private static let bundleDescriptor: Int32 = 6
 
-  private static func supervise(_ arguments: [String]) throws(SystemError) {
-    guard arguments.count == 3, let start = SupervisorStart(rawValue: arguments[2]) else {
-      throw SystemError("understand", "my arguments", errno: EINVAL)
-    }
+  private static func supervise(
+    _ arguments: [String], _ start: SupervisorStart?
+  ) throws(SystemError) {
+    guard let start else { throw SystemError("understand", "my arguments", errno: EINVAL) }
     let directory = StateDirectory(
       path: arguments[1], owning: FileDescriptor(owning: directoryDescriptor))
+    if start != .found { return try find(directory, start) }
+
+    guard let handover = Handover(arguments.dropFirst(3)) else {
+      throw SystemError("understand", "my arguments", errno: EINVAL)
+    }
+    let supervision = try Supervision(directory: directory, handover)
+    Confinement.restrictSystemCalls(to: handover.take(.filter))
+    try supervision.run()
+  }
+
+  /// Finds the container, opens what supervising it takes, and goes on as a fresh image.
+  private static func find(
+    _ directory: consuming StateDirectory, _ start: SupervisorStart
+  ) throws(SystemError) {
     guard var state = directory.load() else {
       directory.remove()
       throw SystemError("read", directory.path + "/state", errno: EINVAL)
@@ -60,13 +78,13 @@ extension Role {
     switch start {
     case .fresh, .freshWithEdit:
       try awaitContainer(&state, root, bundleIsLocked: start == .freshWithEdit)
-    case .resumed: try resume(&state, root)
+    case .resumed, .found: try resume(&state, root)
     }
     guard state.initProcess != nil else { return directory.remove() }
 
-    let attachment: Attachment
+    var found: FoundContainer
     do throws(SystemError) {
-      attachment = try Attachment(&state)
+      found = try FoundContainer(&state)
     } catch {
       directory.remove()
       // ESRCH, ENOENT, ENODEV: it was over before it could be looked at. That is no failure.
@@ -75,16 +93,19 @@ extension Role {
     }
     state.supervisor = ProcessIdentity(pid: getpid())
     try directory.save(state)
-    let supervision = try Supervision(
-      directory: directory.seen(fromRoot: root.containers), state: state, attachment: attachment,
-      listener: listener)
+    let executable = try Launcher.executable()
+    let filter = Confinement.supervisorFilter()
     let kept = Confinement.confineSupervisor(to: root.containers)
     if !kept.isEmpty {
       escra_syslog(
         false, "escra: supervisor of \(state.id) could not give up: \(kept.joined(separator: ", "))"
       )
     }
-    try supervision.run()
+    let isRooted = !kept.contains(Confinement.fileSystem)
+    let path = directory.path(fromRoot: isRooted ? root.containers : "")
+    try found.becomeSupervision(
+      directory: directory.release(), listener: listener, id: state.id, path: path,
+      filter: filter, executable: executable)
   }
 
   /// Says READY, then waits for the low-level runtime to create the container.

@@ -10,7 +10,7 @@ internal import Syscalls
 /// descriptors alone.
 final class Supervision: CPUController.Surroundings {
   private let directory: StateDirectory
-  private var state: ContainerState
+  private var base: CPUBase
   private let attachment: Attachment
   private var controller: CPUController
   private var foreign: ForeignWrites
@@ -38,17 +38,17 @@ final class Supervision: CPUController.Surroundings {
 
   /// Takes over an attached container.
   init(
-    directory: consuming StateDirectory, state: ContainerState, attachment: Attachment,
-    listener: consuming FileDescriptor
+    directory: consuming StateDirectory, _ handover: Handover
   ) throws(SystemError) {
-    self.state = state
+    base = handover.base
+    let attachment = Attachment(handover)
     self.attachment = attachment
     poller = try Poller()
     timer = try DeadlineTimer()
-    watch = try FileWatch()
+    watch = FileWatch(adopting: handover.take(.watch))
+    listener = handover.take(.listener)
     record = try Record(in: directory.descriptor)
 
-    let base = state.base
     let hasAlarm = attachment.alarm != nil
     let found = try attachment.writer.current()
     let bounds = Self.bounds(base, attachment)
@@ -57,20 +57,18 @@ final class Supervision: CPUController.Surroundings {
     foreign = ForeignWrites(ours: found, declared: base.declared)
     controller = CPUController(
       CPUController.Parameters(
-        period: base.period, cpus: Int64(Machine.onlineCPUs().count),
+        period: base.period, cpus: handover.cpus,
         quietUse: base.bounds(hasAlarm: true).floor / 5, hasAlarm: hasAlarm),
       quota: quota, bounds: bounds, now: monotonicNow(), usage: try attachment.meter.read())
     self.directory = directory
-    self.listener = listener
 
     try poller.add(attachment.initProcess.descriptor.number, token: Token.exit)
     try poller.add(timer.descriptor.number, token: Token.timer)
     try poller.add(watch.descriptor.number, token: Token.watch)
-    try poller.add(self.listener.number, token: Token.listener)
+    try poller.add(listener.number, token: Token.listener)
     if let alarm = attachment.alarm {
       try poller.add(alarm.descriptor.number, token: Token.alarm)
     }
-    try watch.addWrites(to: attachment.writer.quotaFile)
     append(rule: .start, before: quota, after: quota, use: 0)
     nextReading = monotonicNow()
   }
@@ -78,7 +76,8 @@ final class Supervision: CPUController.Surroundings {
   /// Supervises until the container has ended, then leaves.
   func run() throws(SystemError) {
     while !hasEnded {
-      try timer.set([nextReading, nextCorrection, nextMemberCheck].compactMap { $0 }.min())
+      let next = min(nextReading ?? .max, nextCorrection ?? .max, nextMemberCheck ?? .max)
+      try timer.set(next == .max ? nil : next)
       var tokens: [UInt64] = []
       try poller.wait { tokens.append($0) }
       for token in tokens where !hasEnded { handle(token) }
@@ -86,7 +85,7 @@ final class Supervision: CPUController.Surroundings {
     // What still exists of the group is nobody's demand any more.
     if !attachment.writer.isReadOnly {
       try? attachment.writer.set(
-        state.base.limit(of: controller.bounds.floor), from: foreign.ours)
+        base.limit(of: controller.bounds.floor), from: foreign.ours)
     }
     directory.remove()
   }
@@ -138,7 +137,7 @@ final class Supervision: CPUController.Surroundings {
   }
 
   private func apply(_ decision: EscraLaw.Decision, from old: CPUQuota, use: Nanoseconds) {
-    let limit = state.base.limit(of: decision.quota)
+    let limit = base.limit(of: decision.quota)
     let before = lastQuota
     if attachment.writer.isReadOnly {
       append(rule: decision.rule, before: before, after: decision.quota, use: use)
@@ -160,7 +159,7 @@ final class Supervision: CPUController.Surroundings {
   private func refuse(_ decision: EscraLaw.Decision, use: Nanoseconds) {
     guard let found = try? attachment.writer.current() else { return checkMembers() }
     append(rule: .refused, before: lastQuota, after: decision.quota, use: use)
-    let held = state.base.quota(of: found)
+    let held = base.quota(of: found)
     adopt(
       quota: held, bounds: QuotaBounds(floor: controller.bounds.floor, ceiling: held))
     append(rule: .refused, before: decision.quota, after: held, use: use)
@@ -194,19 +193,19 @@ final class Supervision: CPUController.Surroundings {
     case .drift:
       nextCorrection = nil
       guard !attachment.writer.isReadOnly else { return }
-      let ours = state.base.limit(of: controller.quota)
+      let ours = base.limit(of: controller.quota)
       foreign.corrected(at: now)
       if (try? attachment.writer.set(ours, from: found)) != nil {
         foreign.wrote(ours)
         watch.drain()
         append(
-          rule: .drift, before: state.base.quota(of: found), after: controller.quota, use: 0)
+          rule: .drift, before: base.quota(of: found), after: controller.quota, use: 0)
       }
     case .news:
       nextCorrection = nil
       rebase(to: found, rule: .news)
       foreign.learned(found)
-      let wanted = state.base.limit(of: controller.quota)
+      let wanted = base.limit(of: controller.quota)
       if !attachment.writer.isReadOnly, found.quota != nil, wanted != found,
         (try? attachment.writer.set(wanted, from: found)) != nil
       {
@@ -221,10 +220,13 @@ final class Supervision: CPUController.Surroundings {
   /// A new declared limit: the container starts from it as it would at create.
   private func rebase(to declared: CPUQuota, rule: Rule) {
     let before = controller.quota
-    state.base.declared = declared
-    try? directory.save(state)
-    let bounds = Self.bounds(state.base, attachment)
-    adopt(quota: bounds.clamp(state.base.quota(of: declared)), bounds: bounds)
+    base.declared = declared
+    if var state = directory.load() {
+      state.base = base
+      try? directory.save(state)
+    }
+    let bounds = Self.bounds(base, attachment)
+    adopt(quota: bounds.clamp(base.quota(of: declared)), bounds: bounds)
     append(rule: rule, before: before, after: controller.quota, use: 0)
   }
 
@@ -258,11 +260,11 @@ final class Supervision: CPUController.Surroundings {
 
   /// An update of the declared limit, told before the low-level runtime writes it.
   private func update(quota: Int64?, period: Int64?) -> CPUQuota {
-    var declared = state.base.declared
+    var declared = base.declared
     if let period, period > 0 { declared.period = period }
     if let quota { declared.quota = quota > 0 ? quota : nil }
     rebase(to: declared, rule: .update)
-    var applied = state.base.limit(of: controller.quota)
+    var applied = base.limit(of: controller.quota)
     if attachment.writer.isReadOnly || (declared.quota == nil && applied == initialLimit) {
       applied = declared
     }
@@ -271,7 +273,7 @@ final class Supervision: CPUController.Surroundings {
   }
 
   private var initialLimit: CPUQuota {
-    state.base.limit(of: state.base.quota(of: CPUQuota(quota: nil)))
+    base.limit(of: base.quota(of: CPUQuota(quota: nil)))
   }
 
   // MARK: the end
@@ -292,6 +294,6 @@ final class Supervision: CPUController.Surroundings {
     record.append(
       RecordEntry(
         time: wallClockNow(), rule: rule, applied: !attachment.writer.isReadOnly, before: before,
-        after: after, use: use, period: state.base.period))
+        after: after, use: use, period: base.period))
   }
 }

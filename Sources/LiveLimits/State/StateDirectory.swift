@@ -75,10 +75,9 @@ public struct StateDirectory: ~Copyable {
   /// The open directory; the flock(2) on it is what makes a supervisor the supervisor.
   public let descriptor: FileDescriptor
 
-  /// The same directory as a process sees it whose root is `root`.
-  consuming func seen(fromRoot root: String) -> StateDirectory {
-    let below = path.utf8.starts(with: root.utf8) ? path.dropFirst(root.count) : path[...]
-    return StateDirectory(path: String(below), owning: descriptor)
+  /// Its path as a process sees it whose root is `root`, a directory above.
+  func path(fromRoot root: String) -> String {
+    path.utf8.starts(with: root.utf8) ? String(path.dropFirst(root.count)) : path
   }
 
   static let stateFile = "state"

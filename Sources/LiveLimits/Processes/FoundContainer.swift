@@ -1,0 +1,129 @@
+// SPDX-License-Identifier: Apache-2.0
+internal import Glibc
+internal import Hooks
+internal import Syscalls
+
+/// A container whose init is known, with everything open that supervising it takes.
+///
+/// Opened while there is the privilege to; nothing is opened later.
+struct FoundContainer {
+  private(set) var handover: Handover
+  private var open: [Handover.Place: Int32] = [:]
+  private var clocks: [Int32] = []
+
+  /// Opens all of it, and completes the state with what was found.
+  ///
+  /// - Parameter state: Must have an ``ContainerState/initProcess``.
+  /// - Throws: ``SystemError``: ESRCH when the container has ended already, EXDEV when its init is
+  ///   not in a cgroup of its own, and whatever opening a file says.
+  init(_ state: inout ContainerState) throws(SystemError) {
+    let ended = SystemError("find", "the container's init", errno: ESRCH)
+    guard let identity = state.initProcess, let handle = ProcessHandle(identity),
+      let membership = try? Manners.text(of: "/proc/\(identity.pid)/cgroup"), !handle.hasEnded
+    else { throw ended }
+    let mounts = try Manners.text(of: "/proc/self/mountinfo")
+    guard let location = CgroupLocation(membership: membership, mounts: mounts),
+      location.isNamed(state.cgroupName)
+    else { throw SystemError("supervise", "a cgroup that is not the container's", errno: EXDEV) }
+    let directory = try FileDescriptor.open(location.cpu, O_RDONLY | O_DIRECTORY)
+    let inode = try directory.status().identity.inode
+    // After a crash: the same path may be another container's by now.
+    if let known = state.cpuInode, known != inode { throw ended }
+    let isObserver = state.policy == "observe"
+    let writer = try CgroupWriter(
+      directory: directory, version: location.version, readOnly: isObserver)
+    // A container that declares no quota may still have a period of its own.
+    if state.base.declared.quota == nil {
+      state.base.declared.period = try writer.current().period
+    }
+    let watch = try FileWatch()
+    try watch.addWrites(to: writer.quotaFile)
+    let usesCpuacct = location.version == .v1 && location.cpuacct != nil
+
+    handover = Handover(
+      base: state.base, version: location.version,
+      usageFormat: usesCpuacct ? .nanoseconds : .cpuStat, isObserver: isObserver,
+      ancestorLimit: Self.leastLimit(of: location.ancestors, location.version))
+    (open[.quota], open[.period], open[.burst]) = writer.release()
+    open[.watch] = watch.release()
+    open[.usage] = try FileDescriptor.open(
+      usesCpuacct ? (location.cpuacct ?? "") + "/cpuacct.usage" : location.cpu + "/cpu.stat",
+      O_RDONLY
+    ).release()
+    open[.freezer] = Self.open(
+      [location.freezer.map { $0 + "/freezer.state" } ?? location.cpu + "/cgroup.freeze"])
+    // The container's own where it has a group of the unified hierarchy, else the host's.
+    open[.pressure] = Self.open(
+      [location.unified.map { $0 + "/cpu.pressure" }, "/proc/pressure/cpu"].compactMap { $0 })
+    open[.initProcess] = handle.release()
+    open[.group] = directory.release()
+    openAlarm(location)
+
+    state.complete(with: location, inode: inode)
+    state.source = clocks.isEmpty ? "sampling" : "perf, sampling"
+  }
+
+  /// Leaves the files at their places and becomes the image that supervises.
+  ///
+  /// - Parameters:
+  ///   - directory: The instance's directory, with its lock.
+  ///   - listener: Where others connect.
+  ///   - id: The container's id, for `ps`.
+  ///   - path: The directory as it is seen after the confinement.
+  ///   - filter: The system calls that are left; ``FileDescriptor/none`` where there is no filter.
+  /// - Throws: ``SystemError`` when it could not become anything else; it returns in no other way.
+  mutating func becomeSupervision(
+    directory: consuming FileDescriptor, listener: consuming FileDescriptor, id: String,
+    path: String, filter: consuming FileDescriptor, executable: borrowing FileDescriptor
+  ) throws(SystemError) {
+    open[.directory] = directory.release()
+    open[.listener] = listener.release()
+    open[.filter] = filter.release()
+    handover.clocks = clocks.count
+    handover.cpus = Int64(Machine.onlineCPUs().count)
+    var descriptors: [Int32] = []
+    for place in Handover.Place.allCases {
+      if let number = open[place], number >= 0 {
+        descriptors.append(number)
+      } else {
+        // Something has to stand there, so that what follows keeps its place.
+        handover.leaveOut(place)
+        descriptors.append(STDIN_FILENO)
+      }
+    }
+    try Launcher.become(
+      .supervisor, [id, path, SupervisorStart.found.rawValue] + handover.arguments,
+      descriptors + clocks, executable)
+  }
+
+  private mutating func openAlarm(_ location: CgroupLocation) {
+    guard let path = location.perf,
+      let directory = try? FileDescriptor.open(path, O_RDONLY | O_DIRECTORY),
+      let alarm = try? BusyAlarm(
+        cgroup: directory, cpus: Machine.onlineCPUs(),
+        after: handover.base.bounds(hasAlarm: true).floor / 5)
+    else { return }
+    let descriptors = alarm.release()
+    open[.alarm] = descriptors.first
+    clocks = Array(descriptors.dropFirst())
+  }
+
+  private static func open(_ paths: [String]) -> Int32? {
+    for path in paths {
+      if let file = try? FileDescriptor.open(path, O_RDONLY) { return file.release() }
+    }
+    return nil
+  }
+
+  private static func leastLimit(
+    of directories: [String], _ version: CgroupLocation.Version
+  ) -> Int64? {
+    directories.compactMap { path -> Int64? in
+      guard let directory = try? FileDescriptor.open(path, O_RDONLY | O_DIRECTORY),
+        let reader = try? CgroupWriter(directory: directory, version: version, readOnly: true),
+        let limit = try? reader.current(), let quota = limit.quota
+      else { return nil }
+      return quota * 1_000_000_000 / limit.period
+    }.min()
+  }
+}

@@ -1,0 +1,82 @@
+// SPDX-License-Identifier: Apache-2.0
+internal import CLinux
+internal import Hooks
+internal import Syscalls
+
+/// What the image of a supervisor that finds a container leaves to the image that supervises it.
+///
+/// Finding takes texts, tables and a seccomp compiler, and leaves a quarter of a megabyte of used
+/// heap behind; supervising takes a few numbers. So the process that has found its container
+/// becomes a fresh image of the same program, by execveat(2): same pid, same open files, at fixed
+/// places, and a handful of numbers as arguments.
+struct Handover {
+  /// Where an open file is found.
+  enum Place: Int32, CaseIterable {
+    case directory = 3
+    case initProcess, listener, watch, quota, period, burst, group, usage, freezer, pressure
+    case filter, alarm
+  }
+
+  var base: CPUBase
+  var version: CgroupLocation.Version
+  var usageFormat: UsageMeter.Format
+  var isObserver: Bool
+  var ancestorLimit: Int64?
+  /// CPUs of the machine.
+  var cpus: Int64 = 1
+  /// How many perf events follow the last place; none means there is no alarm.
+  var clocks = 0
+  /// Places that hold nothing, a bit each.
+  private var missing: Int64 = 0
+
+  /// An open file of the other image, now ours alone.
+  func take(_ place: Place) -> FileDescriptor {
+    missing >> Int64(place.rawValue) & 1 == 1 ? .none : FileDescriptor(owning: place.rawValue)
+  }
+
+  /// Takes note that a place holds nothing.
+  mutating func leaveOut(_ place: Place) { missing |= 1 << Int64(place.rawValue) }
+
+  /// The perf events.
+  var clockDescriptors: [Int32] {
+    let first = Place.alarm.rawValue + 1
+    return (0..<Int32(clocks)).map { first + $0 }
+  }
+
+  /// The numbers, as the arguments of the next image.
+  var arguments: [String] {
+    let words: [Int64] = [
+      base.declared.quota ?? -1, base.declared.period, base.floor, base.explicitCeiling ?? -1,
+      base.limit, version == .v1 ? 1 : 2, usageFormat == .nanoseconds ? 1 : 2, isObserver ? 1 : 0,
+      ancestorLimit ?? -1, cpus, Int64(clocks), missing,
+    ]
+    return words.map { "\($0)" }
+  }
+
+  /// Reads ``arguments`` back.
+  init?(_ arguments: ArraySlice<String>) {
+    let words = arguments.compactMap { Int64($0) }
+    guard words.count == 12 else { return nil }
+    func present(_ word: Int64) -> Int64? { word < 0 ? nil : word }
+    self.init(
+      base: CPUBase(
+        declared: CPUQuota(quota: present(words[0]), period: words[1]), floor: words[2],
+        explicitCeiling: present(words[3]), limit: words[4]),
+      version: words[5] == 1 ? .v1 : .v2, usageFormat: words[6] == 1 ? .nanoseconds : .cpuStat,
+      isObserver: words[7] == 1, ancestorLimit: present(words[8]))
+    cpus = words[9]
+    clocks = Int(words[10])
+    missing = words[11]
+  }
+
+  init(
+    base: CPUBase, version: CgroupLocation.Version, usageFormat: UsageMeter.Format,
+    isObserver: Bool, ancestorLimit: Int64?
+  ) {
+    self.base = base
+    self.version = version
+    self.usageFormat = usageFormat
+    self.isObserver = isObserver
+    self.ancestorLimit = ancestorLimit
+  }
+}
