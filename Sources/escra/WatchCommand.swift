@@ -126,7 +126,7 @@ struct WatchCommand: ParsableCommand {
         let used = Double(usage - drawn.usage) / Double(now - drawn.time)
         samples.append(Chart.Sample(used: used, limit: limit))
         drawn = (now, usage)
-        nextDrawing = max(nextDrawing + tick, now)
+        while nextDrawing <= now { nextDrawing += tick }
         drawing.draw(samples, elapsed: now - start)
       }
       if hasEnded { break }
