@@ -11,7 +11,7 @@ final class CgroupProbe {
   private let cpu: CgroupWriter
   private let meter: UsageMeter
   private let statistics: FileDescriptor
-  private let members: FileDescriptor
+  private let directory: FileDescriptor
   private let memoryLimitFile: FileDescriptor
   private let memoryUseFile: FileDescriptor
 
@@ -40,7 +40,6 @@ final class CgroupProbe {
       if let inode, try directory.status().identity.inode != inode { return nil }
       cpu = try CgroupWriter(directory: directory, version: version, readOnly: true)
       statistics = try directory.open("cpu.stat", O_RDONLY)
-      members = try directory.open("cgroup.procs", O_RDONLY)
       if version == .v1 {
         meter = UsageMeter(
           owning: try FileDescriptor.open((usage ?? path) + "/cpuacct.usage", O_RDONLY),
@@ -48,6 +47,7 @@ final class CgroupProbe {
       } else {
         meter = UsageMeter(owning: try directory.open("cpu.stat", O_RDONLY), format: .cpuStat)
       }
+      self.directory = directory
     } catch { return nil }
     memoryLimitFile = Self.open(memory, ["memory.limit_in_bytes", "memory.max"])
     memoryUseFile = Self.open(memory, ["memory.usage_in_bytes", "memory.current"])
@@ -79,8 +79,12 @@ final class CgroupProbe {
   }
 
   /// Whether a process is left in the group.
+  ///
+  /// v1 lists processes once for an open file and keeps the list for a second after each read
+  /// (kernel/cgroup/cgroup-v1.c cgroup_pidlist_start), so the file is opened anew each time.
   var hasMembers: Bool {
-    ((try? members.contents(subject: "cgroup.procs")) ?? "").isEmpty == false
+    guard let members = try? directory.open("cgroup.procs", O_RDONLY) else { return false }
+    return ((try? members.contents(subject: "cgroup.procs")) ?? "").isEmpty == false
   }
 
   /// The memory limit in bytes.

@@ -41,12 +41,12 @@ struct Chart {
   /// The chart's lines, the newest sample rightmost.
   ///
   /// - Parameters:
-  ///   - samples: All there are; the last ones that fit are drawn.
+  ///   - samples: All there are; where they do not fit, neighbours share a column.
   ///   - width: Characters of a line.
   /// - Returns: As many lines as the chart is high, and a base line.
   func lines(_ samples: [Sample], width: Int) -> [String] {
     let margin = 7
-    let shown = samples.suffix(max(1, width - margin))
+    let shown = Self.condensed(samples, to: max(1, width - margin))
     let step = scale / Double(height)
     let rows = (1...height).reversed().map { row in
       let label = fixed(step * Double(row), 2)
@@ -58,6 +58,18 @@ struct Chart {
       return axis + String(cells)
     }
     return rows + [" 0.00 +" + String(repeating: "-", count: shown.count)]
+  }
+
+  /// At most so many samples: each the mean of as many neighbours.
+  static func condensed(_ samples: [Sample], to count: Int) -> [Sample] {
+    let share = (samples.count + count - 1) / count
+    guard share > 1 else { return samples }
+    return stride(from: 0, to: samples.count, by: share).map { start in
+      let group = samples[start..<min(start + share, samples.count)]
+      return Sample(
+        used: group.reduce(0) { $0 + $1.used } / Double(group.count),
+        limit: group.reduce(0) { $0 + $1.limit } / Double(group.count))
+    }
   }
 
   /// The row that a value lies in, from 1; what is beyond the top lies in the topmost.

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 internal import ArgumentParser
 internal import LiveLimits
+internal import Syscalls
 
 /// `escra`: what an operator asks of the containers that escra-runc supervises.
 ///
@@ -10,6 +11,7 @@ struct Escra: ParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "escra",
     abstract: "Shows what escra-runc does with the limits of the containers on this node.",
+    version: "escra version \(EscraVersion.current)",
     subcommands: [ListCommand.self, TopCommand.self, ExplainCommand.self, WatchCommand.self])
 }
 

@@ -94,7 +94,8 @@ struct Explanation {
     let wanted = base.explicitCeiling ?? base.declaredCores
     if let wanted, wanted <= base.limit {
       return base.explicitCeiling == nil
-        ? "what it declared; io.escra.cpu.max can allow more" : "io.escra.cpu.max"
+        ? "what it declared; io.escra.cpu.max can allow more"
+        : "io.escra.cpu.max, else io.escra.app.cpu"
     }
     return base.limit >= Int64(cpus) * 1_000_000_000
       ? "all of the machine's CPUs" : "the operator's ceiling"
