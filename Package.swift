@@ -86,7 +86,7 @@ let package = Package(
       name: "escra-runcTests", dependencies: ["escra-runc", "Syscalls"],
       swiftSettings: strict),
     .testTarget(
-      name: "escraTests", dependencies: ["escra", "LiveLimits", "Syscalls"],
+      name: "escraTests", dependencies: ["escra", "Hooks", "LiveLimits", "Syscalls"],
       swiftSettings: strict),
   ],
   swiftLanguageModes: [.v6]

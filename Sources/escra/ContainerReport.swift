@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 /// What the kernel says of a limit.
-enum Limit<Number: Equatable>: Equatable {
+enum Limit<Number: Equatable & Sendable>: Equatable, Sendable {
   /// It could not be read: the container is still starting, or gone.
   case unknown
   /// There is none.
@@ -16,7 +16,7 @@ enum Limit<Number: Equatable>: Equatable {
 }
 
 /// One resource of one container.
-struct Amounts<Number: Equatable>: Equatable {
+struct Amounts<Number: Equatable & Sendable>: Equatable {
   /// What config.json or the last update says; nil for nothing.
   var declared: Number?
   /// What the kernel holds it to.
