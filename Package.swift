@@ -85,6 +85,9 @@ let package = Package(
     .testTarget(
       name: "escra-runcTests", dependencies: ["escra-runc", "Syscalls"],
       swiftSettings: strict),
+    .testTarget(
+      name: "escraTests", dependencies: ["escra", "Hooks", "LiveLimits", "Syscalls"],
+      swiftSettings: strict),
   ],
   swiftLanguageModes: [.v6]
 )

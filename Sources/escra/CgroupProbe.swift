@@ -1,0 +1,126 @@
+// SPDX-License-Identifier: Apache-2.0
+internal import Glibc
+internal import Hooks
+internal import LiveLimits
+internal import Syscalls
+
+/// The kernel's files of one container's cgroup, open for reading.
+///
+/// A file that is not there is no error: a container may start or end while it is looked at.
+final class CgroupProbe {
+  private let cpu: CgroupWriter
+  private let meter: UsageMeter
+  private let statistics: FileDescriptor
+  private let directory: FileDescriptor
+  private let memoryLimitFile: FileDescriptor
+  private let memoryUseFile: FileDescriptor
+
+  /// Opens the files of a container; nil while its cgroup is not known, or when another one has
+  /// its name by now.
+  convenience init?(_ state: ContainerState) {
+    guard let path = state.cpuDirectory, let version = state.version else { return nil }
+    self.init(
+      cpu: path, usage: state.usageDirectory, memory: state.memoryDirectory, version: version,
+      inode: state.cpuInode)
+  }
+
+  /// Opens the files of a cgroup.
+  convenience init?(_ location: CgroupLocation) {
+    self.init(
+      cpu: location.cpu, usage: location.cpuacct, memory: location.memory,
+      version: location.version, inode: nil)
+  }
+
+  private init?(
+    cpu path: String, usage: String?, memory: String?, version: CgroupLocation.Version,
+    inode: UInt64?
+  ) {
+    do throws(SystemError) {
+      let directory = try FileDescriptor.open(path, O_RDONLY | O_DIRECTORY)
+      if let inode, try directory.status().identity.inode != inode { return nil }
+      cpu = try CgroupWriter(directory: directory, version: version, readOnly: true)
+      statistics = try directory.open("cpu.stat", O_RDONLY)
+      if version == .v1 {
+        meter = UsageMeter(
+          owning: try FileDescriptor.open((usage ?? path) + "/cpuacct.usage", O_RDONLY),
+          format: .nanoseconds)
+      } else {
+        meter = UsageMeter(owning: try directory.open("cpu.stat", O_RDONLY), format: .cpuStat)
+      }
+      self.directory = directory
+    } catch { return nil }
+    memoryLimitFile = Self.open(memory, ["memory.limit_in_bytes", "memory.max"])
+    memoryUseFile = Self.open(memory, ["memory.usage_in_bytes", "memory.current"])
+  }
+
+  /// The first of these names that the directory has.
+  private static func open(_ directory: String?, _ names: [String]) -> FileDescriptor {
+    for name in names {
+      if let directory, let file = try? FileDescriptor.open(directory + "/" + name, O_RDONLY) {
+        return file
+      }
+    }
+    return .none
+  }
+
+  /// The CPU limit in cores.
+  var cpuLimit: Limit<Double> {
+    guard let limit = try? cpu.current() else { return .unknown }
+    return limit.cores.map { .at($0) } ?? .unlimited
+  }
+
+  /// CPU time used so far, in nanoseconds.
+  var usage: Nanoseconds? { try? meter.read() }
+
+  /// Time in which tasks had work and no quota, in nanoseconds, summed over CPUs.
+  var throttled: Nanoseconds? {
+    guard let text = try? statistics.contents(subject: "cpu.stat") else { return nil }
+    return Self.throttled(inStatistics: text)
+  }
+
+  /// Whether a process is left in the group.
+  ///
+  /// v1 lists processes once for an open file and keeps the list for a second after each read
+  /// (kernel/cgroup/cgroup-v1.c cgroup_pidlist_start), so the file is opened anew each time.
+  var hasMembers: Bool {
+    guard let members = try? directory.open("cgroup.procs", O_RDONLY) else { return false }
+    return ((try? members.contents(subject: "cgroup.procs")) ?? "").isEmpty == false
+  }
+
+  /// The memory limit in bytes.
+  var memoryLimit: Limit<Int64> {
+    guard memoryLimitFile.isOpen,
+      let text = try? memoryLimitFile.contents(subject: "the memory limit")
+    else { return .unknown }
+    return Self.memoryLimit(text)
+  }
+
+  /// Memory charged to the group, in bytes.
+  var memoryUse: Int64? {
+    guard memoryUseFile.isOpen, let text = try? memoryUseFile.contents(subject: "the memory use")
+    else { return nil }
+    return Int64(text.prefix { $0 != "\n" })
+  }
+
+  /// Finds v1's throttled_time (nanoseconds) or v2's throttled_usec in the text of cpu.stat.
+  static func throttled(inStatistics text: String) -> Nanoseconds? {
+    for line in text.split(separator: "\n") {
+      let fields = line.split(separator: " ")
+      guard fields.count == 2, let value = Int64(fields[1]) else { continue }
+      if fields[0] == "throttled_time" { return value }
+      if fields[0] == "throttled_usec" { return value * 1000 }
+    }
+    return nil
+  }
+
+  /// Reads memory.limit_in_bytes or memory.max.
+  ///
+  /// v1 has no word for no limit: it says the greatest number of whole pages that a long can
+  /// count (mm/memcontrol.c PAGE_COUNTER_MAX).
+  static func memoryLimit(_ text: String) -> Limit<Int64> {
+    let word = text.prefix { $0 != "\n" }
+    if word == "max" { return .unlimited }
+    guard let value = Int64(word) else { return .unknown }
+    return value >= Int64.max - 65536 ? .unlimited : .at(value)
+  }
+}

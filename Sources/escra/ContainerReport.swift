@@ -1,0 +1,79 @@
+// SPDX-License-Identifier: Apache-2.0
+
+/// What the kernel says of a limit.
+enum Limit<Number: Equatable & Sendable>: Equatable, Sendable {
+  /// It could not be read: the container is still starting, or gone.
+  case unknown
+  /// There is none.
+  case unlimited
+  /// There is this one.
+  case at(Number)
+
+  /// The number; nil where there is none or none is known.
+  var value: Number? {
+    if case .at(let value) = self { value } else { nil }
+  }
+}
+
+/// One resource of one container.
+struct Amounts<Number: Equatable & Sendable>: Equatable {
+  /// What config.json or the last update says; nil for nothing.
+  var declared: Number?
+  /// What the kernel holds it to.
+  var limit: Limit<Number> = .unknown
+  /// What it uses; nil where that is not known.
+  var used: Number?
+}
+
+/// What one container has and uses at one moment.
+struct ContainerReport: Equatable {
+  var id: String
+  var root: String
+  var bundle: String
+  var policy: String
+  var app: String?
+  /// "starting", "running", or "ended" when its cgroup is gone.
+  var phase: String
+  /// The container's init.
+  var pid: Int32?
+  /// Where use is heard from.
+  var source: String?
+  /// The supervisor's pid; nil where none is alive.
+  var supervisor: Int32?
+  /// In cores.
+  var cpu: Amounts<Double>
+  /// The most the container may be given, in cores.
+  var ceiling: Double
+  /// What the limit would be in cores, under `observe`.
+  var wouldBe: Double?
+  /// In bytes.
+  var memory: Amounts<Int64>
+
+  /// The member of `escra ps --json`; it is a public contract.
+  var json: JSON {
+    var cpuMembers: [(name: String, value: JSON)] = [
+      ("declared", .optional(cpu.declared)), ("limit", .optional(cpu.limit.value)),
+      ("used", .optional(cpu.used)),
+    ]
+    if policy == "observe" { cpuMembers.append(("wouldBe", .optional(wouldBe))) }
+    return .object([
+      ("id", .string(id)), ("policy", .string(policy)), ("app", .optional(app)),
+      ("phase", .string(phase)), ("pid", .optional(pid)), ("source", .optional(source)),
+      ("supervisorPid", .optional(supervisor)), ("cpu", .object(cpuMembers)),
+      (
+        "memory",
+        .object([
+          ("declared", .optional(memory.declared)),
+          ("limit", .optional(memory.limit.value)), ("used", .optional(memory.used)),
+        ])
+      ),
+      ("root", .string(root)), ("bundle", .string(bundle)),
+    ])
+  }
+
+  /// The id as tables show it: the 64 hex digits of an engine's id are unique after twelve.
+  var shortID: String {
+    let isHex = id.utf8.allSatisfy { (48...57).contains($0) || (97...102).contains($0) }
+    return id.utf8.count == 64 && isHex ? String(id.prefix(12)) : id
+  }
+}

@@ -1,0 +1,92 @@
+// SPDX-License-Identifier: Apache-2.0
+internal import LiveLimits
+
+extension Rule {
+  /// The rule's name in `escra explain --json`; it is a public contract.
+  var name: String {
+    switch self {
+    case .start: "start"
+    case .jumpStart: "jumpStart"
+    case .fairShare: "fairShare"
+    case .scaleUp: "scaleUp"
+    case .scaleDown: "scaleDown"
+    case .trim: "trim"
+    case .idle: "idle"
+    case .update: "update"
+    case .drift: "drift"
+    case .news: "news"
+    case .end: "end"
+    case .refused: "refused"
+    case .declared: "declared"
+    }
+  }
+
+  /// Why, as the clause behind a colon.
+  var reason: String {
+    switch self {
+    case .start: "a supervisor took the container over"
+    case .jumpStart: "it had been idle and ran out of its quota"
+    case .fairShare: "it ran out of its quota in most periods of the last second"
+    case .scaleUp: "it ran out of its quota"
+    case .scaleDown: "more than a fifth of the quota was left over"
+    case .trim: "a little of the quota was left over in period after period"
+    case .idle: "it has been idle for two seconds"
+    case .update: "the declared limit was changed"
+    case .drift: "somebody else had written an old value over it"
+    case .news: "somebody else wrote a new limit, which counts as the declared one now"
+    case .end: "the container has ended"
+    case .refused: "a group above it has less, so the kernel refused"
+    case .declared: "supervision ended, so the declared limit is back"
+    }
+  }
+
+  /// Whether it was decided from what the container used.
+  fileprivate var isAboutUse: Bool {
+    switch self {
+    case .jumpStart, .fairShare, .scaleUp, .scaleDown, .trim, .idle: true
+    case .start, .update, .drift, .news, .end, .refused, .declared: false
+    }
+  }
+}
+
+extension RecordEntry {
+  /// The quota before, in cores.
+  var coresBefore: Double { perPeriod(before) }
+  /// The quota after, in cores.
+  var coresAfter: Double { perPeriod(after) }
+  /// The use it was decided from, in cores.
+  var coresUsed: Double { perPeriod(use) }
+
+  private func perPeriod(_ time: Int64) -> Double { Double(time) / Double(max(period, 1)) }
+
+  /// The decision in one sentence.
+  ///
+  /// "raised 0.05 -> 1.00 cores: it had been idle and ran out of its quota (used 0.03)"; with
+  /// "would have" in front where nothing was written.
+  var sentence: String {
+    let used = rule.isAboutUse ? " (used \(cores(coresUsed)))" : ""
+    return "\(deed): \(rule.reason)\(used)"
+  }
+
+  private var deed: String {
+    let change = "\(cores(coresBefore)) -> \(cores(coresAfter)) cores"
+    // A supervisor that starts changes nothing, and a refused value was never in force.
+    if rule == .start { return "found \(cores(coresAfter)) cores" }
+    if rule == .refused {
+      return after > before ? "tried \(change)" : "stays at \(cores(coresAfter)) cores"
+    }
+    let condition = applied ? "" : "would have "
+    if after == before { return "\(condition)kept \(cores(coresAfter)) cores" }
+    return condition + (after > before ? "raised " : "lowered ") + change
+  }
+
+  /// The decision in `escra explain --json`.
+  var json: JSON {
+    .object([
+      ("sequence", .integer(Int64(clamping: sequence))), ("timeNanoseconds", .integer(time)),
+      ("rule", .string(rule.name)), ("applied", .bool(applied)),
+      ("before", .number(coresBefore)), ("after", .number(coresAfter)),
+      ("used", .number(coresUsed)), ("sentence", .string(sentence)),
+    ])
+  }
+}

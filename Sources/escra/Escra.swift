@@ -1,0 +1,36 @@
+// SPDX-License-Identifier: Apache-2.0
+internal import ArgumentParser
+internal import LiveLimits
+internal import Syscalls
+
+/// `escra`: what an operator asks of the containers that escra-runc supervises.
+///
+/// It reads the state files and the kernel, and changes nothing.
+@main
+struct Escra: ParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "escra",
+    abstract: "Shows what escra-runc does with the limits of the containers on this node.",
+    version: "escra version \(EscraVersion.current)",
+    subcommands: [ListCommand.self, TopCommand.self, ExplainCommand.self, WatchCommand.self])
+}
+
+/// What all subcommands take.
+struct CommonOptions: ParsableArguments {
+  @Option(
+    name: .customLong("state"),
+    help: ArgumentHelp("Directory of the state files.", valueName: "dir", visibility: .hidden))
+  var statePath = StateRoot.system.path
+
+  /// Where containers are looked for.
+  var stateRoot: StateRoot { StateRoot(path: statePath) }
+}
+
+/// A sentence for the person at the terminal; the program exits with 1.
+struct Complaint: Error, Equatable, CustomStringConvertible {
+  /// The sentence.
+  let description: String
+
+  /// Makes a complaint of one sentence.
+  init(_ description: String) { self.description = description }
+}

@@ -1,0 +1,60 @@
+// SPDX-License-Identifier: Apache-2.0
+internal import ArgumentParser
+internal import Glibc
+internal import LiveLimits
+internal import Syscalls
+
+/// `escra explain`.
+struct ExplainCommand: ParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "explain", abstract: "Say in sentences why a container's limit is what it is.")
+
+  @OptionGroup var common: CommonOptions
+
+  @Argument(help: "The container's id, or the beginning of one.")
+  var id: String
+
+  @Option(help: ArgumentHelp("The runtime's root, where two have the id.", valueName: "dir"))
+  var root: String?
+
+  @Option(help: ArgumentHelp("How many decisions to tell.", valueName: "number"))
+  var last = 10
+
+  @Flag(help: "Print a JSON object.")
+  var json = false
+
+  func validate() throws {
+    if last < 0 { throw ValidationError("--last must not be negative") }
+  }
+
+  func run() throws {
+    let observer = Observer(common.stateRoot)
+    let sights = observer.lookTwice()
+    let sight = sights[
+      try choose(id, root: root, among: sights.map { ($0.state.id, $0.state.root) })]
+    let explanation = Explanation(
+      state: sight.state, report: sight.report, entries: sight.entries,
+      limitAbove: Self.leastLimit(above: sight.state), cpus: Machine.onlineCPUs().count)
+    if json {
+      Output.write(lines: [explanation.json(last: last).text])
+    } else {
+      let now = wallClockNow()
+      Output.write(lines: explanation.lines(last: last, now: now, offset: localOffset(at: now)))
+    }
+  }
+
+  /// The least limit of the groups above the container's own, in cores.
+  private static func leastLimit(above state: ContainerState) -> Double? {
+    guard let version = state.version, var path = state.cpuDirectory?[...] else { return nil }
+    var least: Double?
+    while let slash = path.lastIndex(of: "/"), slash > path.startIndex {
+      path = path[..<slash]
+      // No group of the hierarchy is above the first directory that has no limit file.
+      guard let directory = try? FileDescriptor.open(String(path), O_RDONLY | O_DIRECTORY),
+        let reader = try? CgroupWriter(directory: directory, version: version, readOnly: true)
+      else { break }
+      if let limit = try? reader.current().cores { least = min(least ?? limit, limit) }
+    }
+    return least
+  }
+}

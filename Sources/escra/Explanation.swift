@@ -1,0 +1,188 @@
+// SPDX-License-Identifier: Apache-2.0
+internal import LiveLimits
+internal import Syscalls
+
+/// Why a container's limits are what they are, from what is written down and what is seen.
+struct Explanation {
+  /// What is written down of the container.
+  let state: ContainerState
+  /// What is seen of it.
+  let report: ContainerReport
+  /// Its decisions, oldest first.
+  let entries: [RecordEntry]
+  /// The least CPU limit of the groups above it, in cores.
+  let limitAbove: Double?
+  /// CPUs of the machine.
+  let cpus: Int
+
+  /// Whether a call comes when the idle container starts to work; nil before that is known.
+  private var hasAlarm: Bool? {
+    report.source.map {
+      $0.split(whereSeparator: { $0 == "," || $0 == " " }).contains("perf")
+    }
+  }
+
+  private var observes: Bool { report.policy == "observe" }
+
+  /// What the limit moves between, in cores.
+  var bounds: (floor: Double, ceiling: Double) {
+    var base = state.base
+    if let limitAbove { base.limit = min(base.limit, Int64(limitAbove * 1e9)) }
+    let bounds = base.bounds(hasAlarm: hasAlarm ?? true)
+    let period = Double(base.period)
+    return (Double(bounds.floor) / period, Double(bounds.ceiling) / period)
+  }
+
+  // MARK: sentences
+
+  /// Who it is and who minds it.
+  var heading: [String] {
+    var sentences: [String] = []
+    switch (report.phase, report.pid) {
+    case ("running", let pid?):
+      sentences.append("\(report.id) runs as process \(pid) under the policy \(report.policy).")
+    case ("ended", _): sentences.append("\(report.id) has ended; its policy was \(report.policy).")
+    default: sentences.append("\(report.id) is being started under the policy \(report.policy).")
+    }
+    if let app = report.app {
+      sentences.append(
+        "It names the application \"\(app)\"; this version moves each container by itself.")
+    }
+    if let supervisor = report.supervisor {
+      sentences.append("Process \(supervisor) supervises it.")
+    } else if report.phase == "ended" {
+      sentences.append("No supervisor is alive, and there is nothing left to supervise.")
+    } else {
+      sentences.append(
+        "No supervisor is alive: the limit stays as it is until the keeper, or the next call for "
+          + "this container, starts one.")
+    }
+    return sentences.map(Table.printable)
+  }
+
+  /// Why the CPU limit is what it is.
+  var cpu: [String] {
+    [declared, floor, ceiling, current, lastDecision, source].compactMap(\.self)
+  }
+
+  private var declared: String {
+    guard let declared = report.cpu.declared else {
+      return "It declared no CPU limit, so its base is all it may have."
+    }
+    return "It declared \(cores(declared)) cores, which is its base."
+  }
+
+  private var floor: String {
+    let floor = bounds.floor
+    let isRaised = floor > Double(state.base.floor) / 1e9 + 1e-6
+    let origin =
+      isRaised && hasAlarm == false
+      ? "half of its base, since no alarm would call when it wakes"
+      : "io.escra.cpu.min, else the operator's floor"
+    return "It gets no less than \(cores(floor)) cores: \(origin)."
+  }
+
+  private var ceiling: String {
+    "It gets no more than \(cores(bounds.ceiling)) cores: \(ceilingOrigin)."
+  }
+
+  private var ceilingOrigin: String {
+    let base = state.base
+    if let limitAbove, Int64(limitAbove * 1e9) < base.ceiling {
+      return "a cgroup above its own has no more"
+    }
+    let wanted = base.explicitCeiling ?? base.declaredCores
+    if let wanted, wanted <= base.limit {
+      return base.explicitCeiling == nil
+        ? "what it declared; io.escra.cpu.max can allow more"
+        : "io.escra.cpu.max, else io.escra.app.cpu"
+    }
+    return base.limit >= Int64(cpus) * 1_000_000_000
+      ? "all of the machine's CPUs" : "the operator's ceiling"
+  }
+
+  private var current: String? {
+    let use = report.cpu.used.map { ", and it uses \(cores($0))" } ?? ""
+    switch report.cpu.limit {
+    case .unknown: return nil
+    case .unlimited: return "The kernel holds it to no limit\(use)."
+    case .at(let limit): return "The kernel holds it to \(cores(limit)) cores\(use)."
+    }
+  }
+
+  private var lastDecision: String? {
+    guard let last = entries.last else { return nil }
+    if observes {
+      return "Under observe nothing is written; the limit would be \(cores(last.coresAfter)) "
+        + "cores: \(last.rule.reason)."
+    }
+    guard case .at(let limit) = report.cpu.limit else { return nil }
+    // The kernel counts whole microseconds.
+    let isOurs = abs(limit - last.coresAfter) <= 1e-4
+    return isOurs
+      ? "That is so because of the last decision: \(last.rule.reason)."
+      : "That is not what was decided last, \(cores(last.coresAfter)) cores: somebody else has "
+        + "just written it, or an update is on its way."
+  }
+
+  private var source: String {
+    guard let hasAlarm else {
+      return "Its use is not heard of yet: no supervisor has found its cgroup."
+    }
+    if hasAlarm {
+      return "A perf event calls when it starts to work and costs nothing until then; while it is "
+        + "busy its use is read every few milliseconds."
+    }
+    return "There is no alarm: the kernel refused a perf event for its cgroup. So its use is read "
+      + "20 times a second while it is idle, which costs as many wake-ups, and a burst waits up "
+      + "to 50 ms for more than the floor."
+  }
+
+  /// What there is to say of memory.
+  var memory: [String] {
+    let declared = report.memory.declared.map { "a memory limit of \(bytes($0))" }
+    var now: [String] = []
+    switch report.memory.limit {
+    case .unknown: break
+    case .unlimited: now.append("holds it to no limit")
+    case .at(let limit): now.append("holds it to \(bytes(limit))")
+    }
+    if let used = report.memory.used { now.append("counts \(bytes(used))") }
+    return ["It declared \(declared ?? "no memory limit")."]
+      + (now.isEmpty ? [] : ["The kernel " + now.joined(separator: " and ") + "."])
+      + ["This version records the memory limit and does not move it."]
+  }
+
+  /// Everything, as lines.
+  ///
+  /// - Parameters:
+  ///   - last: How many decisions at most.
+  ///   - now: The wall clock.
+  ///   - offset: Seconds that local time is ahead of UTC.
+  /// - Returns: Lines for a terminal.
+  func lines(last: Int, now: Nanoseconds, offset: Int64) -> [String] {
+    let shown = entries.suffix(last)
+    var lines = heading + ["", "CPU"] + cpu.map { "  " + $0 }
+    lines += ["", "Memory"] + memory.map { "  " + $0 }
+    guard last > 0 else { return lines }
+    lines += ["", shown.isEmpty ? "No decision yet" : "Decisions, the newest last"]
+    return lines
+      + shown.map { "  " + timestamp($0.time, now: now, offset: offset) + "  " + $0.sentence }
+  }
+
+  /// Everything, for programs.
+  func json(last: Int) -> JSON {
+    guard case .object(let members) = report.json else { return report.json }
+    let bounds = bounds
+    return .object(
+      members + [
+        (
+          "bounds",
+          .object([("floor", .number(bounds.floor)), ("ceiling", .number(bounds.ceiling))])
+        ),
+        ("hasAlarm", hasAlarm.map { .bool($0) } ?? .null),
+        ("sentences", .array((heading + cpu + memory).map { .string($0) })),
+        ("decisions", .array(entries.suffix(last).map(\.json))),
+      ])
+  }
+}

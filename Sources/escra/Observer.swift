@@ -1,0 +1,93 @@
+// SPDX-License-Identifier: Apache-2.0
+internal import Glibc
+internal import Hooks
+internal import LiveLimits
+internal import Syscalls
+
+/// Looks at all supervised containers, again and again; use is what happened between two looks.
+final class Observer {
+  private let root: StateRoot
+  private var readings: [String: (time: Nanoseconds, usage: Nanoseconds)] = [:]
+
+  init(_ root: StateRoot) { self.root = root }
+
+  /// One container: what is written down, and what is seen.
+  struct Sight {
+    /// The instance's directory.
+    let path: String
+    /// What is written down.
+    let state: ContainerState
+    /// What is seen.
+    let report: ContainerReport
+    /// Its decisions, oldest first, where they were asked for.
+    let entries: [RecordEntry]
+  }
+
+  /// Takes two looks, 100 ms apart, at all containers together.
+  func lookTwice() -> [Sight] {
+    _ = look()
+    usleep(100_000)
+    return look()
+  }
+
+  /// Takes one look.
+  ///
+  /// - Returns: The containers by id; use is nil for one that was not there at the last look.
+  func look() -> [Sight] {
+    var seen: [String: (time: Nanoseconds, usage: Nanoseconds)] = [:]
+    var sights: [Sight] = []
+    for path in root.instances() {
+      // An instance that is just being made, or removed, has no state to read.
+      guard let directory = try? StateDirectory(opening: path), let state = directory.load()
+      else { continue }
+      let entries = Record.entries(in: directory.descriptor)
+      var report = ContainerReport(state)
+      if directory.isSupervised, let supervisor = state.supervisor,
+        ProcessIdentity(pid: supervisor.pid) == supervisor
+      {
+        report.supervisor = supervisor.pid
+      }
+      if state.policy == "observe", let last = entries.last {
+        report.wouldBe = Double(last.after) / Double(max(last.period, 1))
+      }
+      if let probe = CgroupProbe(state) {
+        measure(&report, with: probe, path, &seen)
+      } else if state.phase == .running {
+        report.phase = "ended"
+      }
+      sights.append(Sight(path: path, state: state, report: report, entries: entries))
+    }
+    readings = seen
+    return sights.sorted {
+      ($0.state.id, $0.state.root, $0.path) < ($1.state.id, $1.state.root, $1.path)
+    }
+  }
+
+  private func measure(
+    _ report: inout ContainerReport, with probe: CgroupProbe, _ path: String,
+    _ seen: inout [String: (time: Nanoseconds, usage: Nanoseconds)]
+  ) {
+    if let usage = probe.usage {
+      let now = monotonicNow()
+      if let last = readings[path], now > last.time {
+        report.cpu.used = Double(usage - last.usage) / Double(now - last.time)
+      }
+      seen[path] = (now, usage)
+    }
+    report.cpu.limit = probe.cpuLimit
+    report.memory.limit = probe.memoryLimit
+    report.memory.used = probe.memoryUse
+  }
+}
+
+extension ContainerReport {
+  /// What is written down of a container, before anything is looked at.
+  init(_ state: ContainerState) {
+    self.init(
+      id: state.id, root: state.root, bundle: state.bundle, policy: state.policy, app: state.app,
+      phase: state.phase.rawValue, pid: state.initProcess?.pid, source: state.source,
+      cpu: Amounts(declared: state.base.declaredCores.map { Double($0) / 1e9 }),
+      ceiling: Double(state.base.ceiling) / 1e9,
+      memory: Amounts(declared: state.declaredMemory))
+  }
+}

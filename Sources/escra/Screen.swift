@@ -1,0 +1,79 @@
+// SPDX-License-Identifier: Apache-2.0
+internal import CLinux
+internal import Glibc
+internal import Syscalls
+
+/// The terminal, borrowed: a screen of its own and keys as they are pressed.
+///
+/// What ends the program comes as a descriptor too (signalfd(2)), so that every way out leads
+/// past ``giveBack()`` and the terminal is left as it was found.
+final class Screen {
+  private let signals: FileDescriptor
+  private var found = termios()
+  private let hasKeys: Bool
+
+  /// Takes the terminal.
+  ///
+  /// - Throws: ``SystemError`` when the kernel has no signal descriptor to give.
+  init() throws(SystemError) {
+    var mask = sigset_t()
+    sigemptyset(&mask)
+    for signal in [SIGINT, SIGTERM, SIGHUP, SIGQUIT] { sigaddset(&mask, signal) }
+    sigprocmask(SIG_BLOCK, &mask, nil)
+    signals = FileDescriptor(
+      owning: try retrying("make", "a signal descriptor") {
+        signalfd(-1, &mask, CInt(SFD_CLOEXEC))
+      })
+    hasKeys = tcgetattr(STDIN_FILENO, &found) == 0
+    if hasKeys {
+      var raw = found
+      // Keys without Return and without echo; Ctrl-C and Ctrl-\ stay signals, Ctrl-Z does not:
+      // a stopped program could not give the terminal back.
+      raw.c_lflag &= ~tcflag_t(ICANON | ECHO)
+      withUnsafeMutableBytes(of: &raw.c_cc) { $0[Int(VSUSP)] = 0 }
+      tcsetattr(STDIN_FILENO, TCSANOW, &raw)
+    }
+    Output.write("\u{1b}[?1049h\u{1b}[?25l")
+  }
+
+  /// Leaves the terminal as it was.
+  func giveBack() {
+    Output.write("\u{1b}[?25h\u{1b}[?1049l")
+    if hasKeys { tcsetattr(STDIN_FILENO, TCSANOW, &found) }
+  }
+
+  /// Shows lines from the top, cut to the terminal's size.
+  func show(_ lines: [String]) {
+    let size = Output.size
+    let shown = lines.prefix(size.rows - 1).map { $0.prefix(size.columns) + "\u{1b}[K\n" }
+    Output.write("\u{1b}[H" + shown.joined() + "\u{1b}[J")
+  }
+
+  /// Waits until a moment, or until somebody wants to end.
+  ///
+  /// - Parameter moment: On the monotonic clock.
+  /// - Returns: Whether to end: q, Ctrl-C, Ctrl-D or a signal.
+  func wantsEnd(before moment: Nanoseconds) -> Bool {
+    var isListening = hasKeys
+    while true {
+      let left = (moment - monotonicNow() + 999_999) / 1_000_000
+      guard left > 0 else { return false }
+      var entries = [pollfd(fd: signals.number, events: Int16(POLLIN), revents: 0)]
+      if isListening { entries.append(pollfd(fd: STDIN_FILENO, events: Int16(POLLIN), revents: 0)) }
+      guard poll(&entries, nfds_t(entries.count), CInt(min(left, 60_000))) > 0 else { continue }
+      if entries[0].revents != 0 { return true }
+      var key: UInt8 = 0
+      let count = read(STDIN_FILENO, &key, 1)
+      if count == 1, [UInt8(ascii: "q"), UInt8(ascii: "Q"), 4].contains(key) { return true }
+      if count == 0 { isListening = false }
+      // The terminal is gone.
+      if count < 0, errno != EINTR, errno != EAGAIN { return true }
+    }
+  }
+}
+
+/// Sleeps until a moment of the monotonic clock: clock_nanosleep(2).
+func sleep(until moment: Nanoseconds) {
+  var time = timespec(tv_sec: Int(moment / 1_000_000_000), tv_nsec: Int(moment % 1_000_000_000))
+  while clock_nanosleep(CLOCK_MONOTONIC, CInt(TIMER_ABSTIME), &time, nil) == EINTR {}
+}

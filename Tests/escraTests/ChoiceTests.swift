@@ -1,0 +1,37 @@
+// SPDX-License-Identifier: Apache-2.0
+import Testing
+
+@testable import escra
+
+@Suite struct ChoiceTests {
+  private static let two = [("web", "/a"), ("webby", "/a"), ("db", "/a")]
+
+  @Test(arguments: [("web", 0), ("webb", 1), ("webby", 1), ("d", 2)])
+  func `an id, or the beginning of one`(wanted: String, index: Int) throws {
+    #expect(try choose(wanted, among: Self.two.map { ($0.0, $0.1) }) == index)
+  }
+
+  @Test(arguments: [
+    ("we", "\"we\" is the beginning of 2 ids; type more of one: web, webby"),
+    ("x", "no supervised container's id begins with \"x\"; escra ps lists them"),
+    ("", "no supervised container's id begins with \"\"; escra ps lists them"),
+  ])
+  func `anything else is a sentence`(wanted: String, sentence: String) {
+    #expect(throws: Complaint(sentence)) {
+      try choose(wanted, among: Self.two.map { ($0.0, $0.1) })
+    }
+  }
+
+  @Test func `the same id under two roots needs the root`() throws {
+    let same = [(id: "web", root: "/b"), (id: "web", root: "/a")]
+    #expect(throws: Complaint("2 containers are called \"web\"; say which with --root: /a, /b")) {
+      try choose("web", among: same)
+    }
+    #expect(try choose("web", root: "/a", among: same) == 1)
+    #expect(throws: Complaint.self) { try choose("web", root: "/c", among: same) }
+  }
+
+  @Test func `of two instances of one container it is the later one`() throws {
+    #expect(try choose("web", among: [("web", "/a"), ("web", "/a")]) == 1)
+  }
+}

@@ -1,0 +1,85 @@
+// SPDX-License-Identifier: Apache-2.0
+import LiveLimits
+import Testing
+
+@testable import escra
+
+@Suite struct DecisionSentenceTests {
+  @Test(arguments: [
+    (entry(.start, 1, 1), "found 1.00 cores: a supervisor took the container over"),
+    (
+      entry(.jumpStart, 0.05, 1, used: 0.03),
+      "raised 0.05 -> 1.00 cores: it had been idle and ran out of its quota (used 0.03)"
+    ),
+    (
+      entry(.fairShare, 0.5, 1, used: 0.5),
+      "raised 0.50 -> 1.00 cores: it ran out of its quota in most periods of the last second "
+        + "(used 0.50)"
+    ),
+    (
+      entry(.scaleUp, 1, 1.6, used: 0.97),
+      "raised 1.00 -> 1.60 cores: it ran out of its quota (used 0.97)"
+    ),
+    (
+      entry(.scaleDown, 1, 0.8, used: 0.4),
+      "lowered 1.00 -> 0.80 cores: more than a fifth of the quota was left over (used 0.40)"
+    ),
+    (
+      entry(.trim, 1, 0.95, used: 0.9),
+      "lowered 1.00 -> 0.95 cores: a little of the quota was left over in period after period "
+        + "(used 0.90)"
+    ),
+    (
+      entry(.idle, 0.8, 0.05),
+      "lowered 0.80 -> 0.05 cores: it has been idle for two seconds (used 0.00)"
+    ),
+    (entry(.update, 1, 2), "raised 1.00 -> 2.00 cores: the declared limit was changed"),
+    (entry(.update, 1, 1), "kept 1.00 cores: the declared limit was changed"),
+    (
+      entry(.drift, 1, 0.05),
+      "lowered 1.00 -> 0.05 cores: somebody else had written an old value over it"
+    ),
+    (
+      entry(.news, 0.05, 0.7),
+      "raised 0.05 -> 0.70 cores: somebody else wrote a new limit, which counts as the declared "
+        + "one now"
+    ),
+    (entry(.end, 1, 0.05), "lowered 1.00 -> 0.05 cores: the container has ended"),
+    (
+      entry(.refused, 0.8, 1.2, used: 0.8),
+      "tried 0.80 -> 1.20 cores: a group above it has less, so the kernel refused"
+    ),
+    (
+      entry(.refused, 1.2, 0.8),
+      "stays at 0.80 cores: a group above it has less, so the kernel refused"
+    ),
+    (
+      entry(.declared, 0.05, 1),
+      "raised 0.05 -> 1.00 cores: supervision ended, so the declared limit is back"
+    ),
+  ])
+  func `every rule is a sentence`(entry: RecordEntry, sentence: String) {
+    #expect(entry.sentence == sentence)
+  }
+
+  @Test(arguments: [
+    (entry(.idle, 1, 0.05, applied: false), "would have lowered 1.00 -> 0.05 cores: "),
+    (entry(.jumpStart, 0.05, 1, applied: false), "would have raised 0.05 -> 1.00 cores: "),
+    (entry(.update, 1, 1, applied: false), "would have kept 1.00 cores: "),
+    (entry(.start, 1, 1, applied: false), "found 1.00 cores: "),
+  ])
+  func `what was not written would have been`(entry: RecordEntry, beginning: String) {
+    #expect(entry.sentence.utf8.starts(with: beginning.utf8))
+  }
+
+  @Test func `rules have names of their own`() {
+    #expect(Set(Rule.allCases.map(\.name)).count == Rule.allCases.count)
+    #expect(Set(Rule.allCases.map(\.reason)).count == Rule.allCases.count)
+  }
+
+  @Test func `a period of zero is no division`() {
+    var broken = entry(.idle, 1, 0)
+    broken.period = 0
+    #expect(broken.coresBefore == 1e8)
+  }
+}

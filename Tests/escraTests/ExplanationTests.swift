@@ -1,0 +1,151 @@
+// SPDX-License-Identifier: Apache-2.0
+import LiveLimits
+import Testing
+
+@testable import escra
+
+@Suite struct ExplanationTests {
+  private func explain(
+    _ state: ContainerState = exampleState(), _ report: ContainerReport? = nil,
+    _ entries: [RecordEntry] = [entry(.idle, 1, 0.05)], limitAbove: Double? = nil
+  ) -> Explanation {
+    Explanation(
+      state: state, report: report ?? exampleReport(state), entries: entries,
+      limitAbove: limitAbove, cpus: 4)
+  }
+
+  @Test func `the whole story of a container at work`() {
+    let entries = [entry(.start, 1, 1), entry(.idle, 1, 0.05)]
+    let lines = explain(exampleState(), nil, entries).lines(
+      last: 10, now: 1_795_248_060_000_000_000, offset: 0)
+    #expect(
+      lines == [
+        "web runs as process 4711 under the policy reactive.",
+        "Process 4712 supervises it.",
+        "",
+        "CPU",
+        "  It declared 1.00 cores, which is its base.",
+        "  It gets no less than 0.05 cores: io.escra.cpu.min, else the operator's floor.",
+        "  It gets no more than 2.00 cores: io.escra.cpu.max, else io.escra.app.cpu.",
+        "  The kernel holds it to 0.05 cores, and it uses 0.01.",
+        "  That is so because of the last decision: it has been idle for two seconds.",
+        "  A perf event calls when it starts to work and costs nothing until then; while it is "
+          + "busy its use is read every few milliseconds.",
+        "",
+        "Memory",
+        "  It declared a memory limit of 512Mi.",
+        "  The kernel holds it to 512Mi and counts 3Mi.",
+        "  This version records the memory limit and does not move it.",
+        "",
+        "Decisions, the newest last",
+        "  08:00:00.123  found 1.00 cores: a supervisor took the container over",
+        "  08:00:00.123  lowered 1.00 -> 0.05 cores: it has been idle for two seconds (used 0.00)",
+      ])
+  }
+
+  @Test(
+    arguments: [
+      (2_000_000_000, 4_000_000_000, nil, "2.00 cores: io.escra.cpu.max, else io.escra.app.cpu."),
+      (nil, 4_000_000_000, nil, "1.00 cores: what it declared; io.escra.cpu.max can allow more."),
+      (3_000_000_000, 2_500_000_000, nil, "2.50 cores: the operator's ceiling."),
+      (9_000_000_000, 4_000_000_000, nil, "4.00 cores: all of the machine's CPUs."),
+      (2_000_000_000, 4_000_000_000, 1.5, "1.50 cores: a cgroup above its own has no more."),
+      (2_000_000_000, 4_000_000_000, 3.0, "2.00 cores: io.escra.cpu.max, else io.escra.app.cpu."),
+    ] as [(Int64?, Int64, Double?, String)])
+  func `each ceiling has an origin`(
+    asked: Int64?, limit: Int64, above: Double?, sentence: String
+  ) {
+    let state = exampleState {
+      $0.base.explicitCeiling = asked
+      $0.base.limit = limit
+    }
+    #expect(
+      explain(state, limitAbove: above).cpu.contains("It gets no more than " + sentence))
+  }
+
+  @Test func `nothing declared is all there is`() {
+    let state = exampleState {
+      $0.base.declared.quota = nil
+      $0.base.explicitCeiling = nil
+    }
+    let cpu = explain(state).cpu
+    #expect(cpu[0] == "It declared no CPU limit, so its base is all it may have.")
+    #expect(cpu.contains("It gets no more than 4.00 cores: all of the machine's CPUs."))
+  }
+
+  @Test func `without an alarm the floor is higher, and that is said`() {
+    let cpu = explain(exampleState { $0.source = "sampling" }).cpu
+    #expect(
+      cpu.contains(
+        "It gets no less than 0.50 cores: half of its base, since no alarm would call when it "
+          + "wakes."))
+    #expect(cpu.last?.utf8.starts(with: "There is no alarm: ".utf8) == true)
+  }
+
+  @Test func `a container that is not found yet has no alarm to miss`() {
+    let state = exampleState {
+      $0.source = nil
+      $0.phase = .starting
+      $0.initProcess = nil
+    }
+    let explanation = explain(state, ContainerReport(state), [])
+    #expect(
+      explanation.heading[0] == "web is being started under the policy reactive.")
+    #expect(explanation.bounds.floor == 0.05)
+    #expect(
+      explanation.cpu.last
+        == "Its use is not heard of yet: no supervisor has found its cgroup.")
+    #expect(explanation.lines(last: 10, now: 0, offset: 0).last == "No decision yet")
+  }
+
+  @Test func `under observe it says what would be`() {
+    let state = exampleState { $0.policy = "observe" }
+    #expect(
+      explain(state).cpu.contains(
+        "Under observe nothing is written; the limit would be 0.05 cores: it has been idle for "
+          + "two seconds."))
+  }
+
+  @Test func `a limit that nobody decided is not explained by a decision`() {
+    let report = exampleReport { $0.cpu.limit = .at(0.7) }
+    #expect(
+      explain(exampleState(), report).cpu.contains(
+        "That is not what was decided last, 0.05 cores: somebody else has just written it, or an "
+          + "update is on its way."))
+  }
+
+  @Test func `a dead supervisor is told, and an ended container needs none`() {
+    let orphan = exampleReport { $0.supervisor = nil }
+    #expect(
+      explain(exampleState(), orphan).heading.last
+        == "No supervisor is alive: the limit stays as it is until the keeper, or the next call "
+        + "for this container, starts one.")
+    let ended = exampleReport {
+      $0.supervisor = nil
+      $0.phase = "ended"
+    }
+    #expect(
+      explain(exampleState(), ended).heading == [
+        "web has ended; its policy was reactive.",
+        "No supervisor is alive, and there is nothing left to supervise.",
+      ])
+  }
+
+  @Test func `only the last decisions are told`() {
+    let entries = (1...5).map { entry(.update, 1, Double($0)) }
+    let explanation = explain(exampleState(), nil, entries)
+    let lines = explanation.lines(last: 2, now: 0, offset: 0)
+    #expect(lines.suffix(3).first == "Decisions, the newest last")
+    #expect(lines.last?.contains("-> 5.00 cores") == true)
+    #expect(!explanation.lines(last: 0, now: 0, offset: 0).contains("Decisions, the newest last"))
+  }
+
+  @Test func `for programs there is the same and the decisions' figures`() {
+    let json = explain().json(last: 10).text
+    for part in [
+      "\"id\": \"web\"", "\"floor\": 0.05", "\"ceiling\": 2", "\"hasAlarm\": true",
+      "\"rule\": \"idle\"", "\"applied\": true", "\"before\": 1", "\"after\": 0.05",
+      "\"timeNanoseconds\": 1795248000123456789",
+    ] { #expect(json.contains(part), "\(part)") }
+  }
+}

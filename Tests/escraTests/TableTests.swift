@@ -1,0 +1,128 @@
+// SPDX-License-Identifier: Apache-2.0
+import LiveLimits
+import Testing
+
+@testable import escra
+
+@Suite struct TableTests {
+  @Test func `columns are as wide as their widest cell, and no line ends in spaces`() {
+    let table = Table(
+      columns: [.init(title: "ID"), .init(title: "N", isNumber: true), .init(title: "END")],
+      rows: [["a", "1.00", "x"], ["longer", "10.00", ""]])
+    #expect(
+      table.lines == [
+        "ID          N  END",
+        "a        1.00  x",
+        "longer  10.00",
+      ])
+  }
+
+  @Test func `a cell gives no orders to the terminal`() {
+    #expect(Table.printable("a\u{1b}[2J\nb\u{9b}c ä") == "a?[2J?b?c ä")
+  }
+
+  @Test func `no container, only the header`() {
+    #expect(Table.list(of: []).lines.count == 1)
+    #expect(JSON.array([]).text == "[]")
+  }
+
+  @Test func `a container at work`() {
+    let report = exampleReport { $0.app = "shop" }
+    #expect(
+      Table.list(of: [report]).lines == [
+        "ID   POLICY    APP   CPU DECLARED  CPU LIMIT  CPU USED  MEM DECLARED  MEM LIMIT  MEM USED"
+          + "  SOURCE          SUPERVISOR",
+        "web  reactive  shop          1.00       0.05      0.01         512Mi      512Mi       3Mi"
+          + "  perf, sampling  4712",
+      ])
+  }
+
+  @Test func `what is not there or not known`() {
+    let state = exampleState { state in
+      state.phase = .starting
+      state.source = nil
+      state.base.declared.quota = nil
+    }
+    let unknown = Table.list(of: [ContainerReport(state)]).rows
+    #expect(
+      unknown == [["web", "reactive", "-", "none", "-", "-", "none", "-", "-", "-", "(none)"]])
+    let unlimited = exampleReport {
+      $0.cpu.limit = .unlimited
+      $0.memory.limit = .unlimited
+    }
+    let row = Table.list(of: [unlimited]).rows[0]
+    #expect(row[4] == "none" && row[7] == "none")
+  }
+
+  @Test func `under observe, what the limit would be is in parentheses`() {
+    let report = exampleReport {
+      $0.policy = "observe"
+      $0.cpu.limit = .at(1)
+      $0.wouldBe = 0.05
+    }
+    #expect(Table.list(of: [report]).rows[0][4] == "1.00 (0.05)")
+    #expect(Table.top(of: [report]).rows[0][2] == "1.00 (0.05)")
+  }
+
+  @Test(arguments: [
+    (String(repeating: "0123456789abcdef", count: 4), "0123456789ab"),
+    (String(repeating: "0123456789abcdeF", count: 4), nil),
+    (String(repeating: "a", count: 63), nil), (String(repeating: "a", count: 65), nil),
+    ("web", nil),
+  ])
+  func `only an engine's id is shortened, and only in tables`(id: String, short: String?) {
+    let report = exampleReport { $0.id = id }
+    #expect(report.shortID == short ?? id)
+    #expect(report.json.text.contains("\"id\": \"\(id)\""))
+  }
+
+  @Test func `the members of escra ps --json`() {
+    let json = exampleReport().json.text
+    #expect(
+      json == """
+        {
+          "id": "web",
+          "policy": "reactive",
+          "app": null,
+          "phase": "running",
+          "pid": 4711,
+          "source": "perf, sampling",
+          "supervisorPid": 4712,
+          "cpu": {
+            "declared": 1,
+            "limit": 0.05,
+            "used": 0.013
+          },
+          "memory": {
+            "declared": 536870912,
+            "limit": 536870912,
+            "used": 3145728
+          },
+          "root": "/run/runc",
+          "bundle": "/b"
+        }
+        """)
+  }
+
+  @Test func `under observe the JSON has what the limit would be`() {
+    let report = exampleReport {
+      $0.policy = "observe"
+      $0.supervisor = nil
+      $0.cpu.limit = .unlimited
+      $0.wouldBe = 0.25
+    }
+    #expect(report.json.text.contains("\"wouldBe\": 0.25"))
+    #expect(report.json.text.contains("\"limit\": null"))
+    #expect(report.json.text.contains("\"supervisorPid\": null"))
+  }
+
+  @Test func `the line above top counts and adds`() {
+    let other = exampleReport {
+      $0.cpu.limit = .unknown
+      $0.cpu.used = nil
+    }
+    #expect(
+      topHeading([exampleReport(), other]) == "2 containers, limits of 0.05 cores, using 0.01")
+    #expect(topHeading([exampleReport()]).utf8.starts(with: "1 container, ".utf8))
+  }
+}
