@@ -37,6 +37,21 @@ import Testing
     #expect(CPUQuota(quota: nil).cores == nil)
   }
 
+  private static let nanocores: [(CPUQuota, Int64?)] = [
+    (CPUQuota(quota: 150_000), 1_500_000_000), (CPUQuota(quota: nil), nil),
+    (CPUQuota(quota: 10_000, period: 30_000), 333_333_334), (CPUQuota(quota: -1), 0),
+    // The largest that the kernel takes (max_bw_quota), and more.
+    (CPUQuota(quota: 1 << 44), 175_921_860_444_160_000), (CPUQuota(quota: .max), .max),
+    (CPUQuota(quota: 9_223_372_036, period: 1), 9_223_372_036_000_000_000),
+    (CPUQuota(quota: 9_223_372_037, period: 1), .max), (CPUQuota(quota: .min, period: 1), 0),
+    (CPUQuota(quota: .max, period: .max), 1_000_000_000), (CPUQuota(quota: 1, period: .max), 1),
+  ]
+
+  @Test(arguments: nanocores)
+  func `is so many nanocores`(limit: CPUQuota, nanocores: Int64?) {
+    #expect(limit.nanocores == nanocores)
+  }
+
   private static let v1Writes: [(CPUQuota, CPUQuota, [CgroupWrite])] = [
     // One write where one suffices, even of the same value: it is a refill.
     (CPUQuota(quota: 10_000), CPUQuota(quota: 20_000), [quota("20000")]),
