@@ -152,9 +152,11 @@ int escra_perf_cgroup_clock(int cgroup, int cpu, uint64_t period_ns, int signal)
     if (fd < 0)
         return -1;
     // A queued signal instead of poll: perf_poll reports a hang-up for ever unless a ring buffer
-    // is mapped, which would cost two pages a CPU.
+    // is mapped, which would cost two pages a CPU. To this thread, which blocks the signal: sent to
+    // the process, it would end it by way of any other thread.
+    struct f_owner_ex owner = {F_OWNER_TID, gettid()};
     if (fcntl(fd, F_SETFL, O_ASYNC | O_NONBLOCK) < 0 || fcntl(fd, F_SETSIG, signal) < 0 ||
-        fcntl(fd, F_SETOWN, getpid()) < 0) {
+        fcntl(fd, F_SETOWN_EX, &owner) < 0) {
         int error = errno;
         close(fd);
         errno = error;

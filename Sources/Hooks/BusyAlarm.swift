@@ -15,7 +15,7 @@ public final class BusyAlarm {
   /// Readable when the container has used CPU: a signalfd(2) of the events' queued signal.
   public private(set) var descriptor: FileDescriptor
 
-  /// Opens one event a CPU, disarmed.
+  /// Opens one event a CPU, disarmed; calls come to the thread that opens them.
   ///
   /// - Parameters:
   ///   - cgroup: The container's directory in the hierarchy that perf_event is on: the unified
@@ -30,7 +30,7 @@ public final class BusyAlarm {
     var mask = sigset_t()
     sigemptyset(&mask)
     sigaddset(&mask, signal)
-    sigprocmask(SIG_BLOCK, &mask, nil)
+    pthread_sigmask(SIG_BLOCK, &mask, nil)
     let descriptor = FileDescriptor(
       owning: try retrying("make", "a signal descriptor") {
         signalfd(-1, &mask, CInt(SFD_CLOEXEC | SFD_NONBLOCK))

@@ -27,13 +27,14 @@ public struct ProcessIdentity: Hashable, Sendable, CustomStringConvertible {
   /// Finds field 22 in the text of /proc/PID/stat.
   ///
   /// The second field is the command in parentheses and may itself hold spaces and parentheses,
-  /// so fields are counted from the last one.
+  /// so fields are counted from the last one. By bytes: the command is chosen by the process, and
+  /// a character that joins with the parenthesis behind it would hide that one from us.
   static func startTicks(inStat stat: String) -> Int64? {
-    guard let close = stat.lastIndex(of: ")") else { return nil }
-    let fields = stat[stat.index(after: close)...].split(separator: " ")
+    guard let close = stat.utf8.lastIndex(of: UInt8(ascii: ")")) else { return nil }
+    let fields = stat.utf8[close...].dropFirst().split(separator: UInt8(ascii: " "))
     // fields[0] is field 3, the state.
     guard fields.count > 19 else { return nil }
-    return Int64(fields[19])
+    return Int64(Substring(fields[19]))
   }
 
   /// The clock that ``startTicks`` is read from, now: to tell who started before and who after.

@@ -101,7 +101,7 @@ int escra_keep_capabilities(uint64_t keep);
 
 /// perf_event_open(2): the CPU time that the tasks of one cgroup use on one CPU
 /// (PERF_COUNT_SW_CPU_CLOCK, PERF_FLAG_PID_CGROUP), sampled each `period_ns`, disabled.
-/// Each overflow queues `signal` (F_SETSIG) to this process; see `escra_perf_arm`.
+/// Each overflow queues `signal` (F_SETSIG) to the calling thread; see `escra_perf_arm`.
 int escra_perf_cgroup_clock(int cgroup, int cpu, uint64_t period_ns, int signal);
 
 /// PERF_EVENT_IOC_REFRESH by one: the event runs until its next overflow, then disables itself.

@@ -24,6 +24,22 @@ public struct CPUQuota: Hashable, Sendable {
   /// The limit in cores; nil for none.
   public var cores: Double? { quota.map { Double($0) / Double(period) } }
 
+  /// The limit in nanocores, rounded up so that under the same period it is this limit again; nil
+  /// for none.
+  public var nanocores: Int64? {
+    quota.map { Self.scaled($0, by: 1_000_000_000, over: period, roundingUp: true) }
+  }
+
+  /// `value * factor / divisor` of what is not negative, without overflow on the way; saturates.
+  ///
+  /// Limits are read from files and requests that others write: any number may come.
+  static func scaled(
+    _ value: Int64, by factor: Int64, over divisor: Int64, roundingUp: Bool = false
+  ) -> Int64 {
+    let product = max(0, Int128(value) * Int128(factor))
+    return Int64(clamping: (product + (roundingUp ? Int128(divisor) - 1 : 0)) / Int128(divisor))
+  }
+
   /// Reads v1's two files.
   public init?(cfsQuota: String, cfsPeriod: String) {
     guard let quota = Self.number(cfsQuota[...]), let period = Self.number(cfsPeriod[...]),

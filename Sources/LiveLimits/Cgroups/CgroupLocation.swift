@@ -39,18 +39,19 @@ public struct CgroupLocation: Equatable, Sendable {
   public init?(membership: String, mounts: String) {
     let mounts = CgroupMount.parse(mounts)
     let groups = CgroupMembership.parse(membership)
+    func directory(_ isMeant: ([Substring]) -> Bool) -> (path: String, root: String)? {
+      guard let group = groups.first(where: { isMeant($0.controllers) }) else { return nil }
+      // A hierarchy may be mounted more than once, in parts.
+      for mount in mounts where isMeant(mount.controllers) {
+        if let found = mount.directory(for: group.path) { return found }
+      }
+      return nil
+    }
     func directory(of controller: Substring) -> (path: String, root: String)? {
-      guard let group = groups.first(where: { $0.controllers.contains(controller) }),
-        let mount = mounts.first(where: { $0.controllers.contains(controller) })
-      else { return nil }
-      return mount.directory(for: group.path)
+      directory { $0.contains(controller) }
     }
-    var unified: (path: String, root: String)?
-    if let group = groups.first(where: { $0.controllers.isEmpty }),
-      let mount = mounts.first(where: { $0.controllers.isEmpty })
-    {
-      unified = mount.directory(for: group.path)
-    }
+    let unified = directory { $0.isEmpty }
+    let own = unified.flatMap { $0.path == $0.root ? nil : $0.path }
 
     if let found = directory(of: "cpu") {
       version = .v1
@@ -58,44 +59,42 @@ public struct CgroupLocation: Equatable, Sendable {
       cpuacct = directory(of: "cpuacct")?.path
       memory = directory(of: "memory")?.path
       freezer = directory(of: "freezer")?.path
-      let own = unified.flatMap { $0.path == $0.root ? nil : $0.path }
-      self.unified = own
-      // perf_event is always on in the unified hierarchy unless v1 has mounted it.
-      perf =
-        mounts.contains { $0.controllers.contains("perf_event") }
-        ? directory(of: "perf_event").flatMap { $0.path == $0.root ? nil : $0.path } : own
-    } else if let found = unified {
+    } else if let found = unified, !groups.contains(where: { $0.controllers.contains("cpu") }) {
       version = .v2
       (cpu, cpuRoot) = found
       cpuacct = nil
       memory = found.path
       freezer = nil
-      self.unified = found.path
-      perf = found.path
     } else {
       return nil
     }
+    self.unified = own
+    // perf_event is always on in the unified hierarchy unless v1 has mounted it.
+    perf =
+      mounts.contains { $0.controllers.contains("perf_event") }
+      ? directory(of: "perf_event").flatMap { $0.path == $0.root ? nil : $0.path } : own
     if cpu == cpuRoot { return nil }
   }
 
   /// The directories above the container in the cpu hierarchy, nearest first, without the root.
   public var ancestors: [String] {
     var found: [String] = []
-    var path = Substring(cpu)
-    while let slash = path.lastIndex(of: "/") {
+    var path = cpu.utf8[...]
+    while let slash = path.lastIndex(of: UInt8(ascii: "/")) {
       path = path[..<slash]
-      guard path.utf8.count > cpuRoot.utf8.count else { break }
-      found.append(String(path))
+      guard path.count > cpuRoot.utf8.count else { break }
+      found.append(String(Substring(path)))
     }
     return found
   }
 
-  /// Whether the last part of the cgroup path is the one that is expected.
+  /// Whether the process is in the cgroup that is expected.
   ///
   /// - Parameter name: What config.json asked for; nil for no expectation.
-  /// - Returns: Whether some part of the path is that name: crun puts processes one level below.
+  /// - Returns: Whether some part of the group is that name: crun puts processes one level below.
   public func isNamed(_ name: String?) -> Bool {
     guard let name else { return true }
-    return cpu.split(separator: "/").contains { $0 == name }
+    return cpu.utf8.dropFirst(cpuRoot.utf8.count).split(separator: UInt8(ascii: "/"))
+      .contains { $0.elementsEqual(name.utf8) }
   }
 }

@@ -8,7 +8,7 @@ struct CgroupMembership {
   let path: Substring
 
   static func parse(_ text: String) -> [CgroupMembership] {
-    text.split(separator: "\n").compactMap { line in
+    text.split(at: "\n").compactMap { line in
       let fields = line.split(separator: ":", maxSplits: 2, omittingEmptySubsequences: false)
       guard fields.count == 3 else { return nil }
       return CgroupMembership(controllers: fields[1].split(separator: ","), path: fields[2])
@@ -27,16 +27,19 @@ struct CgroupMount {
 
   /// The group's directory and the hierarchy's top below this mount, which may show a part only.
   func directory(for group: Substring) -> (path: String, root: String)? {
-    guard root != "/" else {
-      return (group == "/" ? point : point + group, point)
-    }
-    guard group == root || group.utf8.starts(with: (root + "/").utf8) else { return nil }
-    return (point + group.dropFirst(root.utf8.count), point)
+    let top = root == "/" ? "" : root
+    guard group.utf8.starts(with: top.utf8) else { return nil }
+    let rest = Substring(group.utf8.dropFirst(top.utf8.count))
+    // "..": outside of our cgroup namespace, and not below this mount (cgroup_namespaces(7)).
+    guard rest.isEmpty || rest.utf8.first == UInt8(ascii: "/"), !rest.split(at: "/").contains("..")
+    else { return nil }
+    return (rest == "/" ? point : point + rest, point)
   }
 
   static func parse(_ mountinfo: String) -> [CgroupMount] {
-    mountinfo.split(separator: "\n").compactMap { line in
-      let fields = line.split(separator: " ")
+    mountinfo.split(at: "\n").compactMap { line in
+      // The source of a mount may be the empty string.
+      let fields = line.split(at: " ", omittingEmptySubsequences: false)
       guard let dash = fields.firstIndex(of: "-"), fields.count > dash + 3, dash > 5,
         fields[dash + 1] == "cgroup" || fields[dash + 1] == "cgroup2"
       else { return nil }
@@ -62,5 +65,15 @@ struct CgroupMount {
       }
     }
     return String(decoding: bytes, as: UTF8.self)
+  }
+}
+
+extension StringProtocol where SubSequence == Substring {
+  /// Splits wherever the separator is, also where Swift takes it as one Character with what is
+  /// beside it: a carriage return before a newline, a combining mark behind a slash.
+  func split(at separator: Unicode.Scalar, omittingEmptySubsequences: Bool = true) -> [Substring] {
+    self[...].unicodeScalars.split(
+      separator: separator, omittingEmptySubsequences: omittingEmptySubsequences
+    ).map { Substring($0) }
   }
 }

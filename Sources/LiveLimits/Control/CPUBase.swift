@@ -23,12 +23,10 @@ public struct CPUBase: Equatable, Sendable {
   }
 
   /// The CFS period in nanoseconds.
-  public var period: Nanoseconds { declared.period * 1000 }
+  public var period: Nanoseconds { CPUQuota.scaled(declared.period, by: 1000, over: 1) }
 
   /// What the container declared, in nanocores; nil when it declared nothing.
-  public var declaredCores: Int64? {
-    declared.quota.map { Self.scaled($0, by: 1_000_000_000, over: declared.period) }
-  }
+  public var declaredCores: Int64? { declared.nanocores }
 
   /// The most it may be given, in nanocores.
   public var ceiling: Int64 { min(limit, explicitCeiling ?? declaredCores ?? limit) }
@@ -60,18 +58,11 @@ public struct CPUBase: Equatable, Sendable {
   /// A limit as nanoseconds of CPU time a period of ours; none is all there is.
   public func quota(of limit: CPUQuota) -> Nanoseconds {
     guard let quota = limit.quota else { return self.quota(ofCores: self.limit) }
-    return Self.scaled(quota, by: period, over: limit.period)
+    return CPUQuota.scaled(quota, by: period, over: limit.period)
   }
 
   private func quota(ofCores nanocores: Int64) -> Nanoseconds {
-    Self.scaled(nanocores, by: period, over: 1_000_000_000)
-  }
-
-  /// `value * factor / divisor` without overflow on the way; saturates.
-  private static func scaled(_ value: Int64, by factor: Int64, over divisor: Int64) -> Int64 {
-    let product = value.multipliedFullWidth(by: factor)
-    guard divisor > 0, product.high < divisor / 2 else { return .max }
-    return divisor.dividingFullWidth(product).quotient
+    CPUQuota.scaled(nanocores, by: period, over: 1_000_000_000)
   }
 }
 

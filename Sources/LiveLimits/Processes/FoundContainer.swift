@@ -121,9 +121,9 @@ struct FoundContainer {
     directories.compactMap { path -> Int64? in
       guard let directory = try? FileDescriptor.open(path, O_RDONLY | O_DIRECTORY),
         let reader = try? CgroupWriter(directory: directory, version: version, readOnly: true),
-        let limit = try? reader.current(), let quota = limit.quota
+        let limit = try? reader.current()
       else { return nil }
-      return quota * 1_000_000_000 / limit.period
+      return limit.nanocores
     }.min()
   }
 }
