@@ -175,21 +175,10 @@ def test_with_everything_killed_the_next_create_finds_the_original(
     assert made.quota <= 30_000
 
 
-def test_a_plain_create_also_heals_the_bundle(container, world, sleeping, escra):
-    """The annotation may be gone from the original by then: it is not looked for first."""
-    made, process, before = edited(container, world, sleeping)
-    kill(*keepers())
-    kill(*supervisors(), process.pid)
-    kill(*keepers())
-    process.wait()
-    wait_until(lambda: not ours(), 1, "nobody of ours lives")
-    escra("create", "--bundle", made.bundle.path, "--no-such-flag", made.id)
-    assert made.bundle.is_original(before)
-
-
 def test_a_wrapper_killed_at_any_moment_leaves_the_original(container, world, escra):
     """Thirty kills, spread over the whole of a create."""
     made = container({"io.escra.cpu.max": "300m"}, quota=150_000)
+    world.groups.append(made.cgroup)  # What a killed runc leaves is runc's.
     before = made.bundle.identity()
     for attempt in range(30):
         process = made.create()
@@ -200,7 +189,6 @@ def test_a_wrapper_killed_at_any_moment_leaves_the_original(container, world, es
             lambda: made.bundle.is_original(before), 1.5, f"the original, attempt {attempt}")
         escra("delete", "--force", made.id)
         wait_until(lambda: not supervisors(made.id), 3, "its supervisor has left")
-    assert made.quota is None if cgroups.exists(made.cgroup) else True
 
 
 @pytest.fixture

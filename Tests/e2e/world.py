@@ -16,7 +16,9 @@ REPOSITORY = os.path.abspath(os.path.join(os.path.dirname(__file__), "../.."))
 ESCRA_RUNC = os.path.abspath(
     os.environ.get("ESCRA_RUNC", os.path.join(REPOSITORY, ".build/release/escra-runc")))
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-RUNC = shutil.which("runc", path=PATH)
+# The one that escra-runc finds first: runc says its own path in some messages.
+RUNC = shutil.which(
+    "runc", path="/usr/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/sbin:/bin:" + PATH)
 PREFIX = f"e2e-{os.getpid()}-"
 
 Result = collections.namedtuple("Result", "code out err seconds")
