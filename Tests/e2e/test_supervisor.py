@@ -99,7 +99,8 @@ def test_nothing_is_inherited(container, world):
             assert "pipe:" not in target, found
         fields = status(helper)
         assert fields["Umask"] == "0077"
-        assert int(fields["SigBlk"], 16) == 0
+        # A real-time signal is the supervisor's own: perf events queue it.
+        assert int(fields["SigBlk"], 16) & (1 << 31) - 1 == 0
         ignored = {n for n in range(1, 32) if int(fields["SigIgn"], 16) >> n - 1 & 1}
         assert ignored == {signal.SIGHUP, signal.SIGPIPE}
         with open(f"/proc/{helper}/environ", "rb") as file:
@@ -172,16 +173,18 @@ def test_it_has_an_oom_score_of_its_own(container):
     assert made.create(preexec_fn=disliked).wait(20) == 0
     pid = made.supervisor()
     wait_until(keepers, 2, "the keeper lives")
+    # Below what it once was takes CAP_SYS_RESOURCE, which a machine may have kept from its root.
+    may = int(status(os.getpid())["CapEff"], 16) >> 24 & 1
     for helper in (pid, *keepers()):
         with open(f"/proc/{helper}/oom_score_adj") as file:
-            assert file.read().strip() == "-900"
+            assert file.read().strip() == ("-900" if may else "0")
     with open(f"/proc/{made.pid}/oom_score_adj") as file:
         assert file.read().strip() == "300"
 
 
 def test_it_survives_its_caller_and_its_callers_process_group(container, world):
     """An engine that is killed, with everything that it has started."""
-    made = container()
+    made = container(args=["sleep", "60"])
     command = made.runtime.command(
         "create", "--bundle", made.bundle.path, "--pid-file", made.pid_file, made.id)
     engine = world.spawn(subprocess.Popen(

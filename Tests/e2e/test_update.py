@@ -7,7 +7,6 @@ import time
 import pytest
 
 import cgroups
-import kernel
 from processes import wait_until
 from world import Sampler
 
@@ -63,6 +62,7 @@ def test_an_update_becomes_the_base(container, world, flags, is_stdin):
         assert base(made) == (60_000, 100_000)
         made.work(2)
         made.wait_for_quota(lambda quota: quota == 60_000, 4, "up to the new ceiling")
+        time.sleep(0.2)
     assert FLOOR <= min(sampler.quotas) and max(sampler.quotas) <= 60_000
     assert FLOOR <= runc_state(made, world)["cpu_quota"] <= 60_000
     with open(file) as unchanged:
@@ -172,16 +172,11 @@ def test_an_old_value_by_hand_is_drift(container):
 def test_drift_is_not_fought_in_a_loop(container):
     """Somebody writes ten times a second: we write over it at most once a second."""
     made = idle(container)
-    watch = kernel.Watch(cgroups.quota_file(made.cgroup))
-    written, deadline = 0, time.monotonic() + 5
+    corrections, deadline = 0, time.monotonic() + 5
     while time.monotonic() < deadline:
+        corrections += made.quota == FLOOR
         cgroups.set_quota(made.cgroup, 20_000)
-        written += 1
-        # Equal events that nobody reads are one: they are read before the next comes.
-        time.sleep(0.05)
-        watch.writes()
-        time.sleep(0.05)
+        time.sleep(0.1)
     made.wait_for_quota(lambda quota: quota == FLOOR, 1.5, "ours in the end")
-    corrections = watch.writes() - written
-    watch.close()
-    assert 3 <= corrections <= 7, corrections
+    # The first look finds the floor before anything was written.
+    assert 4 <= corrections - 1 <= 6, corrections

@@ -123,7 +123,7 @@ class Container:
 
     def __init__(self, runtime, bundle, id):
         self.runtime, self.bundle, self.id = runtime, bundle, id
-        self.cgroup = bundle.config["linux"]["cgroupsPath"]
+        self.cgroup = bundle.config["linux"].get("cgroupsPath", f"/{id}")
         self.pid_file = os.path.join(os.path.dirname(bundle.path), id + ".pid")
         self.stdin = None
 
@@ -250,10 +250,12 @@ class Sampler:
         self._thread = threading.Thread(target=self._run, daemon=True)
 
     def _run(self):
-        while not self._stop.wait(self.every):
+        while True:
             try:
                 self.samples.append((time.monotonic(), self.container.quota))
             except OSError:
+                return
+            if self._stop.wait(self.every):
                 return
 
     def __enter__(self):
