@@ -86,7 +86,7 @@ def test_a_restart_with_the_same_id_is_another_container(container, world):
     made.started()
     new = made.supervisor()
     wait_until(lambda: supervisors() == [new], 2, "one supervisor, that of the last one")
-    assert [state["init"].split()[0] for state in made.states()] == [str(made.pid)]
+    assert [state["init"].split("@")[0] for state in made.states()] == [str(made.pid)]
     assert made.pid not in inits and slowest < 0.5
     wait_for_floor(made)
     assert made.bundle.is_original(before)

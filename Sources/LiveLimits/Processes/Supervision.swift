@@ -276,11 +276,18 @@ final class Supervision: CPUController.Surroundings {
 
   // MARK: the end
 
+  /// The time between two looks at who is left.
+  ///
+  /// v1 keeps the list that an open cgroup.procs has shown for another second, and shows it again
+  /// to who asks before that (kernel/cgroup/cgroup-v1.c, CGROUP_PIDLIST_DESTROY_DELAY).
+  private static let memberCheckInterval: Nanoseconds = 1_500_000_000
+
   private func checkMembers() {
     // Processes that share a pid namespace with others outlive their init.
     hasEnded = attachment.initProcess.hasEnded && !attachment.hasMembers
     nextMemberCheck =
-      attachment.initProcess.hasEnded && !hasEnded ? monotonicNow() + 1_000_000_000 : nil
+      attachment.initProcess.hasEnded && !hasEnded
+      ? monotonicNow() + Self.memberCheckInterval : nil
   }
 
   private var lastQuota: Nanoseconds = 0
