@@ -45,7 +45,7 @@ final class Attachment {
     meter = try Self.openMeter(location)
     freezer = Self.openFreezer(location)
     pressure = Self.openPressure(location)
-    ancestorLimit = Self.leastLimit(of: location.ancestors, location.version)
+    ancestorLimit = location.ancestorLimit()
     (alarm, alarmFailure) = Self.openAlarm(location, base: state.base)
     initProcess = handle
     stalled = (0, monotonicNow())
@@ -127,17 +127,5 @@ final class Attachment {
         try BusyAlarm(cgroup: directory, cpus: Machine.onlineCPUs(), after: quiet), nil
       )
     } catch { return (nil, error) }
-  }
-
-  private static func leastLimit(
-    of directories: [String], _ version: CgroupLocation.Version
-  ) -> Int64? {
-    directories.compactMap { path -> Int64? in
-      guard let directory = try? FileDescriptor.open(path, O_RDONLY | O_DIRECTORY),
-        let reader = try? CgroupWriter(directory: directory, version: version, readOnly: true),
-        let limit = try? reader.current(), let quota = limit.quota
-      else { return nil }
-      return quota * 1_000_000_000 / limit.period
-    }.min()
   }
 }
