@@ -20,8 +20,8 @@ build: deps ## Build escra-runc and escra, static, into .build/release
 
 test: unit e2e ## Run the unit tests, then the end-to-end suite (needs root)
 
-unit: deps
-	@scripts/swift test
+unit: build
+	@ESCRA_RUNC_BINARY=$(CURDIR)/.build/release/escra-runc scripts/swift test
 
 e2e: build ## Run real containers under escra-runc (needs root)
 	@scripts/e2e

@@ -128,7 +128,7 @@ struct SupervisedStart {
     let base = CPUBase(
       declared: declared, floor: policy.cpu.floor.nanocores,
       explicitCeiling: policy.askedCPUCeiling?.nanocores, limit: policy.cpuLimit.nanocores)
-    let initial = base.limit(of: base.initial())
+    let initial = withinAncestors(base.limit(of: base.initial()), base)
     let needsEdit =
       policy.name == .reactive
       && base.quota(of: declared) != base.quota(of: initial)
@@ -149,13 +149,25 @@ struct SupervisedStart {
       guard case .message(.ready(let limit)) = answer else {
         throw LaunchFailure("its supervisor was not ready within a second")
       }
-      if needsEdit { try apply(limit, edit, bundle) }
+      if needsEdit { try apply(withinAncestors(limit, base), edit, bundle) }
     } catch {
       // It must not find a container that it was not ready for.
       try? supervisor.process.send(SIGKILL)
       directory.remove()
       throw error
     }
+  }
+
+  /// The first limit, if it is more than was declared, as far as what is above the container
+  /// allows: cgroup v1 would refuse it, and the container with it.
+  private func withinAncestors(_ limit: CPUQuota, _ base: CPUBase) -> CPUQuota {
+    let asked = base.quota(of: limit)
+    let declared = base.quota(of: self.declared)
+    guard asked > declared, let path = document.cgroupsPath,
+      let above = CgroupLocation.ancestorLimit(above: path)
+    else { return limit }
+    let most = base.quota(of: CPUQuota(quota: above / 1000, period: 1_000_000))
+    return base.limit(of: max(declared, min(asked, most)))
   }
 
   private func lock(_ bundle: borrowing Bundle) throws(LaunchFailure) -> BundleEdit {

@@ -130,6 +130,16 @@ private struct SimulatedContainer {
     #expect(container.controller.quota >= before - 10 * ms)
   }
 
+  @Test func `a paused container that stays idle when it is resumed goes to the floor`() {
+    var container = SimulatedContainer(quota: 100 * ms, ceiling: 200 * ms)
+    container.run(1000 * ms, demand: 0.99)
+    container.world.frozen = true
+    container.run(10_000 * ms, demand: 0)
+    container.world.frozen = false
+    container.run(4000 * ms, demand: 0)
+    #expect(container.controller.quota == container.controller.bounds.floor)
+  }
+
   @Test func `a container that could not run keeps its quota`() {
     var container = SimulatedContainer(quota: 200 * ms, ceiling: 200 * ms)
     container.world.contended = true

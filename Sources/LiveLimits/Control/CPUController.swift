@@ -242,11 +242,9 @@ public struct CPUController: Sendable {
       return Step(
         deadline: quietDeadline(since: since, now), armsAlarm: parameters.hasAlarm)
     }
-    // Paused is not idle, and who could not run has not been silent.
-    if surroundings.isFrozen() {
-      return Step(deadline: parameters.hasAlarm ? nil : now + parameters.poll)
-    }
-    if surroundings.wasContended() {
+    // Paused is not idle, and who could not run has not been silent. Neither end announces itself:
+    // a container that stays idle after it was resumed calls no alarm.
+    if surroundings.isFrozen() || surroundings.wasContended() {
       return Step(deadline: now + (parameters.hasAlarm ? 1_000_000_000 : parameters.poll))
     }
     let decision = EscraLaw.Decision(quota: bounds.floor, rule: .idle)

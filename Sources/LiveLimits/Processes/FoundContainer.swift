@@ -43,7 +43,7 @@ struct FoundContainer {
     handover = Handover(
       base: state.base, version: location.version,
       usageFormat: usesCpuacct ? .nanoseconds : .cpuStat, isObserver: isObserver,
-      ancestorLimit: Self.leastLimit(of: location.ancestors, location.version))
+      ancestorLimit: location.ancestorLimit())
     (open[.quota], open[.period], open[.burst]) = writer.release()
     open[.watch] = watch.release()
     open[.usage] = try FileDescriptor.open(
@@ -113,17 +113,5 @@ struct FoundContainer {
       if let file = try? FileDescriptor.open(path, O_RDONLY) { return file.release() }
     }
     return nil
-  }
-
-  private static func leastLimit(
-    of directories: [String], _ version: CgroupLocation.Version
-  ) -> Int64? {
-    directories.compactMap { path -> Int64? in
-      guard let directory = try? FileDescriptor.open(path, O_RDONLY | O_DIRECTORY),
-        let reader = try? CgroupWriter(directory: directory, version: version, readOnly: true),
-        let limit = try? reader.current()
-      else { return nil }
-      return limit.nanocores
-    }.min()
   }
 }

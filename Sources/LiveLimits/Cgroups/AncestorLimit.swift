@@ -1,0 +1,32 @@
+// SPDX-License-Identifier: Apache-2.0
+internal import Glibc
+internal import Syscalls
+
+extension CgroupLocation {
+  /// The least CPU limit that the directories above the container have, in nanocores; nil where
+  /// none has any.
+  ///
+  /// v1 refuses a child above it, and on v2 the rest would be of no use (kernel/sched/core.c,
+  /// tg_cfs_schedulable_down).
+  func ancestorLimit() -> Int64? {
+    ancestors.compactMap { path -> Int64? in
+      guard let directory = try? FileDescriptor.open(path, O_RDONLY | O_DIRECTORY),
+        let reader = try? CgroupWriter(directory: directory, version: version, readOnly: true),
+        let limit = try? reader.current()
+      else { return nil }
+      return limit.nanocores
+    }.min()
+  }
+
+  /// The same for a cgroup that is yet to be made.
+  ///
+  /// - Parameter path: config.json's `cgroupsPath`, as a path from the hierarchy's root.
+  /// - Returns: nanocores; nil where nothing above has a limit, or nobody knows what is above.
+  public static func ancestorLimit(above path: String) -> Int64? {
+    guard path.utf8.first == UInt8(ascii: "/"),
+      let mounts = try? Manners.text(of: "/proc/self/mountinfo")
+    else { return nil }
+    return CgroupLocation(membership: "1:cpu:\(path)\n0::\(path)\n", mounts: mounts)?
+      .ancestorLimit()
+  }
+}

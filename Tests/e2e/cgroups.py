@@ -1,0 +1,136 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Cgroups by their path, the same on cgroup v1, hybrid and v2."""
+import os
+import signal
+import time
+
+ROOT = "/sys/fs/cgroup"
+
+
+def _hierarchies():
+    """Where each controller is mounted; "" is the unified hierarchy."""
+    found = {}
+    with open("/proc/self/mountinfo") as file:
+        for line in file:
+            left, right = line.rstrip("\n").split(" - ")
+            kind, _, options = right.split()
+            point = left.split()[4]
+            if kind == "cgroup2":
+                found[""] = point
+            elif kind == "cgroup":
+                found.update((name, point) for name in options.split(","))
+    return found
+
+
+HIERARCHIES = _hierarchies()
+VERSION = 1 if "cpu" in HIERARCHIES else 2
+MOUNTS = sorted({point for point in HIERARCHIES.values() if point.startswith(ROOT)})
+
+
+def directory(path, controller="cpu"):
+    """The directory of the cgroup `path` in the hierarchy that has `controller`."""
+    return HIERARCHIES.get(controller, HIERARCHIES.get("")) + path
+
+
+def exists(path):
+    return any(os.path.isdir(mount + path) for mount in MOUNTS)
+
+
+def read(path, name, controller="cpu"):
+    with open(os.path.join(directory(path, controller), name)) as file:
+        return file.read().strip()
+
+
+def write(path, name, value, controller="cpu"):
+    with open(os.path.join(directory(path, controller), name), "w") as file:
+        file.write(str(value))
+
+
+def quota_file(path):
+    return os.path.join(directory(path), "cpu.cfs_quota_us" if VERSION == 1 else "cpu.max")
+
+
+def limit(path):
+    """(quota, period) in microseconds; the quota of no limit is None."""
+    if VERSION == 1:
+        quota, period = read(path, "cpu.cfs_quota_us"), read(path, "cpu.cfs_period_us")
+    else:
+        quota, period = read(path, "cpu.max").split()
+    return (None if quota in ("-1", "max") else int(quota)), int(period)
+
+
+def set_quota(path, quota, period=100_000):
+    """Writes a limit as a person would: one write, on v1 the quota alone."""
+    if VERSION == 1:
+        write(path, "cpu.cfs_quota_us", -1 if quota is None else quota)
+    else:
+        write(path, "cpu.max", f"{'max' if quota is None else quota} {period}")
+
+
+def processes(path):
+    """The pids in a cgroup, in any hierarchy."""
+    found = set()
+    for mount in MOUNTS:
+        try:
+            with open(os.path.join(mount + path, "cgroup.procs")) as file:
+                found.update(int(line) for line in file)
+        except OSError:
+            pass
+    return found
+
+
+def membership(pid):
+    """The cgroup of a process in each hierarchy."""
+    with open(f"/proc/{pid}/cgroup") as file:
+        return {line.split(":")[1]: line.rstrip("\n").split(":", 2)[2] for line in file}
+
+
+def make(path):
+    """Makes a cgroup in the hierarchies that a limit needs."""
+    for mount in {directory("", "cpu"), directory("", "cpuacct"), directory("", "memory")}:
+        os.makedirs(mount + path, exist_ok=True)
+        if VERSION == 2:
+            parent = mount
+            for part in path.strip("/").split("/"):
+                with open(parent + "/cgroup.subtree_control", "w") as file:
+                    file.write("+cpu +memory +pids")
+                parent = os.path.join(parent, part)
+
+
+def join(path, controllers=("cpu", "memory")):
+    """Moves the calling process; for a child on its way to exec."""
+    for controller in controllers:
+        write(path, "cgroup.procs", os.getpid(), controller)
+
+
+def of_ours(prefix):
+    """Every cgroup that has the prefix in its name, deepest first, without the hierarchy."""
+    found = set()
+    for mount in MOUNTS:
+        for parent, names, _ in os.walk(mount):
+            found.update(
+                os.path.join(parent, name)[len(mount):] for name in names
+                if prefix in os.path.join(parent, name))
+    return sorted(found, key=len, reverse=True)
+
+
+def remove(path):
+    """Kills what is in a cgroup and removes it, everywhere."""
+    deadline = time.monotonic() + 5
+    while exists(path) and time.monotonic() < deadline:
+        for pid in processes(path):
+            try:
+                os.kill(pid, signal.SIGKILL)
+            except ProcessLookupError:
+                pass
+        for mount in MOUNTS:
+            for name in ("freezer.state", "cgroup.freeze"):
+                try:
+                    with open(os.path.join(mount + path, name), "w") as file:
+                        file.write("THAWED" if name == "freezer.state" else "0")
+                except OSError:
+                    pass
+            try:
+                os.rmdir(mount + path)
+            except OSError:
+                pass

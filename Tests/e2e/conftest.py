@@ -1,0 +1,170 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The end-to-end suite: real runc, real cgroups, the release binaries.
+
+The suite has a mount namespace of its own with a /run/escra of its own, so that it neither sees
+nor disturbs supervised containers of the machine it runs on. Every test ends with a check that
+it left no process, no cgroup and no file.
+"""
+import itertools
+import os
+import shutil
+import subprocess
+import tempfile
+
+import pytest
+
+import cgroups
+import kernel
+import processes
+from processes import kill, ours, wait_until
+from world import (
+    ESCRA_RUNC, PREFIX, RUNC, Bundle, Container, Runtime, base_config, make_rootfs)
+
+
+def pytest_configure(config):
+    if os.geteuid() != 0:
+        pytest.exit("starting containers needs root; run: sudo make e2e", 2)
+    for program, how in ((ESCRA_RUNC, "make build"), (RUNC or "runc", "make deps")):
+        if not os.access(program, os.X_OK):
+            pytest.exit(f"{program} is missing; run: {how}", 2)
+    kernel.unshare_mounts()
+    os.makedirs(processes.RUN, mode=0o700, exist_ok=True)
+    kernel.mount("tmpfs", processes.RUN, "tmpfs", 0, "mode=700")
+
+
+class World:
+    """One test's directories, and the sweeping up behind it."""
+
+    def __init__(self, shared):
+        self.shared = shared
+        self.directory = tempfile.mkdtemp(prefix="escra-e2e-")
+        self.root = os.path.join(self.directory, "root")
+        self.children = []
+        self.containers = []
+        self.groups = []
+        self.numbers = itertools.count(1)
+
+    def path(self, name):
+        return os.path.join(self.directory, name)
+
+    def name(self):
+        return f"{PREFIX}{next(self.shared['numbers'])}"
+
+    def spawn(self, process):
+        """Takes care of a process's end."""
+        self.children.append(process)
+        return process
+
+    def cgroup(self, name=""):
+        """Makes a cgroup for the test to use, and removes it afterwards."""
+        path = f"/{self.name()}{name}"
+        cgroups.make(path)
+        self.groups.append(path)
+        return path
+
+    def sweep(self):
+        """Ends everything, then returns what should have ended by itself."""
+        for container in self.containers:
+            container.close()
+        for root in {self.root, *(c.runtime.globals[1] for c in self.containers)}:
+            listed = subprocess.run(
+                [RUNC, "--root", root, "list", "--quiet"], capture_output=True, text=True)
+            for id in listed.stdout.split():
+                subprocess.run(
+                    [RUNC, "--root", root, "delete", "--force", id], capture_output=True,
+                    timeout=20)
+        for process in self.children:
+            if process.poll() is None:
+                process.kill()
+            process.wait()
+        groups = cgroups.of_ours(PREFIX)
+        for group in groups:
+            cgroups.remove(group)
+        groups = [group for group in groups if group not in self.groups]
+        left = [f"cgroup {group}" for group in groups]
+
+        def is_clean():
+            return not ours() and not processes.files_of_ours()
+
+        try:
+            wait_until(is_clean, 4)
+        except AssertionError:
+            left += [f"process {pid} {words}" for pid, words in ours().items()]
+            left += processes.files_of_ours()
+            kill(*processes.keepers())
+            kill(*ours())
+            shutil.rmtree(processes.RUN + "/containers", ignore_errors=True)
+            shutil.rmtree(processes.RUN + "/keeper", ignore_errors=True)
+        shutil.rmtree(self.directory, ignore_errors=True)
+        return left
+
+
+@pytest.fixture(scope="session")
+def shared():
+    """What all tests read: the spec, a root file system, a counter for names."""
+    directory = tempfile.mkdtemp(prefix="escra-e2e-rootfs-")
+    make_rootfs(directory)
+    yield {"base": base_config(), "rootfs": directory, "numbers": itertools.count(1)}
+    shutil.rmtree(directory)
+    wait_until(lambda: not ours(), 2, "no process of ours at the end of the session")
+    assert processes.files_of_ours() == []
+    assert cgroups.of_ours(PREFIX) == []
+
+
+@pytest.fixture(autouse=True)
+def world(shared):
+    """A private directory; afterwards nothing may be left."""
+    world = World(shared)
+    yield world
+    left = world.sweep()
+    assert left == [], "left behind, and removed now"
+
+
+@pytest.fixture
+def plain(world):
+    """runc alone."""
+    return Runtime(RUNC, "--root", world.root)
+
+
+@pytest.fixture
+def escra(world):
+    """runc behind escra-runc."""
+    return Runtime(ESCRA_RUNC, "--root", world.root)
+
+
+@pytest.fixture
+def bundle(world, shared):
+    """Makes bundles: annotations, a quota, further members of config.json."""
+
+    def make(annotations=None, quota=None, period=None, args=None, name="bundle", cgroup=None):
+        made = Bundle(
+            os.path.join(world.directory, f"{name}{next(world.numbers)}"), shared["base"],
+            shared["rootfs"])
+        made.config["annotations"] = annotations or {}
+        made.config["linux"]["cgroupsPath"] = cgroup or f"/{world.name()}"
+        cpu = {name: value for name, value in (("quota", quota), ("period", period))
+               if value is not None}
+        if cpu:
+            made.config["linux"]["resources"]["cpu"] = cpu
+        if args:
+            made.config["process"]["args"] = args
+        return made.write()
+
+    return make
+
+
+@pytest.fixture
+def container(world, escra, bundle):
+    """Makes containers, not yet created; `reactive` unless told otherwise."""
+
+    def make(annotations=None, runtime=None, bundle_=None, policy="reactive", **options):
+        if bundle_ is None:
+            options.setdefault("quota", 20_000)
+            options.setdefault("period", 100_000)
+            asked = {"io.escra.policy": policy} if policy else {}
+            bundle_ = bundle({**asked, **(annotations or {})}, **options)
+        made = Container(runtime or escra, bundle_, world.name())
+        world.containers.append(made)
+        return made
+
+    return make

@@ -1,0 +1,104 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Processes of ours, and waiting for things to happen."""
+import os
+import signal
+import time
+
+RUN = "/run/escra"
+
+
+def wait_until(condition, seconds, what=None):
+    """Waits for a condition and returns what it returned; fails when it never holds."""
+    deadline = time.monotonic() + seconds
+    while True:
+        value = condition()
+        if value:
+            return value
+        if time.monotonic() > deadline:
+            raise AssertionError(f"not within {seconds} s: {what or condition.__doc__}")
+        time.sleep(0.005)
+
+
+def status(pid):
+    """The fields of /proc/PID/status; {} for a process that is gone, which a zombie is."""
+    try:
+        with open(f"/proc/{pid}/status") as file:
+            fields = dict(line.rstrip("\n").split(":", 1) for line in file)
+    except (FileNotFoundError, ProcessLookupError):
+        return {}
+    fields = {name: value.strip() for name, value in fields.items()}
+    return {} if fields["State"][0] in "ZX" else fields
+
+
+def is_alive(pid):
+    return bool(status(pid))
+
+
+def arguments(pid):
+    try:
+        with open(f"/proc/{pid}/cmdline", "rb") as file:
+            return [os.fsdecode(word) for word in file.read().split(b"\0")[:-1]]
+    except (FileNotFoundError, ProcessLookupError):
+        return []
+
+
+def _is_in_our_world(pid):
+    # The suite has a mount namespace of its own, and so has everything that it starts.
+    try:
+        return os.readlink(f"/proc/{pid}/ns/mnt") == os.readlink("/proc/self/ns/mnt")
+    except OSError:
+        return False
+
+
+def ours(name=None):
+    """Supervisors and keepers that this suite started: {pid: arguments}."""
+    found = {}
+    for entry in os.listdir("/proc"):
+        if entry.isdigit():
+            words = arguments(entry)
+            if words and words[0] in ("escra-supervisor", "escra-keeper") and is_alive(entry):
+                if _is_in_our_world(entry) and name in (None, words[0]):
+                    found[int(entry)] = words
+    return found
+
+
+def keepers():
+    return sorted(ours("escra-keeper"))
+
+
+def supervisors(container=None):
+    """Pids of supervisors, of one container or of all."""
+    return sorted(
+        pid for pid, words in ours("escra-supervisor").items()
+        if container is None or words[1] == container)
+
+
+def kill(*pids, signal=signal.SIGKILL):
+    for pid in pids:
+        try:
+            os.kill(pid, signal)
+        except ProcessLookupError:
+            pass
+
+
+def files_of_ours():
+    """Everything under /run/escra that is no directory, and directories that may not stay."""
+    found = []
+    for parent, directories, names in os.walk(RUN):
+        found += [os.path.join(parent, name) for name in names]
+        allowed = ("apps", "cpus", "containers", "bpf")
+        found += [
+            os.path.join(parent, name) for name in directories
+            if parent != RUN or name not in allowed]
+    return found
+
+
+def descriptors(pid):
+    """{number: target} of the open descriptors of a process."""
+    found = {}
+    for number in os.listdir(f"/proc/{pid}/fd"):
+        try:
+            found[int(number)] = os.readlink(f"/proc/{pid}/fd/{number}")
+        except FileNotFoundError:
+            pass
+    return found

@@ -1,0 +1,265 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How a supervisor behaves: it holds nobody up, and has nothing that it does not need."""
+import os
+import signal
+import socket
+import stat
+import subprocess
+import sys
+import time
+
+import pytest
+
+import cgroups
+from processes import (
+    RUN, arguments, descriptors, is_alive, keepers, kill, ours, status, supervisors, wait_until)
+
+# A supervisor that holds a pipe of the caller's makes it wait for 2 to 12 seconds.
+NO_DELAY = 1.0
+
+
+def timed_to_the_end_of_file(runtime, *arguments):
+    """How long a caller waits that reads stdout and stderr to their ends."""
+    before = time.monotonic()
+    process = subprocess.Popen(
+        runtime.command(*arguments), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE, env=runtime.env)
+    process.communicate(timeout=30)
+    assert process.returncode == 0
+    return time.monotonic() - before
+
+
+def test_create_and_start_end_as_soon_as_with_runc_alone(container, plain, bundle, world):
+    """The caller's pipes are closed when runc and the container let go of them, no later."""
+    times = {}
+    for runtime in ("plain", "escra"):
+        # The container closes what it inherits, so that only a helper could hold it.
+        made = container(args=["sh", "-c", "exec >/dev/null 2>&1; sleep 60"])
+        made.runtime = plain if runtime == "plain" else made.runtime
+        with open(os.devnull, "w") as null:
+            before = time.monotonic()
+            reading, writing = os.pipe()
+            process = made.create(stdout=writing, stderr=writing)
+            os.close(writing)
+            assert process.wait(30) == 0
+            times[runtime, "create"] = time.monotonic() - before
+        before = time.monotonic()
+        made.call("start", timeout=30)
+        while os.read(reading, 4096):
+            pass
+        os.close(reading)
+        times[runtime, "start"] = time.monotonic() - before
+        for verb in ("state", "pause", "resume", "ps"):
+            times[runtime, verb] = timed_to_the_end_of_file(made.runtime, verb, made.id)
+    made.supervisor()
+    for verb in ("create", "start", "state", "pause", "resume", "ps"):
+        assert times["escra", verb] < times["plain", verb] + NO_DELAY, (verb, times)
+
+
+def test_a_caller_of_start_that_reads_to_the_end_of_file_is_not_held_up(container):
+    """Also when `start` has to bring a keeper back to life."""
+    made = container()
+    assert made.create().wait(20) == 0
+    made.supervisor()
+    wait_until(keepers, 2, "the keeper lives")
+    kill(*keepers())
+    assert timed_to_the_end_of_file(made.runtime, "start", made.id) < NO_DELAY
+    wait_until(keepers, 2, "another keeper lives")
+
+
+def test_nothing_is_inherited(container, world):
+    """Of descriptors, directory, umask, environment, signals, session: only what is named."""
+    made = container({"io.escra.cpu.max": "300m"}, quota=150_000)
+    reading, writing = os.pipe()
+
+    def arrange():
+        os.dup2(writing, 77)
+        os.chdir(world.directory)
+        os.umask(0)
+        signal.pthread_sigmask(signal.SIG_BLOCK, range(1, 32))
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(world.path("listener"))
+        listener.listen()
+        listener.set_inheritable(True)
+        process = made.create(preexec_fn=arrange, close_fds=False)
+        assert process.wait(20) == 0
+    os.close(writing)
+    pid = made.supervisor()
+    # The container's init has no such pipe either, or this would be about runc.
+    assert os.read(reading, 1) == b"", "nobody holds the caller's pipe any more"
+    os.close(reading)
+    wait_until(keepers, 2, "the keeper lives")
+    for helper in (pid, *keepers()):
+        found = descriptors(helper)
+        assert [found[number] for number in (0, 1, 2)] == ["/dev/null"] * 3
+        for target in list(found.values())[3:]:
+            assert world.directory not in target, found
+            assert "pipe:" not in target, found
+        fields = status(helper)
+        assert fields["Umask"] == "0077"
+        # A real-time signal is the supervisor's own: perf events queue it.
+        assert int(fields["SigBlk"], 16) & (1 << 31) - 1 == 0
+        ignored = {n for n in range(1, 32) if int(fields["SigIgn"], 16) >> n - 1 & 1}
+        assert ignored == {signal.SIGHUP, signal.SIGPIPE}
+        with open(f"/proc/{helper}/environ", "rb") as file:
+            assert file.read() == b""
+        assert os.getsid(helper) not in (os.getsid(0), os.getsid(made.pid))
+        assert os.getpgid(helper) != os.getpgid(0)
+
+
+def test_the_supervisor_has_given_everything_up(container):
+    """No capability, no way to new ones, a seccomp filter, a root directory of its own."""
+    made = container().started()
+    pid = made.supervisor()
+    wait_until(lambda: status(pid)["Seccomp"] == "2", 1, "the filter is there")
+    fields = status(pid)
+    for name in ("CapEff", "CapPrm", "CapInh", "CapAmb"):
+        assert int(fields[name], 16) == 0, name
+    assert fields["NoNewPrivs"] == "1"
+    assert fields["Threads"] == "1"
+    assert os.path.samefile(f"/proc/{pid}/root", RUN + "/containers")
+    assert os.readlink(f"/proc/{pid}/cwd") == os.readlink(f"/proc/{pid}/root")
+
+
+def test_the_keeper_has_only_what_it_may_need(container):
+    """DAC_OVERRIDE, SYS_CHROOT, SYS_ADMIN, PERFMON and BPF."""
+    container().started().supervisor()
+    wait_until(keepers, 2, "the keeper lives")
+    [keeper] = keepers()
+    allowed = sum(1 << number for number in (1, 18, 21, 38, 39))
+    wait_until(
+        lambda: int(status(keeper)["CapEff"], 16) & ~allowed == 0, 1, "the rest is given up")
+
+
+def test_files_are_for_their_owner_only(container):
+    """Everything under /run/escra: directories 0700, files 0600."""
+    made = container().started()
+    made.supervisor()
+    seen = 0
+    for parent, directories, names in os.walk(RUN):
+        for name in directories + names:
+            mode = os.lstat(os.path.join(parent, name)).st_mode
+            assert stat.S_IMODE(mode) & 0o077 == 0, name
+            seen += 1
+    assert seen >= 5
+
+
+def test_it_is_in_nobody_elses_cgroup(container, world):
+    """Not in the container's, which is frozen and killed, and on v1 not in the caller's either."""
+    caller = world.cgroup()
+    made = container()
+    assert made.create(preexec_fn=lambda: cgroups.join(caller)).wait(20) == 0
+    pid = made.supervisor()
+    wait_until(keepers, 2, "the keeper lives")
+    for helper in (pid, *keepers()):
+        groups = cgroups.membership(helper).values()
+        assert made.cgroup not in groups
+        if cgroups.VERSION == 1:
+            assert set(groups) == {"/"}, groups
+            assert helper not in cgroups.processes(caller)
+    assert cgroups.processes(made.cgroup) == {made.pid}
+
+
+def test_it_has_an_oom_score_of_its_own(container):
+    """Whoever calls: a shim at -998 or somebody at +300; and the container gets neither."""
+
+    def disliked():
+        with open("/proc/self/oom_score_adj", "w") as file:
+            file.write("300")
+
+    made = container()
+    assert made.create(preexec_fn=disliked).wait(20) == 0
+    pid = made.supervisor()
+    wait_until(keepers, 2, "the keeper lives")
+    # Below what it once was takes CAP_SYS_RESOURCE, which a machine may have kept from its root.
+    may = int(status(os.getpid())["CapEff"], 16) >> 24 & 1
+    for helper in (pid, *keepers()):
+        with open(f"/proc/{helper}/oom_score_adj") as file:
+            assert file.read().strip() == ("-900" if may else "0")
+    with open(f"/proc/{made.pid}/oom_score_adj") as file:
+        assert file.read().strip() == "300"
+
+
+def test_it_survives_its_caller_and_its_callers_process_group(container, world):
+    """An engine that is killed, with everything that it has started."""
+    made = container(args=["sleep", "60"])
+    command = made.runtime.command(
+        "create", "--bundle", made.bundle.path, "--pid-file", made.pid_file, made.id)
+    engine = world.spawn(subprocess.Popen(
+        [sys.executable, "-c",
+         "import subprocess, sys, time; subprocess.run(sys.argv[1:]); time.sleep(60)", *command],
+        start_new_session=True, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL))
+    pid = made.supervisor(5)
+    os.killpg(engine.pid, signal.SIGHUP)
+    os.killpg(engine.pid, signal.SIGTERM)
+    os.killpg(engine.pid, signal.SIGKILL)
+    engine.wait()
+    assert not is_alive(engine.pid)
+    # Not a matter of time: a signal that was sent is there. What follows it needs a moment.
+    made.call("start")
+    made.wait_for_quota(lambda quota: quota == 5_000, 4, "down to the floor")
+    assert made.supervisor() == pid
+
+
+def test_it_ends_by_itself_when_init_dies(container):
+    """Nobody calls delete: after a crash of the engine nobody might."""
+    made = container().started()
+    pid = made.supervisor()
+    wait_until(keepers, 2, "the keeper lives")
+    os.kill(made.pid, signal.SIGKILL)
+    wait_until(lambda: not is_alive(pid), 2, "the supervisor has left")
+    wait_until(lambda: not ours(), 2, "the keeper, too")
+    assert made.states() == []
+    made.call("delete")
+
+
+def test_its_name_says_what_it_is(container):
+    """In ps: the role, the container, the place of its state."""
+    made = container().started()
+    pid = made.supervisor()
+    with open(f"/proc/{pid}/comm") as file:
+        assert file.read() == "escra-super\n"
+    role, id, directory, _ = arguments(pid)
+    assert (role, id) == ("escra-supervisor", made.id)
+    assert directory == made.states()[0]["directory"]
+
+
+def test_an_idle_supervisor_does_not_wake(container):
+    """Once the limit is at the floor: no context switch in two seconds."""
+    made = container().started()
+    pid = made.supervisor()
+    made.wait_for_quota(lambda quota: quota == 5_000, 4, "down to the floor")
+    if "perf" not in made.states()[0]["source"]:
+        pytest.skip("without perf events it looks 20 times a second")
+    time.sleep(0.2)
+
+    def switches():
+        return int(status(pid)["voluntary_ctxt_switches"])
+
+    before = switches()
+    time.sleep(2)
+    assert switches() == before
+
+
+def test_a_hundred_calls_leave_no_descriptor_behind(container):
+    """update connects, asks and hangs up; so does whoever connects and says nothing."""
+    made = container().started()
+    pid = made.supervisor()
+    wait_until(keepers, 2, "the keeper lives")
+    time.sleep(0.2)
+    before = len(descriptors(pid))
+    path = os.path.join(made.states()[0]["directory"], "socket")
+    directory = os.open(os.path.dirname(path), os.O_RDONLY)
+    for number in range(100):
+        with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as client:
+            # A socket's address has 108 bytes; the way through /proc is short.
+            client.connect(f"/proc/self/fd/{directory}/socket")
+            if number % 2:
+                client.send(os.urandom(number))
+    os.close(directory)
+    for _ in range(5):
+        made.call("update", "--cpu-quota", "20000")
+    wait_until(lambda: len(descriptors(pid)) == before, 2, "the same descriptors as before")
+    assert made.supervisor() == pid

@@ -1,0 +1,97 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The operator's tool: what it says is what the kernel and the supervisor say."""
+import json
+import os
+import subprocess
+
+import pytest
+
+from processes import keepers, kill, ours, wait_until
+from world import ESCRA_RUNC
+
+ESCRA = os.environ.get("ESCRA", os.path.join(os.path.dirname(ESCRA_RUNC), "escra"))
+
+
+def escra_tool(*arguments, code=0):
+    done = subprocess.run([ESCRA, *arguments], capture_output=True, text=True, timeout=10)
+    assert done.returncode == code, done
+    return done.stdout
+
+
+def has_ps():
+    try:
+        done = subprocess.run([ESCRA, "--help"], capture_output=True, text=True, timeout=10)
+    except OSError:
+        return False
+    return "ps" in done.stdout.split()
+
+
+pytestmark = pytest.mark.skipif(not has_ps(), reason=f"{ESCRA} has no ps yet")
+
+
+def test_ps_of_nothing_is_an_empty_array():
+    """Also where /run/escra is empty."""
+    assert json.loads(escra_tool("ps", "--json")) == []
+
+
+def test_ps_says_what_the_kernel_says(container, world):
+    """CPU in cores, memory in bytes, a supervisor that lives."""
+    made = container({"io.escra.cpu.max": "600m"})
+    made.bundle.config["linux"]["resources"]["memory"] = {"limit": 128 << 20}
+    made.bundle.write()
+    made.started()
+    pid = made.supervisor()
+    made.work(2)
+    made.wait_for_quota(lambda quota: quota == 60_000, 4, "up to the ceiling")
+    [one] = json.loads(escra_tool("ps", "--json"))
+    assert one["id"] == made.id
+    assert (one["policy"], one["app"]) == ("reactive", None)
+    assert one["supervisorPid"] == pid and isinstance(one["source"], str) and one["source"]
+    assert one["cpu"]["declared"] == pytest.approx(0.2)
+    assert one["cpu"]["limit"] == pytest.approx(0.6)
+    assert 0.1 < one["cpu"]["used"] < 0.9
+    assert one["memory"]["declared"] == one["memory"]["limit"] == 128 << 20
+    assert 0 < one["memory"]["used"] < 128 << 20
+    assert made.id in escra_tool("ps")
+
+
+def test_ps_lists_what_is_supervised_and_nothing_else(container, plain):
+    """Two of ours, one of runc's."""
+    many = [container().started(), container(policy="observe").started()]
+    container(policy=None, runtime=plain).started()
+    for made in many:
+        made.supervisor()
+    listed = {one["id"]: one["policy"] for one in json.loads(escra_tool("ps", "--json"))}
+    assert listed == {many[0].id: "reactive", many[1].id: "observe"}
+    many[0].call("delete", "--force")
+    wait_until(lambda: len(json.loads(escra_tool("ps", "--json"))) == 1, 2, "one is left")
+
+
+def test_ps_shows_a_container_whose_supervisor_is_dead(container):
+    """The limit holds all the same; looking at it changes nothing."""
+    made = container().started()
+    pid = made.supervisor()
+    [keeper] = wait_until(keepers, 2, "the keeper lives")
+    kill(keeper)
+    kill(pid)
+    wait_until(lambda: not ours(), 1, "both are dead")
+    [one] = json.loads(escra_tool("ps", "--json"))
+    assert one["id"] == made.id and one["supervisorPid"] is None
+    assert made.status == "running"
+    made.supervisor()
+
+
+def test_explain_tells_the_decisions_in_sentences(container):
+    """From the record: the last thing that happened to an idle container is the floor."""
+    made = container().started()
+    made.supervisor()
+    made.wait_for_quota(lambda quota: quota == 5_000, 4, "down to the floor")
+    text = escra_tool("explain", made.id)
+    assert made.id in text and ("0.05" in text or "50m" in text), text
+
+
+def test_explain_of_an_unknown_container_fails_with_a_sentence():
+    """Not with a stack, not with nothing."""
+    done = subprocess.run(
+        [ESCRA, "explain", "no-such-container"], capture_output=True, text=True, timeout=10)
+    assert done.returncode != 0 and "no-such-container" in done.stderr

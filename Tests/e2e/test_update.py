@@ -1,0 +1,182 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Somebody changes the limit: through the runtime, or by hand."""
+import json
+import os
+import time
+
+import pytest
+
+import cgroups
+from processes import wait_until
+from world import Sampler
+
+FLOOR = 5_000
+
+
+def resources(quota=None, period=None, memory=None):
+    cpu = {name: value for name, value in (("quota", quota), ("period", period)) if value}
+    return json.dumps({
+        **({"cpu": cpu} if cpu else {}), **({"memory": {"limit": memory}} if memory else {})})
+
+
+def idle(container, *args, **options):
+    """A container that has come to rest at the floor."""
+    made = container(*args, **options).started()
+    made.supervisor()
+    made.wait_for_quota(lambda quota: quota == FLOOR, 4, "down to the floor")
+    return made
+
+
+def base(container):
+    [state] = container.states()
+    quota = state.get("declaredQuota")
+    return (quota and int(quota)), int(state["declaredPeriod"])
+
+
+def runc_state(container, world):
+    with open(os.path.join(world.root, container.id, "state.json")) as file:
+        return json.load(file)["config"]["cgroups"]
+
+
+# How engines write it, and what comes on stdin or in the file FILE.
+FORMS = [
+    (["--resources", "-"], True), (["--resources=-"], True), (["-r", "-"], True),
+    (["-resources=-"], True), (["-r=-"], True),
+    (["--resources", "FILE"], False), (["--resources=FILE"], False), (["-r", "FILE"], False),
+]
+
+
+@pytest.mark.parametrize("flags, is_stdin", FORMS, ids=lambda value: " ".join(value)
+                         if isinstance(value, list) else "")
+def test_an_update_becomes_the_base(container, world, flags, is_stdin):
+    """In each form; the kernel's value stays within the new bounds, runc knows what it wrote."""
+    made = container().started()
+    made.supervisor()
+    text = resources(60_000, 100_000)
+    file = world.path("resources.json")
+    with open(file, "w") as out:
+        out.write(text)
+    flags = [flag.replace("FILE", file) for flag in flags]
+    with Sampler(made) as sampler:
+        made.call("update", *flags, input=text.encode() if is_stdin else None)
+        assert base(made) == (60_000, 100_000)
+        made.work(2)
+        made.wait_for_quota(lambda quota: quota == 60_000, 4, "up to the new ceiling")
+        time.sleep(0.2)
+    assert FLOOR <= min(sampler.quotas) and max(sampler.quotas) <= 60_000
+    assert FLOOR <= runc_state(made, world)["cpu_quota"] <= 60_000
+    with open(file) as unchanged:
+        assert unchanged.read() == text
+
+
+@pytest.mark.parametrize("flags", [
+    ["--cpu-quota", "60000"], ["--cpu-quota=60000"], ["-cpu-quota=60000"],
+    ["--cpu-quota", "1", "--cpu-quota", "60000"],
+    ["--cpu-quota", "60000", "--cpu-period", "100000"], ["--pids-limit=99", "--cpu-quota=60000"],
+])
+def test_an_update_by_flags_becomes_the_base(container, world, flags):
+    """What a person at a shell writes."""
+    made = container().started()
+    made.supervisor()
+    made.call("update", *flags)
+    assert base(made) == (60_000, 100_000)
+    made.work(2)
+    made.wait_for_quota(lambda quota: quota == 60_000, 4, "up to the new ceiling")
+    assert FLOOR <= runc_state(made, world)["cpu_quota"] <= 60_000
+
+
+def test_a_smaller_update_lowers_the_ceiling_at_once(container):
+    """A busy container must not keep what it has."""
+    made = container(quota=60_000).started()
+    made.supervisor()
+    made.work(2)
+    made.wait_for_quota(lambda quota: quota == 60_000, 4, "up to the ceiling")
+    made.call("update", "--cpu-quota", "30000")
+    assert made.quota <= 30_000
+    with Sampler(made) as sampler:
+        time.sleep(1)
+    assert max(sampler.quotas) <= 30_000
+
+
+def test_an_update_of_the_period_keeps_bounds_in_cores(container):
+    """100 ms to 50 ms: the floor of 50m is 2.5 ms then."""
+    made = idle(container)
+    made.call("update", "--cpu-period", "50000", "--cpu-quota", "10000")
+    assert base(made) == (10_000, 50_000)
+    assert cgroups.limit(made.cgroup)[1] == 50_000
+    made.wait_for_quota(lambda quota: quota == 2_500, 4, "down to the floor")
+    made.work()
+    made.wait_for_quota(lambda quota: quota == 10_000, 4, "up to the ceiling")
+
+
+def test_an_update_of_memory_alone_leaves_the_base(container, world):
+    """runc 1.1.5 writes every value that it knows with it; that is drift, and is written over."""
+    made = idle(container)
+    made.call("update", "--memory", str(256 << 20))
+    assert base(made) == (20_000, 100_000)
+    name = "memory.limit_in_bytes" if cgroups.VERSION == 1 else "memory.max"
+    assert int(cgroups.read(made.cgroup, name, "memory")) == 256 << 20
+    made.wait_for_quota(lambda quota: quota == FLOOR, 3, "at the floor")
+
+
+def test_an_explicit_ceiling_outlives_updates(container):
+    """io.escra.cpu.max is not what is declared."""
+    made = container({"io.escra.cpu.max": "600m"}).started()
+    made.supervisor()
+    made.call("update", "--cpu-quota", "30000")
+    assert base(made) == (30_000, 100_000)
+    made.work(2)
+    made.wait_for_quota(lambda quota: quota == 60_000, 4, "up to the annotation's ceiling")
+
+
+def test_an_update_that_runc_refuses_fails_as_without_us(container, plain, escra):
+    """The words are runc's."""
+    made = idle(container)
+    for flags in (["--cpu-quota", "x"], ["--resources", "/nowhere"], ["--resources=-"]):
+        data = b"{" if flags == ["--resources=-"] else None
+        results = [
+            runtime("update", *flags, made.id, input=data) for runtime in (plain, escra)]
+        texts = [result.err.split("level=")[-1] for result in results]
+        assert results[0].code == results[1].code != 0 and texts[0] == texts[1]
+    assert base(made) == (20_000, 100_000)
+
+
+def test_an_update_of_an_observed_container_is_runcs_alone(container):
+    """observe writes nothing, also not here; what is asked for is what the kernel gets."""
+    made = container(policy="observe").started()
+    made.supervisor()
+    made.call("update", "--cpu-quota", "60000")
+    assert made.quota == 60_000
+    wait_until(lambda: base(made) == (60_000, 100_000), 1, "the base")
+
+
+def test_a_new_value_by_hand_is_news(container):
+    """It becomes the base, within 100 ms of being written, and the ceiling with it."""
+    made = idle(container)
+    cgroups.set_quota(made.cgroup, 70_000)
+    wait_until(lambda: base(made) == (70_000, 100_000), 0.3, "it is the base")
+    made.work(2)
+    made.wait_for_quota(lambda quota: quota == 70_000, 4, "up to the new ceiling")
+    made.rest()
+    made.wait_for_quota(lambda quota: quota == FLOOR, 4, "down to the floor")
+
+
+def test_an_old_value_by_hand_is_drift(container):
+    """The declared value again, as systemd writes it after a reload: ours is back soon."""
+    made = idle(container)
+    cgroups.set_quota(made.cgroup, 20_000)
+    made.wait_for_quota(lambda quota: quota == FLOOR, 1.5, "ours again")
+    assert base(made) == (20_000, 100_000)
+
+
+def test_drift_is_not_fought_in_a_loop(container):
+    """Somebody writes ten times a second: we write over it at most once a second."""
+    made = idle(container)
+    corrections, deadline = 0, time.monotonic() + 5
+    while time.monotonic() < deadline:
+        corrections += made.quota == FLOOR
+        cgroups.set_quota(made.cgroup, 20_000)
+        time.sleep(0.1)
+    made.wait_for_quota(lambda quota: quota == FLOOR, 1.5, "ours in the end")
+    # The first look finds the floor before anything was written.
+    assert 4 <= corrections - 1 <= 6, corrections

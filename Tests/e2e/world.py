@@ -1,0 +1,271 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a test works in: private directories, runtimes, bundles, containers."""
+import collections
+import copy
+import json
+import os
+import shutil
+import subprocess
+import threading
+import time
+
+import cgroups
+from processes import supervisors, wait_until
+
+REPOSITORY = os.path.abspath(os.path.join(os.path.dirname(__file__), "../.."))
+ESCRA_RUNC = os.path.abspath(
+    os.environ.get("ESCRA_RUNC", os.path.join(REPOSITORY, ".build/release/escra-runc")))
+PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+# The one that escra-runc finds first: runc says its own path in some messages.
+RUNC = shutil.which(
+    "runc", path="/usr/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/sbin:/bin:" + PATH)
+PREFIX = f"e2e-{os.getpid()}-"
+
+Result = collections.namedtuple("Result", "code out err seconds")
+
+
+class Runtime:
+    """An OCI runtime, called as engines call it."""
+
+    def __init__(self, program, *globals, env=None):
+        self.program, self.globals = program, list(globals)
+        self.env = {"PATH": PATH} if env is None else env
+
+    def __repr__(self):
+        return os.path.basename(self.program)
+
+    def using(self, *globals, env=None):
+        """The same runtime with further global flags, or another environment."""
+        return Runtime(
+            self.program, *self.globals, *globals, env=self.env if env is None else env)
+
+    def command(self, *arguments):
+        return [self.program, *self.globals, *arguments]
+
+    def __call__(self, *arguments, timeout=20, input=None, **options):
+        """Runs to the end of file of stdout and stderr, as Go's exec.Cmd does with a buffer."""
+        before = time.monotonic()
+        if input is None:
+            options.setdefault("stdin", subprocess.DEVNULL)
+        done = subprocess.run(
+            self.command(*arguments), input=input, capture_output=True, timeout=timeout,
+            env=self.env, **options)
+        return Result(
+            done.returncode, os.fsdecode(done.stdout), os.fsdecode(done.stderr),
+            time.monotonic() - before)
+
+    def start(self, *arguments, **options):
+        """Starts a call and does not wait for it; its stdio is nobody's unless given."""
+        for stream in ("stdin", "stdout", "stderr"):
+            options.setdefault(stream, subprocess.DEVNULL)
+        return subprocess.Popen(self.command(*arguments), env=self.env, **options)
+
+
+def base_config():
+    """What `runc spec` writes."""
+    directory = os.path.join("/tmp", PREFIX + "spec")
+    os.makedirs(directory)
+    try:
+        subprocess.run([RUNC, "spec", "--bundle", directory], check=True)
+        with open(os.path.join(directory, "config.json")) as file:
+            return json.load(file)
+    finally:
+        shutil.rmtree(directory)
+
+
+def make_rootfs(directory):
+    """A file system with busybox in it, for all containers to read."""
+    for name in ("bin", "proc", "dev", "sys", "tmp"):
+        os.makedirs(os.path.join(directory, name))
+    shutil.copy(shutil.which("busybox") or "/bin/busybox", os.path.join(directory, "bin"))
+    for applet in ("sh", "cat", "sleep", "env", "true", "ls", "tty", "kill", "grep", "test", "dd"):
+        os.symlink("busybox", os.path.join(directory, "bin", applet))
+
+
+class Bundle:
+    """A bundle directory; edit `config`, then write()."""
+
+    # A container that does what is written to its stdin, and ends with it.
+    OBEDIENT = ["sh", "-c", 'while read -r line; do eval "$line"; done']
+
+    def __init__(self, path, base, rootfs):
+        os.makedirs(path)
+        self.path = path
+        self.file = os.path.join(path, "config.json")
+        self.config = copy.deepcopy(base)
+        self.config["process"]["terminal"] = False
+        self.config["process"]["args"] = list(self.OBEDIENT)
+        self.config["root"]["path"] = rootfs
+        self.config["annotations"] = {}
+
+    def write(self):
+        with open(self.file, "w") as file:
+            json.dump(self.config, file, indent=1)
+        return self
+
+    def identity(self):
+        """Everything by which a config.json that was touched could be told."""
+        status = os.stat(self.file)
+        with open(self.file, "rb") as file:
+            return (
+                file.read(), status.st_ino, status.st_mtime_ns, status.st_mode, status.st_uid,
+                status.st_gid, status.st_nlink)
+
+    def names(self):
+        return sorted(os.listdir(self.path))
+
+    def is_original(self, identity):
+        return self.names() == ["config.json"] and self.identity() == identity
+
+
+class Container:
+    """One container of one runtime."""
+
+    def __init__(self, runtime, bundle, id):
+        self.runtime, self.bundle, self.id = runtime, bundle, id
+        self.cgroup = bundle.config["linux"].get("cgroupsPath", f"/{id}")
+        self.pid_file = os.path.join(os.path.dirname(bundle.path), id + ".pid")
+        self.stdin = None
+
+    def create(self, *flags, verb="create", **options):
+        reading, writing = os.pipe()
+        self.close()
+        self.stdin = os.fdopen(writing, "w", buffering=1)
+        options.setdefault("stdin", reading)
+        for stream in ("stdout", "stderr"):
+            # Not pipes: the container inherits them, and holds them as long as it lives.
+            options.setdefault(stream, subprocess.DEVNULL)
+        process = self.runtime.start(
+            verb, "--bundle", self.bundle.path, "--pid-file", self.pid_file, *flags, self.id,
+            **options)
+        os.close(reading)
+        return process
+
+    def started(self, *flags, **options):
+        """Creates and starts it; both must succeed."""
+        assert self.create(*flags, **options).wait(20) == 0
+        self.call("start")
+        return self
+
+    def call(self, verb, *flags, code=0, **options):
+        """Calls the runtime for this container and checks the exit code."""
+        result = self.runtime(verb, *flags, self.id, **options)
+        assert result.code == code, result
+        return result
+
+    def do(self, script):
+        """Lets the container's shell run a line."""
+        self.stdin.write(script + "\n")
+
+    def work(self, loops=1):
+        for _ in range(loops):
+            self.do("while :; do :; done & b=\"$b $!\"")
+
+    def rest(self):
+        self.do('kill $b; wait $b; b=')
+
+    def close(self):
+        if self.stdin:
+            try:
+                self.stdin.close()
+            except BrokenPipeError:
+                pass
+            self.stdin = None
+
+    @property
+    def pid(self):
+        with open(self.pid_file) as file:
+            return int(file.read())
+
+    @property
+    def status(self):
+        return json.loads(self.call("state").out)["status"]
+
+    @property
+    def quota(self):
+        return cgroups.limit(self.cgroup)[0]
+
+    def wait_for_quota(self, condition, seconds, what):
+        """Waits for a limit that meets a condition; says which one it was otherwise."""
+        seen = []
+
+        def met():
+            seen[:] = [self.quota]
+            return condition(seen[0])
+
+        try:
+            wait_until(met, seconds)
+        except AssertionError:
+            raise AssertionError(f"{what}: not within {seconds} s, the quota is {seen[0]}")
+        return seen[0]
+
+    def supervisor(self, seconds=2):
+        """The pid of the supervisor, once it has attached."""
+        wait_until(
+            lambda: any(state.get("phase") == "running" for state in self.states())
+            and len(supervisors(self.id)) == 1,
+            seconds, "one supervisor that has found its container")
+        return supervisors(self.id)[0]
+
+    def states(self):
+        """What is written under /run/escra of the container's instances."""
+        found = []
+        for parent, _, names in os.walk("/run/escra/containers"):
+            if "state" in names:
+                try:
+                    with open(os.path.join(parent, "state")) as file:
+                        state = dict(line.rstrip("\n").split("=", 1) for line in file)
+                except FileNotFoundError:
+                    continue
+                if state["id"] == self.id:
+                    found.append({**state, "directory": parent})
+        return found
+
+    def record(self):
+        """The supervisor's decisions, oldest first."""
+        entries = []
+        for state in self.states():
+            with open(os.path.join(state["directory"], "record"), "rb") as file:
+                data = file.read()
+            for offset in range(0, len(data), 64):
+                words = [
+                    int.from_bytes(data[offset + 8 * i:offset + 8 * i + 8], "little")
+                    for i in range(7)]
+                if words[0]:
+                    entries.append(Entry(
+                        words[0], words[1], words[2] & 255, bool(words[2] & 256), *words[3:]))
+        return sorted(entries)
+
+
+Entry = collections.namedtuple("Entry", "sequence time rule applied before after use period")
+
+
+class Sampler:
+    """Looks at a container's limit every 10 ms."""
+
+    def __init__(self, container, every=0.01):
+        self.container, self.every = container, every
+        self.samples = []
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+
+    def _run(self):
+        while True:
+            try:
+                self.samples.append((time.monotonic(), self.container.quota))
+            except OSError:
+                return
+            if self._stop.wait(self.every):
+                return
+
+    def __enter__(self):
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_):
+        self._stop.set()
+        self._thread.join()
+
+    @property
+    def quotas(self):
+        return [quota for _, quota in self.samples]
