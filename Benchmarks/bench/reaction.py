@@ -5,6 +5,7 @@ import time
 
 from .figures import milliseconds, percentile, summary
 from .report import Result
+from .workshop import Failure
 
 NAME = "reaction"
 MS = 1_000_000
@@ -20,7 +21,7 @@ def play(shop, players, rounds):
     """
     watcher = shop.start_helper("quotawatch", *[each.group.quota_file for each in players])
     if watcher.stdout.readline().strip() != "ready":
-        raise SystemExit("quotawatch does not start; its message is above")
+        raise Failure("quotawatch does not start; its message is above")
     # Until the first slot all of them are silent for long enough to be at their floor.
     start = time.monotonic_ns() + 3000 * MS
     for player in players:
@@ -96,7 +97,7 @@ def run(shop, quick):
                 continue
             times = shop.times(player)
             if not all(end for _, end in times):
-                raise SystemExit(f"reaction: {title} did not finish its load in time")
+                raise Failure(f"reaction: {title} did not finish its load in time")
             done += [end - begun for begun, end in times]
             if annotations:
                 mine = [(moment, quota) for moment, which, quota in events if which == index]
