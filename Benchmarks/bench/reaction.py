@@ -14,7 +14,7 @@ BUSY = 150 * MS  # and busy for at least this long, so that a late raise is stil
 SLOT = 480 * MS  # one container is busy in a slot, all others are silent
 
 
-def play(shop, players, rounds):
+def play(shop, players, slots, rounds):
     """Lets each player wake in its own slot of every round; jitter is seeded.
 
     Returns events of the watcher: (ns, index of the player, quota).
@@ -26,7 +26,7 @@ def play(shop, players, rounds):
     start = time.monotonic_ns() + 3000 * MS
     for player in players:
         shop.go(player, start)
-    shop.sleep(3 + rounds * len(players) * SLOT / 1e9 + 1, "reaction: waking and sleeping")
+    shop.sleep(3 + rounds * slots * SLOT / 1e9 + 1, "reaction: waking and sleeping")
     watcher.terminate()
     events = [tuple(map(int, line.split())) for line in watcher.stdout if line.count(" ") == 2]
     watcher.wait()
@@ -80,7 +80,7 @@ def run(shop, quick):
                 "wake", schedule(len(players), slots, rounds), annotations, cpu)
             players.append(player.start())
             of_kind.append(title)
-    events = play(shop, players, rounds)
+    events = play(shop, players, slots, rounds)
 
     result = Result(
         NAME, "A container wakes from idle and asks for 30 ms of CPU",
