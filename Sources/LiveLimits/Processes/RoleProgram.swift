@@ -13,7 +13,6 @@ extension Role {
   public func run(_ arguments: [String]) -> Int32 {
     escra_set_name(self == .keeper ? "escra-keeper" : "escra-super")
     escra_clear_parent_death_signal()
-    Manners.leaveCallersGroups()
     Manners.setOOMScore()
     signal(SIGHUP, SIG_IGN)
     signal(SIGPIPE, SIG_IGN)
@@ -30,6 +29,7 @@ extension Role {
   }
 
   private static func keep(_ root: StateRoot) throws(SystemError) {
+    Manners.leaveCallersGroups()
     guard let keeper = try Keeper(root) else { return }
     Confinement.confineKeeper()
     try keeper.run()
@@ -98,7 +98,10 @@ extension Role {
       let ready = ControlSocket(owning: FileDescriptor(owning: readyDescriptor))
       ready.send(.ready(state.base.limit(of: state.base.initial())))
     }
-    // Behind READY: nobody waits for this. From now on our death is noticed.
+    // Behind READY: nobody waits for this. Leaving a group waits for an RCU grace period, some
+    // 10 ms (cgroup_attach_lock, kernel/cgroup/cgroup.c).
+    Manners.leaveCallersGroups()
+    // From now on our death is noticed.
     Launcher.callKeeper(root)
     state.initProcess = try wait.wait(until: runtime)
     if bundle.isOpen {
@@ -110,6 +113,7 @@ extension Role {
   private static func resume(
     _ state: inout ContainerState, _ root: StateRoot
   ) throws(SystemError) {
+    Manners.leaveCallersGroups()
     Launcher.callKeeper(root)
     guard state.phase == .starting else { return }
     let wait = try PidFileWait(state)
