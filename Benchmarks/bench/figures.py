@@ -22,6 +22,14 @@ def summary(values):
     }
 
 
+def interval(values):
+    """Where the median lies with 95 % confidence, whatever the distribution: order statistics."""
+    ordered, count = sorted(values), len(values)
+    reach = 0.98 * count ** 0.5
+    low = max(0, int(count / 2 - reach))
+    return ordered[low], ordered[count - 1 - low]
+
+
 class Pairs:
     """Two things measured in alternation: the peer, and us."""
 
@@ -33,7 +41,7 @@ class Pairs:
     @property
     def difference(self):
         """The median of what a pair differs by."""
-        return median([ours - peer for peer, ours in self.pairs])
+        return median(self.differences)
 
     @property
     def ratio_of_medians(self):
@@ -42,7 +50,15 @@ class Pairs:
     @property
     def median_ratio(self):
         """The median of the ratios pair by pair: what the machine did in between cancels out."""
-        return median([ours / peer for peer, ours in self.pairs])
+        return median(self.ratios)
+
+    @property
+    def ratios(self):
+        return [ours / peer for peer, ours in self.pairs]
+
+    @property
+    def differences(self):
+        return [ours - peer for peer, ours in self.pairs]
 
     def published(self):
         return {
@@ -50,6 +66,8 @@ class Pairs:
             "median_difference_ns": self.difference,
             "ratio_of_medians": round(self.ratio_of_medians, 4),
             "median_of_ratios": round(self.median_ratio, 4),
+            "median_of_ratios_95": [round(end, 4) for end in interval(self.ratios)],
+            "median_difference_ns_95": interval(self.differences),
             "pairs_ns": self.pairs,
         }
 

@@ -12,7 +12,7 @@ from .workshop import TOP, Failure
 
 NAME = "load"
 MS = 1_000_000
-SECONDS, QUICK_SECONDS = 30, 10
+SECONDS, QUICK_SECONDS = 26, 10
 PLOT = os.path.join(TOP, "docs", "limit-follows-use.svg")
 
 

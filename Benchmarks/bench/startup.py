@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a verb that is passed on costs: runc alone, and through escra-runc."""
-from .figures import Pairs, milliseconds, spread, verdict
+from .figures import Pairs, interval, spread, verdict
 from .report import Result
 
 NAME = "startup"
@@ -11,9 +11,10 @@ def run(shop, quick):
     pairs, warmup = (40, 3) if quick else (300, 20)
     result = Result(
         NAME, "Start-up of a verb that is passed on",
-        ["verb, ms: median (min, p90)", "runc", "through us", "difference", "goal"],
+        ["verb, ms: median (min, p90)", "runc", "through us", "difference (95 %)",
+         "goal"],
         [f"{pairs} pairs in alternation, {warmup} to warm up; posix_spawn to wait4; the difference "
-         "is the median of the pairs'.",
+         "is the median of the pairs', with its 95 % interval.",
          "The last row is the least that any program in front of runc can cost."])
     root = ["--root", shop.root]
     missing, listing = [*root, "state", "no-such-id"], [*root, "list"]
@@ -27,9 +28,10 @@ def run(shop, quick):
         # A gap as long as the call keeps one run's aftermath out of the other.
         measured = Pairs(shop.alternate(
             [shop.runc, *arguments], ours, pairs, warmup, 0.002, expected, f"startup: {title}"))
+        low, high = interval(measured.differences)
         result.add(
             title, spread(measured.peer), spread(measured.ours),
-            milliseconds(measured.difference, 3),
+            f"{measured.difference / 1e6:.2f} ({low / 1e6:.2f}, {high / 1e6:.2f})",
             verdict(measured.difference, GOAL, "<= 1 ms") if has_goal else "")
         result.figures[title] = measured.published()
     return result
