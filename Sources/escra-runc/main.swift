@@ -2,7 +2,7 @@
 internal import Glibc
 internal import LiveLimits
 
-if let role = CommandLine.arguments.first.flatMap({ Role(rawValue: $0) }) {
+if let name = CommandLine.arguments.first, let role = Role(rawValue: name) {
   exit(role.run(Array(CommandLine.arguments.dropFirst())))
 }
 runShim()

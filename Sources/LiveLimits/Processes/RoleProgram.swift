@@ -16,7 +16,6 @@ extension Role {
     // An image that follows another of the same process has these manners already.
     if start != .found {
       escra_clear_parent_death_signal()
-      Manners.leaveCallersGroups()
       Manners.setOOMScore()
       signal(SIGHUP, SIG_IGN)
       signal(SIGPIPE, SIG_IGN)
@@ -34,6 +33,7 @@ extension Role {
   }
 
   private static func keep(_ root: StateRoot) throws(SystemError) {
+    Manners.leaveCallersGroups()
     guard let keeper = try Keeper(root) else { return }
     Confinement.confineKeeper()
     try keeper.run()
@@ -119,7 +119,10 @@ extension Role {
       let ready = ControlSocket(owning: FileDescriptor(owning: readyDescriptor))
       ready.send(.ready(state.base.limit(of: state.base.initial())))
     }
-    // Behind READY: nobody waits for this. From now on our death is noticed.
+    // Behind READY: nobody waits for this. Leaving a group waits for an RCU grace period, some
+    // 10 ms (cgroup_attach_lock, kernel/cgroup/cgroup.c).
+    Manners.leaveCallersGroups()
+    // From now on our death is noticed.
     Launcher.callKeeper(root)
     state.initProcess = try wait.wait(until: runtime)
     if bundle.isOpen {
@@ -131,6 +134,7 @@ extension Role {
   private static func resume(
     _ state: inout ContainerState, _ root: StateRoot
   ) throws(SystemError) {
+    Manners.leaveCallersGroups()
     Launcher.callKeeper(root)
     guard state.phase == .starting else { return }
     let wait = try PidFileWait(state)

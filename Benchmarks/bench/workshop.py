@@ -1,0 +1,333 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A private place to measure in: compiled helpers, bundles, containers; all gone at the end."""
+import ctypes
+import glob
+import json
+import os
+import shutil
+import signal
+import struct
+import subprocess
+import sys
+import tempfile
+import time
+
+from . import cgroups
+
+HERE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+TOP = os.path.dirname(HERE)
+CLONE_NEWNS, MS_REC, MS_PRIVATE = 0x00020000, 0x4000, 1 << 18
+
+
+class Failure(Exception):
+    """One sentence that says what, which value, what to do."""
+
+
+def private_run_directory():
+    """Gives this process and its children a /run/escra of their own.
+
+    The keeper is one a host and known by its directory there: a container of somebody else's must
+    not lend us its keeper, nor ours to it. Goes away with the last process in the namespace.
+    """
+    libc = ctypes.CDLL(None, use_errno=True)
+
+    def mount(source, target, kind, flags):
+        if libc.mount(source, target, kind, ctypes.c_ulong(flags), None) != 0:
+            raise Failure(f"cannot mount a private {target.decode()}: "
+                          f"errno {ctypes.get_errno()}; run as root outside of a container")
+
+    if libc.unshare(CLONE_NEWNS) != 0:
+        raise Failure(f"cannot make a mount namespace: errno {ctypes.get_errno()}; run as root")
+    mount(None, b"/", None, MS_REC | MS_PRIVATE)
+    os.makedirs("/run/escra", mode=0o700, exist_ok=True)
+    mount(b"tmpfs", b"/run/escra", b"tmpfs", 0)
+
+
+def processes(executable, role):
+    """Pids by second argument of our long-lived processes: escra-supervisor, escra-keeper."""
+    found = {}
+    status = os.stat(executable)
+    for path in glob.glob("/proc/[0-9]*/cmdline"):
+        try:
+            with open(path, "rb") as file:
+                arguments = file.read().split(b"\0")
+            if arguments[0] != role.encode():
+                continue
+            # Another build's processes are not the ones that we measure.
+            image = os.stat(os.path.dirname(path) + "/exe")
+            if (image.st_dev, image.st_ino) == (status.st_dev, status.st_ino):
+                found[arguments[1].decode()] = int(path.split("/")[2])
+        except (OSError, IndexError):
+            continue
+    return found
+
+
+class Container:
+    """A container that runs until it is stopped."""
+
+    def __init__(self, workshop, runtime, name, bundle):
+        self.workshop, self.runtime, self.bundle = workshop, runtime, bundle
+        self.id = f"{workshop.prefix}-{name}"
+        self.group = None
+
+    def call(self, *arguments):
+        with tempfile.TemporaryFile("w+") as errors:
+            # A session of its own: ^C is for us, and we delete what runs.
+            code = subprocess.call(
+                [self.runtime, "--root", self.workshop.root, *arguments],
+                stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=errors,
+                start_new_session=True)
+            errors.seek(0)
+            return code, errors.read().strip()
+
+    def start(self):
+        self.workshop.containers.append(self)
+        pid_file = os.path.join(self.workshop.path, self.id + ".pid")
+        code, errors = self.call(
+            "run", "--detach", "--pid-file", pid_file, "--bundle", self.bundle, self.id)
+        if code != 0:
+            raise Failure(f"{os.path.basename(self.runtime)} run of {self.id} failed with {code}: "
+                          f"{errors or 'it said nothing'}")
+        with open(pid_file) as file:
+            self.pid = int(file.read())
+        self.group = cgroups.Group(self.pid)
+        return self
+
+    @property
+    def supervisor(self):
+        pid = processes(self.workshop.escra, "escra-supervisor").get(self.id)
+        if pid is None:
+            raise Failure(f"container {self.id} has no supervisor; see the system's log")
+        return pid
+
+    def stop(self):
+        if self in self.workshop.containers:
+            self.workshop.containers.remove(self)
+        self.call("delete", "--force", self.id)
+
+
+class Workshop:
+    """The directory, helpers and containers of one run; a context manager that leaves nothing."""
+
+    def __init__(self, escra, runc, progress=True):
+        self.escra, self.runc = os.path.abspath(escra), runc
+        self.prefix = f"escra-bench-{os.getpid()}"
+        self.containers, self.helpers = [], []
+        self.progress = progress
+        self.count = 0
+        if os.geteuid() != 0:
+            raise Failure("starting containers needs root; run: sudo make bench")
+        for program, hint in ((self.escra, "make build"), (runc, "make deps")):
+            if not program or not os.access(program, os.X_OK):
+                raise Failure(f"cannot run {program or 'runc'}; run: {hint}")
+        busybox = shutil.which("busybox")
+        if not busybox:
+            raise Failure("cannot find busybox; run: make deps")
+        self.busybox = busybox
+
+    def __enter__(self):
+        for number in (signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, lambda *_: sys.exit(1))
+        private_run_directory()
+        self.path = tempfile.mkdtemp(prefix="escra-bench-")
+        self.root = os.path.join(self.path, "root")
+        try:
+            self._install()
+            self._make_helpers()
+            self._make_rootfs()
+            # Pages that were never written back count as private to whoever maps them.
+            os.sync()
+        except BaseException:
+            self.__exit__()
+            raise
+        return self
+
+    def __exit__(self, *_):
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, signal.SIG_IGN)
+        for helper in self.helpers:
+            helper.kill()
+            helper.wait()
+        for container in list(self.containers):
+            container.stop()
+        self._sweep()
+        deadline = time.monotonic() + 5
+        while self.ours() and time.monotonic() < deadline:
+            time.sleep(0.05)
+        if self.ours():
+            print(f"warning: still there five seconds after the last container: {self.ours()}",
+                  file=sys.stderr)
+        shutil.rmtree(self.path, ignore_errors=True)
+        self.say(None)
+
+    def _sweep(self):
+        """Deletes what spawnbench was in the middle of when it was ended."""
+        for path in glob.glob(os.path.join(self.root, "*")):
+            subprocess.call([self.runc, "--root", self.root, "delete", "--force",
+                             os.path.basename(path)],
+                            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+                            stderr=subprocess.DEVNULL)
+
+    def ours(self):
+        """Names of our processes that live."""
+        supervisors = processes(self.escra, "escra-supervisor")
+        return [id for id in supervisors if id.startswith(self.prefix)]
+
+    def _install(self):
+        """Measures a copy, as `make install` makes one.
+
+        The linker leaves its output in the page cache in single pages, where a copied file has
+        large folios that one fault maps at once: what was just linked starts 0.2 ms later.
+        """
+        copy = os.path.join(self.path, "escra-runc")
+        shutil.copy(self.escra, copy)
+        self.escra = copy
+
+    def _make_helpers(self):
+        for source in glob.glob(os.path.join(HERE, "helpers", "*.c")):
+            output = os.path.join(self.path, os.path.basename(source)[:-2])
+            command = ["gcc", "-O2", "-static", "-Wall", "-Wextra", "-o", output, source]
+            if subprocess.call(command) != 0:
+                raise Failure(f"cannot compile {os.path.basename(source)}; run: make deps")
+
+    def helper(self, name):
+        return os.path.join(self.path, name)
+
+    def start_helper(self, name, *arguments):
+        """A helper whose standard output is read; ended with the workshop at the latest."""
+        helper = subprocess.Popen(
+            [self.helper(name), *map(str, arguments)], stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE, text=True, bufsize=1)
+        self.helpers.append(helper)
+        return helper
+
+    def _make_rootfs(self):
+        self.rootfs = os.path.join(self.path, "rootfs")
+        for name in ("bin", "proc", "dev", "sys", "tmp", "shared"):
+            os.makedirs(os.path.join(self.rootfs, name))
+        shutil.copy(self.busybox, os.path.join(self.rootfs, "bin/busybox"))
+        shutil.copy(self.helper("player"), os.path.join(self.rootfs, "bin/player"))
+        for applet in ("true", "sleep", "sh"):
+            os.symlink("busybox", os.path.join(self.rootfs, "bin", applet))
+
+    def bundle(self, name, arguments, annotations=None, cpu=None, shared=None):
+        """A bundle with `runc spec`'s config.
+
+        cpu: quota in cores, None for no limit. shared: a directory to be seen as /shared.
+        """
+        bundle = os.path.join(self.path, "bundle-" + name)
+        os.makedirs(bundle)
+        subprocess.run([self.runc, "spec", "--bundle", bundle], check=True)
+        path = os.path.join(bundle, "config.json")
+        with open(path) as file:
+            config = json.load(file)
+        config["process"].update(terminal=False, args=arguments)
+        config["root"] = {"path": self.rootfs, "readonly": True}
+        if annotations:
+            config["annotations"] = annotations
+        if cpu is not None:
+            config["linux"]["resources"]["cpu"] = {"quota": int(cpu * 100000), "period": 100000}
+        if shared:
+            config["mounts"].append({
+                "destination": "/shared", "type": "bind", "source": shared,
+                "options": ["bind", "rw"]})
+        with open(path, "w") as file:
+            json.dump(config, file, indent=1)
+        return bundle
+
+    def container(self, name, arguments, annotations=None, cpu=None, shared=None):
+        """A container that was not started yet; under escra-runc if it has annotations."""
+        self.count += 1
+        name = f"{self.count}-{name}"
+        bundle = self.bundle(name, arguments, annotations, cpu, shared)
+        path = os.path.join(bundle, "config.json")
+        with open(path) as file:
+            config = json.load(file)
+        config["linux"]["cgroupsPath"] = f"/{self.prefix}-{name}"
+        with open(path, "w") as file:
+            json.dump(config, file, indent=1)
+        return Container(self, self.escra if annotations else self.runc, name, bundle)
+
+    def player(self, name, schedule, annotations=None, cpu=None):
+        """A container that waits for its start, then plays a schedule.
+
+        schedule: triples of arrival, CPU time and least wall time, in nanoseconds.
+        """
+        shared = os.path.join(self.path, f"shared-{self.count + 1}-{name}")
+        os.makedirs(shared)
+        os.mkfifo(os.path.join(shared, "go"))
+        with open(os.path.join(shared, "schedule"), "wb") as file:
+            for request in schedule:
+                file.write(struct.pack("=3q", *request))
+        with open(os.path.join(shared, "times"), "wb") as file:
+            file.write(bytes(16 * len(schedule)))
+        container = self.container(name, ["/bin/player", "/shared"], annotations, cpu, shared)
+        container.shared = shared
+        return container
+
+    def go(self, container, start):
+        """Tells a player when its time begins, on CLOCK_MONOTONIC in nanoseconds."""
+        deadline = time.monotonic() + 5
+        while True:
+            try:
+                pipe = os.open(os.path.join(container.shared, "go"), os.O_WRONLY | os.O_NONBLOCK)
+                break
+            except OSError as error:
+                # ENXIO: it has not opened its end yet.
+                if time.monotonic() > deadline:
+                    raise Failure(f"the player in {container.id} does not listen") from error
+                time.sleep(0.01)
+        os.write(pipe, struct.pack("=q", start))
+        os.close(pipe)
+
+    def times(self, container):
+        """Pairs of begun and done so far, in nanoseconds; zeros for what is still to come."""
+        with open(os.path.join(container.shared, "times"), "rb") as file:
+            return list(struct.iter_unpack("=2q", file.read()))
+
+    def say(self, text):
+        """Progress: one line that replaces itself on a terminal; None wipes it."""
+        if not self.progress:
+            return
+        terminal = sys.stderr.isatty()
+        if text is None:
+            if terminal:
+                sys.stderr.write("\r\x1b[K")
+        else:
+            sys.stderr.write(f"\r\x1b[K{text}" if terminal else f"  {text}\n")
+        sys.stderr.flush()
+
+    def sleep(self, seconds, text):
+        """Waits, and says for how long still."""
+        end = time.monotonic() + seconds
+        last = None
+        while (left := end - time.monotonic()) > 0:
+            if sys.stderr.isatty() or last is None or last - left > 15:
+                self.say(f"{text}: {left:.0f} s to go")
+                last = left
+            time.sleep(min(left, 1))
+
+    def alternate(self, peer, ours, pairs, warmup, gap, expected, text):
+        """Times two command lines in turns.
+
+        gap: seconds slept before each run. expected: the exit status that both must have.
+        Returns pairs of nanoseconds.
+        """
+        helper = self.start_helper(
+            "spawnbench", pairs, warmup, int(gap * 1e6), "--", *peer, "--", *ours)
+        result = []
+        for line in helper.stdout:
+            peer_time, peer_status, our_time, our_status = map(int, line.split())
+            for who, status in (("runc", peer_status), ("escra-runc", our_status)):
+                if os.waitstatus_to_exitcode(status) != expected:
+                    helper.kill()
+                    raise Failure(f"{text}: {who} ended with wait status {status}, "
+                                  f"expected exit code {expected}")
+            result.append((peer_time, our_time))
+            if len(result) % 10 == 0 and sys.stderr.isatty():
+                self.say(f"{text}: pair {len(result)} of {pairs}")
+        helper.wait()
+        self.helpers.remove(helper)
+        if len(result) != pairs:
+            raise Failure(f"{text}: spawnbench ended early; its message is above")
+        return result
