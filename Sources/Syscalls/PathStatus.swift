@@ -6,6 +6,7 @@ extension FileStatus {
   /// What stat(2) says of a path: of what a symbolic link leads to, not of the link.
   ///
   /// - Parameter path: The file; a relative path is taken from the working directory.
+  /// - Returns: The status of the file that the path leads to.
   /// - Throws: ``SystemError`` with stat's errno.
   public static func following(
     _ path: UnsafePointer<CChar>

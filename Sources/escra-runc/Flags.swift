@@ -40,8 +40,10 @@ struct Flags: Equatable {
     return ["1", "t", "T", "true", "TRUE", "True"].contains(value.text)
   }
 
-  /// Reads flags the way Go's flag package does: `-f`, `--f`, `-f=v`, `--f=v`, `-f v`, `--f v`,
-  /// and `--` as their end. A flag that takes a value takes the next argument, whatever it is.
+  /// Reads flags the way Go's flag package does.
+  ///
+  /// `-f`, `--f`, `-f=v`, `--f=v`, `-f v`, `--f v`, and `--` as their end. A flag that takes a
+  /// value takes the next argument, whatever it is.
   ///
   /// - Parameters:
   ///   - arguments: All of argv.
@@ -79,6 +81,10 @@ struct Flags: Equatable {
       } else if takesValue(name), end < arguments.count {
         value = FlagValue(index: end, offset: 0, text: arguments[end])
         end += 1
+      } else if takesValue(name), !words.isEmpty {
+        // runc moves flags in front of the words: the last one finds the first word behind it.
+        let word = words.removeFirst()
+        value = FlagValue(index: word, offset: 0, text: arguments[word])
       }
       entries.append(Entry(name: name, value: value, arguments: index..<end))
       index = end
@@ -86,8 +92,9 @@ struct Flags: Equatable {
     return words
   }
 
-  /// The name of a flag and, with `=`, the byte its value starts at; nil for a word. "-" is a
-  /// word: `update --resources -` means stdin.
+  /// The name of a flag and, with `=`, the byte its value starts at; nil for a word.
+  ///
+  /// "-" is a word: `update --resources -` means stdin.
   private static func split(_ argument: String) -> (name: String, offset: Int?)? {
     let bytes = argument.utf8
     guard bytes.count > 1, bytes.first == UInt8(ascii: "-") else { return nil }

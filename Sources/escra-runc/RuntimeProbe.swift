@@ -9,7 +9,9 @@ internal import Syscalls
 struct RuntimeProbe {
   private let ourselves: FileStatus.Identity?
 
-  /// Looks up what this program is. Without /proc nobody knows, and every path is believed.
+  /// Looks up what this program is.
+  ///
+  /// Without /proc nobody knows, and every path is believed.
   init() { ourselves = try? FileStatus.following("/proc/self/exe").identity }
 
   /// What a path is: stat(2), then access(2), which also knows of file systems mounted noexec.

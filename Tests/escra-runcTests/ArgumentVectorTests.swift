@@ -6,8 +6,10 @@ import Testing
 
 /// Calls `body` with an argv of its own.
 private func withVector(_ arguments: [[UInt8]], _ body: (inout ArgumentVector) -> Void) {
-  var pointers = arguments.map { bytes in
-    (bytes + [0]).withUnsafeBytes { strdup($0.bindMemory(to: CChar.self).baseAddress ?? "") }
+  var pointers: [UnsafeMutablePointer<CChar>?] = arguments.map { bytes in
+    (bytes + [0]).map { CChar(bitPattern: $0) }.withUnsafeBufferPointer { buffer in
+      buffer.baseAddress.flatMap { strdup($0) }
+    }
   }
   defer { pointers.forEach { free($0) } }
   pointers.append(nil)

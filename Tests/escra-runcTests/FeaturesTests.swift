@@ -6,6 +6,10 @@ import Testing
 
 private let version = #""io.escra.version": "\#(EscraVersion.current)""#
 
+private let unsafe = "potentiallyUnsafeConfigAnnotations"
+
+private func max(_ version: String) -> String { #""ociVersionMax":"\#(version)""# }
+
 private func edited(_ document: String) -> String {
   String(decoding: featuresWithOurs(Array(document.utf8)), as: UTF8.self)
 }
@@ -33,35 +37,18 @@ private func edited(_ document: String) -> String {
   }
 
   @Test(arguments: [
-    (
-      #"{"ociVersionMax":"1.2.0","annotations":{}}"#,
-      #"{"ociVersionMax":"1.2.0","annotations":{\#(version)},"potentiallyUnsafeConfigAnnotations": ["io.escra."]}"#
-    ),
-    (
-      #"{"potentiallyUnsafeConfigAnnotations":["bundle","org."],"ociVersionMax":"1.10","annotations":{}}"#,
-      #"{"potentiallyUnsafeConfigAnnotations":["bundle","org.","io.escra."],"ociVersionMax":"1.10","annotations":{\#(version)}}"#
-    ),
-    (
-      #"{"ociVersionMax":"2.0.0-rc1","potentiallyUnsafeConfigAnnotations":[],"annotations":{}}"#,
-      #"{"ociVersionMax":"2.0.0-rc1","potentiallyUnsafeConfigAnnotations":["io.escra."],"annotations":{\#(version)}}"#
-    ),
-    (
-      #"{"ociVersionMax":"1.0.2-dev","annotations":{}}"#,
-      #"{"ociVersionMax":"1.0.2-dev","annotations":{\#(version)}}"#
-    ),
-    (
-      #"{"ociVersionMax":12,"annotations":{}}"#,
-      #"{"ociVersionMax":12,"annotations":{\#(version)}}"#
-    ),
-    (
-      #"{"ociVersionMax":"x.y","annotations":{}}"#,
-      #"{"ociVersionMax":"x.y","annotations":{\#(version)}}"#
-    ),
+    (#""ociVersionMax":"1.2.0""#, #""ociVersionMax":"1.2.0","\#(unsafe)": ["io.escra."]"#),
+    (#""\#(unsafe)":null,\#(max("1.2"))"#, #""\#(unsafe)":["io.escra."],\#(max("1.2"))"#),
+    (#""\#(unsafe)":["a"],\#(max("1.10"))"#, #""\#(unsafe)":["a","io.escra."],\#(max("1.10"))"#),
+    (#"\#(max("2.0-rc1")),"\#(unsafe)":[]"#, #"\#(max("2.0-rc1")),"\#(unsafe)":["io.escra."]"#),
+    (max("1.0.2-dev"), max("1.0.2-dev")), (max("1.1.9"), max("1.1.9")), (max("x.y"), max("x.y")),
+    (#""ociVersionMax":12"#, #""ociVersionMax":12"#),
   ])
   func `our prefix is declared where the document's version has the member`(
-    document: String, result: String
+    members: String, result: String
   ) {
-    #expect(edited(document) == result)
+    let annotations = #""annotations":{\#(version)}"#
+    #expect(edited(#"{"annotations":{},\#(members)}"#) == "{\(annotations),\(result)}")
   }
 
   @Test(arguments: [

@@ -35,7 +35,7 @@ import Testing
     ("/sbin:/opt/bin", "/opt/bin/runc"), ("/opt/crun:/opt/bin", "/opt/bin/runc"),
     ("/opt/crun", "/opt/crun/crun"), ("::opt:.:/opt/bin", "/opt/bin/runc"),
   ])
-  func `$PATH is searched last, for runc before crun`(path: String, found: String) throws {
+  func `PATH is searched last, for runc before crun`(path: String, found: String) throws {
     #expect(
       try find(["/opt/bin/runc": .usable, "/opt/crun/crun": .usable], path: path) == found)
   }
@@ -53,9 +53,10 @@ import Testing
     }
     #expect(
       expected.description
-        == "found no low-level runtime; tried runc (not an absolute path), /opt/x (not executable), "
-        + "/usr/bin/runc (ENOENT), /usr/bin/crun (ENOENT), and runc and crun in $PATH; install runc, "
-        + "or name yours under \"runtimes\" in the operator's configuration")
+        == "found no low-level runtime; tried runc (not an absolute path), "
+        + "/opt/x (not executable), /usr/bin/runc (ENOENT), /usr/bin/crun (ENOENT), and runc and "
+        + "crun in $PATH; install runc, or name yours under \"runtimes\" in the operator's "
+        + "configuration")
   }
 
   @Test(
