@@ -62,7 +62,8 @@ private func wholeObject(_ document: [UInt8]) -> JSONElements? {
 
 /// Whether a quoted version, "1.2.0" or "1.0.2-dev", is 1.2 or later.
 private func isAtLeast1_2(_ quoted: ArraySlice<UInt8>) -> Bool {
-  let parts = quoted.dropFirst().dropLast().split(separator: UInt8(ascii: "."))
+  let parts = quoted.dropFirst().dropLast()
+    .split { $0 == UInt8(ascii: ".") || $0 == UInt8(ascii: "-") }
   guard parts.count > 1, let major = Int(String(decoding: parts[0], as: UTF8.self)),
     let minor = Int(String(decoding: parts[1], as: UTF8.self))
   else { return false }

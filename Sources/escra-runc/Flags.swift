@@ -81,6 +81,10 @@ struct Flags: Equatable {
       } else if takesValue(name), end < arguments.count {
         value = FlagValue(index: end, offset: 0, text: arguments[end])
         end += 1
+      } else if takesValue(name), !words.isEmpty {
+        // runc moves flags in front of the words: the last one finds the first word behind it.
+        let word = words.removeFirst()
+        value = FlagValue(index: word, offset: 0, text: arguments[word])
       }
       entries.append(Entry(name: name, value: value, arguments: index..<end))
       index = end

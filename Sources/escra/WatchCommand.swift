@@ -151,9 +151,7 @@ func text(of path: String) -> String? {
 /// - Returns: nil when no hierarchy with the cpu controller is mounted, or the path is its root.
 func locate(_ path: String, mounts: String) -> CgroupLocation? {
   func location(_ group: String) -> CgroupLocation? {
-    // Every controller that a probe reads, in a group of the same name.
-    let membership = ["cpu", "cpuacct", "memory", ""].map { "1:\($0):\(group)\n" }.joined()
-    return CgroupLocation(membership: membership, mounts: mounts)
+    CgroupLocation(group: group, mounts: mounts)
   }
   var directory = path
   while directory.utf8.count > 1, directory.utf8.last == UInt8(ascii: "/") {

@@ -72,6 +72,7 @@ private func read(_ line: String) -> Invocation {
       ("create --bundle= c", "", "c"), ("create --bundle=a=b c", "a=b", "c"),
       ("create --bundle _ c", "", "c"), ("create -- --bundle=/b", nil, "--bundle=/b"),
       ("create c", nil, "c"), ("create --bundle", nil, nil), ("create", nil, nil),
+      ("create /b c --bundle", "/b", "c"), ("create /b c -b", "/b", "c"),
       ("restore --image-path /i --work-path /w -no-subreaper --bundle /b --detach c", "/b", "c"),
       ("restore -d --lsm-profile p --empty-ns n --manage-cgroups-mode m -b /b c", "/b", "c"),
       ("run -d -b /b c", "/b", "c"), ("run --detach=false --keep -b=/b c", "/b", "c"),

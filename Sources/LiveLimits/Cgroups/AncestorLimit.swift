@@ -26,7 +26,6 @@ extension CgroupLocation {
     guard path.utf8.first == UInt8(ascii: "/"),
       let mounts = try? Manners.text(of: "/proc/self/mountinfo")
     else { return nil }
-    return CgroupLocation(membership: "1:cpu:\(path)\n0::\(path)\n", mounts: mounts)?
-      .ancestorLimit()
+    return CgroupLocation(group: path, mounts: mounts)?.ancestorLimit()
   }
 }

@@ -76,6 +76,17 @@ public struct CgroupLocation: Equatable, Sendable {
     if cpu == cpuRoot { return nil }
   }
 
+  /// Finds the directories of a group that has the same path in every hierarchy.
+  ///
+  /// - Parameters:
+  ///   - group: The path from each hierarchy's root; it need not exist.
+  ///   - mounts: The text of `/proc/self/mountinfo`.
+  public init?(group: String, mounts: String) {
+    let controllers = CgroupMount.parse(mounts).flatMap(\.controllers)
+    let membership = controllers.map { "1:\($0):\(group)\n" }.joined() + "0::\(group)\n"
+    self.init(membership: membership, mounts: mounts)
+  }
+
   /// The directories above the container in the cpu hierarchy, nearest first, without the root.
   public var ancestors: [String] {
     var found: [String] = []
