@@ -71,6 +71,7 @@ struct FoundContainer {
   ///   - id: The container's id, for `ps`.
   ///   - path: The directory as it is seen after the confinement.
   ///   - filter: The system calls that are left; ``FileDescriptor/none`` where there is no filter.
+  ///   - executable: This program, opened while it could be found.
   /// - Throws: ``SystemError`` when it could not become anything else; it returns in no other way.
   mutating func becomeSupervision(
     directory: consuming FileDescriptor, listener: consuming FileDescriptor, id: String,
