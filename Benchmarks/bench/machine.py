@@ -34,8 +34,8 @@ def describe(escra, runc, top):
         "kernel": f"{platform.system()} {platform.release()} {platform.machine()}",
         "os": _first("/etc/os-release", r'^PRETTY_NAME="?([^"\n]*)'),
         "cgroup": "v2" if os.path.exists("/sys/fs/cgroup/cgroup.controllers") else "v1",
-        "runc": versions[0] if versions else "unknown",
-        "escra_runc": ours[0] if ours else "unknown",
+        "runc": versions[0].split()[-1] if versions else "unknown",
+        "escra_runc": ours[0].split()[-1] if ours else "unknown",
         "commit": next(iter(_output("git", "-C", top, "rev-parse", "--short=12", "HEAD")), ""),
     }
 

@@ -45,7 +45,7 @@ def draw(panels, seconds):
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" '
         f'width="{WIDTH}" height="{height}" font-family="sans-serif" font-size="12" '
         f'fill="{GREY}">',
-        "<!-- SPDX-License-Identifier: Apache-2.0; drawn by Benchmarks/run --only load -->",
+        "<!-- SPDX-License-Identifier: Apache-2.0; drawn by Benchmarks/run -->",
         "<title>The CPU limit of a container and its use, static and reactive</title>",
     ]
     for index, (title, curve) in enumerate(panels):

@@ -3,6 +3,7 @@
 import glob
 import json
 import os
+import re
 
 MACHINE = (
     ("CPU", "cpu"), ("memory, MiB", "memory_mib"), ("kernel", "kernel"), ("system", "os"),
@@ -43,10 +44,15 @@ class Result:
 
 
 def write(result, header, directory):
+    os.makedirs(directory, exist_ok=True)
     path = os.path.join(directory, f"{header['date']}-{result.name}.json")
+    text = json.dumps(result.published(header), indent=1)
+    # Measurements one a line would make a diff of a thousand lines.
+    text = re.sub(r"\[\s+([-\d.,\s]+?)\s+\]", lambda m: f"[{' '.join(m[1].split())}]", text)
+    text = re.sub(r"\[\s+(\[[-\d.,\s\[\]]+\])\s+\]",
+                  lambda m: f"[{' '.join(m[1].split())}]", text)
     with open(path, "w") as file:
-        json.dump(result.published(header), file, indent=1, sort_keys=False)
-        file.write("\n")
+        file.write(text + "\n")
 
 
 def newest(directory, names):

@@ -14,7 +14,7 @@ def run(shop, quick):
         NAME, "A whole run of /bin/true",
         ["bundle, ms: median (min, p90)", "runc", "escra-runc", "ratio of medians",
          "median of ratios (95 %)", "goal"],
-        [f"{many} and twice {some} pairs in alternation, 3 to warm up, a pause before each run; both "
+        [f"{many} and twice {some} pairs in alternation, 3 to warm up, a pause before each; both "
          "get the same bundle, and runc ignores the annotation.",
          "Alone: a keeper is started with each container, since none is there. Beside another: "
          "the keeper lives, as on a host that has supervised containers."])

@@ -4,9 +4,9 @@
 //   player DIRECTORY
 //
 // DIRECTORY/schedule has triples of 64-bit numbers: when a request arrives (ns from the start), its
-// CPU time (ns), and for how long it is busy at least (ns of wall time). DIRECTORY/go is a FIFO; the
-// 8 bytes read from it are the start on CLOCK_MONOTONIC. For each request a pair of 64-bit numbers
-// goes to DIRECTORY/times, which the host maps as well: when its work began and when the CPU time
+// CPU time (ns), and for how long it is busy at least (ns of wall time). DIRECTORY/go is a FIFO;
+// the 8 bytes read from it are the start on CLOCK_MONOTONIC. For each request a pair of 64-bit
+// numbers goes to DIRECTORY/times, which the host reads: when its work began and when the CPU time
 // was used. Requests that arrive while another is served wait, as in a server with one thread.
 #include <fcntl.h>
 #include <stdint.h>
