@@ -79,11 +79,11 @@ public struct FileDescriptor: ~Copyable, Sendable {
   /// - Throws: ``SystemError``.
   public func readAll(limit: Int = .max) throws(SystemError) -> [UInt8] {
     var bytes: [UInt8] = []
-    // One byte more than stat says, so that the end is seen without another growth.
+    // One byte more than stat says, so that the end of most files is seen at once; a file of
+    // /proc says 0. What grows on behind that doubles.
     var size = max((try? status().size).map { $0 + 1 } ?? 0, 4096)
     while true {
-      let start = bytes.count
-      if start > limit { throw SystemError("read", "descriptor \(number)", errno: EFBIG) }
+      if bytes.count > limit { throw SystemError("read", "descriptor \(number)", errno: EFBIG) }
       var failure: SystemError?
       let chunk = [UInt8](unsafeUninitializedCapacity: size) { buffer, count in
         do throws(SystemError) {
@@ -93,7 +93,7 @@ public struct FileDescriptor: ~Copyable, Sendable {
       if let failure { throw failure }
       if chunk.isEmpty { return bytes }
       if bytes.isEmpty { bytes = chunk } else { bytes += chunk }
-      size = max(size, 65536)
+      size = chunk.count < size ? 512 : min(bytes.count, 1 << 20)
     }
   }
 

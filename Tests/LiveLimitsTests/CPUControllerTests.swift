@@ -94,6 +94,27 @@ private struct SimulatedContainer {
     #expect(container.usage == 100 * ms, "it was never throttled")
   }
 
+  @Test func `a call after idle raises at once, whatever the use shows by then`() {
+    var container = SimulatedContainer(quota: 100 * ms, ceiling: 200 * ms)
+    container.run(5000 * ms, demand: 0)
+    // The quota is stranded on another CPU: the alarm has called, and the use stands still.
+    let step = container.controller.observe(
+      usage: container.usage, at: container.time, called: true, surroundings: container.world)
+    #expect(step.decision == .init(quota: 100 * ms, rule: .jumpStart))
+  }
+
+  @Test func `a call cuts nothing: it has seen no period`() {
+    var container = SimulatedContainer(quota: 200 * ms, ceiling: 200 * ms)
+    container.world.frozen = true
+    container.run(5000 * ms, demand: 0)
+    container.world.frozen = false
+    let step = container.controller.observe(
+      usage: container.usage + ms, at: container.time, called: true,
+      surroundings: container.world)
+    #expect(step.decision == nil)
+    #expect(container.controller.quota == 200 * ms)
+  }
+
   @Test func `demand above the quota is met within a few periods`() {
     var container = SimulatedContainer(quota: 100 * ms, ceiling: 200 * ms)
     container.run(1000 * ms, demand: 2)

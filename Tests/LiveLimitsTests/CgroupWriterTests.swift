@@ -5,6 +5,7 @@ import Syscalls
 import Testing
 
 /// A directory shaped like a cgroup's.
+///
 /// Its files are not cut off by a write as the kernel's are,
 /// so the tests write values of as many digits as they find.
 private func directory(_ files: [String: String]) throws -> TemporaryDirectory {

@@ -221,7 +221,7 @@ def test_its_name_says_what_it_is(container):
     pid = made.supervisor()
     with open(f"/proc/{pid}/comm") as file:
         assert file.read() == "escra-super\n"
-    role, id, directory, _ = arguments(pid)
+    role, id, directory, *_ = arguments(pid)
     assert (role, id) == ("escra-supervisor", made.id)
     assert directory == made.states()[0]["directory"]
 

@@ -162,9 +162,18 @@ public struct CPUController: Sendable {
       return fallQuiet(since: silentSince ?? start, usage, now)
     }
 
+    return report(
+      use: use, afterIdle: silentSince.map { start - $0 >= parameters.law.idleAfter } ?? false,
+      usage, now, surroundings)
+  }
+
+  /// Asks the law, and opens the next window.
+  private mutating func report(
+    use: Nanoseconds, afterIdle: Bool, _ usage: Nanoseconds, _ now: Nanoseconds,
+    _ surroundings: some Surroundings
+  ) -> Step {
     let report = PeriodReport(
-      use: use, quota: quota, throttled: use >= threshold,
-      afterIdle: silentSince.map { start - $0 >= parameters.law.idleAfter } ?? false,
+      use: use, quota: quota, throttled: use >= threshold, afterIdle: afterIdle,
       contended: use < threshold ? surroundings.wasContended() : false)
     let decision = law.decide(
       report,
@@ -235,6 +244,11 @@ public struct CPUController: Sendable {
       let counted = parameters.hasAlarm ? min(used, parameters.quietUse) : used
       let start = parameters.hasAlarm ? now : lastReading.time
       mode = .busy(start: start, usage: usage - counted, silentSince: since)
+      // What wakes from idle is reported at once. Its quota is small, and split among CPUs in
+      // slices it can be stranded on the wrong one: then use stands still, and shows nothing.
+      if silentEnough && quota < min(parameters.law.jumpStart, bounds.ceiling) {
+        return report(use: counted, afterIdle: true, usage, now, surroundings)
+      }
       return Step(deadline: min(start + parameters.period, nextLook(counted, usage, now)))
     }
     if !parameters.hasAlarm { mode = .quiet(since: since, usage: usage) }
