@@ -10,6 +10,8 @@
 //
 // The names are internal to the Swift runtime: a test runs the release binary in a directory
 // without /proc, so that a toolchain that renames them fails there and not at a user's.
+#include "CLinux.h"
+
 #include <stddef.h>
 
 const char *swift_getRuntimeLibraryPath(void);
@@ -24,6 +26,11 @@ char *swift_copyAuxiliaryExecutablePath(const char *name) {
     return NULL;
 }
 
+int escra_argument_count;
+char **escra_arguments;
+
 __attribute__((constructor)) static void keep_arguments(int argc, char **argv) {
+    escra_argument_count = argc;
+    escra_arguments = argv;
     _swift_stdlib_overrideUnsafeArgvArgc(argv, argc);
 }

@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
+internal import CLinux
 internal import Glibc
 internal import LiveLimits
 internal import OCISpec
 
 /// The whole program: reads the call, adds what is ours to add, and becomes the low-level runtime.
-func runShim() -> Never {
-  let invocation = Invocation(CommandLine.arguments)
-  var vector = ArgumentVector(count: Int(CommandLine.argc), CommandLine.unsafeArgv)
+func runShim(_ arguments: [String]) -> Never {
+  let invocation = Invocation(arguments)
+  var vector = ArgumentVector(count: arguments.count, escra_arguments)
   let log = invocation.log.map(vector.bytes)
   if let flag = invocation.ownFlagWithoutValue {
     fail("--\(flag) needs a value: write it as --\(flag)=VALUE, before the verb", log: log)

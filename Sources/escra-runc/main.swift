@@ -1,8 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
+internal import CLinux
 internal import Glibc
 internal import LiveLimits
 
-if let name = CommandLine.arguments.first, let role = Role(rawValue: name) {
-  exit(role.run(Array(CommandLine.arguments.dropFirst())))
+let arguments = (0..<Int(escra_argument_count)).map { index in
+  escra_arguments[index].map { String(cString: $0) } ?? ""
 }
-runShim()
+if let name = arguments.first, let role = Role(rawValue: name) {
+  exit(role.run(Array(arguments.dropFirst())))
+}
+runShim(arguments)
