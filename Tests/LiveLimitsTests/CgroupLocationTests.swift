@@ -150,6 +150,18 @@ private func systemdHybrid(_ group: String, unified: String) -> String {
     #expect(directories(membership, mounts) == nil)
   }
 
+  @Test(arguments: [
+    (separateMounts, "/sys/fs/cgroup/cpu/pod"), (unifiedMounts, "/sys/fs/cgroup/pod"),
+    (systemdHybridMounts, "/sys/fs/cgroup/cpu,cpuacct/pod"),
+  ])
+  func `a group that is yet to be made is where the cpu controller is`(
+    mounts: String, parent: String
+  ) {
+    #expect(CgroupLocation(group: "/pod/c1", mounts: mounts)?.cpu == parent + "/c1")
+    #expect(CgroupLocation(group: "/pod/c1", mounts: mounts)?.ancestors == [parent])
+    #expect(CgroupLocation(group: "/pod/c1", mounts: "") == nil)
+  }
+
   // MARK: mounts that show a part
 
   /// Docker in Docker before cgroup namespaces: only the outer container's part is mounted.
