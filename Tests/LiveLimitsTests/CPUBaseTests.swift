@@ -55,7 +55,8 @@ private struct Row: Sendable {
       floorWithoutAlarm: 20),
     // Another period is the same number of cores.
     Row(
-      base: base(75_000, period: 50_000), floor: 2, ceiling: 75, initial: 75, floorWithoutAlarm: 37),
+      base: base(75_000, period: 50_000), floor: 2, ceiling: 75, initial: 75,
+      floorWithoutAlarm: 37),
     Row(
       base: base(1_500_000, period: 1_000_000), floor: 50, ceiling: 1500, initial: 1500,
       floorWithoutAlarm: 750),
