@@ -23,7 +23,7 @@ final class TemporaryDirectory {
   }
 }
 
-/// A child process that holds no descriptor of ours, ended and reaped at the latest when the test is over.
+/// A child process, ended and reaped at the latest when the test is over; it has no stdio of ours.
 final class Child {
   let pid: pid_t
 

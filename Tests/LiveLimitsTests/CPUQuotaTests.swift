@@ -95,18 +95,19 @@ import Testing
     }
   }
 
-  @Test func `what is written reads back`() {
+  @Test func `what is written reads back`() throws {
     var random = SeededGenerator(seed: 2)
     for _ in 0..<1000 {
       let limit = CPUQuota(
         quota: Bool.random(using: &random) ? nil : .random(in: 1000...1 << 44, using: &random),
         period: .random(in: 1000...1_000_000, using: &random))
       let old = CPUQuota(quota: nil, period: limit.period == 1000 ? 2000 : 1000)
-      #expect(limit.writes(from: old, version: .v2).map { CPUQuota(cpuMax: $0.value) } == [limit])
+      try #require(
+        limit.writes(from: old, version: .v2).map { CPUQuota(cpuMax: $0.value) } == [limit])
       let values = limit.writes(from: old, version: .v1).reduce(into: [:]) {
         $0[$1.file] = $1.value
       }
-      #expect(
+      try #require(
         CPUQuota(
           cfsQuota: values["cpu.cfs_quota_us"] ?? "", cfsPeriod: values["cpu.cfs_period_us"] ?? "")
           == limit)
@@ -126,7 +127,7 @@ import Testing
       let first = try #require(new.writes(from: old, version: .v1).first)
       let value = try #require(Int64(first.value))
       if first.file == "cpu.cfs_quota_us" { between.quota = value } else { between.period = value }
-      #expect((between.cores ?? .infinity) <= max(old.cores ?? 0, new.cores ?? 0))
+      try #require((between.cores ?? .infinity) <= max(old.cores ?? 0, new.cores ?? 0))
     }
   }
 }

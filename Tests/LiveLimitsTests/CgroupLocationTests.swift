@@ -42,7 +42,7 @@ private let systemdHybridMounts = """
 
 private let unifiedMounts = """
   24 30 0:22 / /sys rw,nosuid,nodev,noexec,relatime shared:2 - sysfs sysfs rw
-  35 24 0:30 / /sys/fs/cgroup rw,nosuid shared:9 - cgroup2 cgroup2 rw,nsdelegate,memory_recursiveprot
+  35 24 0:30 / /sys/fs/cgroup rw,nosuid shared:9 - cgroup2 cgroup2 rw,nsdelegate
   """
 
 /// What /proc/PID/cgroup shows on systemd's hybrid layout of a process in `group`, and in
@@ -150,11 +150,23 @@ private func systemdHybrid(_ group: String, unified: String) -> String {
     #expect(directories(membership, mounts) == nil)
   }
 
+  @Test(arguments: [
+    (separateMounts, "/sys/fs/cgroup/cpu/pod"), (unifiedMounts, "/sys/fs/cgroup/pod"),
+    (systemdHybridMounts, "/sys/fs/cgroup/cpu,cpuacct/pod"),
+  ])
+  func `a group that is yet to be made is where the cpu controller is`(
+    mounts: String, parent: String
+  ) {
+    #expect(CgroupLocation(group: "/pod/c1", mounts: mounts)?.cpu == parent + "/c1")
+    #expect(CgroupLocation(group: "/pod/c1", mounts: mounts)?.ancestors == [parent])
+    #expect(CgroupLocation(group: "/pod/c1", mounts: "") == nil)
+  }
+
   // MARK: mounts that show a part
 
   /// Docker in Docker before cgroup namespaces: only the outer container's part is mounted.
   private static let partMounts = """
-    800 799 0:32 /docker/outer /sys/fs/cgroup/cpu,cpuacct ro master:16 - cgroup cgroup rw,cpu,cpuacct
+    800 799 0:32 /docker/outer /sys/fs/cgroup/cpu,cpuacct ro master:16 - cgroup x rw,cpu,cpuacct
     801 799 0:35 /docker/outer /sys/fs/cgroup/memory ro master:19 - cgroup cgroup rw,memory
     """
 
@@ -204,7 +216,8 @@ private func systemdHybrid(_ group: String, unified: String) -> String {
   @Test(arguments: [
     (#"/mnt/my\040cgroups"#, "/mnt/my cgroups"), (#"/mnt/tab\011"#, "/mnt/tab\t"),
     (#"/mnt/back\134slash"#, #"/mnt/back\slash"#), (#"/mnt/\134040"#, #"/mnt/\040"#),
-    (#"/mnt/ends\"#, #"/mnt/ends\"#), (#"/mnt/x\04"#, #"/mnt/x\04"#), ("/mnt/größe", "/mnt/größe"),
+    (#"/mnt/ends\"#, #"/mnt/ends\"#), (#"/mnt/x\04"#, #"/mnt/x\04"#),
+    ("/mnt/größe", "/mnt/größe"),
     (#"/mnt/gr\303\266\303\237e"#, "/mnt/größe"),
   ])
   func `a mount point is unescaped, a group is taken as it is`(escaped: String, point: String) {

@@ -36,6 +36,7 @@ public struct CPUQuota: Hashable, Sendable {
   static func scaled(
     _ value: Int64, by factor: Int64, over divisor: Int64, roundingUp: Bool = false
   ) -> Int64 {
+    guard divisor > 0 else { return .max }
     let product = max(0, Int128(value) * Int128(factor))
     return Int64(clamping: (product + (roundingUp ? Int128(divisor) - 1 : 0)) / Int128(divisor))
   }

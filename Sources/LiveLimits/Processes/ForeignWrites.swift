@@ -43,13 +43,17 @@ public struct ForeignWrites: Equatable, Sendable {
   /// Takes note of a declared value, and of what an update will write for it.
   public mutating func declared(_ declared: CPUQuota, expecting applied: CPUQuota) {
     expected = applied
-    for value in [declared, applied] where !known.contains(value) { known.append(value) }
-    if known.count > 8 { known.removeFirst(known.count - 8) }
+    remember(declared)
+    remember(applied)
   }
 
   /// Takes note of a declared value that nobody announced.
-  public mutating func learned(_ declared: CPUQuota) {
-    if !known.contains(declared) { known.append(declared) }
+  public mutating func learned(_ declared: CPUQuota) { remember(declared) }
+
+  private mutating func remember(_ limit: CPUQuota) {
+    if known.contains(limit) { return }
+    known.append(limit)
+    if known.count > 8 { known.removeFirst() }
   }
 
   /// Judges what the kernel holds now.

@@ -12,9 +12,9 @@ struct KeyedText {
 
   /// Reads lines; one without a `=` is passed over.
   init(_ text: String) {
-    for line in text.split(separator: "\n") {
-      guard let equals = line.firstIndex(of: "=") else { continue }
-      values[String(line[..<equals])] = Self.unescape(line[line.index(after: equals)...])
+    for line in text.split(at: "\n") {
+      guard let equals = line.utf8.firstIndex(of: UInt8(ascii: "=")) else { continue }
+      values[String(line[..<equals])] = Self.unescape(line[line.utf8.index(after: equals)...])
     }
   }
 

@@ -1,0 +1,118 @@
+// SPDX-License-Identifier: Apache-2.0
+import Hooks
+import Syscalls
+import Testing
+
+@testable import LiveLimits
+
+/// A state of random values, each optional one there or not.
+private func state(_ random: inout SeededGenerator) -> ContainerState {
+  func maybe<Value>(_ value: Value) -> Value? { Bool.random(using: &random) ? value : nil }
+  func process() -> ProcessIdentity {
+    ProcessIdentity(
+      pid: .random(in: 1 ... .max, using: &random), startTicks: abs(random.number() / 2))
+  }
+  var state = ContainerState(
+    root: random.text(), id: random.text(), bundle: random.text(), policy: random.text(),
+    runtime: process(), pidFile: random.text(),
+    base: CPUBase(
+      declared: CPUQuota(
+        quota: maybe(random.number()), period: .random(in: 1 ... .max, using: &random)),
+      floor: random.number(), explicitCeiling: maybe(random.number()), limit: random.number()))
+  state.app = maybe(random.text())
+  state.phase = Bool.random(using: &random) ? .starting : .running
+  state.stalePidFile = maybe(
+    FileStatus.Identity(device: random.next(), inode: random.next()))
+  state.cgroupName = maybe(random.text())
+  state.initProcess = maybe(process())
+  state.supervisor = maybe(process())
+  state.source = maybe(random.text())
+  state.cpuDirectory = maybe(random.text())
+  state.cpuInode = maybe(random.next())
+  state.usageDirectory = maybe(random.text())
+  state.memoryDirectory = maybe(random.text())
+  state.version = maybe(Bool.random(using: &random) ? .v1 : .v2)
+  state.declaredMemory = maybe(random.number())
+  state.readyTicks = random.number()
+  return state
+}
+
+@Suite struct ContainerStateTests {
+  private static let plain = ContainerState(
+    root: "/run/runc", id: "web", bundle: "/bundles/web", policy: "reactive",
+    runtime: ProcessIdentity(pid: 812, startTicks: 4711), pidFile: "/run/web.pid",
+    base: CPUBase(
+      declared: CPUQuota(quota: 150_000), floor: 50_000_000, explicitCeiling: nil,
+      limit: 2_000_000_000))
+
+  @Test func `any state reads back`() throws {
+    var random = SeededGenerator(seed: 7)
+    for _ in 0..<1000 {
+      let state = state(&random)
+      let read = ContainerState(text: state.text)
+      try #require(read == state)
+      // Equal as bytes too, not only as what Swift calls equal strings.
+      try #require(read?.text.utf8.elementsEqual(state.text.utf8) == true)
+    }
+  }
+
+  @Test func `a state that breaks off is none`() {
+    var random = SeededGenerator(seed: 8)
+    for state in [Self.plain, state(&random)] {
+      let bytes = Array(state.text.utf8)
+      // Only the last newline may be missing: nothing is lost with it.
+      for count in 0..<bytes.count - 1 {
+        #expect(ContainerState(text: String(decoding: bytes.prefix(count), as: UTF8.self)) == nil)
+      }
+    }
+  }
+
+  @Test func `names that a later version adds are passed over`() {
+    #expect(ContainerState(text: "colour=blue\n" + Self.plain.text + "zeal=1\n") == Self.plain)
+  }
+
+  @Test(arguments: [
+    "version", "root", "id", "bundle", "policy", "runtime", "pidFile", "phase", "ready", "floor",
+    "limit", "declaredPeriod",
+  ])
+  func `what must be there must be there`(name: String) {
+    let lines = Self.plain.text.split(separator: "\n")
+    let left = lines.filter { !$0.utf8.starts(with: "\(name)=".utf8) }
+    #expect(left.count == lines.count - 1)
+    #expect(ContainerState(text: left.joined(separator: "\n")) == nil)
+  }
+
+  @Test(arguments: [
+    "version=2", "phase=later", "phase=", "runtime=812", "runtime=@", "ready=soon",
+    "declaredPeriod=0", "declaredPeriod=-1", "floor=", "limit=all",
+  ])
+  func `a value that means nothing is as bad as none`(line: String) {
+    #expect(ContainerState(text: Self.plain.text + line + "\n") == nil)
+  }
+
+  @Test func `a container that was found is running`() throws {
+    var state = Self.plain
+    let location = try #require(
+      CgroupLocation(
+        membership: "3:cpu:/a\n2:cpuacct:/b\n1:memory:/c\n",
+        mounts: ["cpu", "cpuacct", "memory"].map { "1 2 3 / /\($0) rw - cgroup x \($0)" }
+          .joined(separator: "\n")))
+    state.complete(with: location, inode: 42)
+    #expect(state.phase == .running)
+    #expect(state.cpuDirectory == "/cpu/a")
+    #expect(state.usageDirectory == "/cpuacct/b")
+    #expect(state.memoryDirectory == "/memory/c")
+    #expect(state.version == .v1)
+    #expect(state.cpuInode == 42)
+  }
+
+  @Test func `a new container has started no earlier than now`() {
+    let before = ProcessIdentity.nowTicks()
+    var state = Self.plain
+    state = ContainerState(
+      root: state.root, id: state.id, bundle: state.bundle, policy: state.policy,
+      runtime: state.runtime, pidFile: state.pidFile, base: state.base)
+    #expect(state.readyTicks >= before)
+    #expect(state.readyTicks <= ProcessIdentity.nowTicks())
+  }
+}
