@@ -26,11 +26,11 @@ char *swift_copyAuxiliaryExecutablePath(const char *name) {
     return NULL;
 }
 
-int escra_argument_count;
-char **escra_arguments;
+static char **arguments;
+
+char **escra_arguments(void) { return arguments; }
 
 __attribute__((constructor)) static void keep_arguments(int argc, char **argv) {
-    escra_argument_count = argc;
-    escra_arguments = argv;
+    arguments = argv;
     _swift_stdlib_overrideUnsafeArgvArgc(argv, argc);
 }

@@ -7,7 +7,7 @@ internal import OCISpec
 /// The whole program: reads the call, adds what is ours to add, and becomes the low-level runtime.
 func runShim(_ arguments: [String]) -> Never {
   let invocation = Invocation(arguments)
-  var vector = ArgumentVector(count: arguments.count, escra_arguments)
+  var vector = ArgumentVector(count: arguments.count, escra_arguments())
   let log = invocation.log.map(vector.bytes)
   if let flag = invocation.ownFlagWithoutValue {
     fail("--\(flag) needs a value: write it as --\(flag)=VALUE, before the verb", log: log)
@@ -40,4 +40,11 @@ func runShim(_ arguments: [String]) -> Never {
   case .delete, .help, .list, .spec, nil:
     call.pass()
   }
+}
+
+/// The strings of a NULL-terminated vector; bytes that are no UTF-8 become U+FFFD.
+func strings(_ vector: UnsafePointer<UnsafeMutablePointer<CChar>?>) -> [String] {
+  var strings: [String] = []
+  while let string = vector[strings.count] { strings.append(String(cString: string)) }
+  return strings
 }

@@ -25,7 +25,7 @@ private func limit(_ quota: Int64) -> CPUQuota { CPUQuota(quota: quota) }
   }
 
   @Test mutating func `what an update was told to write is expected once`() {
-    writes.declared(limit(80_000), expecting: limit(70_000))
+    writes.declared(limit(80_000), expecting: limit(70_000), at: 0)
     #expect(writes.judge(limit(20_000), at: 0) == .ours, "it has not come yet")
     #expect(writes.judge(limit(70_000), at: 0) == .expected)
     #expect(writes.ours == limit(70_000))
@@ -34,6 +34,11 @@ private func limit(_ quota: Int64) -> CPUQuota { CPUQuota(quota: quota) }
     #expect(writes.judge(limit(70_000), at: 0) == .drift(notBefore: 0))
     #expect(writes.judge(limit(80_000), at: 0) == .drift(notBefore: 0))
     #expect(writes.judge(limit(50_000), at: 0) == .drift(notBefore: 0), "the old one too")
+  }
+
+  @Test mutating func `an update that never wrote is not waited for`() {
+    writes.declared(limit(80_000), expecting: limit(70_000), at: 0)
+    #expect(writes.judge(limit(70_000), at: 6 * second) == .drift(notBefore: 6 * second))
   }
 
   @Test mutating func `drift is written over at most once a second`() {
@@ -69,7 +74,7 @@ private func limit(_ quota: Int64) -> CPUQuota { CPUQuota(quota: quota) }
     for number in 1...100 {
       let declared = limit(Int64(number) * 1000)
       if announced {
-        writes.declared(declared, expecting: declared)
+        writes.declared(declared, expecting: declared, at: 0)
       } else {
         writes.learned(declared)
       }

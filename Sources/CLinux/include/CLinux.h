@@ -27,9 +27,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-/// argc and argv as main got them. CommandLine reads /proc/self/maps for them at its first use.
-extern int escra_argument_count;
-extern char *_Nullable *_Nonnull escra_arguments;
+/// argv as main got it, ended by NULL. CommandLine reads /proc/self/maps for it at its first use.
+char *_Nullable *_Nonnull escra_arguments(void);
 
 /// pidfd_open(2), Linux 5.3: a descriptor that becomes readable when the process ends.
 int escra_pidfd_open(pid_t pid);

@@ -41,6 +41,12 @@ public struct CPUQuota: Hashable, Sendable {
     return Int64(clamping: (product + (roundingUp ? Int128(divisor) - 1 : 0)) / Int128(divisor))
   }
 
+  /// Whether the kernel takes it: at least 1 ms of quota, a period of 1 ms to 1 s
+  /// (kernel/sched/core.c, tg_set_cfs_bandwidth).
+  public var isAcceptable: Bool {
+    (1_000...1_000_000).contains(period) && (quota ?? Self.minimum) >= Self.minimum
+  }
+
   /// Reads v1's two files.
   public init?(cfsQuota: String, cfsPeriod: String) {
     guard let quota = Self.number(cfsQuota[...]), let period = Self.number(cfsPeriod[...]),

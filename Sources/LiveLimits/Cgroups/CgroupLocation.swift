@@ -51,8 +51,6 @@ public struct CgroupLocation: Equatable, Sendable {
       directory { $0.contains(controller) }
     }
     let unified = directory { $0.isEmpty }
-    let own = unified.flatMap { $0.path == $0.root ? nil : $0.path }
-
     if let found = directory(of: "cpu") {
       version = .v1
       (cpu, cpuRoot) = found
@@ -68,11 +66,20 @@ public struct CgroupLocation: Equatable, Sendable {
     } else {
       return nil
     }
-    self.unified = own
+    // On a hybrid machine an old runtime leaves its containers in the engine's unified group; one
+    // that makes a group there gives it the name that the others have.
+    let name = cpu.utf8.split(separator: UInt8(ascii: "/")).last
+    func own(_ found: (path: String, root: String)?) -> String? {
+      guard let found, found.path != found.root, let name,
+        found.path.utf8.split(separator: UInt8(ascii: "/")).last?.elementsEqual(name) == true
+      else { return nil }
+      return found.path
+    }
+    self.unified = own(unified)
     // perf_event is always on in the unified hierarchy unless v1 has mounted it.
     perf =
       mounts.contains { $0.controllers.contains("perf_event") }
-      ? directory(of: "perf_event").flatMap { $0.path == $0.root ? nil : $0.path } : own
+      ? own(directory(of: "perf_event")) : self.unified
     if cpu == cpuRoot { return nil }
   }
 

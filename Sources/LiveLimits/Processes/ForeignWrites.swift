@@ -6,7 +6,7 @@ public import Syscalls
 /// Others write limits too: runc rewrites all of them on any update, systemd after a reload,
 /// kubelet and people because they mean it. What was known before is drift, and is written over,
 /// at most once a second; what is new is news, and becomes the base.
-public struct ForeignWrites: Equatable, Sendable {
+public struct ForeignWrites: Sendable {
   /// What a value means.
   public enum Verdict: Equatable, Sendable {
     /// It is what we wrote.
@@ -25,7 +25,7 @@ public struct ForeignWrites: Equatable, Sendable {
   ///
   /// The last few are enough.
   private var known: [CPUQuota]
-  private var expected: CPUQuota?
+  private var expected: (limit: CPUQuota, until: Nanoseconds)?
   private var lastCorrection: Nanoseconds = .min / 2
 
   /// The shortest time between two corrections: nothing is fought in a loop.
@@ -40,9 +40,19 @@ public struct ForeignWrites: Equatable, Sendable {
   /// Takes note of a write of ours.
   public mutating func wrote(_ limit: CPUQuota) { ours = limit }
 
+  /// How long an update may take from our answer to its write; one that failed never writes.
+  static let expectation: Nanoseconds = 5_000_000_000
+
   /// Takes note of a declared value, and of what an update will write for it.
-  public mutating func declared(_ declared: CPUQuota, expecting applied: CPUQuota) {
-    expected = applied
+  ///
+  /// - Parameters:
+  ///   - declared: The new declared limit.
+  ///   - applied: What the low-level runtime was told to write.
+  ///   - now: The time.
+  public mutating func declared(
+    _ declared: CPUQuota, expecting applied: CPUQuota, at now: Nanoseconds
+  ) {
+    expected = (applied, now + Self.expectation)
     remember(declared)
     remember(applied)
   }
@@ -63,7 +73,7 @@ public struct ForeignWrites: Equatable, Sendable {
   ///   - now: The time.
   /// - Returns: What to make of it.
   public mutating func judge(_ found: CPUQuota, at now: Nanoseconds) -> Verdict {
-    if found == expected {
+    if let awaited = expected, found == awaited.limit, now <= awaited.until {
       expected = nil
       ours = found
       return .expected

@@ -11,6 +11,7 @@ internal import Syscalls
 final class Supervision: CPUController.Surroundings {
   private let directory: StateDirectory
   private var base: CPUBase
+  private let cpus: Int64
   private let attachment: Attachment
   private var controller: CPUController
   private var foreign: ForeignWrites
@@ -49,17 +50,15 @@ final class Supervision: CPUController.Surroundings {
     listener = handover.take(.listener)
     record = try Record(in: directory.descriptor)
 
-    let hasAlarm = attachment.alarm != nil
     let found = try attachment.writer.current()
     let bounds = Self.bounds(base, attachment)
     // What the kernel holds is the truth, also after a crash.
     let quota = min(base.quota(of: found), max(bounds.ceiling, base.quota(of: base.declared)))
     foreign = ForeignWrites(ours: found, declared: base.declared)
+    cpus = handover.cpus
     controller = CPUController(
-      CPUController.Parameters(
-        period: base.period, cpus: handover.cpus,
-        quietUse: base.bounds(hasAlarm: true).floor / 5, hasAlarm: hasAlarm),
-      quota: quota, bounds: bounds, now: monotonicNow(), usage: try attachment.meter.read())
+      Self.parameters(base, attachment, cpus: handover.cpus), quota: quota, bounds: bounds,
+      now: monotonicNow(), usage: try attachment.meter.read())
     self.directory = directory
 
     try poller.add(attachment.initProcess.descriptor.number, token: Token.exit)
@@ -170,6 +169,14 @@ final class Supervision: CPUController.Surroundings {
     take(controller.adopt(quota: quota, bounds: bounds, now: monotonicNow(), usage: usage))
   }
 
+  private static func parameters(
+    _ base: CPUBase, _ attachment: Attachment, cpus: Int64
+  ) -> CPUController.Parameters {
+    CPUController.Parameters(
+      period: base.period, cpus: cpus, quietUse: base.bounds(hasAlarm: true).floor / 5,
+      hasAlarm: attachment.alarm != nil)
+  }
+
   private static func bounds(_ base: CPUBase, _ attachment: Attachment) -> QuotaBounds {
     var bounded = base
     if let above = attachment.ancestorLimit { bounded.limit = min(bounded.limit, above) }
@@ -188,6 +195,8 @@ final class Supervision: CPUController.Surroundings {
     case .ours: nextCorrection = nil
     case .expected:
       nextCorrection = nil
+      // The law may have moved on between our answer and the write.
+      adopt(quota: base.quota(of: found), bounds: controller.bounds)
     case .drift(let moment) where moment > now:
       nextCorrection = moment
     case .drift:
@@ -220,12 +229,19 @@ final class Supervision: CPUController.Surroundings {
   /// A new declared limit: the container starts from it as it would at create.
   private func rebase(to declared: CPUQuota, rule: Rule) {
     let before = controller.quota
+    let hasOtherPeriod = declared.period != base.declared.period
     base.declared = declared
     if var state = directory.load() {
       state.base = base
       try? directory.save(state)
     }
     let bounds = Self.bounds(base, attachment)
+    if hasOtherPeriod {
+      // The law counts in periods, and what it has seen was of another length.
+      controller = CPUController(
+        Self.parameters(base, attachment, cpus: cpus), quota: controller.quota, bounds: bounds,
+        now: monotonicNow(), usage: (try? attachment.meter.read()) ?? 0)
+    }
     adopt(quota: bounds.clamp(base.quota(of: declared)), bounds: bounds)
     append(rule: rule, before: before, after: controller.quota, use: 0)
   }
@@ -263,12 +279,14 @@ final class Supervision: CPUController.Surroundings {
     var declared = base.declared
     if let period, period > 0 { declared.period = period }
     if let quota { declared.quota = quota > 0 ? quota : nil }
+    // The kernel will refuse it, and the low-level runtime will say so.
+    guard declared.isAcceptable else { return declared }
     rebase(to: declared, rule: .update)
     var applied = base.limit(of: controller.quota)
     if attachment.writer.isReadOnly || (declared.quota == nil && applied == initialLimit) {
       applied = declared
     }
-    foreign.declared(declared, expecting: applied)
+    foreign.declared(declared, expecting: applied, at: monotonicNow())
     return applied
   }
 
