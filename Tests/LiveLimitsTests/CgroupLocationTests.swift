@@ -98,6 +98,15 @@ private func systemdHybrid(_ group: String, unified: String) -> String {
     #expect(found?["unified"] == nil)
   }
 
+  @Test func `an engine's unified group is not its container's`() {
+    let found = directories(
+      systemdHybrid("/docker/3f9c", unified: "/system.slice/containerd.service"),
+      systemdHybridMounts)
+    #expect(found?["cpu"] == "/sys/fs/cgroup/cpu,cpuacct/docker/3f9c")
+    #expect(found?["unified"] == nil)
+    #expect(found?["perf"] == "/sys/fs/cgroup/perf_event/docker/3f9c")
+  }
+
   @Test func `without cgroup2 there is no unified directory`() {
     let legacyMounts = systemdHybridMounts.split(separator: "\n").dropLast()
       .joined(separator: "\n")

@@ -55,7 +55,8 @@ CPU_VALUES = [
     "", " ", "1 ", "abc", "1,5", "-1", "0", "9m", "1.2345", "0.5m", "1e", "2Kib", "0x10",
     "+-1", "NaN", "inf", "99999999999999999999", "1e99", "\u0661", "1\n", "500m,1", "1" * 300]
 MEMORY_VALUES = [
-    "", "abc", "-1", "0", "1m", "1.5.5Gi", "1gi", "1GiB", "999999999999Ei", "1e99", "1 Gi", "x" * 300]
+    "", "abc", "-1", "0", "1m", "1.5.5Gi", "1gi", "1GiB", "999999999999Ei", "1e99",
+    "1 Gi", "x" * 300]
 APPS = ["", "UPPER", "-a", "a-", "a_b", "a/b", "../x", ".a", "a.", "a" * 64, "é", "a b"]
 PRIORITIES = ["", "x", "1.5", "1001", "-1001", "99999999999999999999", "1 "]
 
@@ -253,7 +254,8 @@ def test_what_runc_itself_refuses_is_runcs_to_refuse(
     assert case(escra.using(*flags)) == case(plain)
 
 
-@pytest.mark.parametrize("name", [b"with spaces in it", b"quo\"te'$(x)", b"\xff\xfe", "\u00e9".encode()])
+@pytest.mark.parametrize(
+    "name", [b"with spaces in it", b"quo\"te'$(x)", b"\xff\xfe", "\u00e9".encode()])
 def test_any_name_of_a_bundle_will_do(escra, world, container, bundle, name):
     """A supervised container, config.json edited and put back, from a directory so called."""
     made = container(

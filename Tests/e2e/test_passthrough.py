@@ -81,7 +81,8 @@ def test_every_verb_of_a_life_says_the_same(both, bundle, world):
             ["state", id], ["list"], ["list", "--format=json"], ["list", "-q"], ["start", id],
             ["start", id], ["exec", id, "sh", "-c", "echo $0 $PATH; exit 9"],
             ["exec", id, "no-such-program"], ["ps", "--format", "json", id], ["pause", id],
-            ["exec", id, "true"], ["resume", id], ["delete", id], ["update", "--pids-limit", "9", id],
+            ["exec", id, "true"], ["resume", id], ["delete", id],
+            ["update", "--pids-limit", "9", id],
             ["kill", id, "SIGNONSENSE"], ["kill", id, "KILL"]]
         seen += [runtime(*call) for call in calls]
         pid = read(pid_file)
@@ -261,7 +262,8 @@ def test_listen_fds_arrive(both, bundle, world):
         reading, writing = os.pipe()
         activated = Runtime("/bin/sh", "-c", 'LISTEN_FDS=1 LISTEN_PID=$$ exec "$@"', "sh")
         result = activated(
-            *runtime.command("run", "--bundle", made.path, world.name()), preexec_fn=lambda: passed(writing, 3),
+            *runtime.command("run", "--bundle", made.path, world.name()),
+            preexec_fn=lambda: passed(writing, 3),
             close_fds=False)
         os.close(writing)
         with os.fdopen(reading) as pipe:
