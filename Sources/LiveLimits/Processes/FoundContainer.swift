@@ -7,7 +7,7 @@ internal import Syscalls
 ///
 /// Opened while there is the privilege to; nothing is opened later.
 struct FoundContainer {
-  private(set) var handover: Handover
+  var handover: Handover
   private var open: [Handover.Place: Int32] = [:]
   private var clocks: [Int32] = []
 
@@ -69,7 +69,7 @@ struct FoundContainer {
   ///   - directory: The instance's directory, with its lock.
   ///   - listener: Where others connect.
   ///   - id: The container's id, for `ps`.
-  ///   - path: The directory as it is seen after the confinement.
+  ///   - path: The directory as everybody else sees it.
   ///   - filter: The system calls that are left; ``FileDescriptor/none`` where there is no filter.
   ///   - executable: This program, opened while it could be found.
   /// - Throws: ``SystemError`` when it could not become anything else; it returns in no other way.

@@ -22,6 +22,8 @@ struct Handover {
   var usageFormat: UsageMeter.Format
   var isObserver: Bool
   var ancestorLimit: Int64?
+  /// How many bytes of the instance's path are above what is the root of the file system by now.
+  var rootLength: Int64 = 0
   /// CPUs of the machine.
   var cpus: Int64 = 1
   /// How many perf events follow the last place; none means there is no alarm.
@@ -49,6 +51,7 @@ struct Handover {
       base.declared.quota ?? -1, base.declared.period, base.floor, base.explicitCeiling ?? -1,
       base.limit, version == .v1 ? 1 : 2, usageFormat == .nanoseconds ? 1 : 2, isObserver ? 1 : 0,
       ancestorLimit ?? -1, cpus, Int64(clocks), missing,
+      rootLength,
     ]
     return words.map { "\($0)" }
   }
@@ -56,7 +59,7 @@ struct Handover {
   /// Reads ``arguments`` back.
   init?(_ arguments: ArraySlice<String>) {
     let words = arguments.compactMap { Int64($0) }
-    guard words.count == 12 else { return nil }
+    guard words.count == 13 else { return nil }
     func present(_ word: Int64) -> Int64? { word < 0 ? nil : word }
     self.init(
       base: CPUBase(
@@ -67,6 +70,7 @@ struct Handover {
     cpus = words[9]
     clocks = Int(words[10])
     missing = words[11]
+    rootLength = words[12]
   }
 
   init(

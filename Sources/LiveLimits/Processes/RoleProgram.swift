@@ -49,14 +49,17 @@ extension Role {
     _ arguments: [String], _ start: SupervisorStart?
   ) throws(SystemError) {
     guard let start else { throw SystemError("understand", "my arguments", errno: EINVAL) }
-    let directory = StateDirectory(
-      path: arguments[1], owning: FileDescriptor(owning: directoryDescriptor))
-    if start != .found { return try find(directory, start) }
-
+    let path = arguments[1]
+    let descriptor = FileDescriptor(owning: directoryDescriptor)
+    if start != .found {
+      return try find(StateDirectory(path: path, owning: descriptor), start)
+    }
     guard let handover = Handover(arguments.dropFirst(3)) else {
       throw SystemError("understand", "my arguments", errno: EINVAL)
     }
-    let supervision = try Supervision(directory: directory, handover)
+    let seen = String(Substring(path.utf8.dropFirst(Int(handover.rootLength))))
+    let supervision = try Supervision(
+      directory: StateDirectory(path: seen, owning: descriptor), handover)
     Confinement.restrictSystemCalls(to: handover.take(.filter))
     try supervision.run()
   }
@@ -101,8 +104,10 @@ extension Role {
         false, "escra: supervisor of \(state.id) could not give up: \(kept.joined(separator: ", "))"
       )
     }
-    let isRooted = !kept.contains(Confinement.fileSystem)
-    let path = directory.path(fromRoot: isRooted ? root.containers : "")
+    if !kept.contains(Confinement.fileSystem) {
+      found.handover.rootLength = Int64(root.containers.utf8.count)
+    }
+    let path = directory.path
     try found.becomeSupervision(
       directory: directory.release(), listener: listener, id: state.id, path: path,
       filter: filter, executable: executable)

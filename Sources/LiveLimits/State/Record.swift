@@ -85,7 +85,10 @@ public struct Record: ~Copyable {
   /// Opens the record for writing, behind what an earlier supervisor wrote.
   public init(in directory: borrowing FileDescriptor) throws(SystemError) {
     let file = try directory.open(StateDirectory.recordFile, O_RDWR | O_CREAT)
-    next = (Self.entries(in: (try? file.readAll(limit: 1 << 20)) ?? []).last?.sequence ?? 0) + 1
+    // Nearly always it is new, and what sorts entries need not be touched.
+    let size = try file.status().size
+    let last = size == 0 ? nil : Self.entries(in: (try? file.readAll()) ?? []).last
+    next = (last?.sequence ?? 0) + 1
     self.file = file
   }
 

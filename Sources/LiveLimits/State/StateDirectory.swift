@@ -75,11 +75,6 @@ public struct StateDirectory: ~Copyable {
   /// The open directory; the flock(2) on it is what makes a supervisor the supervisor.
   public let descriptor: FileDescriptor
 
-  /// Its path as a process sees it whose root is `root`, a directory above.
-  func path(fromRoot root: String) -> String {
-    path.utf8.starts(with: root.utf8) ? String(path.dropFirst(root.count)) : path
-  }
-
   static let stateFile = "state"
   static let recordFile = "record"
   static let socketName = "socket"
