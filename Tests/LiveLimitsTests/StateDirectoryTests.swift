@@ -139,11 +139,6 @@ private func exists(_ path: String) -> Bool { access(path, F_OK) == 0 }
     }
   }
 
-  @Test func `below another root the path is the rest`() throws {
-    let directory = try create("web")
-    #expect(root.containers + directory.path(fromRoot: root.containers) == directory.path)
-  }
-
   @Test func `who connects is heard, and nobody is nobody`() throws {
     let directory = try create("web")
     #expect(throws: SystemError("connect to", "socket", errno: ENOENT)) {

@@ -1,0 +1,57 @@
+// SPDX-License-Identifier: Apache-2.0
+import Testing
+
+@testable import Hooks
+@testable import LiveLimits
+
+@Suite struct HandoverTests {
+  private func handover(quota: Int64?, explicit: Int64?, above: Int64?) -> Handover {
+    Handover(
+      base: CPUBase(
+        declared: CPUQuota(quota: quota, period: 50_000), floor: 50_000_000,
+        explicitCeiling: explicit, limit: 2_000_000_000),
+      version: .v2, usageFormat: .cpuStat, isObserver: true, ancestorLimit: above)
+  }
+
+  @Test(
+    arguments: [
+      (50_000, 1_500_000_000, 700_000_000), (nil, nil, nil), (1000, nil, 1), (nil, 1, nil),
+    ] as [(Int64?, Int64?, Int64?)])
+  func `what one image says the next one hears`(quota: Int64?, explicit: Int64?, above: Int64?) {
+    var said = handover(quota: quota, explicit: explicit, above: above)
+    said.cpus = 64
+    said.clocks = 64
+    said.rootLength = 21
+    said.leaveOut(.burst)
+    said.leaveOut(.freezer)
+    let heard = Handover(said.arguments[...])
+    #expect(heard?.base == said.base)
+    #expect(heard?.version == .v2)
+    #expect(heard?.usageFormat == .cpuStat)
+    #expect(heard?.isObserver == true)
+    #expect(heard?.ancestorLimit == above)
+    #expect(heard?.cpus == 64)
+    #expect(heard?.rootLength == 21)
+    #expect(heard?.clockDescriptors == Array(16..<80))
+    #expect(heard?.arguments == said.arguments)
+  }
+
+  @Test func `a place that holds nothing gives no file`() throws {
+    var said = handover(quota: nil, explicit: nil, above: nil)
+    said.leaveOut(.burst)
+    let heard = try #require(Handover(said.arguments[...]))
+    let burst = heard.take(.burst)
+    #expect(burst.isOpen == false)
+  }
+
+  @Test(arguments: [0, 1, 12, 14])
+  func `another number of words is not understood`(count: Int) {
+    #expect(Handover(Array(repeating: "1", count: count)[...]) == nil)
+  }
+
+  @Test func `a word that is no number is not understood`() {
+    var words = handover(quota: 1, explicit: 1, above: 1).arguments
+    words[3] = "x"
+    #expect(Handover(words[...]) == nil)
+  }
+}
