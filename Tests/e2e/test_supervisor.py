@@ -12,7 +12,7 @@ import pytest
 
 import cgroups
 from processes import (
-    RUN, arguments, descriptors, is_alive, keepers, kill, ours, status, supervisors, wait_until)
+    RUN, arguments, descriptors, is_alive, keepers, kill, ours, status, wait_until)
 
 # A supervisor that holds a pipe of the caller's makes it wait for 2 to 12 seconds.
 NO_DELAY = 1.0
