@@ -8,6 +8,7 @@ it left no process, no cgroup and no file.
 import itertools
 import os
 import shutil
+import signal
 import subprocess
 import tempfile
 
@@ -27,6 +28,8 @@ def pytest_configure(config):
     for program, how in ((ESCRA_RUNC, "make build"), (RUNC or "runc", "make deps")):
         if not os.access(program, os.X_OK):
             pytest.exit(f"{program} is missing; run: {how}", 2)
+    # Whoever ends the suite early gets it swept up, too.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     kernel.unshare_mounts()
     os.makedirs(processes.RUN, mode=0o700, exist_ok=True)
     kernel.mount("tmpfs", processes.RUN, "tmpfs", 0, "mode=700")

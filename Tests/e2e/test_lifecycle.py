@@ -7,15 +7,14 @@ import json
 import os
 import re
 import signal
-import subprocess
 import time
 
 import pytest
 
 import cgroups
-from processes import (
-    files_of_ours, is_alive, keepers, kill, ours, status, supervisors, wait_until)
-from world import Container, Sampler
+import kernel
+from processes import RUN, is_alive, keepers, kill, ours, supervisors, wait_until
+from world import Sampler
 
 FLOOR = 5_000
 
@@ -438,6 +437,32 @@ def test_a_stopped_keeper_holds_nobody_up(container):
         second.wait_for_quota(lambda quota: quota == FLOOR, 5, "down to the floor")
     finally:
         kill(keeper, signal=signal.SIGCONT)
+
+
+@pytest.mark.parametrize("options, symbol", [("nr_inodes=1", "ENOSPC"), (None, "EROFS")])
+def test_where_run_cannot_be_written_the_container_starts_as_declared(
+        container, plain, options, symbol):
+    """One sentence on stderr; and everything else works as if we were not there."""
+    kernel.mount("tmpfs", RUN, "tmpfs", 0, options)
+    try:
+        if options is None:
+            kernel.mount(None, RUN, None, kernel.MS_REMOUNT | kernel.MS_RDONLY)
+        made = container({"io.escra.cpu.max": "300m"}, quota=150_000)
+        before = made.bundle.identity()
+        with open(os.devnull) as null, open(made.pid_file + ".stderr", "w+") as errors:
+            process = made.create(stdin=null, stderr=errors)
+            assert process.wait(20) == 0
+            errors.seek(0)
+            sentence = errors.read()
+        assert sentence.startswith("escra-runc: the container starts with its declared limits")
+        assert symbol in sentence and sentence.count("\n") == 1
+        assert made.quota == 150_000 and made.bundle.is_original(before)
+        made.call("update", "--cpu-quota", "140000")
+        assert made.quota == 140_000
+        made.call("delete", "--force")
+        assert ours() == {}
+    finally:
+        kernel.unmount(RUN)
 
 
 def test_rubbish_in_our_state_is_in_nobodys_way(container, plain):

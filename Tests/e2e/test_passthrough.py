@@ -7,15 +7,13 @@ import pty
 import re
 import signal
 import socket
-import stat
 import subprocess
 import sys
-import time
 
 import pytest
 
 import kernel
-from processes import is_alive, ours, status, supervisors, wait_until
+from processes import is_alive, ours, status, wait_until
 from world import Runtime
 
 

@@ -2,16 +2,13 @@
 """The limit follows the use, within its bounds, from the first instruction on."""
 import json
 import os
-import signal
-import subprocess
 import time
 
 import pytest
 
 import cgroups
 import kernel
-from processes import (
-    arguments, is_alive, keepers, kill, ours, status, supervisors, wait_until)
+from processes import arguments, keepers, kill, ours, status, supervisors, wait_until
 from world import PREFIX, Sampler
 
 FLOOR = 5_000  # 50m of a period of 100 ms

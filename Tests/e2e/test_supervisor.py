@@ -12,7 +12,7 @@ import pytest
 
 import cgroups
 from processes import (
-    RUN, arguments, descriptors, is_alive, keepers, kill, ours, status, supervisors, wait_until)
+    RUN, arguments, descriptors, is_alive, keepers, kill, ours, status, wait_until)
 
 # A supervisor that holds a pipe of the caller's makes it wait for 2 to 12 seconds.
 NO_DELAY = 1.0
@@ -83,7 +83,9 @@ def test_nothing_is_inherited(container, world):
         listener.bind(world.path("listener"))
         listener.listen()
         listener.set_inheritable(True)
-        process = made.create(preexec_fn=arrange, close_fds=False)
+        with open(world.path("output"), "w") as output:
+            process = made.create(
+                preexec_fn=arrange, close_fds=False, stdout=output, stderr=output)
         assert process.wait(20) == 0
     os.close(writing)
     pid = made.supervisor()

@@ -250,13 +250,16 @@ class Sampler:
         self._thread = threading.Thread(target=self._run, daemon=True)
 
     def _run(self):
+        stop = False
         while True:
             try:
                 self.samples.append((time.monotonic(), self.container.quota))
             except OSError:
                 return
-            if self._stop.wait(self.every):
+            if stop:
                 return
+            # One more look after the end, so that what was waited for is among the samples.
+            stop = self._stop.wait(self.every)
 
     def __enter__(self):
         self._thread.start()
