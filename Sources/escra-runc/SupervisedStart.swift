@@ -26,13 +26,25 @@ private func underPolicy(
     let bundle = try? Bundle(call.invocation.bundle.map(call.vector.bytes) ?? currentDirectory)
   else { return nil }
   // An edit that a crash left behind is undone first. Busy: its owner is at work; then what stands
-  // there decides whether there is a policy, and who has one reads it again under the lock.
+  // there decides whether there is a policy, which no edit changes.
   _ = try? bundle.heal()
-  guard let bytes = try? bundle.config() else { return nil }
+  guard var bytes = try? bundle.config() else { return nil }
   let mentionsUs = bytes.withUnsafeBytes { ConfigDocument.mentionsEscra($0) }
   guard mentionsUs || settings.hasDefaultPolicy else { return nil }
+  // What an edit does change is the limit: nobody else's may be taken for the declared one.
+  if let original = try? lockedConfig(bundle) { bytes = original }
   let start = try SupervisedStart(id: id, call: call, settings: settings, bytes: bytes)
   return start.policy.name == .standard ? nil : try start.launch(bundle)
+}
+
+/// config.json as its owner wrote it, while nobody edits it.
+///
+/// - Throws: ``ConfigError/busy(path:)`` where somebody else's edit lasts longer than a second.
+private func lockedConfig(_ bundle: borrowing Bundle) throws(ConfigError) -> [UInt8] {
+  let edit = try bundle.edit()
+  let bytes = try bundle.config()
+  _ = edit.release()
+  return bytes
 }
 
 /// A reason not to create a container, as the sentence that says so.

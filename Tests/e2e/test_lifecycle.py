@@ -395,6 +395,7 @@ def test_two_containers_from_one_bundle_at_once(container, world):
         with open(os.path.join(world.root, one.id, "state.json")) as file:
             assert json.load(file)["config"]["cgroups"]["cpu_quota"] == 30_000
         one.supervisor()
+        assert one.states()[0]["declaredQuota"] == "150000", "the edit is nobody's declaration"
 
 
 def test_a_stopped_supervisor_holds_nobody_up(container, plain, world):

@@ -161,15 +161,17 @@ def test_with_everything_killed_the_next_create_finds_the_original(
     """Runtime, supervisor and keeper in one go; the next create heals the bundle first."""
     made, process, before = edited(container, world, sleeping)
     wait_until(keepers, 1, "the keeper lives")
-    kill(*keepers())
-    kill(*supervisors(), process.pid)
+    # In one go: each of them would bring the other back.
+    kill(*[*keepers(), *supervisors(), process.pid])
     process.wait()
     wait_until(lambda: not ours(), 1, "nobody of ours lives")
     assert not made.bundle.is_original(before), "nobody was left to put it back"
     made.runtime = escra
     made.started()
     wait_until(lambda: made.bundle.is_original(before), 1, "config.json is the original again")
+    made.supervisor()
     assert made.quota <= 30_000
+    assert made.states()[0]["declaredQuota"] == "150000", "the edit is nobody's declaration"
 
 
 def test_a_wrapper_killed_at_any_moment_leaves_the_original(container, world, escra):
