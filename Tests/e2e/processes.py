@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Processes of ours, and waiting for things to happen."""
 import os
+import select
 import signal
 import time
 
@@ -91,6 +92,22 @@ def files_of_ours():
             os.path.join(parent, name) for name in directories
             if parent != RUN or name not in allowed]
     return found
+
+
+def read_to_the_end(descriptor, seconds):
+    """All of a pipe or a terminal; fails when somebody holds its other end for longer."""
+    data, deadline = b"", time.monotonic() + seconds
+    while select.select([descriptor], [], [], max(0, deadline - time.monotonic()))[0]:
+        try:
+            chunk = os.read(descriptor, 65536)
+        except OSError:
+            # A terminal's way to say it (EIO).
+            chunk = b""
+        if not chunk:
+            os.close(descriptor)
+            return data
+        data += chunk
+    raise AssertionError(f"no end of file within {seconds} s")
 
 
 def descriptors(pid):

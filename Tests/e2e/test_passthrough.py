@@ -13,7 +13,7 @@ import sys
 import pytest
 
 import kernel
-from processes import is_alive, ours, status, wait_until
+from processes import is_alive, ours, read_to_the_end, status, wait_until
 from world import Runtime
 
 
@@ -314,19 +314,6 @@ def receive_terminal(listener):
     return name, array.array("i", data)[0]
 
 
-def read_terminal(descriptor):
-    text = b""
-    while True:
-        try:
-            data = os.read(descriptor, 4096)
-        except OSError:
-            data = b""
-        if not data:
-            os.close(descriptor)
-            return text.decode()
-        text += data
-
-
 def test_a_console_socket_gets_the_terminal(both, bundle, world, plain):
     """The descriptor arrives by SCM_RIGHTS and is the container's terminal."""
     made = bundle(args=["sh", "-c", "tty; read line; echo got $line"])
@@ -347,7 +334,7 @@ def test_a_console_socket_gets_the_terminal(both, bundle, world, plain):
         assert os.isatty(terminal)
         os.write(terminal, b"hello\n")
         result = runtime("start", id)
-        text = read_terminal(terminal)
+        text = read_to_the_end(terminal, 5).decode()
         wait_until(
             lambda: json.loads(plain("state", id).out)["status"] == "stopped", 5, "it has ended")
         return result[:3], re.sub(r"\d+", "N", name.decode()), text, plain("delete", id)[:3]
@@ -367,7 +354,7 @@ def test_a_terminal_of_the_callers_is_used(both, bundle, world):
             "run", "--bundle", made.path, world.name(), stdin=slave, stdout=slave, stderr=slave,
             start_new_session=True)
         os.close(slave)
-        text = read_terminal(master)
+        text = read_to_the_end(master, 5).decode()
         return process.wait(5), text
 
     code, text = both(case)

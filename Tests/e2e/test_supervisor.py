@@ -12,7 +12,8 @@ import pytest
 
 import cgroups
 from processes import (
-    RUN, arguments, descriptors, is_alive, keepers, kill, ours, status, wait_until)
+    RUN, arguments, descriptors, is_alive, keepers, kill, ours, read_to_the_end, status,
+    wait_until)
 
 # A supervisor that holds a pipe of the caller's makes it wait for 2 to 12 seconds.
 NO_DELAY = 1.0
@@ -45,9 +46,7 @@ def test_create_and_start_end_as_soon_as_with_runc_alone(container, plain, bundl
             times[runtime, "create"] = time.monotonic() - before
         before = time.monotonic()
         made.call("start", timeout=30)
-        while os.read(reading, 4096):
-            pass
-        os.close(reading)
+        read_to_the_end(reading, 20)
         times[runtime, "start"] = time.monotonic() - before
         for verb in ("state", "pause", "resume", "ps"):
             times[runtime, verb] = timed_to_the_end_of_file(made.runtime, verb, made.id)
@@ -90,8 +89,7 @@ def test_nothing_is_inherited(container, world):
     os.close(writing)
     pid = made.supervisor()
     # The container's init has no such pipe either, or this would be about runc.
-    assert os.read(reading, 1) == b"", "nobody holds the caller's pipe any more"
-    os.close(reading)
+    assert read_to_the_end(reading, 2) == b"", "nobody holds the caller's pipe any more"
     wait_until(keepers, 2, "the keeper lives")
     for helper in (pid, *keepers()):
         found = descriptors(helper)
