@@ -33,6 +33,13 @@ def base(container):
     return (quota and int(quota)), int(state["declaredPeriod"])
 
 
+def was_told(container):
+    """Whether its supervisor heard of the update by us, not by seeing a strange value."""
+    update, news = 7, 9  # As in the record.
+    rules = [entry.rule for entry in container.record()]
+    return update in rules and news not in rules
+
+
 def runc_state(container, world):
     with open(os.path.join(world.root, container.id, "state.json")) as file:
         return json.load(file)["config"]["cgroups"]
@@ -59,7 +66,7 @@ def test_an_update_becomes_the_base(container, world, flags, is_stdin):
     flags = [flag.replace("FILE", file) for flag in flags]
     with Sampler(made) as sampler:
         made.call("update", *flags, input=text.encode() if is_stdin else None)
-        assert base(made) == (60_000, 100_000)
+        assert base(made) == (60_000, 100_000) and was_told(made)
         made.work(2)
         made.wait_for_quota(lambda quota: quota == 60_000, 4, "up to the new ceiling")
         time.sleep(0.2)
@@ -79,7 +86,7 @@ def test_an_update_by_flags_becomes_the_base(container, world, flags):
     made = container().started()
     made.supervisor()
     made.call("update", *flags)
-    assert base(made) == (60_000, 100_000)
+    assert base(made) == (60_000, 100_000) and was_told(made)
     made.work(2)
     made.wait_for_quota(lambda quota: quota == 60_000, 4, "up to the new ceiling")
     assert FLOOR <= runc_state(made, world)["cpu_quota"] <= 60_000
