@@ -13,11 +13,13 @@ public struct CPUQuantity: Hashable, Comparable, Sendable, CustomStringConvertib
 
   /// Reads a Kubernetes quantity in cores.
   ///
-  /// - Throws: ``QuantityError`` for what is no quantity, is negative, is finer than a millicore
-  ///   or does not fit an `Int64` of millicores.
+  /// - Throws: ``QuantityError`` for what is no quantity, is negative, is finer than a millicore,
+  ///   does not fit an `Int64` of millicores, or has a suffix that counts bytes.
   public init(_ text: String) throws(QuantityError) {
     do throws(QuantityError.Problem) {
-      let (millicores, isExact) = try Quantity(parsing: text).scaled(decimals: 3)
+      let quantity = try Quantity(parsing: text)
+      if quantity.isBinary { throw .memoryForCores }
+      let (millicores, isExact) = try quantity.scaled(decimals: 3)
       if !isExact { throw .finerThanMillicore }
       self.init(millicores: millicores)
     } catch {

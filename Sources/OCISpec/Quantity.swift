@@ -11,6 +11,9 @@ struct Quantity {
   private var decimalExponent = 0
   private var binaryExponent = 0
 
+  /// Whether the suffix was Ki, Mi and the like, which count bytes.
+  var isBinary: Bool { binaryExponent > 0 }
+
   /// Whether the suffix was n, u or m: parts of the unit.
   private(set) var isPartOfUnit = false
 

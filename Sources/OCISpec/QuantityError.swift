@@ -19,6 +19,8 @@ public struct QuantityError: Error, Equatable, Sendable, CustomStringConvertible
     case tooPrecise = "has too many digits"
     /// A part of a millicore, which no consumer of the quantity could honour.
     case finerThanMillicore = "is finer than 1m, a thousandth of a core"
+    /// A number of cores with the suffix Ki, Mi and the like: memory in the place of CPU.
+    case memoryForCores = "is an amount of memory"
     /// A number of bytes with the suffix n, u or m.
     case partOfByte = "is in parts of a byte"
     /// Less CPU than the kernel's smallest quota in a period of 100 ms.
