@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
+import Glibc
+import Syscalls
 import Testing
 
 @testable import escra_runc
@@ -69,5 +71,18 @@ import Testing
     path: String, candidate: LowLevelRuntime.Candidate
   ) {
     #expect(RuntimeProbe().candidate(path) == candidate)
+  }
+
+  @Test func `a copy of this program in runc's place is known by its size`() throws {
+    let path = "/tmp/escra-copy-\(getpid())"
+    defer { unlink(path) }
+    let size = try FileStatus.following("/proc/self/exe").size
+    do {
+      let copy = try FileDescriptor.open(path, O_WRONLY | O_CREAT | O_EXCL, mode: 0o755)
+      #expect(ftruncate(copy.number, size) == 0)
+    }
+    #expect(RuntimeProbe().candidate(path) == .unusable("a copy of escra-runc"))
+    #expect(truncate(path, size + 1) == 0)
+    #expect(RuntimeProbe().candidate(path) == .usable)
   }
 }
