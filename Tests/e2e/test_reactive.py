@@ -227,6 +227,38 @@ def test_a_read_only_bundle_is_supervised_where_no_edit_is_needed(container, rea
     made.wait_for_quota(lambda quota: quota == FLOOR, 4, "down to the floor")
 
 
+@pytest.fixture
+def no_inotify():
+    """A kernel that has no inotify left: a supervisor ends before it is ready."""
+    path = "/proc/sys/fs/inotify/max_user_instances"
+    with open(path) as file:
+        before = file.read()
+
+    def write(value):
+        with open(path, "w") as file:
+            file.write(value)
+
+    write("0")
+    yield
+    write(before)
+
+
+def test_a_supervisor_that_never_is_ready_leaves_the_container_as_declared(
+        container, no_inotify, world):
+    """It starts, with one sentence on stderr, and nothing of ours is left behind."""
+    made = container({"io.escra.cpu.max": "300m"}, quota=150_000)
+    before = made.bundle.identity()
+    with open(world.path("stderr"), "w+") as errors:
+        assert made.create(stderr=errors).wait(20) == 0
+        errors.seek(0)
+        sentence = errors.read()
+    assert "starts with its declared limits, unsupervised" in sentence
+    assert "not ready within a second" in sentence and sentence.count("\n") == 1
+    assert made.quota == 150_000
+    assert made.bundle.is_original(before)
+    wait_until(lambda: not supervisors(made.id) and made.states() == [], 2, "nothing is left")
+
+
 def test_the_operator_may_refuse_what_cannot_be_supervised(container, read_only, escra, world):
     """onFailure: refuse turns the same case into an error."""
     config = world.path("refuse.json")
