@@ -2,6 +2,7 @@
 """The limit follows the use, within its bounds, from the first instruction on."""
 import json
 import os
+import subprocess
 import time
 
 import pytest
@@ -273,6 +274,37 @@ def test_the_operator_may_refuse_what_cannot_be_supervised(container, read_only,
     with open(log) as file:
         assert json.loads(file.read())["msg"] == result.err.strip()
     assert not cgroups.exists(made.cgroup)
+
+
+@pytest.fixture
+def no_unified():
+    """A machine without the unified hierarchy, as the suite's own mount namespace shows it."""
+    path = "/sys/fs/cgroup/unified"
+    if not os.path.ismount(path):
+        pytest.skip("only a hybrid machine has a unified hierarchy that can be left out")
+    kernel.unmount(path)
+    yield
+    subprocess.run(["mount", "-t", "cgroup2", "cgroup2", path], check=True)
+
+
+def test_without_an_alarm_it_looks_twenty_times_a_second_and_keeps_half(container, no_unified):
+    """Where no cgroup of the container's own has perf events."""
+    made = container({"io.escra.cpu.max": "1"}).started()
+    pid = made.supervisor()
+    assert made.states()[0]["source"] == "sampling"
+    half = made.quota // 2
+    made.wait_for_quota(lambda quota: quota == half, 4, "down to half of what it declared")
+    before, began = switches(pid), time.monotonic()
+    time.sleep(2)
+    rate = (switches(pid) - before) / (time.monotonic() - began)
+    assert 5 < rate < 25
+    made.work()
+    made.wait_for_quota(lambda quota: quota > 2 * half, 2, "up when it works")
+
+
+def switches(pid):
+    """Context switches of a process so far: how often it woke up."""
+    return sum(int(status(pid)[kind + "voluntary_ctxt_switches"]) for kind in ("", "non"))
 
 
 def test_observe_writes_nothing_and_records_what_it_would_do(container):
