@@ -6,7 +6,6 @@
 #include <linux/filter.h>
 #include <linux/perf_event.h>
 #include <linux/seccomp.h>
-#include <malloc.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -181,8 +180,6 @@ int escra_terminal_size(int fd, int *columns, int *rows) {
     *rows = size.ws_row;
     return 0;
 }
-
-void escra_trim_heap(void) { malloc_trim(0); }
 
 void escra_syslog(bool error, const char *message) {
     openlog("escra", LOG_PID, LOG_DAEMON);

@@ -1,13 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
+internal import Syscalls
 
 /// What an edit writes down about itself before it touches anything: how to recognise the bytes
 /// that it is going to put into config.json.
 struct EditRecord: Equatable {
+  private var sum = FNV1a()
   /// FNV-1a, 64 bits.
   ///
   /// It tells our own edit from somebody else's file, it does not authenticate: who can write the
   /// one can write the other.
-  private(set) var hash: UInt64 = 0xcbf2_9ce4_8422_2325
+  var hash: UInt64 { sum.value }
   private(set) var length = 0
 
   /// The record of no bytes.
@@ -19,9 +21,7 @@ struct EditRecord: Equatable {
 
   /// Takes further bytes in.
   mutating func add(_ bytes: UnsafeRawBufferPointer) {
-    var hash = self.hash
-    for byte in bytes { hash = (hash ^ UInt64(byte)) &* 0x100_0000_01b3 }
-    self.hash = hash
+    sum.add(bytes)
     length += bytes.count
   }
 
@@ -34,14 +34,12 @@ struct EditRecord: Equatable {
       let hash = UInt64(String(Substring(words[2])), radix: 16),
       let length = Int(String(Substring(words[3])))
     else { return nil }
-    self.hash = hash
+    sum = FNV1a(value: hash)
     self.length = length
   }
 
   /// One line: a format version, the hash in 16 digits, the length.
   var text: String {
-    let digits = String(hash, radix: 16)
-    let zeros = String(repeating: "0", count: 16 - digits.utf8.count)
-    return "escra-edit 1 \(zeros)\(digits) \(length)\n"
+    "escra-edit 1 \(sum.digits) \(length)\n"
   }
 }

@@ -38,6 +38,15 @@ public struct FileDescriptor: ~Copyable, Sendable {
     return FileDescriptor(owning: number)
   }
 
+  /// The text of a whole small file, such as those of /proc and /sys.
+  ///
+  /// - Parameter path: The file.
+  /// - Returns: Its bytes as UTF-8, what is none replaced.
+  /// - Throws: ``SystemError``.
+  public static func text(of path: String) throws(SystemError) -> String {
+    String(decoding: try open(path, O_RDONLY).readAll(), as: UTF8.self)
+  }
+
   /// Opens a name below this directory: openat(2) with O_CLOEXEC.
   public func open(
     _ name: UnsafePointer<CChar>, _ flags: CInt, mode: UInt32 = 0o600
@@ -247,8 +256,6 @@ public struct FileStatus: Equatable, Sendable {
     size = Int(status.st_size)
   }
 
-  /// Whether it is a directory.
-  public var isDirectory: Bool { mode & S_IFMT == S_IFDIR }
   /// Whether it is a regular file.
   public var isRegularFile: Bool { mode & S_IFMT == S_IFREG }
 }

@@ -65,8 +65,6 @@ struct Invocation: Equatable {
 extension Invocation {
   /// Where runc writes its errors.
   var log: FlagValue? { globals["log"] }
-  /// "text" or "json".
-  var logFormat: FlagValue? { globals["log-format"] }
   /// Where runc keeps its state; runc's default is /run/runc.
   var root: FlagValue? { globals["root"] }
   /// Whether cgroups are made through systemd.
@@ -78,8 +76,6 @@ extension Invocation {
   var bundle: FlagValue? { flags["bundle"] }
   /// Where the pid of the container's first process goes.
   var pidFile: FlagValue? { flags["pid-file"] }
-  /// Where the terminal's master end is sent.
-  var consoleSocket: FlagValue? { flags["console-socket"] }
   /// The file with an update, "-" for stdin.
   var resources: FlagValue? { flags["resources"] }
   /// Whether the call returns while the container runs.

@@ -22,7 +22,7 @@ struct Settings {
       if let flag = invocation.ownPolicy {
         named = .success(try PolicyName(flag.text, from: "--escra-policy"))
       } else {
-        named = .success(try invocation.programName.flatMap(PolicyName.ofProgram))
+        named = .success(try PolicyName(programName: invocation.programName ?? ""))
       }
     } catch { named = .failure(error) }
   }
@@ -63,12 +63,5 @@ struct Settings {
     let sentence = "the container starts with its declared limits, unsupervised: \(reason)"
     warn(sentence)
     escra_syslog(false, "escra-runc: " + sentence)
-  }
-}
-
-extension PolicyName {
-  /// The policy in a program's name, as a function that can be mapped.
-  static func ofProgram(_ name: String) throws(PolicyError) -> PolicyName? {
-    try PolicyName(programName: name)
   }
 }

@@ -22,9 +22,7 @@ func supervisedStart(_ call: RuntimeCall, _ settings: Settings) -> Never {
 private func underPolicy(
   _ call: RuntimeCall, _ settings: Settings
 ) throws(Refusal) -> RuntimeCall? {
-  guard let id = call.invocation.id?.text,
-    let bundle = try? Bundle(call.invocation.bundle.map(call.vector.bytes) ?? currentDirectory)
-  else { return nil }
+  guard let id = call.invocation.id?.text, let bundle = bundle(of: call) else { return nil }
   // An edit that a crash left behind is undone first. Busy: its owner is at work; then what stands
   // there decides whether there is a policy, which no edit changes.
   _ = try? bundle.heal()
@@ -59,13 +57,11 @@ struct Refusal: Error {
   }
 }
 
-// "." with a terminator, for a call that names no bundle.
-private nonisolated(unsafe) let currentDirectory: UnsafePointer<CChar> = {
-  let copy = UnsafeMutablePointer<CChar>.allocate(capacity: 2)
-  copy[0] = CChar(UInt8(ascii: "."))
-  copy[1] = 0
-  return UnsafePointer(copy)
-}()
+/// The bundle that a call names, or the working directory; nil where it cannot be opened.
+private func bundle(of call: RuntimeCall) -> Bundle? {
+  guard let named = call.invocation.bundle else { return try? Bundle(".") }
+  return try? Bundle(call.vector.bytes(of: named))
+}
 
 /// A container that is to be started under a policy.
 struct SupervisedStart {

@@ -79,13 +79,7 @@ final class CgroupProbe {
   }
 
   /// Whether a process is left in the group.
-  ///
-  /// v1 lists processes once for an open file and keeps the list for a second after each read
-  /// (kernel/cgroup/cgroup-v1.c cgroup_pidlist_start), so the file is opened anew each time.
-  var hasMembers: Bool {
-    guard let members = try? directory.open("cgroup.procs", O_RDONLY) else { return false }
-    return ((try? members.contents(subject: "cgroup.procs")) ?? "").isEmpty == false
-  }
+  var hasMembers: Bool { directory.hasCgroupMembers }
 
   /// The memory limit in bytes.
   var memoryLimit: Limit<Int64> {

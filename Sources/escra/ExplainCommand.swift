@@ -45,16 +45,9 @@ struct ExplainCommand: ParsableCommand {
 
   /// The least limit of the groups above the container's own, in cores.
   private static func leastLimit(above state: ContainerState) -> Double? {
-    guard let version = state.version, var path = state.cpuDirectory?[...] else { return nil }
-    var least: Double?
-    while let slash = path.lastIndex(of: "/"), slash > path.startIndex {
-      path = path[..<slash]
-      // No group of the hierarchy is above the first directory that has no limit file.
-      guard let directory = try? FileDescriptor.open(String(path), O_RDONLY | O_DIRECTORY),
-        let reader = try? CgroupWriter(directory: directory, version: version, readOnly: true)
-      else { break }
-      if let limit = try? reader.current().cores { least = min(least ?? limit, limit) }
-    }
-    return least
+    guard let path = state.cpuDirectory,
+      let mounts = try? FileDescriptor.text(of: "/proc/self/mountinfo")
+    else { return nil }
+    return locate(path, mounts: mounts)?.ancestorLimit().map { Double($0) / 1e9 }
   }
 }

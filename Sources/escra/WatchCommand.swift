@@ -71,7 +71,7 @@ struct WatchCommand: ParsableCommand {
   /// What to watch, what to call it, and the most it may be given.
   private func target(_ cpus: Double) throws(Complaint) -> (CgroupProbe, String, Double) {
     if let cgroup {
-      guard let mounts = text(of: "/proc/self/mountinfo"),
+      guard let mounts = try? FileDescriptor.text(of: "/proc/self/mountinfo"),
         let location = locate(cgroup, mounts: mounts), let probe = CgroupProbe(location)
       else { throw Complaint("\"\(cgroup)\" is no cgroup that has a CPU limit") }
       return (probe, cgroup, cpus)
@@ -133,14 +133,6 @@ struct WatchCommand: ParsableCommand {
     }
     return totals
   }
-}
-
-/// Reads a small file of /proc; nil when it cannot be.
-func text(of path: String) -> String? {
-  guard let file = try? FileDescriptor.open(path, O_RDONLY),
-    let bytes = try? file.readAll(limit: 1 << 20)
-  else { return nil }
-  return String(decoding: bytes, as: UTF8.self)
 }
 
 /// Finds a cgroup's directories by the directory of its cpu controller, or by its path.

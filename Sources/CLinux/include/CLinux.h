@@ -122,9 +122,6 @@ int escra_terminal_size(int fd, int *_Nonnull columns, int *_Nonnull rows);
 /// prctl(PR_SET_PDEATHSIG, 0): forget the signal an earlier parent arranged.
 int escra_clear_parent_death_signal(void);
 
-/// Gives freed heap pages back to the kernel (malloc_trim(3)).
-void escra_trim_heap(void);
-
 /// syslog(3) at LOG_ERR or LOG_WARNING, facility daemon, without keeping a descriptor open.
 void escra_syslog(bool error, const char *_Nonnull message);
 

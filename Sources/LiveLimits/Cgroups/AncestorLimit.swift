@@ -8,7 +8,7 @@ extension CgroupLocation {
   ///
   /// v1 refuses a child above it, and on v2 the rest would be of no use (kernel/sched/core.c,
   /// tg_cfs_schedulable_down).
-  func ancestorLimit() -> Int64? {
+  public func ancestorLimit() -> Int64? {
     ancestors.compactMap { path -> Int64? in
       guard let directory = try? FileDescriptor.open(path, O_RDONLY | O_DIRECTORY),
         let reader = try? CgroupWriter(directory: directory, version: version, readOnly: true),
@@ -24,7 +24,7 @@ extension CgroupLocation {
   /// - Returns: nanocores; nil where nothing above has a limit, or nobody knows what is above.
   public static func ancestorLimit(above path: String) -> Int64? {
     guard path.utf8.first == UInt8(ascii: "/"),
-      let mounts = try? Manners.text(of: "/proc/self/mountinfo")
+      let mounts = try? FileDescriptor.text(of: "/proc/self/mountinfo")
     else { return nil }
     return CgroupLocation(group: path, mounts: mounts)?.ancestorLimit()
   }

@@ -36,15 +36,7 @@ final class Attachment {
   }
 
   /// Whether any process is left in the container's cgroup; a group that is gone has none.
-  ///
-  /// Opened for each look: v1 shows an open file the list it made at the first read for up to a
-  /// second (kernel/cgroup/cgroup-v1.c, CGROUP_PIDLIST_DESTROY_DELAY).
-  var hasMembers: Bool {
-    guard let file = try? group.open("cgroup.procs", O_RDONLY),
-      let members = try? file.contents(subject: "cgroup.procs")
-    else { return false }
-    return !members.isEmpty
-  }
+  var hasMembers: Bool { group.hasCgroupMembers }
 
   /// Whether the container is paused: v1's freezer.state, v2's cgroup.freeze.
   func isFrozen() -> Bool {

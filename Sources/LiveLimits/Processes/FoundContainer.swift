@@ -19,9 +19,10 @@ struct FoundContainer {
   init(_ state: inout ContainerState) throws(SystemError) {
     let ended = SystemError("find", "the container's init", errno: ESRCH)
     guard let identity = state.initProcess, let handle = ProcessHandle(identity),
-      let membership = try? Manners.text(of: "/proc/\(identity.pid)/cgroup"), !handle.hasEnded
+      let membership = try? FileDescriptor.text(of: "/proc/\(identity.pid)/cgroup"),
+      !handle.hasEnded
     else { throw ended }
-    let mounts = try Manners.text(of: "/proc/self/mountinfo")
+    let mounts = try FileDescriptor.text(of: "/proc/self/mountinfo")
     guard let location = CgroupLocation(membership: membership, mounts: mounts),
       location.isNamed(state.cgroupName)
     else { throw SystemError("supervise", "a cgroup that is not the container's", errno: EXDEV) }
@@ -57,7 +58,9 @@ struct FoundContainer {
       [location.unified.map { $0 + "/cpu.pressure" }, "/proc/pressure/cpu"].compactMap { $0 })
     open[.initProcess] = handle.release()
     open[.group] = directory.release()
-    openAlarm(location)
+    let cpus = Machine.onlineCPUs()
+    handover.cpus = Int64(cpus.count)
+    openAlarm(location, cpus)
 
     state.complete(with: location, inode: inode)
     state.source = clocks.isEmpty ? "sampling" : "perf, sampling"
@@ -81,7 +84,6 @@ struct FoundContainer {
     open[.listener] = listener.release()
     open[.filter] = filter.release()
     handover.clocks = clocks.count
-    handover.cpus = Int64(Machine.onlineCPUs().count)
     var descriptors: [Int32] = []
     for place in Handover.Place.allCases {
       if let number = open[place], number >= 0 {
@@ -97,11 +99,11 @@ struct FoundContainer {
       descriptors + clocks, executable)
   }
 
-  private mutating func openAlarm(_ location: CgroupLocation) {
+  private mutating func openAlarm(_ location: CgroupLocation, _ cpus: [Int32]) {
     guard let path = location.perf,
       let directory = try? FileDescriptor.open(path, O_RDONLY | O_DIRECTORY),
       let alarm = try? BusyAlarm(
-        cgroup: directory, cpus: Machine.onlineCPUs(),
+        cgroup: directory, cpus: cpus,
         after: handover.base.bounds(hasAlarm: true).floor / 5)
     else { return }
     let descriptors = alarm.release()

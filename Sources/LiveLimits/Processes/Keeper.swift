@@ -121,7 +121,10 @@ final class Keeper {
 
   /// A connection has closed: nearly always because its supervisor is dead, or done.
   private func mourn(_ path: String) {
-    guard let directory = try? StateDirectory(opening: path) else { return }
+    guard let directory = try? StateDirectory(opening: path) else {
+      crashes[path] = nil
+      return
+    }
     // A dying process lets go of its files one by one; and one that merely hung up is not called
     // again and again.
     guard directory.claim() else { return lookAgain(in: 100_000_000) }

@@ -6,7 +6,7 @@ internal import Syscalls
 public enum Machine {
   /// The CPUs that are online, by number: /sys/devices/system/cpu/online.
   public static func onlineCPUs() -> [Int32] {
-    let text = (try? Manners.text(of: "/sys/devices/system/cpu/online")) ?? ""
+    let text = (try? FileDescriptor.text(of: "/sys/devices/system/cpu/online")) ?? ""
     let listed = cpus(inList: text)
     if !listed.isEmpty { return listed }
     return Array(0..<Int32(max(1, sysconf(CInt(_SC_NPROCESSORS_ONLN)))))
@@ -23,7 +23,7 @@ public enum Machine {
 
   /// Memory of the machine in bytes: MemTotal of /proc/meminfo.
   public static func memory() -> Int64 {
-    let text = (try? Manners.text(of: "/proc/meminfo")) ?? ""
+    let text = (try? FileDescriptor.text(of: "/proc/meminfo")) ?? ""
     for line in text.split(separator: "\n") where line.utf8.starts(with: "MemTotal:".utf8) {
       let kibibytes = line.split(separator: " ").dropFirst().first.flatMap { Int64($0) }
       return (kibibytes ?? 0) * 1024

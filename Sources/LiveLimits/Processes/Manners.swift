@@ -14,8 +14,8 @@ enum Manners {
   /// the container's group is not even allowed to hold a stranger. On v1 the place is each
   /// hierarchy's root. Where systemd runs, its own hierarchies are its business and are left.
   static func leaveCallersGroups() {
-    guard let membership = try? text(of: "/proc/self/cgroup"),
-      let mountinfo = try? text(of: "/proc/self/mountinfo")
+    guard let membership = try? FileDescriptor.text(of: "/proc/self/cgroup"),
+      let mountinfo = try? FileDescriptor.text(of: "/proc/self/mountinfo")
     else { return }
     let mounts = CgroupMount.parse(mountinfo)
     let memberships = CgroupMembership.parse(membership)
@@ -49,10 +49,5 @@ enum Manners {
         return
       }
     }
-  }
-
-  /// The text of a small file.
-  static func text(of path: String) throws(SystemError) -> String {
-    String(decoding: try FileDescriptor.open(path, O_RDONLY).readAll(), as: UTF8.self)
   }
 }

@@ -45,12 +45,12 @@ public struct RecordEntry: Equatable, Sendable {
       UInt64(bitPattern: before), UInt64(bitPattern: after), UInt64(bitPattern: use),
       UInt64(bitPattern: period),
     ]
-    var sum: UInt64 = Self.seed
+    var sum = FNV1a()
     for (index, word) in words.enumerated() {
-      sum = (sum ^ word) &* 0x100_0000_01b3
+      sum.add(word)
       buffer.storeBytes(of: word.littleEndian, toByteOffset: index * 8, as: UInt64.self)
     }
-    buffer.storeBytes(of: sum.littleEndian, toByteOffset: 56, as: UInt64.self)
+    buffer.storeBytes(of: sum.value.littleEndian, toByteOffset: 56, as: UInt64.self)
   }
 
   /// Reads 64 bytes back; nil for an empty, torn or newer entry.
@@ -58,9 +58,9 @@ public struct RecordEntry: Equatable, Sendable {
     func word(_ index: Int) -> UInt64 {
       UInt64(littleEndian: buffer.loadUnaligned(fromByteOffset: index * 8, as: UInt64.self))
     }
-    var sum: UInt64 = Self.seed
-    for index in 0..<7 { sum = (sum ^ word(index)) &* 0x100_0000_01b3 }
-    guard buffer.count >= Self.size, sum == word(7), word(0) > 0,
+    var sum = FNV1a()
+    for index in 0..<7 { sum.add(word(index)) }
+    guard buffer.count >= Self.size, sum.value == word(7), word(0) > 0,
       let rule = Rule(rawValue: UInt8(truncatingIfNeeded: word(2)))
     else { return nil }
     self.init(
@@ -69,8 +69,6 @@ public struct RecordEntry: Equatable, Sendable {
       after: Int64(bitPattern: word(4)), use: Int64(bitPattern: word(5)),
       period: Int64(bitPattern: word(6)))
   }
-
-  private static let seed: UInt64 = 0xcbf2_9ce4_8422_2325
 }
 
 /// The last decisions of one supervisor, in a file of fixed size: 512 entries, 32 KiB.

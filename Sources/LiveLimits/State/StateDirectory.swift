@@ -39,13 +39,11 @@ public struct StateRoot: Sendable {
   ///   - id: The container's id.
   /// - Returns: A path whether or not it exists.
   public func directory(root: String, id: String) -> String {
-    // FNV-1a, 64 bit. A collision costs nothing: each state file names its root and id.
-    var hash: UInt64 = 0xcbf2_9ce4_8422_2325
-    for byte in [Array(root.utf8), [0], Array(id.utf8)].joined() {
-      hash = (hash ^ UInt64(byte)) &* 0x100_0000_01b3
-    }
-    let digits = String(hash, radix: 16)
-    return containers + "/" + String(repeating: "0", count: 16 - digits.utf8.count) + digits
+    var hash = FNV1a()
+    hash.add(root.utf8)
+    hash.add(0)
+    hash.add(id.utf8)
+    return containers + "/" + hash.digits
   }
 
   /// All instances there are, as paths of NONCE directories.
@@ -178,9 +176,7 @@ public struct StateDirectory: ~Copyable {
 
   /// Removes the instance; for the holder of the lock only.
   public borrowing func remove() {
-    for name in [
-      Self.stateFile, ".state", Self.recordFile, Self.socketName, ".socket", Self.pidFile,
-    ] {
+    for name in [Self.stateFile, ".state", Self.recordFile, Self.socketName, Self.pidFile] {
       try? descriptor.remove(name)
     }
     rmdir(path)
