@@ -201,11 +201,15 @@ class Container:
 
     def supervisor(self, seconds=2):
         """The pid of the supervisor, once it has attached."""
-        wait_until(
-            lambda: any(state.get("phase") == "running" for state in self.states())
-            and len(supervisors(self.id)) == 1,
-            seconds, "one supervisor that has found its container")
-        return supervisors(self.id)[0]
+
+        def attached():
+            # Looked at once: while it becomes a fresh image /proc shows no arguments of it.
+            found = supervisors(self.id)
+            if len(found) == 1 and any(state.get("phase") == "running" for state in self.states()):
+                return found[0]
+            return None
+
+        return wait_until(attached, seconds, "one supervisor that has found its container")
 
     def states(self):
         """What is written under /run/escra of the container's instances."""
