@@ -30,6 +30,12 @@ int escra_reset_affinity(void) {
     return (int)syscall(SYS_sched_setaffinity, 0, sizeof mask, mask);
 }
 
+int escra_set_affinity(pid_t pid, const uint64_t *words, size_t count) {
+    // The mask is an array of longs, the first bit first: on 64 bits that of the words.
+    _Static_assert(sizeof(unsigned long) == sizeof(uint64_t), "a mask of 64-bit words");
+    return (int)syscall(SYS_sched_setaffinity, pid, count * sizeof *words, words);
+}
+
 int escra_peer_credentials(int socket, pid_t *pid, uid_t *uid) {
     struct ucred credentials;
     socklen_t length = sizeof credentials;

@@ -37,6 +37,15 @@ public struct FileWatch: ~Copyable {
       UInt32(IN_CREATE) | UInt32(IN_MOVED_TO) | UInt32(IN_CLOSE_WRITE))
   }
 
+  /// Hears of what happens in a cgroup's directory: a write to any of its files, whoever writes, and
+  /// groups that are made in it or renamed into it.
+  ///
+  /// - Parameter path: The directory; watching it again changes nothing.
+  public func addGroup(_ path: String) throws(SystemError) {
+    try add(
+      path, UInt32(IN_CREATE) | UInt32(IN_MOVED_TO) | UInt32(IN_MODIFY) | UInt32(IN_ONLYDIR))
+  }
+
   private func add(_ path: String, _ events: UInt32) throws(SystemError) {
     try retrying("watch", path) { inotify_add_watch(descriptor.number, path, events) }
   }

@@ -6,6 +6,8 @@ public struct DeclaredResources: Equatable, Sendable {
   public var cpu: CPUBandwidth?
   /// `cpu.cpus`, as written.
   public var cpuset: String?
+  /// `cpu.mems`, as written.
+  public var mems: String?
   /// `memory.limit` in bytes; nil where there is none or it is not above 0.
   public var memory: Int64?
   /// `memory.swap` in bytes, memory included; -1 is no limit, and 0 counts as absent.
@@ -33,6 +35,7 @@ public struct DeclaredResources: Equatable, Sendable {
     let period = try positive(.period) ?? CPUBandwidth.defaultPeriod
     cpu = try positive(.quota).map { CPUBandwidth(quota: $0, period: period) }
     cpuset = try reader.string(.cpus)
+    mems = try reader.string(.mems)
     memory = try positive(.limit)
     memorySwap = try reader.integer(.swap).flatMap { $0 == 0 ? nil : $0 }
     memoryReservation = try positive(.reservation)

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 internal import CLinux
+internal import LiveLimits
 internal import OCISpec
 
 /// The operator's config and the invocation's default policy, as far as they could be read.
@@ -44,6 +45,12 @@ struct Settings {
     do throws(OperatorConfigError) { return try loaded.get() } catch {
       throw Refusal(sentence: error.description)
     }
+  }
+
+  /// The CPUs that the operator keeps from strict containers.
+  func reservedCPUs() throws(Refusal) -> CPUSet {
+    // The config's parser has read the list already.
+    try config().reservedCPUs.flatMap { CPUSet(list: $0) } ?? CPUSet()
   }
 
   /// What the program's name or `--escra-policy` says.

@@ -32,12 +32,12 @@ func runShim(_ arguments: [String]) -> Never {
   case .create, .run, .restore: supervisedStart(call, settings)
   case .update:
     call.touch()
-    update(call)
+    update(call, settings)
   case .features: printFeatures(call)
-  case .checkpoint, .events, .exec, .kill, .pause, .ps, .resume, .start, .state:
+  case .checkpoint, .delete, .events, .exec, .kill, .pause, .ps, .resume, .start, .state:
     call.touch()
     call.pass()
-  case .delete, .help, .list, .spec, nil:
+  case .help, .list, .spec, nil:
     call.pass()
   }
 }

@@ -32,7 +32,11 @@ private func underPolicy(
   // What an edit does change is the limit: nobody else's may be taken for the declared one.
   if let original = try? lockedConfig(bundle) { bytes = original }
   let start = try SupervisedStart(id: id, call: call, settings: settings, bytes: bytes)
-  return start.policy.name == .standard ? nil : try start.launch(bundle)
+  switch start.policy.name {
+  case .standard: return nil
+  case .strict: return try start.launchStrict(bundle)
+  case .reactive, .observe: return try start.launch(bundle)
+  }
 }
 
 /// config.json as its owner wrote it, while nobody edits it.
@@ -66,10 +70,10 @@ private func bundle(of call: RuntimeCall) -> Bundle? {
 /// A container that is to be started under a policy.
 struct SupervisedStart {
   let policy: ContainerPolicy
-  private let id: String
-  private let call: RuntimeCall
-  private let settings: Settings
-  private let document: ConfigDocument
+  let id: String
+  let call: RuntimeCall
+  let settings: Settings
+  let document: ConfigDocument
 
   /// Finds out what holds for the container.
   init(
@@ -94,11 +98,6 @@ struct SupervisedStart {
     self.id = id
     self.call = call
     self.settings = settings
-    if policy.name == .strict {
-      throw Refusal(
-        sentence: "io.escra.policy \"strict\" is not in this version; use reactive, observe or "
-          + "standard")
-    }
     if let app = policy.app {
       throw Refusal(
         sentence: "io.escra.app \"\(app)\": applications of several containers are not in this "
@@ -123,6 +122,13 @@ struct SupervisedStart {
     return launched
   }
 
+  /// What the CPU limit starts from and moves between.
+  var base: CPUBase {
+    CPUBase(
+      declared: declared, floor: policy.cpu.floor.nanocores,
+      explicitCeiling: policy.askedCPUCeiling?.nanocores, limit: policy.cpuLimit.nanocores)
+  }
+
   /// The declared limit, as the kernel counts.
   private var declared: CPUQuota {
     CPUQuota(
@@ -133,16 +139,20 @@ struct SupervisedStart {
   private func startSupervisor(
     _ bundle: borrowing Bundle, _ launched: inout RuntimeCall
   ) throws(LaunchFailure) {
-    let base = CPUBase(
-      declared: declared, floor: policy.cpu.floor.nanocores,
-      explicitCeiling: policy.askedCPUCeiling?.nanocores, limit: policy.cpuLimit.nanocores)
+    let base = base
     let initial = withinAncestors(base.limit(of: base.initial()), base)
     let needsEdit =
       policy.name == .reactive
       && base.quota(of: declared) != base.quota(of: initial)
 
     let edit = needsEdit ? try lock(bundle) : BundleEdit(holding: .none, path: "")
-    let directory = try makeDirectory(base, &launched)
+    let directory = try makeDirectory()
+    do throws(SystemError) {
+      try directory.save(state(base, in: directory, &launched))
+    } catch {
+      directory.remove()
+      throw LaunchFailure(error.description)
+    }
     let supervisor: StartedSupervisor
     do throws(SystemError) {
       supervisor = try Launcher.startSupervisor(
@@ -178,19 +188,15 @@ struct SupervisedStart {
     return base.limit(of: max(declared, min(asked, most)))
   }
 
-  private func lock(_ bundle: borrowing Bundle) throws(LaunchFailure) -> BundleEdit {
+  func lock(_ bundle: borrowing Bundle) throws(LaunchFailure) -> BundleEdit {
     do throws(ConfigError) { return try bundle.edit() } catch {
       throw LaunchFailure(error.description)
     }
   }
 
-  private func makeDirectory(
-    _ base: CPUBase, _ launched: inout RuntimeCall
-  ) throws(LaunchFailure) -> StateDirectory {
+  func makeDirectory() throws(LaunchFailure) -> StateDirectory {
     do throws(SystemError) {
-      let directory = try StateDirectory.create(in: .system, root: call.root, id: id)
-      try directory.save(state(base, in: directory, &launched))
-      return directory
+      return try StateDirectory.create(in: .system, root: call.root, id: id)
     } catch { throw LaunchFailure(error.description) }
   }
 
@@ -198,15 +204,21 @@ struct SupervisedStart {
   private func apply(
     _ limit: CPUQuota, _ edit: borrowing BundleEdit, _ bundle: borrowing Bundle
   ) throws(LaunchFailure) {
+    let bandwidth = CPUBandwidth(quota: limit.quota ?? -1, period: limit.period)
+    try apply(ConfigEdit.limit(bandwidth), edit, bundle)
+  }
+
+  func apply(
+    _ change: ConfigEdit, _ edit: borrowing BundleEdit, _ bundle: borrowing Bundle
+  ) throws(LaunchFailure) {
     do throws(ConfigError) {
       // Read again: only now is it certain that nobody else's edit is in its place.
       let document = try ConfigDocument(try bundle.config())
-      let bandwidth = CPUBandwidth(quota: limit.quota ?? -1, period: limit.period)
-      try edit.replaceConfig(with: ConfigEdit.limit(bandwidth).applied(to: document))
+      try edit.replaceConfig(with: change.applied(to: document))
     } catch { throw LaunchFailure(error.description) }
   }
 
-  private func state(
+  func state(
     _ base: CPUBase, in directory: borrowing StateDirectory, _ launched: inout RuntimeCall
   ) throws(SystemError) -> ContainerState {
     guard let runtime = ProcessIdentity(pid: getpid()) else {
@@ -230,7 +242,7 @@ struct SupervisedStart {
 
   /// The last part of the path that the low-level runtime will make: for systemd's form
   /// SLICE:PREFIX:NAME a scope, for none the id.
-  private var cgroupName: String? {
+  var cgroupName: String? {
     guard let path = document.cgroupsPath, !path.isEmpty else { return id }
     let parts = path.split(separator: ":", omittingEmptySubsequences: false)
     if call.invocation.systemdCgroup, parts.count == 3 {

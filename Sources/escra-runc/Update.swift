@@ -1,5 +1,4 @@
 // SPDX-License-Identifier: Apache-2.0
-internal import Glibc
 internal import LiveLimits
 internal import OCISpec
 internal import Syscalls
@@ -9,91 +8,66 @@ internal import Syscalls
 /// What is asked for becomes the base of a supervised container: its supervisor is told first and
 /// says what holds now, and the low-level runtime writes that. A supervisor that does not answer
 /// is no obstacle; it will see the write and take it for what it is.
-func update(_ call: RuntimeCall) -> Never {
-  guard let socket = supervisor(of: call) else { call.pass() }
-  var call = call
-  if let resources = call.invocation.resources {
-    updateFromDocument(&call, resources, socket)
-  } else {
-    updateFromFlags(&call, socket)
+func update(_ call: RuntimeCall, _ settings: Settings) -> Never {
+  for path in call.instances() {
+    guard let instance = try? StateDirectory(opening: path) else { continue }
+    // Its CPUs stay its own also while its supervisor is being replaced.
+    if instance.load()?.claim != nil { updateStrict(call, instance, settings) }
+    if instance.isSupervised, let socket = try? instance.connect() { updateReactive(call, socket) }
   }
   call.pass()
 }
 
-/// The CPU limit part of a request; nil for what is not in it.
-private struct Request {
-  let quota: Int64?
-  let period: Int64?
-
-  /// Tells the supervisor; nil when nothing has to be rewritten.
-  func negotiate(_ socket: borrowing ControlSocket) -> CPUQuota? {
-    guard quota != nil || period != nil,
-      socket.send(.update(quota: quota, period: period)),
-      case .message(.apply(let limit)) = socket.receive(within: 200)
-    else { return nil }
-    let isSame =
-      (quota.map { max($0, -1) } ?? (limit.quota ?? -1)) == (limit.quota ?? -1)
-      && (period ?? limit.period) == limit.period && quota != nil
-    return isSame ? nil : limit
-  }
+private func updateReactive(_ call: RuntimeCall, _ socket: borrowing ControlSocket) {
+  let request = UpdateRequest(call)
+  guard request.quota != nil || request.period != nil,
+    socket.send(.update(quota: request.quota, period: request.period)),
+    case .message(.apply(let limit)) = socket.receive(within: 200)
+  else { request.pass() }
+  let isSame =
+    (request.quota.map { max($0, -1) } ?? (limit.quota ?? -1)) == (limit.quota ?? -1)
+    && (request.period ?? limit.period) == limit.period && request.quota != nil
+  if isSame { request.pass() }
+  request.pass(ConfigEdit(cpuQuota: limit.quota ?? -1, cpuPeriod: limit.period))
 }
 
-private func supervisor(of call: RuntimeCall) -> ControlSocket? {
-  for path in call.instances() {
-    if let directory = try? StateDirectory(opening: path), directory.isSupervised,
-      let socket = try? directory.connect()
-    {
-      return socket
-    }
-  }
-  return nil
-}
-
-private func updateFromFlags(_ call: inout RuntimeCall, _ socket: borrowing ControlSocket) {
-  func number(_ flag: String) -> Int64? {
-    // 0 is "not set" to runc, and what is no number is runc's to refuse.
-    call.invocation.flags[flag].flatMap { Int64($0.text) }.flatMap { $0 == 0 ? nil : $0 }
-  }
-  let request = Request(quota: number("cpu-quota"), period: number("cpu-period"))
-  guard let limit = request.negotiate(socket) else { return }
-  // The last of several flags wins, so ours go last, behind all that the caller wrote.
-  for entry in call.invocation.flags.entries
-  where entry.name == "cpu-quota" || entry.name == "cpu-period" {
-    call.vector.remove(Array(entry.arguments))
-  }
-  call.vector.insert(
-    ["--cpu-quota=\(limit.quota ?? -1)", "--cpu-period=\(limit.period)"],
-    after: call.invocation.verbIndex ?? 1)
-}
-
-private func updateFromDocument(
-  _ call: inout RuntimeCall, _ resources: FlagValue, _ socket: borrowing ControlSocket
+/// An update of a container that has CPUs of its own.
+///
+/// A CPU limit is a number of CPUs to it, a CPU set says which, and neither may be somebody
+/// else's. No quota is ever written, and each update carries the CPUs along: runc 1.1 forgets those
+/// that a request does not name.
+private func updateStrict(
+  _ call: RuntimeCall, _ instance: borrowing StateDirectory, _ settings: Settings
 ) {
-  let isStandardInput = resources.text == "-"
-  let file: FileDescriptor
-  if isStandardInput {
-    file = FileDescriptor(owning: dup(STDIN_FILENO))
-  } else {
-    guard let opened = try? FileDescriptor.open(call.vector.bytes(of: resources), O_RDONLY) else {
-      return
-    }
-    file = opened
+  let request = UpdateRequest(call)
+  do {
+    let cpus = try claim(request, instance, settings)
+    request.pass(
+      ConfigEdit(cpuQuota: request.quota == nil ? nil : -1, cpus: cpus.description))
+  } catch let refusal as Refusal {
+    call.fail(refusal.sentence)
+  } catch let error as any (Error & CustomStringConvertible) {
+    call.fail("the CPUs of a strict container cannot be changed: \(error.description)")
+  } catch { call.fail("an unforeseen error") }
+}
+
+/// The CPUs that the container is to have from now on.
+private func claim(
+  _ request: UpdateRequest, _ instance: borrowing StateDirectory, _ settings: Settings
+) throws -> CPUSet {
+  let quota = request.quota.flatMap { $0 > 0 ? $0 : nil }
+  guard quota != nil || request.cpus != nil else {
+    return instance.load()?.claim?.wanted ?? CPUSet()
   }
-  guard var bytes = try? file.readAll() else { return }
-  var isRewritten = false
-  if let document = try? ResourcesUpdate(bytes) {
-    let request = Request(quota: document.cpuQuota, period: document.cpuPeriod)
-    if let limit = request.negotiate(socket) {
-      bytes = document.rewriting(cpuQuota: limit.quota ?? -1, period: limit.period)
-      isRewritten = true
-    }
-  }
-  // What was read from a pipe is gone from it, so it is given on in any case.
-  guard isStandardInput || isRewritten else { return }
-  do throws(SystemError) {
-    try replaceStandardInput(with: bytes)
-  } catch { call.fail(error.description) }
-  if !isStandardInput {
-    call.vector.replace(resources.index, with: resources.offset > 0 ? "--resources=-" : "-")
-  }
+  let wanted = try CPUReservation(
+    bandwidth: quota.map {
+      CPUBandwidth(quota: $0, period: request.period ?? CPUBandwidth.defaultPeriod)
+    },
+    cpuset: request.cpus
+  ).request()
+  let granted = try StrictUpdate.begin(
+    wanted, reserved: settings.reservedCPUs(), of: instance, root: .system)
+  // Its supervisor gives back what is left over; one that is dead has a successor that does.
+  if let socket = try? instance.connect() { socket.send(.look) }
+  return granted
 }

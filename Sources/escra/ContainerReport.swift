@@ -44,6 +44,8 @@ struct ContainerReport: Equatable {
   var cpu: Amounts<Double>
   /// The most the container may be given, in cores.
   var ceiling: Double
+  /// The CPUs of its own, under `strict`, as a list.
+  var ownCPUs: String?
   /// What the limit would be in cores, under `observe`.
   var wouldBe: Double?
   /// In bytes.
@@ -55,6 +57,7 @@ struct ContainerReport: Equatable {
       ("declared", .optional(cpu.declared)), ("limit", .optional(cpu.limit.value)),
       ("used", .optional(cpu.used)),
     ]
+    if policy == "strict" { cpuMembers.append(("ownCPUs", .optional(ownCPUs))) }
     if policy == "observe" { cpuMembers.append(("wouldBe", .optional(wouldBe))) }
     return .object([
       ("id", .string(id)), ("policy", .string(policy)), ("app", .optional(app)),

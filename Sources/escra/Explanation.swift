@@ -62,7 +62,8 @@ struct Explanation {
 
   /// Why the CPU limit is what it is.
   var cpu: [String] {
-    [declared, floor, ceiling, current, lastDecision, source].compactMap(\.self)
+    if let claim = state.claim { return [declared, own(claim), current].compactMap(\.self) }
+    return [declared, floor, ceiling, current, lastDecision, source].compactMap(\.self)
   }
 
   private var declared: String {
@@ -70,6 +71,19 @@ struct Explanation {
       return "It declared no CPU limit, so its base is all it may have."
     }
     return "It declared \(cores(declared)) cores, which is its base."
+  }
+
+  private func own(_ claim: CPUClaim) -> String {
+    let update =
+      claim.target.map { " An update is on its way, which will leave it \(list($0))." } ?? ""
+    let others = "no other container runs on them"
+    return
+      "It has \(list(claim.held)) of its own: \(others), and tasks of the root cgroup, which no "
+      + "cpuset narrows, are all that could.\(update)"
+  }
+
+  private func list(_ cpus: CPUSet) -> String {
+    (cpus.count == 1 ? "CPU " : "CPUs ") + cpus.description
   }
 
   private var floor: String {

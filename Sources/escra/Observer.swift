@@ -88,6 +88,7 @@ extension ContainerReport {
       phase: state.phase.rawValue, pid: state.initProcess?.pid, source: state.source,
       cpu: Amounts(declared: state.base.declaredCores.map { Double($0) / 1e9 }),
       ceiling: Double(state.base.ceiling) / 1e9,
+      ownCPUs: state.claim.map(\.held.description),
       memory: Amounts(declared: state.declaredMemory))
   }
 }

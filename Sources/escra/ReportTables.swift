@@ -45,8 +45,10 @@ extension Table {
 }
 
 extension ContainerReport {
-  /// The kernel's limit; under `observe` what it would be follows in parentheses.
+  /// The kernel's limit; under `observe` what it would be follows in parentheses, under `strict` it
+  /// is the CPUs themselves.
   fileprivate var cpuLimitCell: String {
+    if let ownCPUs { return "CPUs \(ownCPUs)" }
     let limit = Self.cell(cpu.limit, cores)
     guard policy == "observe", let wouldBe else { return limit }
     return "\(limit) (\(cores(wouldBe)))"

@@ -42,6 +42,10 @@ int escra_set_name(const char *_Nonnull name);
 /// sched_setaffinity(2) with every CPU set, so that the cpuset alone decides.
 int escra_reset_affinity(void);
 
+/// sched_setaffinity(2): the CPUs whose bits are set in `count` words, the lowest first; 0 is the
+/// caller. It needs the same user, or CAP_SYS_NICE.
+int escra_set_affinity(pid_t pid, const uint64_t *_Nullable words, size_t count);
+
 /// SO_PEERCRED of a Unix socket (unix(7)): who connected, as the kernel saw it then.
 int escra_peer_credentials(int socket, pid_t *_Nonnull pid, uid_t *_Nonnull uid);
 

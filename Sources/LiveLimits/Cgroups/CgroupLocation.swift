@@ -25,6 +25,10 @@ public struct CgroupLocation: Equatable, Sendable {
   public let memory: String?
   /// The directory of v1's freezer; nil on v2, where ``cpu`` has cgroup.freeze.
   public let freezer: String?
+  /// The directory of the cpuset controller.
+  public let cpuset: String?
+  /// The group in the cpuset hierarchy, from its root.
+  public let cpusetGroup: String?
   /// The directory that perf events of this container are counted in, if there is one of its own.
   public let perf: String?
   /// The directory of the unified hierarchy on a hybrid machine; it has the pressure files.
@@ -51,6 +55,12 @@ public struct CgroupLocation: Equatable, Sendable {
       directory { $0.contains(controller) }
     }
     let unified = directory { $0.isEmpty }
+    let cpuset = directory(of: "cpuset") ?? (directory(of: "cpu") == nil ? unified : nil)
+    self.cpuset = cpuset?.path
+    cpusetGroup = cpuset.map { found in
+      let rest = Substring(found.path.utf8.dropFirst(found.root.utf8.count))
+      return rest.isEmpty ? "/" : String(rest)
+    }
     if let found = directory(of: "cpu") {
       version = .v1
       (cpu, cpuRoot) = found

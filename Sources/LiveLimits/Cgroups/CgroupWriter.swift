@@ -96,6 +96,19 @@ public struct CgroupWriter: ~Copyable {
     }
   }
 
+  /// Sets the CPUs of a group.
+  ///
+  /// - Parameters:
+  ///   - cpus: The CPUs.
+  ///   - directory: The group's directory in the cpuset hierarchy.
+  /// - Throws: ``SystemError``: EACCES for CPUs that its parent does not have, EBUSY when a group
+  ///   below has others, ENOSPC for none while tasks are there (kernel/cgroup/cpuset.c,
+  ///   validate_change), ENOENT or ENODEV once the group is gone.
+  static func setCPUs(_ cpus: CPUSet, of directory: String) throws(SystemError) {
+    let file = try FileDescriptor.open(directory + "/cpuset.cpus", O_WRONLY)
+    try file.overwrite(cpus.description, subject: directory + "/cpuset.cpus")
+  }
+
   private func burst() throws(SystemError) -> Int64? {
     guard burstFile.isOpen else { return nil }
     return Int64(try burstFile.contents(subject: "the CPU burst").prefix { $0 != "\n" })

@@ -19,6 +19,13 @@ enum Confinement {
     "rt_sigprocmask", "restart_syscall", "exit", "exit_group",
   ]
 
+  /// What a strict container's supervisor needs beside: it goes through the tree of cpusets for as
+  /// long as it lives, under the registry's lock.
+  private static let fenceCalls = [
+    "getdents64", "inotify_add_watch", "flock", "sched_setaffinity", "mkdir", "mkdirat",
+    "pidfd_open", "clock_nanosleep", "lseek", "getpid", "stat", "statx",
+  ]
+
   /// What ``confineSupervisor(to:)`` calls the file system.
   static let fileSystem = "the file system"
 
@@ -36,6 +43,15 @@ enum Confinement {
     return kept
   }
 
+  /// Leaves a strict container's supervisor its system calls and CAP_DAC_OVERRIDE (1): the groups of
+  /// others, which it has to narrow, may belong to other users. The file system stays in its reach,
+  /// as any new group has to be.
+  static func confineStrictSupervisor() {
+    let filter = filter(supervisorCalls + fenceCalls)
+    _ = escra_keep_capabilities(1 << 1)
+    restrictSystemCalls(to: filter)
+  }
+
   /// What a keeper may need later: CAP_DAC_OVERRIDE (1) for other users' bundles, CAP_SYS_CHROOT
   /// (18) so that a supervisor it starts can be confined, CAP_SYS_ADMIN (21), CAP_PERFMON (38)
   /// and CAP_BPF (39) to open what its supervisors watch.
@@ -49,11 +65,13 @@ enum Confinement {
   /// Everything else fails with EPERM, so that a call nobody thought of is an error and no death.
   ///
   /// - Returns: ``FileDescriptor/none`` where it cannot be made.
-  static func supervisorFilter() -> FileDescriptor {
+  static func supervisorFilter() -> FileDescriptor { filter(supervisorCalls) }
+
+  private static func filter(_ calls: [String]) -> FileDescriptor {
     let refuse: UInt32 = 0x0005_0000 | UInt32(EPERM)  // SCMP_ACT_ERRNO(EPERM)
     guard let filter = seccomp_init(refuse) else { return .none }
     defer { seccomp_release(filter) }
-    for name in supervisorCalls {
+    for name in calls {
       let number = seccomp_syscall_resolve_name(name)
       if number >= 0 { seccomp_rule_add_array(filter, SCMP_ACT_ALLOW, number, 0, nil) }
     }

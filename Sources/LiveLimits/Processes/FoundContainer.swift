@@ -17,22 +17,12 @@ struct FoundContainer {
   /// - Throws: ``SystemError``: ESRCH when the container has ended already, EXDEV when its init is
   ///   not in a cgroup of its own, and whatever opening a file says.
   init(_ state: inout ContainerState) throws(SystemError) {
-    let ended = SystemError("find", "the container's init", errno: ESRCH)
-    guard let identity = state.initProcess, let handle = ProcessHandle(identity),
-      let membership = try? FileDescriptor.text(of: "/proc/\(identity.pid)/cgroup"),
-      !handle.hasEnded
-    else { throw ended }
-    let mounts = try FileDescriptor.text(of: "/proc/self/mountinfo")
-    guard let location = CgroupLocation(membership: membership, mounts: mounts),
-      location.isNamed(state.cgroupName)
-    else { throw SystemError("supervise", "a cgroup that is not the container's", errno: EXDEV) }
-    let directory = try FileDescriptor.open(location.cpu, O_RDONLY | O_DIRECTORY)
-    let inode = try directory.status().identity.inode
-    // After a crash: the same path may be another container's by now.
-    if let known = state.cpuInode, known != inode { throw ended }
+    let found = try FoundGroup(of: state)
+    let location = found.location
+    let inode = found.inode
     let isObserver = state.policy == "observe"
     let writer = try CgroupWriter(
-      directory: directory, version: location.version, readOnly: isObserver)
+      directory: found.directory, version: location.version, readOnly: isObserver)
     // A container that declares no quota may still have a period of its own.
     if state.base.declared.quota == nil {
       state.base.declared.period = try writer.current().period
@@ -56,8 +46,7 @@ struct FoundContainer {
     // The container's own where it has a group of the unified hierarchy, else the host's.
     open[.pressure] = Self.open(
       [location.unified.map { $0 + "/cpu.pressure" }, "/proc/pressure/cpu"].compactMap { $0 })
-    open[.initProcess] = handle.release()
-    open[.group] = directory.release()
+    (open[.initProcess], open[.group]) = found.release()
     let cpus = Machine.onlineCPUs()
     handover.cpus = Int64(cpus.count)
     openAlarm(location, cpus)

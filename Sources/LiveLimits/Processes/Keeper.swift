@@ -61,6 +61,7 @@ final class Keeper {
       try poller.wait { tokens.append($0) }
       for token in tokens { try handle(token) }
     }
+    CPUFence.letBack(root)
     try? directory.remove(Self.socketName)
     rmdir(root.keeper)
   }
@@ -99,6 +100,7 @@ final class Keeper {
   private func look() {
     let known = Set(watched.values)
     for path in root.instances() where !known.contains(path) { look(at: path) }
+    CPUFence.seatCaller(root)
   }
 
   private func look(at path: String) {
@@ -114,7 +116,8 @@ final class Keeper {
   private func resume(_ directory: consuming StateDirectory) {
     guard let state = directory.load() else {
       // Between making the directory and writing the state there are microseconds.
-      return directory.remove()
+      directory.remove()
+      return CPUFence.letBack(root)
     }
     replace(state, directory)
   }
@@ -123,7 +126,7 @@ final class Keeper {
   private func mourn(_ path: String) {
     guard let directory = try? StateDirectory(opening: path) else {
       crashes[path] = nil
-      return
+      return CPUFence.seatCaller(root)
     }
     // A dying process lets go of its files one by one; and one that merely hung up is not called
     // again and again.
@@ -176,6 +179,8 @@ final class Keeper {
     {
       try? writer.set(state.base.declared, from: current)
     }
+    // A strict one keeps the CPUs it runs on, and from now on shares them.
+    if state.claim != nil { try? CPUFence(root: root).release(directory) }
     escra_syslog(
       true,
       "escra: the supervisor of container \(state.id) died \(Self.tooManyCrashes) times in a row; "

@@ -31,19 +31,26 @@ struct PidFileWait: ~Copyable {
   ///
   /// - Parameter runtime: The process that the low-level runtime runs in; its pidfd stayed valid
   ///   across execve.
+  /// - Parameter fence: What has to be kept up meanwhile, for a strict container.
   /// - Returns: nil when there is no container and will be none.
   /// - Throws: ``SystemError`` when waiting itself fails.
-  func wait(until runtime: borrowing ProcessHandle) throws(SystemError) -> ProcessIdentity? {
+  func wait(
+    until runtime: borrowing ProcessHandle, keeping fence: CPUFence? = nil
+  ) throws(SystemError) -> ProcessIdentity? {
     let poller = try Poller()
     try poller.add(watch.descriptor.number, token: 0)
     try poller.add(runtime.descriptor.number, token: 1)
+    if let fence { try poller.add(fence.watch.descriptor.number, token: 2) }
     while true {
       // First whether it has ended, then the file: written before the end, it is there now.
       let hasEnded = runtime.hasEnded
       if let found = look() { return found }
       if hasEnded { return nil }
-      try poller.wait { _ in }
+      var treeHasChanged = false
+      try poller.wait { treeHasChanged = treeHasChanged || $0 == 2 }
       watch.drain()
+      // A lock that is busy for so long is seen to when the container has been found.
+      if treeHasChanged { _ = try? fence?.settle(within: 500) }
     }
   }
 

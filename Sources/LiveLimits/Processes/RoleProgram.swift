@@ -78,11 +78,13 @@ extension Role {
     let listener = try ControlSocket.listen(
       on: StateDirectory.socketName, in: directory.descriptor)
 
+    let fence = state.claim == nil ? nil : try CPUFence(root: root)
     switch start {
     case .fresh, .freshWithEdit:
-      try awaitContainer(&state, root, bundleIsLocked: start == .freshWithEdit)
-    case .resumed, .found: try resume(&state, root)
+      try awaitContainer(&state, root, fence, bundleIsLocked: start == .freshWithEdit)
+    case .resumed, .found: try resume(&state, root, fence)
     }
+    if let fence { return try superviseStrict(directory, state, fence, listener) }
     guard state.initProcess != nil else { return directory.remove() }
 
     var found: FoundContainer
@@ -113,13 +115,39 @@ extension Role {
       filter: filter, executable: executable)
   }
 
+  /// Goes on in this image: going through a tree of groups is all that a strict container's
+  /// supervisor ever does, and a fresh heap would not stay one.
+  private static func superviseStrict(
+    _ directory: consuming StateDirectory, _ state: ContainerState, _ fence: CPUFence,
+    _ listener: consuming FileDescriptor
+  ) throws(SystemError) {
+    var state = state
+    let container: StrictContainer
+    do throws(SystemError) {
+      container = try StrictContainer(&state)
+    } catch {
+      try fence.release(directory)
+      // Nobody was found, or not any more. That is no failure.
+      if [ESRCH, ENOENT, ENODEV].contains(error.errno) { return }
+      throw error
+    }
+    state.supervisor = ProcessIdentity(pid: getpid())
+    try directory.save(state)
+    let supervision = try StrictSupervision(
+      directory: directory, state: state, fence: fence, container: container, listener: listener)
+    Confinement.confineStrictSupervisor()
+    try supervision.run()
+  }
+
   /// Says READY, then waits for the low-level runtime to create the container.
   private static func awaitContainer(
-    _ state: inout ContainerState, _ root: StateRoot, bundleIsLocked: Bool
+    _ state: inout ContainerState, _ root: StateRoot, _ fence: CPUFence?, bundleIsLocked: Bool
   ) throws(SystemError) {
     let runtime = ProcessHandle(owning: FileDescriptor(owning: runtimeDescriptor))
     let bundle = FileDescriptor(owning: bundleIsLocked ? bundleDescriptor : -1)
     let wait = try PidFileWait(state)
+    // Its CPUs are its own at its first instruction.
+    try fence?.settle(within: 500)
     do {
       let ready = ControlSocket(owning: FileDescriptor(owning: readyDescriptor))
       ready.send(.ready(state.base.limit(of: state.base.initial())))
@@ -129,7 +157,7 @@ extension Role {
     Manners.leaveCallersGroups()
     // From now on our death is noticed.
     Launcher.callKeeper(root)
-    state.initProcess = try wait.wait(until: runtime)
+    state.initProcess = try wait.wait(until: runtime, keeping: fence)
     if bundle.isOpen {
       _ = try? BundleEdit(holding: bundle, path: state.bundle).putBack()
     }
@@ -137,14 +165,14 @@ extension Role {
 
   /// Continues where a dead supervisor was.
   private static func resume(
-    _ state: inout ContainerState, _ root: StateRoot
+    _ state: inout ContainerState, _ root: StateRoot, _ fence: CPUFence?
   ) throws(SystemError) {
     Manners.leaveCallersGroups()
     Launcher.callKeeper(root)
     guard state.phase == .starting else { return }
     let wait = try PidFileWait(state)
     if let runtime = ProcessHandle(state.runtime) {
-      state.initProcess = try wait.wait(until: runtime)
+      state.initProcess = try wait.wait(until: runtime, keeping: fence)
     } else {
       state.initProcess = wait.look()
     }

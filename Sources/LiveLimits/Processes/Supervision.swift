@@ -20,8 +20,7 @@ final class Supervision: CPUController.Surroundings {
   private let poller: Poller
   private var timer: DeadlineTimer
   private let watch: FileWatch
-  private let listener: FileDescriptor
-  private var clients: [Int32] = []
+  private let conversations: Conversations
 
   private var nextReading: Nanoseconds?
   private var nextCorrection: Nanoseconds?
@@ -34,7 +33,6 @@ final class Supervision: CPUController.Surroundings {
     static let alarm: UInt64 = 3
     static let watch: UInt64 = 4
     static let listener: UInt64 = 5
-    static let client: UInt64 = 1 << 32
   }
 
   /// Takes over an attached container.
@@ -47,7 +45,7 @@ final class Supervision: CPUController.Surroundings {
     poller = try Poller()
     timer = try DeadlineTimer()
     watch = FileWatch(adopting: handover.take(.watch))
-    listener = handover.take(.listener)
+    conversations = Conversations(listener: handover.take(.listener))
     record = try Record(in: directory.descriptor)
 
     let found = try attachment.writer.current()
@@ -64,7 +62,7 @@ final class Supervision: CPUController.Surroundings {
     try poller.add(attachment.initProcess.descriptor.number, token: Token.exit)
     try poller.add(timer.descriptor.number, token: Token.timer)
     try poller.add(watch.descriptor.number, token: Token.watch)
-    try poller.add(listener.number, token: Token.listener)
+    try poller.add(conversations.listener.number, token: Token.listener)
     if let alarm = attachment.alarm {
       try poller.add(alarm.descriptor.number, token: Token.alarm)
     }
@@ -106,8 +104,8 @@ final class Supervision: CPUController.Surroundings {
     case Token.watch:
       watch.drain()
       judgeForeignWrite()
-    case Token.listener: accept()
-    default: answer(Int32(token - Token.client))
+    case Token.listener: conversations.accept(poller)
+    default: conversations.hear(token, answer: answer)
     }
   }
 
@@ -248,30 +246,9 @@ final class Supervision: CPUController.Surroundings {
 
   // MARK: conversations
 
-  private func accept() {
-    guard let client = ControlSocket.accept(from: listener) else { return }
-    let number = client.release()
-    guard clients.count < 64,
-      (try? poller.add(number, token: Token.client + UInt64(number))) != nil
-    else {
-      close(number)
-      return
-    }
-    clients.append(number)
-  }
-
-  private func answer(_ number: Int32) {
-    let socket = ControlSocket(owning: FileDescriptor(owning: number))
-    switch socket.receive() {
-    case .message(.update(let quota, let period)):
-      socket.send(.apply(update(quota: quota, period: period)))
-      fallthrough
-    case .nothing, .message, .nonsense:
-      // The conversation goes on; the descriptor stays ours.
-      _ = socket.release()
-    case .end:
-      clients.removeAll { $0 == number }
-    }
+  private func answer(_ message: ControlMessage) -> ControlMessage? {
+    guard case .update(let quota, let period) = message else { return nil }
+    return .apply(update(quota: quota, period: period))
   }
 
   /// An update of the declared limit, told before the low-level runtime writes it.

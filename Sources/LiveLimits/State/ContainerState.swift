@@ -22,7 +22,7 @@ public struct ContainerState: Equatable, Sendable {
   public var id: String
   /// The bundle directory, absolute.
   public var bundle: String
-  /// "reactive" or "observe".
+  /// "reactive", "observe" or "strict".
   public var policy: String
   /// The application, where the annotations name one.
   public var app: String?
@@ -56,6 +56,8 @@ public struct ContainerState: Equatable, Sendable {
   public var base: CPUBase
   /// The memory limit that was declared, in bytes.
   public var declaredMemory: Int64?
+  /// The CPUs of its own that a strict container has; nil for any other.
+  public var claim: CPUClaim?
   /// When the supervisor was ready, on the clock of /proc/PID/stat: init is younger.
   public var readyTicks: Int64
 
@@ -101,6 +103,7 @@ public struct ContainerState: Equatable, Sendable {
     memoryDirectory = keyed["memory"]
     version = keyed["cgroup"].flatMap { CgroupLocation.Version(rawValue: $0) }
     declaredMemory = keyed[int: "declaredMemory"]
+    claim = CPUClaim(keyed)
     if let device = keyed["staleDevice"].flatMap({ UInt64($0) }),
       let inode = keyed["staleInode"].flatMap({ UInt64($0) })
     {
@@ -134,6 +137,7 @@ public struct ContainerState: Equatable, Sendable {
     keyed[int: "declaredMemory"] = declaredMemory
     keyed[int: "ready"] = readyTicks
     base.write(to: &keyed)
+    claim?.write(to: &keyed)
     return keyed.text
   }
 
@@ -145,5 +149,6 @@ public struct ContainerState: Equatable, Sendable {
     usageDirectory = location.cpuacct
     memoryDirectory = location.memory
     version = location.version
+    claim?.group = location.cpusetGroup
   }
 }

@@ -184,7 +184,8 @@ public struct StateDirectory: ~Copyable {
     if let slash = path.lastIndex(of: "/") { rmdir(String(path[..<slash])) }
   }
 
-  private static func make(_ path: String) throws(SystemError) {
+  /// Makes a directory for root alone, unless it is there.
+  static func make(_ path: String) throws(SystemError) {
     do throws(SystemError) {
       try retrying("make directory", path) { mkdir(path, 0o700) }
     } catch {

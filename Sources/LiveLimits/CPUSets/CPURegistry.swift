@@ -1,0 +1,178 @@
+// SPDX-License-Identifier: Apache-2.0
+internal import Glibc
+internal import Hooks
+public import Syscalls
+
+/// The one lock under which CPUs are given to strict containers and taken from all others:
+/// flock(2) on /run/escra/cpus. Whoever has a value of this type has the lock.
+///
+/// Who holds which CPUs is what the states of the strict containers say (``CPUClaim``). Beside the
+/// lock is one file, ``NeighbourRecord``: what the groups that were narrowed had before.
+public struct CPURegistry: ~Copyable {
+  let root: StateRoot
+  let directory: FileDescriptor
+
+  /// Takes the lock.
+  ///
+  /// - Parameters:
+  ///   - root: Whose registry.
+  ///   - milliseconds: How long to wait for it.
+  /// - Throws: ``SystemError``: EBUSY when somebody else has it for longer than that, EACCES or
+  ///   EROFS where /run/escra cannot be written.
+  public init(locking root: StateRoot, within milliseconds: Int64) throws(SystemError) {
+    let deadline = monotonicNow() + milliseconds * 1_000_000
+    while true {
+      try StateDirectory.make(root.path)
+      try StateDirectory.make(root.cpus)
+      let directory = try FileDescriptor.open(root.cpus, O_RDONLY | O_DIRECTORY)
+      // Somebody may have emptied /run/escra: then this is a lock on nothing.
+      if try directory.lock(wait: false),
+        try directory.status().identity == (try? FileStatus.following(root.cpus))?.identity
+      {
+        self.root = root
+        self.directory = directory
+        return
+      }
+      guard monotonicNow() < deadline else {
+        throw SystemError("lock", root.cpus, errno: EBUSY)
+      }
+      usleep(1000)
+    }
+  }
+
+  /// What is written down of all containers there are.
+  ///
+  /// A strict one whose runtime, supervisor and processes have all gone, and for which nobody is
+  /// left to clear up, is cleared up here.
+  func states() -> [ContainerState] {
+    root.instances().compactMap { path -> ContainerState? in
+      guard let instance = try? StateDirectory(opening: path), let state = instance.load() else {
+        return nil
+      }
+      if state.claim != nil, state.isOver, instance.claim() {
+        instance.remove()
+        return nil
+      }
+      return state
+    }
+  }
+
+  /// The strict containers there are.
+  public func holders() -> [CPUHolder] { states().compactMap(CPUHolder.init) }
+
+  /// The group that this process is in, from the root of the cpuset hierarchy.
+  public static func groupOfCaller() -> String {
+    let text = (try? FileDescriptor.text(of: "/proc/self/cgroup")) ?? ""
+    let group = CgroupMembership.parse(text).first { $0.controllers.contains("cpuset") }
+    return group.map { String($0.path) } ?? "/"
+  }
+
+  /// All strict containers but one.
+  func holders(except state: ContainerState) -> [CPUHolder] {
+    states().filter { $0.runtime != state.runtime || $0.id != state.id }.compactMap(CPUHolder.init)
+  }
+
+  /// The CPUs that one may get who is not among the holders already.
+  ///
+  /// - Parameters:
+  ///   - request: What it asks for.
+  ///   - group: The path its group will have, from the root of the cpuset hierarchy.
+  ///   - reserved: The operator's CPUs that are given to nobody.
+  ///   - memory: What it declares, in bytes; nil for nothing.
+  ///   - holders: All others.
+  ///   - current: What it has already.
+  /// - Throws: ``CPUClaimError``.
+  public func grant(
+    _ request: CPUAllocator.Request, below group: String, reserved: CPUSet, memory: Int64?,
+    holders: [CPUHolder], current: CPUSet = CPUSet()
+  ) throws(CPUClaimError) -> CPUClaim {
+    guard let tree = CpusetTree.ofMachine() else { throw .noHierarchy }
+    if let populated = tree.firstPopulated(above: group) { throw .populatedAbove(populated) }
+    let parent = tree.existing(above: group)
+    let topology = CPUTopology(reading: "/sys/devices/system")
+    let taken = holders.reduce(CPUSet()) { $0.union($1.claim.held) }
+    do throws(CPUAllocationError) {
+      let cpus = try CPUAllocator.allocate(
+        request, topology: topology, allowed: tree.cpus(of: parent) ?? topology.online,
+        reserved: reserved, taken: taken, current: current)
+      return CPUClaim(
+        held: cpus, nodes: topology.memoryNodes(for: cpus, declaredMemory: memory))
+    } catch {
+      throw .refused(error, holders.map { (id: $0.id, cpus: $0.claim.held) })
+    }
+  }
+}
+
+/// A strict container, as its state file tells of it.
+public struct CPUHolder: Sendable {
+  /// The container's id, for people.
+  public let id: String
+  /// The CPUs it holds.
+  public let claim: CPUClaim
+  /// The name its group will have, which is all that is known before it is there.
+  let groupName: String?
+
+  init?(_ state: ContainerState) {
+    guard let claim = state.claim else { return nil }
+    id = state.id
+    self.claim = claim
+    groupName = state.phase == .starting ? state.cgroupName : nil
+  }
+
+  /// What the fence knows it by.
+  var fenced: Holder {
+    Holder(cpus: claim.held, path: claim.group, inode: claim.inode, name: groupName)
+  }
+}
+
+extension ContainerState {
+  /// Whether nothing can come of it any more: its runtime has ended without a container, or its
+  /// container is gone.
+  var isOver: Bool {
+    if let initProcess { return ProcessHandle(initProcess) == nil && !groupHasMembers }
+    return ProcessHandle(runtime) == nil
+  }
+
+  private var groupHasMembers: Bool {
+    guard let group = cpuDirectory,
+      let directory = try? FileDescriptor.open(group, O_RDONLY | O_DIRECTORY),
+      (try? directory.status())?.identity.inode == cpuInode
+    else { return false }
+    return directory.hasCgroupMembers
+  }
+}
+
+extension StateRoot {
+  /// Where the CPUs of strict containers are kept account of.
+  var cpus: String { path + "/cpus" }
+}
+
+/// Why a container does not get CPUs of its own.
+public enum CPUClaimError: Error, CustomStringConvertible {
+  /// There is no cpuset hierarchy of cgroup v1.
+  case noHierarchy
+  /// Processes above the container's group would run on its CPUs.
+  case populatedAbove(String)
+  /// There are not enough, or not these.
+  case refused(CPUAllocationError, [(id: String, cpus: CPUSet)])
+
+  /// The sentence.
+  public var description: String {
+    switch self {
+    case .noHierarchy:
+      "strict CPU sets need the cpuset controller of cgroup v1, which is not mounted here; mount it, "
+        + "or use the policy reactive"
+    case .populatedAbove(let group):
+      "processes run in the cgroup \(group) above the container's, and they cannot be kept off its "
+        + "CPUs; start it below a cgroup without processes of its own"
+    case .refused(let error, let holders):
+      error.description + Self.held(by: holders)
+    }
+  }
+
+  private static func held(by holders: [(id: String, cpus: CPUSet)]) -> String {
+    if holders.isEmpty { return "" }
+    let list = holders.map { "\($0.cpus) by \($0.id)" }.joined(separator: ", ")
+    return " (held: \(list))"
+  }
+}

@@ -1,0 +1,91 @@
+// SPDX-License-Identifier: Apache-2.0
+internal import Glibc
+internal import Hooks
+internal import Syscalls
+
+/// The cpuset hierarchy of cgroup v1 (Documentation/admin-guide/cgroup-v1/cpusets.rst), as this
+/// process sees it.
+struct CpusetTree {
+  /// Where it is mounted.
+  let root: String
+
+  /// A hierarchy somewhere.
+  init(root: String) { self.root = root }
+
+  /// The machine's own; nil where cpuset has no hierarchy of its own.
+  static func ofMachine() -> CpusetTree? {
+    guard let mounts = try? FileDescriptor.text(of: "/proc/self/mountinfo") else { return nil }
+    return CgroupMount.parse(mounts).first { $0.controllers.contains("cpuset") }
+      .map { CpusetTree(root: $0.point) }
+  }
+
+  /// The directory of a group.
+  func directory(_ group: String) -> String { group == "/" ? root : root + group }
+
+  /// The group of a directory below ``root``; nil for any other.
+  func group(_ directory: String) -> String? {
+    guard directory.utf8.starts(with: root.utf8) else { return nil }
+    let rest = String(Substring(directory.utf8.dropFirst(root.utf8.count)))
+    return rest.isEmpty ? "/" : rest
+  }
+
+  /// The CPUs of a group; nil when it is gone.
+  func cpus(of group: String) -> CPUSet? {
+    (try? FileDescriptor.text(of: directory(group) + "/cpuset.cpus")).flatMap { CPUSet(list: $0) }
+  }
+
+  /// The inode of a group's directory; nil when it is gone.
+  func inode(of group: String) -> UInt64? {
+    (try? FileStatus.following(directory(group)))?.identity.inode
+  }
+
+  /// The group that a path which is yet to be made will be made in: the nearest that exists.
+  func existing(above path: String) -> String {
+    var rest = path.utf8[...]
+    while let slash = rest.lastIndex(of: UInt8(ascii: "/")) {
+      rest = rest[..<slash]
+      let group = rest.isEmpty ? "/" : String(Substring(rest))
+      if inode(of: group) != nil { return group }
+    }
+    return "/"
+  }
+
+  /// Whether a process is in one of the groups above a path, the root group not counted: its tasks
+  /// cannot be kept off the CPUs of what is below it.
+  func firstPopulated(above path: String) -> String? {
+    var rest = path.utf8[...]
+    while let slash = rest.lastIndex(of: UInt8(ascii: "/")) {
+      rest = rest[..<slash]
+      if rest.isEmpty { return nil }
+      let group = String(Substring(rest))
+      if let open = try? FileDescriptor.open(directory(group), O_RDONLY | O_DIRECTORY),
+        open.hasCgroupMembers
+      {
+        return group
+      }
+    }
+    return nil
+  }
+
+  /// All groups, parents before children; each is watched before it is looked at, so that whatever
+  /// changes afterwards is heard of.
+  func snapshot(_ watch: borrowing FileWatch) -> [CpusetGroup] {
+    var groups: [CpusetGroup] = []
+    var open = ["/"]
+    while let group = open.popLast() {
+      let path = directory(group)
+      // A group may be gone at any of these steps; then it is nobody's any more.
+      guard (try? watch.addGroup(path)) != nil,
+        let directory = try? FileDescriptor.open(path, O_RDONLY | O_DIRECTORY),
+        let inode = try? directory.status().identity.inode,
+        let text = try? directory.open("cpuset.cpus", O_RDONLY).contents(subject: "cpuset.cpus"),
+        let cpus = CPUSet(list: text), let children = try? directory.subdirectories()
+      else { continue }
+      groups.append(
+        CpusetGroup(
+          path: group, inode: inode, cpus: cpus, hasProcesses: directory.hasCgroupMembers))
+      for child in children { open.append(group == "/" ? "/" + child : group + "/" + child) }
+    }
+    return groups
+  }
+}

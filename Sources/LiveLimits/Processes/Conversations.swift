@@ -1,0 +1,57 @@
+// SPDX-License-Identifier: Apache-2.0
+internal import Glibc
+internal import Hooks
+internal import Syscalls
+
+/// Those who have connected to a supervisor: shims for a moment, the keeper for as long as it lives.
+final class Conversations {
+  let listener: FileDescriptor
+  private var clients: [Int32] = []
+
+  /// The least token that a connection has in the poller; all below are the supervisor's own.
+  private static let token: UInt64 = 1 << 32
+  /// More than this many at once are turned away.
+  private static let limit = 64
+
+  /// Takes over a listening socket.
+  init(listener: consuming FileDescriptor) { self.listener = listener }
+
+  /// Takes a waiting connection.
+  func accept(_ poller: borrowing Poller) {
+    guard let client = ControlSocket.accept(from: listener) else { return }
+    let number = client.release()
+    guard clients.count < Self.limit,
+      (try? poller.add(number, token: Self.token + UInt64(number))) != nil
+    else {
+      close(number)
+      return
+    }
+    clients.append(number)
+  }
+
+  /// What one of them says.
+  ///
+  /// - Parameters:
+  ///   - token: Its token in the poller.
+  ///   - answer: What to say to it, if anything.
+  /// - Returns: The message; nil where there was none, or the other end has gone.
+  @discardableResult
+  func hear(
+    _ token: UInt64, answer: (ControlMessage) -> ControlMessage? = { _ in nil }
+  ) -> ControlMessage? {
+    let number = Int32(token - Self.token)
+    let socket = ControlSocket(owning: FileDescriptor(owning: number))
+    switch socket.receive() {
+    case .message(let message):
+      if let answer = answer(message) { socket.send(answer) }
+      // The conversation goes on; the descriptor stays ours.
+      _ = socket.release()
+      return message
+    case .nothing, .nonsense:
+      _ = socket.release()
+    case .end:
+      clients.removeAll { $0 == number }
+    }
+    return nil
+  }
+}

@@ -1,0 +1,44 @@
+// SPDX-License-Identifier: Apache-2.0
+internal import Glibc
+internal import Hooks
+internal import Syscalls
+
+/// A container's init and the cgroup that it is in, found and held.
+struct FoundGroup: ~Copyable {
+  let initProcess: ProcessHandle
+  let location: CgroupLocation
+  /// The directory in the cpu hierarchy.
+  let directory: FileDescriptor
+  /// Its inode: the group's id.
+  let inode: UInt64
+
+  /// Finds them.
+  ///
+  /// - Parameter state: Must have an ``ContainerState/initProcess``.
+  /// - Throws: ``SystemError``: ESRCH when the container has ended already, EXDEV when its init is
+  ///   not in a cgroup of its own, and whatever opening a file says.
+  init(of state: ContainerState) throws(SystemError) {
+    let ended = SystemError("find", "the container's init", errno: ESRCH)
+    guard let identity = state.initProcess, let handle = ProcessHandle(identity),
+      let membership = try? FileDescriptor.text(of: "/proc/\(identity.pid)/cgroup"),
+      !handle.hasEnded
+    else { throw ended }
+    let mounts = try FileDescriptor.text(of: "/proc/self/mountinfo")
+    guard let location = CgroupLocation(membership: membership, mounts: mounts),
+      location.isNamed(state.cgroupName)
+    else { throw SystemError("supervise", "a cgroup that is not the container's", errno: EXDEV) }
+    let directory = try FileDescriptor.open(location.cpu, O_RDONLY | O_DIRECTORY)
+    let inode = try directory.status().identity.inode
+    // After a crash: the same path may be another container's by now.
+    if let known = state.cpuInode, known != inode { throw ended }
+    self.initProcess = handle
+    self.location = location
+    self.directory = directory
+    self.inode = inode
+  }
+
+  /// Gives the open files away: init's pidfd and the directory.
+  consuming func release() -> (initProcess: Int32, directory: Int32) {
+    (initProcess.release(), directory.release())
+  }
+}

@@ -1,0 +1,94 @@
+// SPDX-License-Identifier: Apache-2.0
+internal import CLinux
+internal import Glibc
+internal import Hooks
+internal import LiveLimits
+internal import OCISpec
+internal import Syscalls
+
+extension SupervisedStart {
+  /// Gives the container CPUs of its own and starts its supervisor, which keeps everybody else off
+  /// them.
+  ///
+  /// There is no going on without: a reservation that is not kept is worse than none.
+  ///
+  /// - Returns: The call that creates the container.
+  /// - Throws: ``Refusal``, with nothing left behind.
+  func launchStrict(_ bundle: borrowing Bundle) throws(Refusal) -> RuntimeCall {
+    let request = try CPUReservation(
+      bandwidth: document.declared.cpu, cpuset: document.declared.cpuset
+    ).request()
+    let reserved = try settings.reservedCPUs()
+    var launched = call
+    do throws(LaunchFailure) {
+      let edit = try lock(bundle)
+      let directory = try makeDirectory()
+      let claim: CPUClaim
+      do throws(LaunchFailure) {
+        claim = try self.claim(request, reserved, in: directory, &launched)
+      } catch {
+        directory.remove()
+        throw error
+      }
+      try startStrictSupervisor(directory, edit)
+      // From here on the supervisor clears up: it sees us end without a container.
+      try apply(
+        ConfigEdit(
+          cpuQuota: document.declared.cpu == nil ? nil : -1, cpus: claim.held.description,
+          mems: claim.nodes?.description),
+        edit, bundle)
+    } catch {
+      throw Refusal(sentence: "the policy \"strict\" cannot be kept: \(error.sentence)")
+    }
+    escra_reset_affinity()
+    return launched
+  }
+
+  /// Takes the CPUs, under the registry's lock, and writes that down.
+  private func claim(
+    _ request: CPUAllocator.Request, _ reserved: CPUSet, in directory: borrowing StateDirectory,
+    _ launched: inout RuntimeCall
+  ) throws(LaunchFailure) -> CPUClaim {
+    do {
+      let registry = try CPURegistry(locking: .system, within: 1000)
+      let claim = try registry.grant(
+        request, below: expectedCpusetGroup, reserved: reserved, memory: document.declared.memory,
+        holders: registry.holders())
+      var state = try state(base, in: directory, &launched)
+      state.claim = claim
+      if document.declared.mems != nil { state.claim?.nodes = nil }
+      try directory.save(state)
+      return state.claim ?? claim
+    } catch let error as any (Error & CustomStringConvertible) {
+      throw LaunchFailure(error.description)
+    } catch { throw LaunchFailure("an unforeseen error") }
+  }
+
+  private func startStrictSupervisor(
+    _ directory: borrowing StateDirectory, _ edit: borrowing BundleEdit
+  ) throws(LaunchFailure) {
+    let supervisor: StartedSupervisor
+    do throws(SystemError) {
+      supervisor = try Launcher.startSupervisor(of: directory, id: id, bundleLock: edit.directory)
+    } catch {
+      directory.remove()
+      throw LaunchFailure(error.description)
+    }
+    if case .message(.ready) = supervisor.socket.receive(within: 1000) { return }
+    // It may have narrowed others already, and is not to be relied on to let them back.
+    try? supervisor.process.send(SIGKILL)
+    try? CPUFence(root: .system).release(directory)
+    throw LaunchFailure("its supervisor was not ready within a second")
+  }
+
+  /// Where the container's group will be in the cpuset hierarchy.
+  private var expectedCpusetGroup: String {
+    let name = cgroupName ?? id
+    guard let path = document.cgroupsPath, path.utf8.first == UInt8(ascii: "/") else {
+      // The low-level runtime takes such a path from its own group.
+      let above = call.invocation.systemdCgroup ? "/" : CPURegistry.groupOfCaller()
+      return above == "/" ? above + name : above + "/" + name
+    }
+    return path
+  }
+}

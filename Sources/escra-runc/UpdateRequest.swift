@@ -1,0 +1,94 @@
+// SPDX-License-Identifier: Apache-2.0
+internal import Glibc
+internal import LiveLimits
+internal import OCISpec
+internal import Syscalls
+
+/// The CPU part of an `update`: what is asked for, and how to ask for something else instead.
+///
+/// runc takes a request from flags or, where `--resources` names one, from a document, and then no
+/// flag counts.
+struct UpdateRequest {
+  /// CPU time a period in µs, -1 for no limit; nil for what is not in the request.
+  private(set) var quota: Int64?
+  /// The period in µs.
+  private(set) var period: Int64?
+  /// The CPUs, as a list.
+  private(set) var cpus: String?
+
+  private let call: RuntimeCall
+  private let resources: FlagValue?
+  private var document: ResourcesUpdate?
+  /// What was read from a pipe is gone from it, and has to be given on.
+  private var bytes: [UInt8]?
+  private let isStandardInput: Bool
+
+  /// Reads a request; what cannot be read is the low-level runtime's to refuse.
+  init(_ call: RuntimeCall) {
+    self.call = call
+    resources = call.invocation.resources
+    isStandardInput = resources?.text == "-"
+    guard let resources else {
+      // 0 is "not set" to runc, and what is no number is runc's to refuse.
+      func number(_ flag: String) -> Int64? {
+        call.invocation.flags[flag].flatMap { Int64($0.text) }.flatMap { $0 == 0 ? nil : $0 }
+      }
+      quota = number("cpu-quota")
+      period = number("cpu-period")
+      cpus = call.invocation.flags["cpuset-cpus"].flatMap { $0.text.isEmpty ? nil : $0.text }
+      return
+    }
+    let file =
+      isStandardInput
+      ? FileDescriptor(owning: dup(STDIN_FILENO))
+      : (try? FileDescriptor.open(call.vector.bytes(of: resources), O_RDONLY)) ?? .none
+    guard file.isOpen, let bytes = try? file.readAll() else { return }
+    self.bytes = bytes
+    guard let document = try? ResourcesUpdate(bytes) else { return }
+    self.document = document
+    quota = document.cpuQuota
+    period = document.cpuPeriod
+    cpus = document.cpus.flatMap { $0.isEmpty ? nil : $0 }
+  }
+
+  /// Makes the call, as it came.
+  func pass() -> Never { pass(ConfigEdit()) }
+
+  /// Makes the call with other values in the place of what was asked for.
+  func pass(_ edit: ConfigEdit) -> Never {
+    var call = call
+    if resources == nil {
+      rewriteFlags(&call, edit)
+    } else {
+      rewriteDocument(&call, edit)
+    }
+    call.pass()
+  }
+
+  private func rewriteFlags(_ call: inout RuntimeCall, _ edit: ConfigEdit) {
+    let values = [
+      ("cpu-quota", edit.cpuQuota.map { "\($0)" }), ("cpu-period", edit.cpuPeriod.map { "\($0)" }),
+      ("cpuset-cpus", edit.cpus),
+    ]
+    for (flag, value) in values {
+      guard let value else { continue }
+      for entry in call.invocation.flags.entries where entry.name == flag {
+        call.vector.remove(Array(entry.arguments))
+      }
+      call.vector.insert(["--\(flag)=\(value)"], after: call.invocation.verbIndex ?? 1)
+    }
+  }
+
+  private func rewriteDocument(_ call: inout RuntimeCall, _ edit: ConfigEdit) {
+    guard let resources, let bytes else { return }
+    let isRewritten = edit != ConfigEdit() && document != nil
+    guard isStandardInput || isRewritten else { return }
+    let given = isRewritten ? document?.applying(edit) ?? bytes : bytes
+    do throws(SystemError) {
+      try replaceStandardInput(with: given)
+    } catch { call.fail(error.description) }
+    if !isStandardInput {
+      call.vector.replace(resources.index, with: resources.offset > 0 ? "--resources=-" : "-")
+    }
+  }
+}
