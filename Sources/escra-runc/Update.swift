@@ -57,7 +57,7 @@ private func claim(
 ) throws -> CPUSet {
   let quota = request.quota.flatMap { $0 > 0 ? $0 : nil }
   guard quota != nil || request.cpus != nil else {
-    return instance.load()?.claim?.wanted ?? CPUSet()
+    return instance.load()?.claim?.held ?? CPUSet()
   }
   let wanted = try CPUReservation(
     bandwidth: quota.map {
@@ -65,9 +65,6 @@ private func claim(
     },
     cpuset: request.cpus
   ).request()
-  let granted = try StrictUpdate.begin(
+  return try StrictUpdate.carryOut(
     wanted, reserved: settings.reservedCPUs(), of: instance, root: .system)
-  // Its supervisor gives back what is left over; one that is dead has a successor that does.
-  if let socket = try? instance.connect() { socket.send(.look) }
-  return granted
 }

@@ -74,12 +74,10 @@ struct Explanation {
   }
 
   private func own(_ claim: CPUClaim) -> String {
-    let update =
-      claim.target.map { " An update is on its way, which will leave it \(list($0))." } ?? ""
     let others = "no other container runs on them"
     return
       "It has \(list(claim.held)) of its own: \(others), and tasks of the root cgroup, which no "
-      + "cpuset narrows, are all that could.\(update)"
+      + "cpuset narrows, are all that could."
   }
 
   private func list(_ cpus: CPUSet) -> String {

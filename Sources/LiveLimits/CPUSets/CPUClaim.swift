@@ -5,10 +5,8 @@
 /// There is no other ledger: who holds which CPUs is what the states of all strict containers say,
 /// read and written under the lock of ``CPURegistry``.
 public struct CPUClaim: Equatable, Sendable {
-  /// The CPUs nobody else may run on. While an update is under way, the old ones and the new ones.
+  /// The CPUs nobody else may run on. For the moment of an update, the old ones and the new ones.
   public var held: CPUSet
-  /// What an update that is under way will leave it; nil when none is.
-  public var target: CPUSet?
   /// The memory nodes it was given; nil where they were left alone.
   public var nodes: CPUSet?
   /// Its group, from the root of the cpuset hierarchy; nil until it has been found.
@@ -22,20 +20,15 @@ public struct CPUClaim: Equatable, Sendable {
     self.nodes = nodes
   }
 
-  /// What the container's group is to hold.
-  public var wanted: CPUSet { target ?? held }
-
   init?(_ keyed: KeyedText) {
     guard let held = keyed["cpus"].flatMap({ CPUSet(list: $0) }) else { return nil }
     self.init(held: held, nodes: keyed["mems"].flatMap { CPUSet(list: $0) })
-    target = keyed["cpusTarget"].flatMap { CPUSet(list: $0) }
     group = keyed["cpusetGroup"]
     inode = keyed["cpusetInode"].flatMap { UInt64($0) }
   }
 
   func write(to keyed: inout KeyedText) {
     keyed["cpus"] = held.description
-    keyed["cpusTarget"] = target?.description
     keyed["mems"] = nodes?.description
     keyed["cpusetGroup"] = group
     keyed["cpusetInode"] = inode.map { "\($0)" }

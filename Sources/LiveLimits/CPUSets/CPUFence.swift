@@ -88,11 +88,20 @@ public final class CPUFence {
     let registry = try CPURegistry(locking: root, within: 10_000)
     if var state = directory.load() {
       state.claim?.held = CPUSet()
-      state.claim?.target = nil
       try directory.save(state)
     }
     try settle(registry)
     directory.remove()
+  }
+
+  /// Whether a CPU is left for everybody else.
+  func leavesShared(_ cpus: CPUSet, besides others: [CPUHolder]) -> Bool {
+    !Self.shared(besides: others).isSubset(of: cpus)
+  }
+
+  /// Gives a strict container's own group its CPUs.
+  func setCPUs(_ cpus: CPUSet, of group: String) throws(SystemError) {
+    try CgroupWriter.setCPUs(cpus, of: tree.directory(group))
   }
 
   /// The record as it must stand while the plan is carried out.

@@ -1,37 +1,60 @@
 // SPDX-License-Identifier: Apache-2.0
 internal import Syscalls
 
-/// An update of a strict container's CPUs, on its way through the low-level runtime.
+/// A change of the CPUs that a strict container has, before the low-level runtime is told of it.
 ///
-/// What is asked for is taken before the runtime writes it and the rest given back after, so that
-/// at no instant the container runs on CPUs that are not its own. The container's supervisor ends
-/// it: when the runtime has written, or has not for five seconds.
+/// What is new is fenced before the container runs there, and what it leaves is given back after, so
+/// that it shares no CPU at any instant. The runtime then writes what is there already. Should it
+/// fail and write the old set again, the container's supervisor takes that for what it is.
 public enum StrictUpdate {
-  /// Takes the CPUs that an update asks for.
+  /// Gives the container other CPUs.
   ///
   /// - Parameters:
-  ///   - request: What it asks for.
+  ///   - request: What is asked for.
   ///   - reserved: The operator's CPUs that are given to nobody.
   ///   - directory: The container's instance.
   ///   - root: Whose registry.
-  /// - Returns: The CPUs that the low-level runtime is to write.
-  /// - Throws: ``CPUClaimError``, or ``SystemError`` for a registry that cannot be had.
-  public static func begin(
+  /// - Returns: The CPUs it has now.
+  /// - Throws: ``CPUClaimError``, or ``SystemError`` for a registry or a group that cannot be
+  ///   written; EBUSY when groups inside the container have CPUs that it would lose.
+  public static func carryOut(
     _ request: CPUAllocator.Request, reserved: CPUSet, of directory: borrowing StateDirectory,
     root: StateRoot
   ) throws -> CPUSet {
     let registry = try CPURegistry(locking: root, within: 1000)
-    guard var state = directory.load(), let claim = state.claim else {
-      throw SystemError("read", directory.path, errno: 0)
+    guard var state = directory.load(), let before = state.claim, let group = before.group else {
+      throw StrictUpdateError.starting
     }
-    let granted = try registry.grant(
-      request, below: claim.group ?? "/", reserved: reserved, memory: nil,
-      holders: registry.holders(except: state), current: claim.held)
-    if granted.held == claim.held { return granted.held }
-    state.claim?.held = claim.held.union(granted.held)
-    state.claim?.target = granted.held
-    try directory.save(state)
-    try CPUFence(root: root).settle(registry)
-    return granted.held
+    let others = registry.holders(except: state)
+    let after = try registry.grant(
+      request, below: group, reserved: reserved, memory: nil, holders: others, current: before.held
+    ).held
+    if after == before.held { return after }
+
+    let fence = try CPUFence(root: root)
+    func hold(_ cpus: CPUSet) throws(SystemError) {
+      state.claim?.held = cpus
+      try directory.save(state)
+      try fence.settle(registry)
+    }
+    // With two CPUs there is no room for both sets; then one moves right after the other.
+    let both = before.held.union(after)
+    if fence.leavesShared(both, besides: others) { try hold(both) }
+    do throws(SystemError) {
+      try fence.setCPUs(after, of: group)
+    } catch {
+      try hold(before.held)
+      throw error
+    }
+    try hold(after)
+    return after
   }
+}
+
+/// Why a strict container's CPUs cannot be changed now.
+enum StrictUpdateError: Error, CustomStringConvertible {
+  /// It has no group yet.
+  case starting
+
+  var description: String { "the container is still being created; update it when it runs" }
 }

@@ -19,14 +19,11 @@ final class StrictSupervision {
   private let conversations: Conversations
 
   private var nextSettling: Nanoseconds?
-  private var updateUntil: Nanoseconds?
   private var lastCorrection: Nanoseconds = .min / 2
   private var hasEnded = false
 
   /// A new container's first events come in bursts; they are answered together.
   private static let settlingDelay: Nanoseconds = 2_000_000
-  /// How long an update may take from its promise to its write; one that failed never writes.
-  private static let updateExpectation: Nanoseconds = 5_000_000_000
   /// The shortest time between two corrections of somebody else's writes.
   private static let correctionInterval: Nanoseconds = 1_000_000_000
 
@@ -104,8 +101,7 @@ final class StrictSupervision {
   private func settle() {
     do throws(SystemError) {
       let registry = try CPURegistry(locking: fence.root, within: 0)
-      // An update changes the state, under this lock.
-      if let written = directory.load() { state = written } else { try directory.save(state) }
+      try takeOverUpdate()
       try judgeOwnSet(registry)
       try fence.settle(registry)
     } catch {
@@ -113,27 +109,22 @@ final class StrictSupervision {
     }
   }
 
+  /// An update changes the state, under the registry's lock; a file that is torn is written again.
+  private func takeOverUpdate() throws(SystemError) {
+    guard let written = directory.load(), written.claim != nil else {
+      return try directory.save(state)
+    }
+    let before = heldTime
+    let isChanged = written.claim?.held != state.claim?.held
+    state = written
+    if isChanged { append(rule: .update, before: before, after: heldTime) }
+  }
+
   /// Sees to it that the container's own group has what the container holds.
   private func judgeOwnSet(_ registry: borrowing CPURegistry) throws(SystemError) {
-    guard var claim = state.claim, let found = container.cpus() else { return checkMembers() }
-    let now = monotonicNow()
-    if found == claim.wanted {
-      updateUntil = nil
-      if claim.target == nil { return }
-      // The low-level runtime has written what was promised.
-      let before = heldTime
-      claim.held = found
-      claim.target = nil
-      return try hold(claim, rule: .update, before: before)
-    }
-    if claim.target != nil {
-      let until = updateUntil ?? now + Self.updateExpectation
-      updateUntil = until
-      if now < until { return settle(in: until - now) }
-      updateUntil = nil
-      claim.target = nil
-    }
-    try judgeForeignSet(found, claim, registry, at: now)
+    guard let claim = state.claim, let found = container.cpus() else { return checkMembers() }
+    if found == claim.held { return }
+    try judgeForeignSet(found, claim, registry, at: monotonicNow())
   }
 
   /// Somebody has written a set that was not agreed on: it is taken where it can be had, and else
