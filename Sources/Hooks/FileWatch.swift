@@ -38,12 +38,14 @@ public struct FileWatch: ~Copyable {
   }
 
   /// Hears of what happens in a cgroup's directory: a write to any of its files, whoever writes, and
-  /// groups that are made in it or renamed into it.
+  /// groups that are made in it, renamed into it or removed.
   ///
   /// - Parameter path: The directory; watching it again changes nothing.
   public func addGroup(_ path: String) throws(SystemError) {
     try add(
-      path, UInt32(IN_CREATE) | UInt32(IN_MOVED_TO) | UInt32(IN_MODIFY) | UInt32(IN_ONLYDIR))
+      path,
+      UInt32(IN_CREATE) | UInt32(IN_DELETE) | UInt32(IN_MOVED_TO) | UInt32(IN_MODIFY)
+        | UInt32(IN_ONLYDIR))
   }
 
   private func add(_ path: String, _ events: UInt32) throws(SystemError) {

@@ -15,9 +15,15 @@ extension SupervisedStart {
   /// - Returns: The call that creates the container.
   /// - Throws: ``Refusal``, with nothing left behind.
   func launchStrict(_ bundle: borrowing Bundle) throws(Refusal) -> RuntimeCall {
-    let request = try CPUReservation(
+    let asked = try DeclaredCPUs(
       bandwidth: document.declared.cpu, cpuset: document.declared.cpuset
-    ).request()
+    ).reservation()
+    guard asked != CPUReservation() else {
+      throw Refusal(
+        sentence: "the policy \"strict\" reserves the CPUs that a container declares, and this one "
+          + "declares none; give it a CPU limit of whole CPUs (quota 100000 of period 100000 is one) "
+          + "or a CPU set")
+    }
     let reserved = try settings.reservedCPUs()
     var launched = call
     do throws(LaunchFailure) {
@@ -25,7 +31,7 @@ extension SupervisedStart {
       let directory = try makeDirectory()
       let claim: CPUClaim
       do throws(LaunchFailure) {
-        claim = try self.claim(request, reserved, in: directory, &launched)
+        claim = try self.claim(asked, reserved, in: directory, &launched)
       } catch {
         directory.remove()
         throw error
@@ -46,13 +52,13 @@ extension SupervisedStart {
 
   /// Takes the CPUs, under the registry's lock, and writes that down.
   private func claim(
-    _ request: CPUAllocator.Request, _ reserved: CPUSet, in directory: borrowing StateDirectory,
+    _ asked: CPUReservation, _ reserved: CPUSet, in directory: borrowing StateDirectory,
     _ launched: inout RuntimeCall
   ) throws(LaunchFailure) -> CPUClaim {
     do {
-      let registry = try CPURegistry(locking: .system, within: 1000)
+      let registry = try CPURegistry(locking: .system)
       let claim = try registry.grant(
-        request, below: expectedCpusetGroup, reserved: reserved, memory: document.declared.memory,
+        asked, group: expectedCpusetGroup, reserved: reserved, memory: document.declared.memory,
         holders: registry.holders())
       var state = try state(base, in: directory, &launched)
       state.claim = claim
@@ -83,12 +89,11 @@ extension SupervisedStart {
 
   /// Where the container's group will be in the cpuset hierarchy.
   private var expectedCpusetGroup: String {
-    let name = cgroupName ?? id
-    guard let path = document.cgroupsPath, path.utf8.first == UInt8(ascii: "/") else {
-      // The low-level runtime takes such a path from its own group.
-      let above = call.invocation.systemdCgroup ? "/" : CPURegistry.groupOfCaller()
-      return above == "/" ? above + name : above + "/" + name
-    }
-    return path
+    let path = document.cgroupsPath ?? ""
+    if path.utf8.first == UInt8(ascii: "/") { return path }
+    if call.invocation.systemdCgroup { return "/" + (cgroupName ?? id) }
+    // The low-level runtime takes such a path from its own group.
+    let own = CPURegistry.groupOfCaller()
+    return (own == "/" ? "/" : own + "/") + (path.isEmpty ? id : path)
   }
 }

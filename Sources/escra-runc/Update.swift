@@ -59,12 +59,12 @@ private func claim(
   guard quota != nil || request.cpus != nil else {
     return instance.load()?.claim?.held ?? CPUSet()
   }
-  let wanted = try CPUReservation(
+  let asked = try DeclaredCPUs(
     bandwidth: quota.map {
       CPUBandwidth(quota: $0, period: request.period ?? CPUBandwidth.defaultPeriod)
     },
     cpuset: request.cpus
-  ).request()
+  ).reservation()
   return try StrictUpdate.carryOut(
-    wanted, reserved: settings.reservedCPUs(), of: instance, root: .system)
+    asked, reserved: settings.reservedCPUs(), of: instance, root: .system)
 }

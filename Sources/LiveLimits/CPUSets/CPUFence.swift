@@ -11,71 +11,74 @@ public import Syscalls
 /// It is the same for all of them, under one lock, and a second one finds nothing to do.
 public final class CPUFence {
   let root: StateRoot
+  /// Where changes of the tree are heard of; no file where nobody listens.
   let watch: FileWatch
+  /// Whether each group was watched at the last look.
+  private(set) var hearsOfAll = true
+
   private let tree: CpusetTree
   /// What was last written down, for when somebody has removed the file.
-  private var memory: NeighbourRecord?
+  private var last: NeighbourRecord?
 
   /// How often the tree is gone through again because it changed meanwhile.
   private static let rounds = 8
 
   /// Makes a fence around what the states below `root` say.
   ///
-  /// - Throws: ``SystemError``: ENODEV where cpuset has no hierarchy of its own.
-  public init(root: StateRoot) throws(SystemError) {
+  /// - Parameters:
+  ///   - root: Where the states are.
+  ///   - listening: Whether to hear of changes from the first look on.
+  /// - Throws: ``SystemError``: ENODEV where cpuset has no hierarchy of its own, EMFILE where there
+  ///   is no inotify to be had.
+  public init(root: StateRoot, listening: Bool = false) throws(SystemError) {
     guard let tree = CpusetTree.ofMachine() else {
       throw SystemError("find", "the cpuset hierarchy", errno: ENODEV)
     }
+    let watch = listening ? try FileWatch() : FileWatch(adopting: .none)
     self.root = root
     self.tree = tree
-    watch = try FileWatch()
+    self.watch = watch
   }
 
   /// Takes the lock, and writes what has to be written.
   ///
-  /// - Parameter milliseconds: How long to wait for the lock.
-  /// - Throws: ``SystemError``: EBUSY for a lock that was not to be had.
-  @discardableResult
-  public func settle(within milliseconds: Int64) throws(SystemError) -> Int {
-    do throws(SystemError) {
-      let registry = try CPURegistry(locking: root, within: milliseconds)
-      return try settle(registry)
-    } catch {
-      // Nobody may wait for an event that was heard of already.
-      watch.drain()
-      throw error
-    }
+  /// - Throws: ``SystemError``, as ``settle(_:)`` and ``CPURegistry/init(locking:)`` do.
+  public func settle() throws(SystemError) {
+    let registry = try CPURegistry(locking: root)
+    try settle(registry)
+  }
+
+  /// Forgets what was heard, and settles what it was about; what is in the way now is seen to when
+  /// the container has been found.
+  func settleSoon() {
+    watch.drain()
+    try? settle()
   }
 
   /// Writes what has to be written, and again what has changed meanwhile.
   ///
   /// - Parameter registry: The lock.
-  /// - Returns: How many sets were written.
-  /// - Throws: ``SystemError`` when what was there could not be written down; then nothing more is
-  ///   written to the kernel.
-  @discardableResult
-  public func settle(_ registry: borrowing CPURegistry) throws(SystemError) -> Int {
+  /// - Throws: ``SystemError`` that names the group which could not be written; or the file, when
+  ///   what was there could not be written down, and then nothing more is written to the kernel.
+  public func settle(_ registry: borrowing CPURegistry) throws(SystemError) {
     let states = registry.states()
     let holders = states.compactMap(CPUHolder.init)
-    var writes = 0
+    defer { seat(supervisors: states.compactMap(\.supervisor), besides: holders) }
+    var obstacle: SystemError?
     for _ in 0..<Self.rounds {
-      watch.drain()
-      let groups = tree.snapshot(watch)
-      let record = registry.loadNeighbours() ?? memory ?? NeighbourRecord()
+      let groups = look()
+      let loaded = registry.loadNeighbours()
+      let record = loaded ?? recover(registry, groups, holders)
       let plan = Fence.plan(
-        groups: groups, holders: holders.map(\.fenced),
-        neighbours: record.reconciled(with: groups))
-      var next = NeighbourRecord()
-      next.neighbours = plan.neighbours
-      try remember(pending(plan, groups, next), registry)
-      writes += carryOut(plan, groups)
-      if plan.writes.isEmpty {
-        try remember(next, registry)
-        break
-      }
+        groups: groups, holders: holders.map(\.fenced), neighbours: record.reconciled(with: groups))
+      // The first round may find nothing to do and yet more to write down.
+      let next = NeighbourRecord(plan, groups, isKept: !holders.isEmpty)
+      if next != loaded { try registry.save(next) }
+      last = next
+      if plan.writes.isEmpty { return }
+      obstacle = carryOut(plan, groups)
     }
-    seat(supervisors: states.compactMap(\.supervisor), besides: holders)
-    return writes
+    throw obstacle ?? SystemError("settle", "the cpusets, which somebody keeps changing", errno: EAGAIN)
   }
 
   /// Gives an instance's CPUs back, lets the others return to what they declared, and removes the
@@ -85,7 +88,7 @@ public final class CPUFence {
   ///
   /// - Parameter directory: The instance; its lock is the caller's.
   public func release(_ directory: borrowing StateDirectory) throws(SystemError) {
-    let registry = try CPURegistry(locking: root, within: 10_000)
+    let registry = try CPURegistry(locking: root)
     if var state = directory.load() {
       state.claim?.held = CPUSet()
       try directory.save(state)
@@ -104,40 +107,46 @@ public final class CPUFence {
     try CgroupWriter.setCPUs(cpus, of: tree.directory(group))
   }
 
-  /// The record as it must stand while the plan is carried out.
-  private func pending(
-    _ plan: FencePlan, _ groups: [CpusetGroup], _ next: NeighbourRecord
-  ) -> NeighbourRecord {
-    var record = next
-    for write in plan.writes {
-      guard let group = groups.first(where: { $0.path == write.path }) else { continue }
-      record.pending[group.inode, default: [group.cpus]].append(write.cpus)
-    }
-    return record
+  private func look() -> [CpusetGroup] {
+    let snapshot = tree.snapshot(watch)
+    hearsOfAll = snapshot.isWatched
+    return snapshot.groups
   }
 
-  private func remember(
-    _ record: NeighbourRecord, _ registry: borrowing CPURegistry
-  ) throws(SystemError) {
-    if record != memory { try registry.save(record) }
-    memory = record
+  /// What the groups had, when the file that says so is lost or torn.
+  private func recover(
+    _ registry: borrowing CPURegistry, _ groups: [CpusetGroup], _ holders: [CPUHolder]
+  ) -> NeighbourRecord {
+    if let last { return last }
+    // The first strict container there is finds everything as its owner wrote it.
+    guard registry.hasNeighbours || holders.contains(where: \.isRunning) else {
+      return NeighbourRecord()
+    }
+    let declared = RuntimeStates(roots: registry.states().map(\.root))
+    return NeighbourRecord(
+      rebuiltFrom: groups, holders: holders.map(\.fenced), declared: declared.cpus)
   }
 
   /// Writes set after set, as long as each group has what it was planned from.
   ///
-  /// - Returns: How many were written. What is refused or overtaken the next round sees.
-  private func carryOut(_ plan: FencePlan, _ groups: [CpusetGroup]) -> Int {
+  /// - Returns: What was in the way; what was merely overtaken the next round sees.
+  private func carryOut(_ plan: FencePlan, _ groups: [CpusetGroup]) -> SystemError? {
     var known: [String: CPUSet] = [:]
     for group in groups { known[group.path] = group.cpus }
-    for (count, write) in plan.writes.enumerated() {
-      guard let now = tree.cpus(of: write.path), now == known[write.path],
-        (try? CgroupWriter.setCPUs(write.cpus, of: tree.directory(write.path))) != nil
-      else { return count }
+    for write in plan.writes {
+      guard let now = tree.cpus(of: write.path), now == known[write.path] else { return nil }
+      do throws(SystemError) {
+        try setCPUs(write.cpus, of: write.path)
+      } catch { return error }
       known[write.path] = write.cpus
     }
-    return plan.writes.count
+    return nil
   }
+}
 
+// MARK: our own processes
+
+extension CPUFence {
   /// Our own processes are in the root group, which no cpuset narrows: they keep off by their own
   /// affinity. The same user may set it without a capability (sched_setaffinity(2)).
   private func seat(supervisors: [ProcessIdentity], besides holders: [CPUHolder]) {
@@ -150,16 +159,17 @@ public final class CPUFence {
 
   /// Takes the calling process off the CPUs of strict containers, or lets it back.
   static func seatCaller(_ root: StateRoot) {
-    let claims = root.instances().compactMap { path -> CPUHolder? in
+    guard access(root.cpus, F_OK) == 0 else { return }
+    let holders = root.instances().compactMap { path -> CPUHolder? in
       (try? StateDirectory(opening: path))?.load().flatMap(CPUHolder.init)
     }
-    shared(besides: claims).seat(process: 0)
+    shared(besides: holders).seat(process: 0)
   }
 
   /// Lets everybody back whom nobody is left to let back, after a registry was damaged.
   static func letBack(_ root: StateRoot) {
     guard access(root.cpus + "/" + NeighbourRecord.file, F_OK) == 0 else { return }
-    _ = try? CPUFence(root: root).settle(within: 1000)
+    try? CPUFence(root: root).settle()
   }
 
   private static func shared(besides holders: [CPUHolder]) -> CPUSet {

@@ -12,15 +12,17 @@ public struct CPURegistry: ~Copyable {
   let root: StateRoot
   let directory: FileDescriptor
 
-  /// Takes the lock.
+  /// How long somebody may have the lock. It is a matter of milliseconds.
+  static let patience: Nanoseconds = 1_000_000_000
+
+  /// Takes the lock. One of ours that has kept it for a second was stopped, and is ended.
   ///
-  /// - Parameters:
-  ///   - root: Whose registry.
-  ///   - milliseconds: How long to wait for it.
-  /// - Throws: ``SystemError``: EBUSY when somebody else has it for longer than that, EACCES or
-  ///   EROFS where /run/escra cannot be written.
-  public init(locking root: StateRoot, within milliseconds: Int64) throws(SystemError) {
-    let deadline = monotonicNow() + milliseconds * 1_000_000
+  /// - Parameter root: Whose registry.
+  /// - Throws: ``SystemError``: EBUSY when somebody else keeps it, EACCES or EROFS where
+  ///   /run/escra cannot be written.
+  public init(locking root: StateRoot) throws(SystemError) {
+    let start = monotonicNow()
+    var evicted = 0
     while true {
       try StateDirectory.make(root.path)
       try StateDirectory.make(root.cpus)
@@ -33,60 +35,58 @@ public struct CPURegistry: ~Copyable {
         self.directory = directory
         return
       }
-      guard monotonicNow() < deadline else {
-        throw SystemError("lock", root.cpus, errno: EBUSY)
+      if monotonicNow() > start + Self.patience {
+        let holder = RegistryLock.holder(of: directory)
+        guard evicted < 3, let holder, RegistryLock.evict(holder) else {
+          let who = holder.map { ", which process \($0) keeps locked" } ?? ""
+          throw SystemError("lock", root.cpus + who, errno: EBUSY)
+        }
+        evicted += 1
       }
       usleep(1000)
     }
   }
 
-  /// What is written down of all containers there are.
+  /// What is written down of all containers there are, but for strict ones that are over.
   ///
-  /// A strict one whose runtime, supervisor and processes have all gone, and for which nobody is
-  /// left to clear up, is cleared up here.
+  /// A dead container holds no CPUs, also while its supervisor has yet to notice. One for which
+  /// nobody is left to clear up is cleared up here.
   func states() -> [ContainerState] {
     root.instances().compactMap { path -> ContainerState? in
       guard let instance = try? StateDirectory(opening: path), let state = instance.load() else {
         return nil
       }
-      if state.claim != nil, state.isOver, instance.claim() {
-        instance.remove()
-        return nil
-      }
-      return state
+      guard state.claim != nil, state.isOver else { return state }
+      if instance.claim() { instance.remove() }
+      return nil
     }
   }
 
   /// The strict containers there are.
   public func holders() -> [CPUHolder] { states().compactMap(CPUHolder.init) }
 
-  /// The group that this process is in, from the root of the cpuset hierarchy.
-  public static func groupOfCaller() -> String {
-    let text = (try? FileDescriptor.text(of: "/proc/self/cgroup")) ?? ""
-    let group = CgroupMembership.parse(text).first { $0.controllers.contains("cpuset") }
-    return group.map { String($0.path) } ?? "/"
-  }
-
   /// All strict containers but one.
   func holders(except state: ContainerState) -> [CPUHolder] {
     states().filter { $0.runtime != state.runtime || $0.id != state.id }.compactMap(CPUHolder.init)
   }
 
-  /// The CPUs that one may get who is not among the holders already.
+  /// CPUs for a strict container.
   ///
   /// - Parameters:
-  ///   - request: What it asks for.
-  ///   - group: The path its group will have, from the root of the cpuset hierarchy.
+  ///   - asked: What it asks for.
+  ///   - group: The path of its group, from the root of the cpuset hierarchy.
   ///   - reserved: The operator's CPUs that are given to nobody.
   ///   - memory: What it declares, in bytes; nil for nothing.
   ///   - holders: All others.
   ///   - current: What it has already.
+  /// - Returns: What it may hold; nothing is written down yet.
   /// - Throws: ``CPUClaimError``.
   public func grant(
-    _ request: CPUAllocator.Request, below group: String, reserved: CPUSet, memory: Int64?,
+    _ asked: CPUReservation, group: String, reserved: CPUSet, memory: Int64?,
     holders: [CPUHolder], current: CPUSet = CPUSet()
   ) throws(CPUClaimError) -> CPUClaim {
     guard let tree = CpusetTree.ofMachine() else { throw .noHierarchy }
+    guard let request = asked.request else { throw .nothingAsked }
     if let populated = tree.firstPopulated(above: group) { throw .populatedAbove(populated) }
     let parent = tree.existing(above: group)
     let topology = CPUTopology(reading: "/sys/devices/system")
@@ -96,10 +96,18 @@ public struct CPURegistry: ~Copyable {
         request, topology: topology, allowed: tree.cpus(of: parent) ?? topology.online,
         reserved: reserved, taken: taken, current: current)
       return CPUClaim(
-        held: cpus, nodes: topology.memoryNodes(for: cpus, declaredMemory: memory))
+        held: cpus, asked: asked, group: group,
+        nodes: topology.memoryNodes(for: cpus, declaredMemory: memory))
     } catch {
       throw .refused(error, holders.map { (id: $0.id, cpus: $0.claim.held) })
     }
+  }
+
+  /// The group that this process is in, from the root of the cpuset hierarchy.
+  public static func groupOfCaller() -> String {
+    let text = (try? FileDescriptor.text(of: "/proc/self/cgroup")) ?? ""
+    let group = CgroupMembership.parse(text).first { $0.controllers.contains("cpuset") }
+    return group.map { String($0.path) } ?? "/"
   }
 }
 
@@ -109,28 +117,31 @@ public struct CPUHolder: Sendable {
   public let id: String
   /// The CPUs it holds.
   public let claim: CPUClaim
-  /// The name its group will have, which is all that is known before it is there.
-  let groupName: String?
+  /// Whether it has been found in its group.
+  let isRunning: Bool
 
   init?(_ state: ContainerState) {
     guard let claim = state.claim else { return nil }
     id = state.id
     self.claim = claim
-    groupName = state.phase == .starting ? state.cgroupName : nil
+    isRunning = state.phase == .running
   }
 
   /// What the fence knows it by.
-  var fenced: Holder {
-    Holder(cpus: claim.held, path: claim.group, inode: claim.inode, name: groupName)
-  }
+  var fenced: Holder { Holder(cpus: claim.held, path: claim.group, inode: claim.inode) }
 }
 
 extension ContainerState {
   /// Whether nothing can come of it any more: its runtime has ended without a container, or its
   /// container is gone.
   var isOver: Bool {
-    if let initProcess { return ProcessHandle(initProcess) == nil && !groupHasMembers }
-    return ProcessHandle(runtime) == nil
+    switch phase {
+    case .starting:
+      // The pid file is there before anybody has written down what it says.
+      let found = initProcess ?? (try? PidFileWait(self))?.look()
+      return ProcessHandle(runtime) == nil && found.flatMap { ProcessHandle($0) } == nil
+    case .running: return initProcess.flatMap { ProcessHandle($0) } == nil && !groupHasMembers
+    }
   }
 
   private var groupHasMembers: Bool {
@@ -151,6 +162,8 @@ extension StateRoot {
 public enum CPUClaimError: Error, CustomStringConvertible {
   /// There is no cpuset hierarchy of cgroup v1.
   case noHierarchy
+  /// It asks for nothing.
+  case nothingAsked
   /// Processes above the container's group would run on its CPUs.
   case populatedAbove(String)
   /// There are not enough, or not these.
@@ -162,6 +175,8 @@ public enum CPUClaimError: Error, CustomStringConvertible {
     case .noHierarchy:
       "strict CPU sets need the cpuset controller of cgroup v1, which is not mounted here; mount it, "
         + "or use the policy reactive"
+    case .nothingAsked:
+      "no CPUs are asked for; write a CPU limit of whole CPUs, or a CPU set"
     case .populatedAbove(let group):
       "processes run in the cgroup \(group) above the container's, and they cannot be kept off its "
         + "CPUs; start it below a cgroup without processes of its own"
@@ -171,8 +186,7 @@ public enum CPUClaimError: Error, CustomStringConvertible {
   }
 
   private static func held(by holders: [(id: String, cpus: CPUSet)]) -> String {
-    if holders.isEmpty { return "" }
-    let list = holders.map { "\($0.cpus) by \($0.id)" }.joined(separator: ", ")
-    return " (held: \(list))"
+    let list = holders.filter { !$0.cpus.isEmpty }.map { "\($0.cpus) by \($0.id)" }
+    return list.isEmpty ? "" : " (held: \(list.joined(separator: ", ")))"
   }
 }

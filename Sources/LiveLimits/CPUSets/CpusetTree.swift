@@ -15,7 +15,9 @@ struct CpusetTree {
   /// The machine's own; nil where cpuset has no hierarchy of its own.
   static func ofMachine() -> CpusetTree? {
     guard let mounts = try? FileDescriptor.text(of: "/proc/self/mountinfo") else { return nil }
-    return CgroupMount.parse(mounts).first { $0.controllers.contains("cpuset") }
+    let hierarchies = CgroupMount.parse(mounts).filter { $0.controllers.contains("cpuset") }
+    // Mounted more than once, the whole of it counts.
+    return (hierarchies.first { $0.root == "/" } ?? hierarchies.first)
       .map { CpusetTree(root: $0.point) }
   }
 
@@ -69,14 +71,18 @@ struct CpusetTree {
 
   /// All groups, parents before children; each is watched before it is looked at, so that whatever
   /// changes afterwards is heard of.
-  func snapshot(_ watch: borrowing FileWatch) -> [CpusetGroup] {
+  ///
+  /// - Parameter watch: Where changes are to be heard of; no file for nowhere.
+  /// - Returns: The groups, and whether all of them are watched: an inotify has room for so many.
+  func snapshot(_ watch: borrowing FileWatch) -> (groups: [CpusetGroup], isWatched: Bool) {
     var groups: [CpusetGroup] = []
+    var isWatched = true
     var open = ["/"]
     while let group = open.popLast() {
       let path = directory(group)
+      if watch.descriptor.isOpen { isWatched = (try? watch.addGroup(path)) != nil && isWatched }
       // A group may be gone at any of these steps; then it is nobody's any more.
-      guard (try? watch.addGroup(path)) != nil,
-        let directory = try? FileDescriptor.open(path, O_RDONLY | O_DIRECTORY),
+      guard let directory = try? FileDescriptor.open(path, O_RDONLY | O_DIRECTORY),
         let inode = try? directory.status().identity.inode,
         let text = try? directory.open("cpuset.cpus", O_RDONLY).contents(subject: "cpuset.cpus"),
         let cpus = CPUSet(list: text), let children = try? directory.subdirectories()
@@ -86,6 +92,6 @@ struct CpusetTree {
           path: group, inode: inode, cpus: cpus, hasProcesses: directory.hasCgroupMembers))
       for child in children { open.append(group == "/" ? "/" + child : group + "/" + child) }
     }
-    return groups
+    return (groups, isWatched)
   }
 }

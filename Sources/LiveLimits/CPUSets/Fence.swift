@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 
-struct CpusetGroup { var path: String, inode: UInt64, cpus: CPUSet, hasProcesses: Bool }
+struct CpusetGroup { var path: String, inode: UInt64, cpus: CPUSet, hasProcesses: Bool
+  var parent: String { var p = path; while let last = p.popLast(), last != "/" {}; return p.isEmpty ? "/" : p } }
 struct Neighbour: Equatable { var inode: UInt64, declared: CPUSet, applied: CPUSet }
 struct Holder {
-  var cpus: CPUSet, path: String?, inode: UInt64?, name: String?
+  var cpus: CPUSet
+  var path: String
+  var inode: UInt64?
   func has(_ group: CpusetGroup) -> Bool {
-    if let path { return group.path == path && group.inode == inode }
-    guard let name else { return false }
-    return group.path.utf8.split(separator: 47).contains { $0.elementsEqual(name.utf8) }
+    group.path == path && (inode == nil || inode == group.inode)
   }
 }
 struct FenceWrite { var path: String, cpus: CPUSet }
@@ -29,7 +30,7 @@ enum Fence {
       var parentPath = group.path
       while let last = parentPath.popLast(), last != "/" {}
       if parentPath.isEmpty { parentPath = "/" }
-      guard let parent = nodes[parentPath] else { continue }
+      guard let parent = nodes[parentPath], !group.cpus.isEmpty else { continue }
       let isHolder = holders.contains { $0.has(group) }
       if isHolder || parent.skip {
         nodes[group.path] = Node(

@@ -11,8 +11,42 @@ struct NeighbourRecord: Equatable {
   var neighbours: [Neighbour] = []
   /// Sets that may have been written since, by inode.
   var pending: [UInt64: [CPUSet]] = [:]
+  /// Whether there is to be a file at all: while there are strict containers, one that is missing
+  /// was lost.
+  var isKept = true
 
   static let file = "neighbours"
+
+  /// The record as it must stand while a plan is carried out.
+  init(_ plan: FencePlan, _ groups: [CpusetGroup], isKept: Bool) {
+    neighbours = plan.neighbours
+    for write in plan.writes {
+      guard let group = groups.first(where: { $0.path == write.path }) else { continue }
+      pending[group.inode, default: [group.cpus]].append(write.cpus)
+    }
+    self.isKept = isKept || !neighbours.isEmpty || !pending.isEmpty
+  }
+
+  /// The record as it must have been, by what the low-level runtimes know.
+  ///
+  /// - Parameters:
+  ///   - groups: What there is, parents before children.
+  ///   - holders: The strict containers.
+  ///   - declared: The set that a group's container declared; nil where nobody knows.
+  init(
+    rebuiltFrom groups: [CpusetGroup], holders: [Holder], declared: (String) -> CPUSet?
+  ) {
+    var wide: [String: CPUSet] = [:]
+    for group in groups {
+      let parent = wide[group.parent] ?? group.cpus
+      let isOwn = group.path == "/" || !group.hasProcesses || holders.contains { $0.has(group) }
+      let set = isOwn ? group.cpus : declared(group.path) ?? parent
+      wide[group.path] = set
+      if set != group.cpus {
+        neighbours.append(Neighbour(inode: group.inode, declared: set, applied: group.cpus))
+      }
+    }
+  }
 
   /// What is remembered, seen with what the groups have now: a set that was about to be written
   /// when its writer died, and was, is ours.
@@ -29,19 +63,14 @@ struct NeighbourRecord: Equatable {
   /// Reads the file's text; nil where it is torn.
   init?(text: String) {
     let lines = text.split(at: "\n")
-    guard let last = lines.last, let sum = Self.sum(lines.dropLast()), last == "sum \(sum)" else {
-      return nil
-    }
+    guard let last = lines.last, last == "sum \(Self.sum(lines.dropLast()))" else { return nil }
     for line in lines.dropLast() {
       let words = line.split(at: " ", omittingEmptySubsequences: false)
-      guard words.count >= 3, let inode = UInt64(words[0]),
-        let declared = CPUSet(list: String(words[1])), let applied = CPUSet(list: String(words[2]))
-      else { return nil }
-      neighbours.append(Neighbour(inode: inode, declared: declared, applied: applied))
-      for word in words.dropFirst(3) {
-        guard let set = CPUSet(list: String(word)) else { return nil }
-        pending[inode, default: []].append(set)
-      }
+      guard words.count >= 3, let inode = UInt64(words[0]) else { return nil }
+      let sets = words.dropFirst().compactMap { CPUSet(list: String($0)) }
+      guard sets.count == words.count - 1 else { return nil }
+      neighbours.append(Neighbour(inode: inode, declared: sets[0], applied: sets[1]))
+      if sets.count > 2 { pending[inode] = Array(sets[2...]) }
     }
   }
 
@@ -50,14 +79,13 @@ struct NeighbourRecord: Equatable {
   /// One line a group, `INODE DECLARED APPLIED PENDING…`, and a checksum.
   var text: String {
     let lines = neighbours.map { neighbour in
-      (["\(neighbour.inode)", neighbour.declared.description, neighbour.applied.description]
-        + pending[neighbour.inode, default: []].map(\.description)).joined(separator: " ")
+      let sets = [neighbour.declared, neighbour.applied] + pending[neighbour.inode, default: []]
+      return Substring("\(neighbour.inode) " + sets.map(\.description).joined(separator: " "))
     }
-    return lines.map { $0 + "\n" }.joined()
-      + "sum \(Self.sum(lines.map { Substring($0) }[...]) ?? "")\n"
+    return lines.map { $0 + "\n" }.joined() + "sum \(Self.sum(lines[...]))\n"
   }
 
-  private static func sum(_ lines: ArraySlice<Substring>) -> String? {
+  private static func sum(_ lines: ArraySlice<Substring>) -> String {
     var hash = FNV1a()
     for line in lines {
       hash.add(line.utf8)
@@ -68,6 +96,9 @@ struct NeighbourRecord: Equatable {
 }
 
 extension CPURegistry {
+  /// Whether there is a file of them, torn or not.
+  var hasNeighbours: Bool { (try? directory.status(of: NeighbourRecord.file)) ?? nil != nil }
+
   /// What is written down of the narrowed groups; nil where it is missing or torn.
   func loadNeighbours() -> NeighbourRecord? {
     guard let file = try? directory.open(NeighbourRecord.file, O_RDONLY),
@@ -76,9 +107,9 @@ extension CPURegistry {
     return NeighbourRecord(text: String(decoding: bytes, as: UTF8.self))
   }
 
-  /// Replaces it as a whole; a record of nothing is no file.
+  /// Replaces it as a whole.
   func save(_ record: NeighbourRecord) throws(SystemError) {
-    if record == NeighbourRecord() { return try directory.remove(NeighbourRecord.file) }
+    guard record.isKept else { return try directory.remove(NeighbourRecord.file) }
     let temporary = ".neighbours"
     do {
       let file = try directory.open(temporary, O_WRONLY | O_CREAT | O_TRUNC)

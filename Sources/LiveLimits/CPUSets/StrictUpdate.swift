@@ -10,7 +10,7 @@ public enum StrictUpdate {
   /// Gives the container other CPUs.
   ///
   /// - Parameters:
-  ///   - request: What is asked for.
+  ///   - changes: What is asked for; a part that is nil stays as it was.
   ///   - reserved: The operator's CPUs that are given to nobody.
   ///   - directory: The container's instance.
   ///   - root: Whose registry.
@@ -18,18 +18,21 @@ public enum StrictUpdate {
   /// - Throws: ``CPUClaimError``, or ``SystemError`` for a registry or a group that cannot be
   ///   written; EBUSY when groups inside the container have CPUs that it would lose.
   public static func carryOut(
-    _ request: CPUAllocator.Request, reserved: CPUSet, of directory: borrowing StateDirectory,
+    _ changes: CPUReservation, reserved: CPUSet, of directory: borrowing StateDirectory,
     root: StateRoot
   ) throws -> CPUSet {
-    let registry = try CPURegistry(locking: root, within: 1000)
-    guard var state = directory.load(), let before = state.claim, let group = before.group else {
+    let registry = try CPURegistry(locking: root)
+    guard var state = directory.load(), let before = state.claim, state.phase == .running else {
       throw StrictUpdateError.starting
     }
+    let asked = CPUReservation(
+      count: changes.count ?? before.asked.count, set: changes.set ?? before.asked.set)
     let others = registry.holders(except: state)
     let after = try registry.grant(
-      request, below: group, reserved: reserved, memory: nil, holders: others, current: before.held
+      asked, group: before.group, reserved: reserved, memory: nil, holders: others,
+      current: before.held
     ).held
-    if after == before.held { return after }
+    state.claim?.asked = asked
 
     let fence = try CPUFence(root: root)
     func hold(_ cpus: CPUSet) throws(SystemError) {
@@ -41,8 +44,9 @@ public enum StrictUpdate {
     let both = before.held.union(after)
     if fence.leavesShared(both, besides: others) { try hold(both) }
     do throws(SystemError) {
-      try fence.setCPUs(after, of: group)
+      try fence.setCPUs(after, of: before.group)
     } catch {
+      state.claim?.asked = before.asked
       try hold(before.held)
       throw error
     }

@@ -179,8 +179,11 @@ final class Keeper {
     {
       try? writer.set(state.base.declared, from: current)
     }
-    // A strict one keeps the CPUs it runs on, and from now on shares them.
-    if state.claim != nil { try? CPUFence(root: root).release(directory) }
+    // A strict one keeps the CPUs it runs on, and from now on shares them. As long as the others
+    // cannot be told so, somebody has to go on trying.
+    if state.claim != nil, (try? CPUFence(root: root).release(directory)) == nil {
+      return lookAgain(in: 1_000_000_000)
+    }
     escra_syslog(
       true,
       "escra: the supervisor of container \(state.id) died \(Self.tooManyCrashes) times in a row; "

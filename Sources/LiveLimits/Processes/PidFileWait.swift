@@ -49,8 +49,7 @@ struct PidFileWait: ~Copyable {
       var treeHasChanged = false
       try poller.wait { treeHasChanged = treeHasChanged || $0 == 2 }
       watch.drain()
-      // A lock that is busy for so long is seen to when the container has been found.
-      if treeHasChanged { _ = try? fence?.settle(within: 500) }
+      if treeHasChanged { fence?.settleSoon() }
     }
   }
 

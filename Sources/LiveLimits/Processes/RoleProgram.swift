@@ -78,13 +78,13 @@ extension Role {
     let listener = try ControlSocket.listen(
       on: StateDirectory.socketName, in: directory.descriptor)
 
-    let fence = state.claim == nil ? nil : try CPUFence(root: root)
+    let fence = state.claim == nil ? nil : try CPUFence(root: root, listening: true)
     switch start {
     case .fresh, .freshWithEdit:
       try awaitContainer(&state, root, fence, bundleIsLocked: start == .freshWithEdit)
     case .resumed, .found: try resume(&state, root, fence)
     }
-    if let fence { return try superviseStrict(directory, state, fence, listener) }
+    if let fence { return try superviseStrict(directory, state, fence, listener, root) }
     guard state.initProcess != nil else { return directory.remove() }
 
     var found: FoundContainer
@@ -119,22 +119,19 @@ extension Role {
   /// supervisor ever does, and a fresh heap would not stay one.
   private static func superviseStrict(
     _ directory: consuming StateDirectory, _ state: ContainerState, _ fence: CPUFence,
-    _ listener: consuming FileDescriptor
+    _ listener: consuming FileDescriptor, _ root: StateRoot
   ) throws(SystemError) {
-    var state = state
     let container: StrictContainer
     do throws(SystemError) {
-      container = try StrictContainer(&state)
+      container = try StrictContainer(initProcess: state.initProcess, in: directory, root)
     } catch {
-      try fence.release(directory)
-      // Nobody was found, or not any more. That is no failure.
-      if [ESRCH, ENOENT, ENODEV].contains(error.errno) { return }
-      throw error
+      // Nobody was found, or not any more: that is no failure. Anything else is, and a container
+      // that lives on keeps its CPUs for the next supervisor.
+      guard directory.load()?.isOver ?? true else { throw error }
+      return try fence.release(directory)
     }
-    state.supervisor = ProcessIdentity(pid: getpid())
-    try directory.save(state)
     let supervision = try StrictSupervision(
-      directory: directory, state: state, fence: fence, container: container, listener: listener)
+      directory: directory, fence: fence, container: container, listener: listener)
     Confinement.confineStrictSupervisor()
     try supervision.run()
   }
@@ -147,7 +144,7 @@ extension Role {
     let bundle = FileDescriptor(owning: bundleIsLocked ? bundleDescriptor : -1)
     let wait = try PidFileWait(state)
     // Its CPUs are its own at its first instruction.
-    try fence?.settle(within: 500)
+    try fence?.settle()
     do {
       let ready = ControlSocket(owning: FileDescriptor(owning: readyDescriptor))
       ready.send(.ready(state.base.limit(of: state.base.initial())))
@@ -170,6 +167,8 @@ extension Role {
     Manners.leaveCallersGroups()
     Launcher.callKeeper(root)
     guard state.phase == .starting else { return }
+    // What has changed meanwhile; from here on changes are heard of.
+    fence?.settleSoon()
     let wait = try PidFileWait(state)
     if let runtime = ProcessHandle(state.runtime) {
       state.initProcess = try wait.wait(until: runtime, keeping: fence)

@@ -5,35 +5,81 @@ internal import Syscalls
 
 /// A strict container that was found, with what its supervisor holds open of it.
 final class StrictContainer {
-  let initProcess: ProcessHandle
+  let state: ContainerState
   let quota: CgroupWriter
-  let quotaWatch: FileWatch
+  private let initProcess: ProcessHandle
   private let group: FileDescriptor
   private let cpuset: String
 
-  /// Finds it, and completes the state with what was found.
+  /// Finds it, and writes down what was found, under the registry's lock: an update may have changed
+  /// the state since it was read.
   ///
-  /// - Parameter state: Must have an ``ContainerState/initProcess`` and a ``ContainerState/claim``.
-  /// - Throws: ``SystemError``: ESRCH when the container has ended already, EXDEV when its init is
-  ///   not in a cgroup of its own, and whatever opening a file says.
-  init(_ state: inout ContainerState) throws(SystemError) {
+  /// A container that was found once is where it was then, wherever its init has gone since.
+  ///
+  /// - Parameters:
+  ///   - initProcess: Its init, where it was not known yet.
+  ///   - directory: Its instance.
+  ///   - root: Whose registry.
+  /// - Throws: ``SystemError``: ESRCH when there is no init, EXDEV when its init is not in a cgroup
+  ///   of its own, and whatever opening a file says.
+  init(
+    initProcess: ProcessIdentity?, in directory: borrowing StateDirectory, _ root: StateRoot
+  ) throws(SystemError) {
+    let registry = try CPURegistry(locking: root)
+    guard var state = directory.load() else {
+      throw SystemError("read", directory.path + "/state", errno: EINVAL)
+    }
+    if state.phase == .starting {
+      state.initProcess = initProcess
+      try Self.find(&state)
+    }
+    guard let path = state.cpuDirectory, let tree = CpusetTree.ofMachine(),
+      let claim = state.claim
+    else { throw SystemError("find", "the container's group", errno: EXDEV) }
+    let group = try FileDescriptor.open(path, O_RDONLY | O_DIRECTORY)
+    guard try group.status().identity.inode == state.cpuInode else {
+      throw SystemError("find", "the container's group", errno: ESRCH)
+    }
+    quota = try CgroupWriter(directory: group, version: .v1, readOnly: false)
+    self.group = group
+    self.initProcess =
+      state.initProcess.flatMap { ProcessHandle($0) } ?? ProcessHandle(owning: .none)
+    cpuset = tree.directory(claim.group)
+    state.source = "inotify"
+    state.supervisor = ProcessIdentity(pid: getpid())
+    self.state = state
+    try directory.save(state)
+    _ = registry
+  }
+
+  private static func find(_ state: inout ContainerState) throws(SystemError) {
     let found = try FoundGroup(of: state)
-    let location = found.location
-    guard let cpuset = location.cpuset else {
+    guard let cpuset = found.location.cpuset else {
       throw SystemError("find", "the container's cpuset", errno: EXDEV)
     }
-    quota = try CgroupWriter(
-      directory: found.directory, version: location.version, readOnly: false)
-    quotaWatch = try FileWatch()
-    try quotaWatch.addWrites(to: quota.quotaFile)
-    state.complete(with: location, inode: found.inode)
+    state.complete(with: found.location, inode: found.inode)
     state.claim?.inode = try FileStatus.following(cpuset).identity.inode
-    state.source = "inotify"
-    self.cpuset = cpuset
-    let files = found.release()
-    initProcess = ProcessHandle(owning: FileDescriptor(owning: files.initProcess))
-    group = FileDescriptor(owning: files.directory)
   }
+
+  /// Says when init has ended.
+  func watchExit(_ poller: borrowing Poller, token: UInt64) throws(SystemError) {
+    if initProcess.descriptor.isOpen {
+      try poller.add(initProcess.descriptor.number, token: token)
+    }
+  }
+
+  /// No more of that.
+  func unwatchExit(_ poller: borrowing Poller) {
+    if initProcess.descriptor.isOpen { poller.remove(initProcess.descriptor.number) }
+  }
+
+  /// Whether its init has gone and nobody else is left.
+  var hasEnded: Bool {
+    (!initProcess.descriptor.isOpen || initProcess.hasEnded) && !group.hasCgroupMembers
+  }
+
+  /// Whether its init has gone.
+  var hasLostInit: Bool { !initProcess.descriptor.isOpen || initProcess.hasEnded }
 
   /// The CPUs its group has; nil when the group is gone.
   func cpus() -> CPUSet? {
@@ -44,7 +90,4 @@ final class StrictContainer {
   func setCPUs(_ cpus: CPUSet) throws(SystemError) {
     try CgroupWriter.setCPUs(cpus, of: cpuset)
   }
-
-  /// Whether any process is left in it.
-  var hasMembers: Bool { group.hasCgroupMembers }
 }

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+internal import CLinux
 internal import Glibc
 internal import Hooks
 internal import Syscalls
@@ -19,11 +20,17 @@ final class StrictSupervision {
   private let conversations: Conversations
 
   private var nextSettling: Nanoseconds?
+  private var lastSettling: Nanoseconds = .min / 2
   private var lastCorrection: Nanoseconds = .min / 2
+  private var failures = 0
   private var hasEnded = false
 
   /// A new container's first events come in bursts; they are answered together.
   private static let settlingDelay: Nanoseconds = 2_000_000
+  /// The shortest time between two looks at the whole tree, whatever others write there.
+  private static let settlingInterval: Nanoseconds = 20_000_000
+  /// The time between two looks at groups that no inotify had room for.
+  private static let poll: Nanoseconds = 50_000_000
   /// The shortest time between two corrections of somebody else's writes.
   private static let correctionInterval: Nanoseconds = 1_000_000_000
 
@@ -31,16 +38,15 @@ final class StrictSupervision {
     static let exit: UInt64 = 1
     static let timer: UInt64 = 2
     static let tree: UInt64 = 3
-    static let quota: UInt64 = 4
-    static let listener: UInt64 = 5
+    static let listener: UInt64 = 4
   }
 
   /// Takes over a container that was found.
   init(
-    directory: consuming StateDirectory, state: ContainerState, fence: CPUFence,
-    container: StrictContainer, listener: consuming FileDescriptor
+    directory: consuming StateDirectory, fence: CPUFence, container: StrictContainer,
+    listener: consuming FileDescriptor
   ) throws(SystemError) {
-    self.state = state
+    state = container.state
     self.fence = fence
     self.container = container
     poller = try Poller()
@@ -48,18 +54,18 @@ final class StrictSupervision {
     record = try Record(in: directory.descriptor)
     conversations = Conversations(listener: listener)
     self.directory = directory
-    try poller.add(container.initProcess.descriptor.number, token: Token.exit)
+    // One inotify for all: their number is small (fs.inotify.max_user_instances).
+    try fence.watch.addWrites(to: container.quota.quotaFile)
+    try container.watchExit(poller, token: Token.exit)
     try poller.add(timer.descriptor.number, token: Token.timer)
     try poller.add(fence.watch.descriptor.number, token: Token.tree)
-    try poller.add(container.quotaWatch.descriptor.number, token: Token.quota)
     try poller.add(conversations.listener.number, token: Token.listener)
   }
 
   /// Supervises until the container has ended, then lets the others back.
   func run() throws(SystemError) {
     append(rule: .start, before: heldTime, after: heldTime)
-    removeQuota()
-    nextSettling = monotonicNow()
+    settle()
     while !hasEnded {
       try timer.set(nextSettling)
       var tokens: [UInt64] = []
@@ -72,7 +78,7 @@ final class StrictSupervision {
   private func handle(_ token: UInt64) {
     switch token {
     case Token.exit:
-      poller.remove(container.initProcess.descriptor.number)
+      container.unwatchExit(poller)
       checkMembers()
     case Token.timer:
       timer.acknowledge()
@@ -81,32 +87,39 @@ final class StrictSupervision {
       if !hasEnded { settle() }
     case Token.tree:
       fence.watch.drain()
-      settle(in: Self.settlingDelay)
-    case Token.quota:
-      container.quotaWatch.drain()
-      removeQuota()
+      settle(at: max(monotonicNow() + Self.settlingDelay, lastSettling + Self.settlingInterval))
     case Token.listener: conversations.accept(poller)
-    default:
-      // An update has begun, or the keeper is there: the state file says which.
-      if conversations.hear(token) != nil { settle(in: 0) }
+    default: conversations.hear(token)
     }
   }
 
-  private func settle(in delay: Nanoseconds) {
-    nextSettling = min(nextSettling ?? .max, monotonicNow() + delay)
-  }
+  private func settle(at moment: Nanoseconds) { nextSettling = min(nextSettling ?? .max, moment) }
 
   // MARK: CPUs
 
   private func settle() {
+    lastSettling = monotonicNow()
     do throws(SystemError) {
-      let registry = try CPURegistry(locking: fence.root, within: 0)
+      let registry = try CPURegistry(locking: fence.root)
       try takeOverUpdate()
       try judgeOwnSet(registry)
+      removeQuota()
       try fence.settle(registry)
+      failures = 0
     } catch {
-      settle(in: 10_000_000)
+      report(error)
     }
+    if !fence.hearsOfAll { settle(at: monotonicNow() + Self.poll) }
+  }
+
+  /// What could not be done is tried again, ever less often; the log says so once.
+  private func report(_ error: SystemError) {
+    if failures == 3 {
+      escra_syslog(
+        true, "escra: others may run on the CPUs of strict container \(state.id): \(error)")
+    }
+    failures = min(failures + 1, 10)
+    settle(at: monotonicNow() + 1_000_000 << Nanoseconds(failures))
   }
 
   /// An update changes the state, under the registry's lock; a file that is torn is written again.
@@ -121,39 +134,34 @@ final class StrictSupervision {
   }
 
   /// Sees to it that the container's own group has what the container holds.
+  ///
+  /// Somebody may have written a set that was not agreed on: it is taken where it can be had, and
+  /// else written over.
   private func judgeOwnSet(_ registry: borrowing CPURegistry) throws(SystemError) {
     guard let claim = state.claim, let found = container.cpus() else { return checkMembers() }
     if found == claim.held { return }
-    try judgeForeignSet(found, claim, registry, at: monotonicNow())
-  }
-
-  /// Somebody has written a set that was not agreed on: it is taken where it can be had, and else
-  /// written over.
-  private func judgeForeignSet(
-    _ found: CPUSet, _ claim: CPUClaim, _ registry: borrowing CPURegistry, at now: Nanoseconds
-  ) throws(SystemError) {
-    var claim = claim
-    let before = heldTime
     let others = registry.holders(except: state)
-    if let granted = try? registry.grant(
-      .exactly(found), below: claim.group ?? "/", reserved: CPUSet(), memory: nil,
-      holders: others, current: claim.held)
+    // What it holds already it may have less of, whatever has become of the way there.
+    if found.isSubset(of: claim.held) && !found.isEmpty
+      || (try? registry.grant(
+        CPUReservation(set: found), group: claim.group, reserved: CPUSet(), memory: nil,
+        holders: others, current: claim.held)) != nil
     {
-      claim.held = granted.held
-      return try hold(claim, rule: .news, before: before)
+      return try hold(found, rule: .news)
     }
+    let now = monotonicNow()
     if now < lastCorrection + Self.correctionInterval {
-      return settle(in: lastCorrection + Self.correctionInterval - now)
+      return settle(at: lastCorrection + Self.correctionInterval)
     }
     lastCorrection = now
-    let kept = others.reduce(claim.held) { $0.subtracting($1.claim.held) }
-    try container.setCPUs(kept)
-    claim.held = kept
-    try hold(claim, rule: .drift, before: Nanoseconds(found.count) * Self.period)
+    try container.setCPUs(claim.held)
+    append(rule: .drift, before: Self.time(of: found), after: heldTime)
   }
 
-  private func hold(_ claim: CPUClaim, rule: Rule, before: Nanoseconds) throws(SystemError) {
-    state.claim = claim
+  private func hold(_ cpus: CPUSet, rule: Rule) throws(SystemError) {
+    let before = heldTime
+    state.claim?.held = cpus
+    state.claim?.asked = CPUReservation(set: cpus)
     try directory.save(state)
     append(rule: rule, before: before, after: heldTime)
   }
@@ -162,14 +170,14 @@ final class StrictSupervision {
   private func removeQuota() {
     guard let found = try? container.quota.current(), found.quota != nil else { return }
     try? container.quota.set(CPUQuota(quota: nil, period: found.period), from: found)
-    container.quotaWatch.drain()
   }
 
   // MARK: the end
 
   private func checkMembers() {
-    hasEnded = container.initProcess.hasEnded && !container.hasMembers
-    if container.initProcess.hasEnded && !hasEnded { settle(in: 1_000_000_000) }
+    hasEnded = container.hasEnded
+    // Processes that share a pid namespace with others outlive their init.
+    if container.hasLostInit && !hasEnded { settle(at: monotonicNow() + 1_000_000_000) }
   }
 
   // MARK: the record
@@ -177,7 +185,9 @@ final class StrictSupervision {
   /// The record counts in time a period, and a CPU of one's own is all of it.
   private static let period: Nanoseconds = 100_000_000
 
-  private var heldTime: Nanoseconds { Nanoseconds(state.claim?.held.count ?? 0) * Self.period }
+  private static func time(of cpus: CPUSet) -> Nanoseconds { Nanoseconds(cpus.count) * period }
+
+  private var heldTime: Nanoseconds { Self.time(of: state.claim?.held ?? CPUSet()) }
 
   private func append(rule: Rule, before: Nanoseconds, after: Nanoseconds) {
     record.append(

@@ -149,6 +149,6 @@ public struct ContainerState: Equatable, Sendable {
     usageDirectory = location.cpuacct
     memoryDirectory = location.memory
     version = location.version
-    claim?.group = location.cpusetGroup
+    if let group = location.cpusetGroup { claim?.group = group }
   }
 }

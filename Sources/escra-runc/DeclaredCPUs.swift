@@ -2,34 +2,27 @@
 internal import LiveLimits
 internal import OCISpec
 
-/// The CPUs that a container reserves by what it declares.
+/// The CPUs that config.json or an update reserves for a strict container.
 ///
-/// A quota says how many, a CPU set which; with both, the set says where the number is to be found.
-struct CPUReservation {
+/// A quota says how many, a CPU set which; with both, the set says where the number is to be found,
+/// so that whoever hands out a pool of CPUs to all containers alike (kubelet's CPU manager does)
+/// takes none away and gives none too many.
+struct DeclaredCPUs {
   /// Quota over period; nil for none.
   let bandwidth: CPUBandwidth?
   /// A CPU list, as it was written; nil or empty for none.
   let cpuset: String?
 
-  /// What to ask the allocator for.
+  /// What is reserved; nothing where nothing is declared.
   ///
-  /// - Throws: ``Refusal`` for a fraction of a CPU, a list that is none, or no declaration at all.
-  func request() throws(Refusal) -> CPUAllocator.Request {
-    switch (try wholeCPUs(), try set()) {
-    case (let count?, let set?): return .count(count, within: set)
-    case (let count?, nil): return .count(count)
-    case (nil, let set?): return .exactly(set)
-    case (nil, nil):
-      throw Refusal(
-        sentence: "the policy \"strict\" reserves the CPUs that a container declares, and this one "
-          + "declares none; give it a CPU limit of whole CPUs (quota 100000 of period 100000 is one) "
-          + "or a CPU set")
-    }
+  /// - Throws: ``Refusal`` for a fraction of a CPU, or a list that is none.
+  func reservation() throws(Refusal) -> CPUReservation {
+    CPUReservation(count: try wholeCPUs(), set: try set())
   }
 
   private func wholeCPUs() throws(Refusal) -> Int? {
     guard let bandwidth else { return nil }
-    if let whole = bandwidth.wholeCPUs, whole > 0 { return Int(whole) }
+    if let whole = bandwidth.wholeCPUs, whole > 0 { return Int(clamping: whole) }
     let below = bandwidth.quota / bandwidth.period
     let choice = below > 0 ? "\(below) or \(below + 1)" : "1"
     throw Refusal(
