@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """CPUs of one's own: a strict container has them, everybody else keeps off."""
+import fcntl
 import json
 import os
+import shutil
 import signal
 import time
 
@@ -204,6 +206,7 @@ def test_who_takes_the_cpu_by_hand_is_put_off_again(strict, neighbour):
 def test_a_group_without_processes_stays_wide(strict, neighbour, world):
     """Engines make containers in theirs, with sets of their own, which must not fail."""
     parent = "/" + world.name()
+    world.groups.append(parent)
     other = neighbour(cgroup=f"{parent}/first")
     made = strict(cgroup=f"{parent}/strict").started()
     assert cpus(parent) == set(ONLINE)
@@ -356,6 +359,55 @@ def test_what_the_others_had_is_found_again(strict, neighbour, damage, supervise
         wait_for_cpus(each, ONLINE)
 
 
+def test_a_supervisor_whose_files_somebody_removed_goes_on(strict, neighbour):
+    other = neighbour()
+    made = strict().started()
+    made.supervisor()
+    for name in ("cpus", "containers"):
+        shutil.rmtree(f"{RUN}/{name}")
+    later = neighbour()
+    for each in (other, later):
+        wait_for_cpus(each, set(ONLINE) - cpus(made))
+    assert made.id in refusal(strict())
+    made.call("delete", "--force")
+    for each in (other, later):
+        wait_for_cpus(each, ONLINE)
+
+
+def test_one_of_ours_that_hangs_on_to_the_lock_is_ended(strict, neighbour):
+    """Stopped in the middle of it, say; here it was made to take it by being traced."""
+    other = neighbour()
+    made = strict().started()
+    pid = made.supervisor()
+    # Whoever opens the directory anew has a lock of his own, so the child is called like ours.
+    holder = os.fork()
+    if holder == 0:
+        with open("/proc/self/comm", "w") as file:
+            file.write("escra-test")
+        directory = os.open(RUN + "/cpus", os.O_RDONLY)
+        fcntl.flock(directory, fcntl.LOCK_EX)
+        signal.pause()
+    try:
+        wait_until(lambda: f" {holder} " in open("/proc/locks").read(), 2)
+        later = neighbour()
+        wait_for_cpus(later, set(ONLINE) - cpus(made), 4)
+        assert os.waitpid(holder, 0)[1] == signal.SIGKILL
+        assert supervisors(made.id) == [pid] and cpus(other).isdisjoint(cpus(made))
+    finally:
+        kill(holder)
+
+
+def test_a_stranger_who_hangs_on_to_the_lock_is_named_and_left_alone(strict):
+    strict().started().call("delete", "--force")
+    wait_until(lambda: not ours(), 2)
+    directory = os.open(RUN + "/cpus", os.O_RDONLY)
+    try:
+        fcntl.flock(directory, fcntl.LOCK_EX)
+        assert f"process {os.getpid()} keeps locked" in refusal(strict())
+    finally:
+        os.close(directory)
+
+
 # --- update
 
 def test_an_update_moves_it_to_the_cpu_that_is_asked_for(strict, neighbour, world):
@@ -374,8 +426,16 @@ def test_an_update_moves_it_to_the_cpu_that_is_asked_for(strict, neighbour, worl
         wait_for_cpus(each, ONLINE)
 
 
+def test_a_pool_that_is_handed_to_all_containers_changes_nothing(strict):
+    """A CPU manager does so; the container has declared how many of them it reserves."""
+    made = strict().started()
+    made.supervisor()
+    before = cpus(made)
+    made.call("update", "--cpuset-cpus", ALL)
+    assert cpus(made) == before
+
+
 @pytest.mark.parametrize("flags, words", [
-    (["--cpuset-cpus", ALL], ["shared"]),
     (["--cpu-quota", "150000", "--cpu-period", "100000"], ["whole CPUs", "1500m"]),
     (["--cpu-quota", str(100_000 * len(ONLINE))], ["shared"]),
     (["--cpuset-cpus", "7"], ["7"]),

@@ -23,7 +23,8 @@ enum Confinement {
   /// long as it lives, under the registry's lock.
   private static let fenceCalls = [
     "getdents64", "inotify_add_watch", "flock", "sched_setaffinity", "mkdir", "mkdirat",
-    "pidfd_open", "clock_nanosleep", "lseek", "getpid", "stat", "statx",
+    "pidfd_open", "pidfd_send_signal", "clock_nanosleep", "lseek", "getpid", "stat", "statx",
+    "socket", "bind", "listen",
   ]
 
   /// What ``confineSupervisor(to:)`` calls the file system.

@@ -9,7 +9,7 @@ internal import Syscalls
 /// It hears of every group that is made and every set that is written in the cpuset hierarchy, and
 /// then makes the tree what it has to be. While nothing of that happens it sleeps.
 final class StrictSupervision {
-  private let directory: StateDirectory
+  private var directory: StateDirectory
   private var state: ContainerState
   private let fence: CPUFence
   private let container: StrictContainer
@@ -17,7 +17,7 @@ final class StrictSupervision {
 
   private let poller: Poller
   private var timer: DeadlineTimer
-  private let conversations: Conversations
+  private var conversations: Conversations
 
   private var nextSettling: Nanoseconds?
   private var lastSettling: Nanoseconds = .min / 2
@@ -122,8 +122,24 @@ final class StrictSupervision {
     settle(at: monotonicNow() + 1_000_000 << Nanoseconds(failures))
   }
 
+  /// Somebody has removed our instance: the CPUs are held all the same, so it is made again.
+  ///
+  /// The connections of the old one are of no use any more; the next call of the runtime starts a
+  /// keeper, which finds the new one.
+  private func reinstate() throws(SystemError) {
+    let instance = try StateDirectory.create(in: fence.root, root: state.root, id: state.id)
+    try instance.save(state)
+    let listener = try ControlSocket.listen(
+      on: StateDirectory.socketName, in: instance.descriptor)
+    try poller.add(listener.number, token: Token.listener)
+    conversations = Conversations(listener: listener)
+    record = try Record(in: instance.descriptor)
+    directory = instance
+  }
+
   /// An update changes the state, under the registry's lock; a file that is torn is written again.
   private func takeOverUpdate() throws(SystemError) {
+    if !directory.isThere { try reinstate() }
     guard let written = directory.load(), written.claim != nil else {
       return try directory.save(state)
     }

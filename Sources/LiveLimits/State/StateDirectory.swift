@@ -151,7 +151,12 @@ public struct StateDirectory: ~Copyable {
   /// - Returns: Whether it is ours and still there: who had it before may have removed it between
   ///   our open and our lock.
   public func claim() -> Bool {
-    guard (try? descriptor.lock(wait: false)) == true, let ours = try? descriptor.status(),
+    (try? descriptor.lock(wait: false)) == true && isThere
+  }
+
+  /// Whether this still is the directory that has its path.
+  var isThere: Bool {
+    guard let ours = try? descriptor.status(),
       let named = try? FileDescriptor.open(path, O_RDONLY | O_DIRECTORY).status()
     else { return false }
     return ours.identity == named.identity
