@@ -17,11 +17,12 @@ public struct DeclaredResources: Equatable, Sendable {
 
   /// Makes a declaration from its parts; none is no limit.
   public init(
-    cpu: CPUBandwidth? = nil, cpuset: String? = nil, memory: Int64? = nil,
+    cpu: CPUBandwidth? = nil, cpuset: String? = nil, mems: String? = nil, memory: Int64? = nil,
     memorySwap: Int64? = nil, memoryReservation: Int64? = nil
   ) {
     self.cpu = cpu
     self.cpuset = cpuset
+    self.mems = mems
     self.memory = memory
     self.memorySwap = memorySwap
     self.memoryReservation = memoryReservation

@@ -27,7 +27,7 @@ import Testing
     #expect(
       config.declared
         == DeclaredResources(
-          cpu: CPUBandwidth(quota: 150_000, period: 50_000), cpuset: "0-3,7",
+          cpu: CPUBandwidth(quota: 150_000, period: 50_000), cpuset: "0-3,7", mems: "0",
           memory: 536_870_912, memorySwap: -1, memoryReservation: 268_435_456))
     #expect(config.cgroupsPath == "/a/b")
   }

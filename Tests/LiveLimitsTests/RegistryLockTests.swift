@@ -1,0 +1,34 @@
+// SPDX-License-Identifier: Apache-2.0
+import Syscalls
+import Testing
+
+@testable import LiveLimits
+
+@Suite struct RegistryLockTests {
+  private static let locks = """
+    1: POSIX  ADVISORY  WRITE 100 00:1f:5678 0 EOF
+    2: FLOCK  ADVISORY  WRITE 200 00:1f:5679 0 EOF
+    3: FLOCK  ADVISORY  WRITE 300 00:1f:5678 0 EOF
+    3: -> FLOCK  ADVISORY  WRITE 400 00:1f:5678 0 EOF
+    4: FLOCK  ADVISORY  WRITE 500 103:1f:5678 0 EOF
+    """
+
+  @Test(arguments: [
+    // As the kernel packs a device into st_dev: glibc's gnu_dev_makedev.
+    (device: 0x1f as UInt64, inode: 5678 as UInt64, holder: 300 as Int32?),
+    (device: 0x1f, inode: 5679, holder: 200), (device: 0x1f, inode: 1, holder: nil),
+    (device: 0x1_031f, inode: 5678, holder: 500),
+  ])
+  func `the holder is who has the flock, not who waits or has another lock`(
+    device: UInt64, inode: UInt64, holder: Int32?
+  ) {
+    let identity = FileStatus.Identity(device: device, inode: inode)
+    #expect(RegistryLock.holder(of: identity, inLocks: Self.locks) == holder)
+  }
+
+  @Test(arguments: ["", "\n\n", "1: FLOCK", "1: FLOCK ADVISORY WRITE x 00:1f:5678 0 EOF", "-> :"])
+  func `a text that is none tells of nobody`(text: String) {
+    let identity = FileStatus.Identity(device: 0x1f, inode: 5678)
+    #expect(RegistryLock.holder(of: identity, inLocks: text) == nil)
+  }
+}
