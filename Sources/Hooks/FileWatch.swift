@@ -19,6 +19,22 @@ public struct FileWatch: ~Copyable {
       })
   }
 
+  /// A watch, or one that hears nothing where there is no inotify to be had: a user has 128 of them
+  /// unless the operator says otherwise (fs.inotify.max_user_instances, inotify(7)).
+  public static func ifAvailable() -> FileWatch {
+    do throws(SystemError) { return try FileWatch() } catch {
+      return FileWatch(adopting: .none)
+    }
+  }
+
+  /// Whether it hears anything.
+  public var hears: Bool { descriptor.isOpen }
+
+  /// Has a poller say when something happened; for one that hears nothing it never will.
+  public func add(to poller: borrowing Poller, token: UInt64) throws(SystemError) {
+    if hears { try poller.add(descriptor.number, token: token) }
+  }
+
   /// Gives the inotify away: for another image.
   public consuming func release() -> Int32 { descriptor.release() }
 
@@ -49,6 +65,7 @@ public struct FileWatch: ~Copyable {
   }
 
   private func add(_ path: String, _ events: UInt32) throws(SystemError) {
+    guard hears else { return }
     try retrying("watch", path) { inotify_add_watch(descriptor.number, path, events) }
   }
 

@@ -9,7 +9,7 @@ import pytest
 
 import cgroups
 import kernel
-from processes import arguments, keepers, kill, ours, status, supervisors, wait_until
+from processes import RUN, arguments, keepers, kill, ours, status, supervisors, wait_until
 from world import PREFIX, Sampler
 
 FLOOR = 5_000  # 50m of a period of 100 ms
@@ -229,23 +229,16 @@ def test_a_read_only_bundle_is_supervised_where_no_edit_is_needed(container, rea
 
 
 @pytest.fixture
-def no_inotify():
-    """A kernel that has no inotify left: a supervisor ends before it is ready."""
-    path = "/proc/sys/fs/inotify/max_user_instances"
-    with open(path) as file:
-        before = file.read()
-
-    def write(value):
-        with open(path, "w") as file:
-            file.write(value)
-
-    write("0")
+def full_run():
+    """No inode is left for a supervisor's socket: it ends before it is ready."""
+    # The file system's own, containers/, the container's, the instance's, its state.
+    kernel.mount("tmpfs", RUN, "tmpfs", 0, "mode=700,nr_inodes=5")
     yield
-    write(before)
+    kernel.unmount(RUN)
 
 
 def test_a_supervisor_that_never_is_ready_leaves_the_container_as_declared(
-        container, no_inotify, world):
+        container, full_run, world):
     """It starts, with one sentence on stderr, and nothing of ours is left behind."""
     made = container({"io.escra.cpu.max": "300m"}, quota=150_000)
     before = made.bundle.identity()

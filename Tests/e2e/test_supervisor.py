@@ -264,3 +264,32 @@ def test_a_hundred_calls_leave_no_descriptor_behind(container):
         made.call("update", "--cpu-quota", "20000")
     wait_until(lambda: len(descriptors(pid)) == before, 2, "the same descriptors as before")
     assert made.supervisor() == pid
+
+
+@pytest.fixture
+def no_inotify():
+    """All inotify instances are taken: a host with many containers comes to that."""
+    path = "/proc/sys/fs/inotify/max_user_instances"
+    with open(path) as file:
+        before = file.read()
+
+    def write(value):
+        with open(path, "w") as file:
+            file.write(value)
+
+    write("0")
+    yield lambda: write(before)
+    write(before)
+
+
+def test_a_host_without_inotify_to_spare_has_supervision_all_the_same(container, no_inotify):
+    made = container().started()
+    made.supervisor()
+    [state] = made.states()
+    assert state["source"].endswith("no inotify")
+    no_inotify()
+    made.work(2)
+    made.wait_for_quota(lambda quota: quota == 20_000, 4, "up to its ceiling")
+    # A look at the use is a look at the limit.
+    cgroups.set_quota(made.cgroup, 15_000)
+    made.wait_for_quota(lambda quota: quota != 20_000 and quota <= 15_000, 4, "the new base")

@@ -16,6 +16,7 @@ public final class CPUFence {
   /// Whether each group was watched at the last look.
   private(set) var hearsOfAll = true
 
+  private let isListening: Bool
   private let tree: CpusetTree
   /// What was last written down, for when somebody has removed the file.
   private var last: NeighbourRecord?
@@ -28,16 +29,15 @@ public final class CPUFence {
   /// - Parameters:
   ///   - root: Where the states are.
   ///   - listening: Whether to hear of changes from the first look on.
-  /// - Throws: ``SystemError``: ENODEV where cpuset has no hierarchy of its own, EMFILE where there
-  ///   is no inotify to be had.
+  /// - Throws: ``SystemError``: ENODEV where cpuset has no hierarchy of its own.
   public init(root: StateRoot, listening: Bool = false) throws(SystemError) {
     guard let tree = CpusetTree.ofMachine() else {
       throw SystemError("find", "the cpuset hierarchy", errno: ENODEV)
     }
-    let watch = listening ? try FileWatch() : FileWatch(adopting: .none)
     self.root = root
     self.tree = tree
-    self.watch = watch
+    isListening = listening
+    watch = listening ? .ifAvailable() : FileWatch(adopting: .none)
   }
 
   /// Takes the lock, and writes what has to be written.
@@ -78,7 +78,8 @@ public final class CPUFence {
       if plan.writes.isEmpty { return }
       obstacle = carryOut(plan, groups)
     }
-    throw obstacle ?? SystemError("settle", "the cpusets, which somebody keeps changing", errno: EAGAIN)
+    throw obstacle
+      ?? SystemError("settle", "the cpusets, which somebody keeps changing", errno: EAGAIN)
   }
 
   /// Gives an instance's CPUs back, lets the others return to what they declared, and removes the
@@ -109,7 +110,7 @@ public final class CPUFence {
 
   private func look() -> [CpusetGroup] {
     let snapshot = tree.snapshot(watch)
-    hearsOfAll = snapshot.isWatched
+    hearsOfAll = !isListening || watch.hears && snapshot.isWatched
     return snapshot.groups
   }
 

@@ -80,7 +80,7 @@ struct CpusetTree {
     var open = ["/"]
     while let group = open.popLast() {
       let path = directory(group)
-      if watch.descriptor.isOpen { isWatched = (try? watch.addGroup(path)) != nil && isWatched }
+      isWatched = (try? watch.addGroup(path)) != nil && isWatched
       // A group may be gone at any of these steps; then it is nobody's any more.
       guard let directory = try? FileDescriptor.open(path, O_RDONLY | O_DIRECTORY),
         let inode = try? directory.status().identity.inode,

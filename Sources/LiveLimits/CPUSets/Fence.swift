@@ -1,7 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 
-struct CpusetGroup { var path: String, inode: UInt64, cpus: CPUSet, hasProcesses: Bool
-  var parent: String { var p = path; while let last = p.popLast(), last != "/" {}; return p.isEmpty ? "/" : p } }
+struct CpusetGroup {
+  var path: String, inode: UInt64, cpus: CPUSet, hasProcesses: Bool
+  var parent: String {
+    var p = path; while let last = p.popLast(), last != "/" {}; return p.isEmpty ? "/" : p
+  }
+}
 struct Neighbour: Equatable { var inode: UInt64, declared: CPUSet, applied: CPUSet }
 struct Holder {
   var cpus: CPUSet

@@ -27,7 +27,7 @@ struct FoundContainer {
     if state.base.declared.quota == nil {
       state.base.declared.period = try writer.current().period
     }
-    let watch = try FileWatch()
+    let watch = FileWatch.ifAvailable()
     try watch.addWrites(to: writer.quotaFile)
     let usesCpuacct = location.version == .v1 && location.cpuacct != nil
 
@@ -36,6 +36,7 @@ struct FoundContainer {
       usageFormat: usesCpuacct ? .nanoseconds : .cpuStat, isObserver: isObserver,
       ancestorLimit: location.ancestorLimit())
     (open[.quota], open[.period], open[.burst]) = writer.release()
+    let hears = watch.hears
     open[.watch] = watch.release()
     open[.usage] = try FileDescriptor.open(
       usesCpuacct ? (location.cpuacct ?? "") + "/cpuacct.usage" : location.cpu + "/cpu.stat",
@@ -52,7 +53,7 @@ struct FoundContainer {
     openAlarm(location, cpus)
 
     state.complete(with: location, inode: inode)
-    state.source = clocks.isEmpty ? "sampling" : "perf, sampling"
+    state.source = (clocks.isEmpty ? "" : "perf, ") + "sampling" + (hears ? "" : ", no inotify")
   }
 
   /// Leaves the files at their places and becomes the image that supervises.

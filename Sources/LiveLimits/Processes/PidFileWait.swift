@@ -11,6 +11,9 @@ struct PidFileWait: ~Copyable {
   private let stale: FileStatus.Identity?
   private let readyTicks: Int64
 
+  /// The time between two looks where nothing tells of the file.
+  private static let poll: Nanoseconds = 5_000_000
+
   /// Starts to listen; what arrives from now on is not missed.
   init(_ state: ContainerState) throws(SystemError) {
     let slash = state.pidFile.lastIndex(of: "/")
@@ -19,7 +22,7 @@ struct PidFileWait: ~Copyable {
       slash.map { state.pidFile[state.pidFile.index(after: $0)...] }
         ?? state.pidFile[...])
     let directory = try FileDescriptor.open(String(parent), O_RDONLY | O_DIRECTORY)
-    let watch = try FileWatch()
+    let watch = FileWatch.ifAvailable()
     try watch.addArrivals(in: directory)
     self.directory = directory
     self.watch = watch
@@ -38,17 +41,21 @@ struct PidFileWait: ~Copyable {
     until runtime: borrowing ProcessHandle, keeping fence: CPUFence? = nil
   ) throws(SystemError) -> ProcessIdentity? {
     let poller = try Poller()
-    try poller.add(watch.descriptor.number, token: 0)
+    try watch.add(to: poller, token: 0)
     try poller.add(runtime.descriptor.number, token: 1)
-    if let fence { try poller.add(fence.watch.descriptor.number, token: 2) }
+    try fence?.watch.add(to: poller, token: 2)
+    var timer = try DeadlineTimer()
+    try poller.add(timer.descriptor.number, token: 3)
     while true {
       // First whether it has ended, then the file: written before the end, it is there now.
       let hasEnded = runtime.hasEnded
       if let found = look() { return found }
       if hasEnded { return nil }
+      if !watch.hears { try timer.set(monotonicNow() + Self.poll) }
       var treeHasChanged = false
       try poller.wait { treeHasChanged = treeHasChanged || $0 == 2 }
       watch.drain()
+      timer.acknowledge()
       if treeHasChanged { fence?.settleSoon() }
     }
   }

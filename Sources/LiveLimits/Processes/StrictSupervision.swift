@@ -58,7 +58,7 @@ final class StrictSupervision {
     try fence.watch.addWrites(to: container.quota.quotaFile)
     try container.watchExit(poller, token: Token.exit)
     try poller.add(timer.descriptor.number, token: Token.timer)
-    try poller.add(fence.watch.descriptor.number, token: Token.tree)
+    try fence.watch.add(to: poller, token: Token.tree)
     try poller.add(conversations.listener.number, token: Token.listener)
   }
 

@@ -61,7 +61,7 @@ final class Supervision: CPUController.Surroundings {
 
     try poller.add(attachment.initProcess.descriptor.number, token: Token.exit)
     try poller.add(timer.descriptor.number, token: Token.timer)
-    try poller.add(watch.descriptor.number, token: Token.watch)
+    try watch.add(to: poller, token: Token.watch)
     try poller.add(conversations.listener.number, token: Token.listener)
     if let alarm = attachment.alarm {
       try poller.add(alarm.descriptor.number, token: Token.alarm)
@@ -112,6 +112,8 @@ final class Supervision: CPUController.Surroundings {
   // MARK: control
 
   private func read(called: Bool) {
+    // Where nothing tells of other writers, they are looked for whenever there is a look at all.
+    if !watch.hears { judgeForeignWrite() }
     do throws(SystemError) {
       let step = controller.observe(
         usage: try attachment.meter.read(), at: monotonicNow(), called: called,
