@@ -1,83 +1,160 @@
 // SPDX-License-Identifier: Apache-2.0
 
-struct CpusetGroup {
-  var path: String, inode: UInt64, cpus: CPUSet, hasProcesses: Bool
-  var parent: String {
-    var p = path; while let last = p.popLast(), last != "/" {}; return p.isEmpty ? "/" : p
+/// Which sets have to be written so that the CPUs of strict containers are their own, as a pure
+/// function of the cpuset tree.
+///
+/// Groups with processes keep off; so does all below them, because on cgroup v1 a child's set is a
+/// part of its parent's at every instant (validate_change of kernel/cgroup/cpuset-v1.c). A group that
+/// only has children stays as wide as it was: engines make groups in it with sets of their own, which
+/// must not fail.
+struct Fence {
+  private let groups: [CpusetGroup]
+  private var nodes: [Node] = []
+  /// What everybody may use.
+  private let shared: CPUSet
+
+  /// What is found out of a group.
+  private struct Node {
+    /// The group it is in, by its place in the list; nil for the root.
+    let parent: Int?
+    /// Whether nobody writes it: a holder's, or below one, or one that has no set yet.
+    var isLeftAlone = false
+    /// Whether a holder's group is below it, and what those have.
+    var isAboveHolder = false
+    var holdersBelow = CPUSet()
+    /// Whether something below it keeps off.
+    var isAboveFenced = false
+    /// Whether it keeps off.
+    var isFenced = false
+    /// What it would have without us.
+    var declared: CPUSet
+    /// What it gets.
+    var desired: CPUSet
   }
-}
-struct Neighbour: Equatable { var inode: UInt64, declared: CPUSet, applied: CPUSet }
-struct Holder {
-  var cpus: CPUSet
-  var path: String
-  var inode: UInt64?
-  func has(_ group: CpusetGroup) -> Bool {
-    group.path == path && (inode == nil || inode == group.inode)
-  }
-}
-struct FenceWrite { var path: String, cpus: CPUSet }
-struct FencePlan { var writes: [FenceWrite] = [], neighbours: [Neighbour] = [] }
-enum Fence {
-  static func plan(groups: [CpusetGroup], holders: [Holder], neighbours: [Neighbour]) -> FencePlan {
-    guard let root = groups.first else { return FencePlan() }
-    let shared = holders.reduce(root.cpus) { $0.subtracting($1.cpus) }
-    struct Node {
-      var declared: CPUSet, desired: CPUSet, fenced: Bool, skip: Bool, applied: CPUSet?
+
+  /// Plans the writes.
+  ///
+  /// - Parameters:
+  ///   - groups: The root group, and each group followed by everything below it.
+  ///   - holders: The strict containers.
+  ///   - neighbours: What the last plan has said of the groups it wrote.
+  /// - Returns: The writes, and what to remember once they are done.
+  static func plan(
+    groups: [CpusetGroup], holders: [Holder], neighbours: [Neighbour]
+  ) -> FencePlan {
+    guard let root = groups.first, !root.cpus.isEmpty else {
+      return FencePlan(writes: [], neighbours: neighbours)
     }
-    var nodes: [String: Node] = [
-      root.path: Node(
-        declared: root.cpus, desired: root.cpus, fenced: false, skip: false, applied: nil)
-    ]
-    let holderPaths = groups.filter { g in holders.contains { $0.has(g) } }.map(\.path)
-    var plan = FencePlan()
-    for group in groups.dropFirst() {
-      var parentPath = group.path
-      while let last = parentPath.popLast(), last != "/" {}
-      if parentPath.isEmpty { parentPath = "/" }
-      guard let parent = nodes[parentPath], !group.cpus.isEmpty else { continue }
+    var fence = Fence(groups: groups, root: root, holders: holders)
+    fence.findHolders(holders)
+    fence.lookDown()
+    fence.judge(neighbours)
+    return FencePlan(writes: fence.writes, neighbours: fence.remembered)
+  }
+
+  private init(groups: [CpusetGroup], root: CpusetGroup, holders: [Holder]) {
+    self.groups = groups
+    let left = holders.reduce(root.cpus) { $0.subtracting($1.cpus) }
+    // CPUs may go offline until none is shared; then nobody can be kept off any.
+    shared = left.isEmpty ? root.cpus : left
+  }
+
+  /// Finds each group's parent, and the groups that are not ours to write.
+  private mutating func findHolders(_ holders: [Holder]) {
+    var above: [Int] = []
+    for (index, group) in groups.enumerated() {
+      while let last = above.last, !group.isBelow(groups[last]) { above.removeLast() }
+      var node = Node(parent: above.last, declared: group.cpus, desired: group.cpus)
       let isHolder = holders.contains { $0.has(group) }
-      if isHolder || parent.skip {
-        nodes[group.path] = Node(
-          declared: group.cpus, desired: group.cpus, fenced: false, skip: true, applied: nil)
-        continue
+      if let parent = node.parent {
+        node.isLeftAlone = isHolder || group.cpus.isEmpty || nodes[parent].isLeftAlone
       }
-      let known = neighbours.first { $0.inode == group.inode }
-      var declared = group.cpus
-      if let known, known.applied == group.cpus {
-        declared = known.declared
-      } else if known == nil, let applied = parent.applied, applied != parent.declared,
-        applied == group.cpus
-      {
-        declared = parent.declared
+      if isHolder {
+        for ancestor in above {
+          nodes[ancestor].isAboveHolder = true
+          nodes[ancestor].holdersBelow = nodes[ancestor].holdersBelow.union(group.cpus)
+        }
       }
-      let isAbove = holderPaths.contains { $0.utf8.starts(with: (group.path + "/").utf8) }
-      let fenced = !holders.isEmpty && !isAbove && (group.hasProcesses || parent.fenced)
-      var desired = declared
-      if fenced {
-        let limit = parent.fenced ? parent.desired : shared
-        desired = declared.intersection(limit)
-        if desired.isEmpty { desired = parent.desired.intersection(shared) }
-      } else if !declared.isSubset(of: parent.desired) {
-        desired = declared.intersection(parent.desired)
-      } else if !holders.isEmpty, declared.isDisjoint(with: shared) {
-        desired = declared.union(parent.desired.intersection(shared))
-      }
-      nodes[group.path] = Node(
-        declared: declared, desired: desired, fenced: fenced, skip: false, applied: known?.applied)
-      if desired != declared || known != nil && group.cpus != declared {
-        plan.neighbours.append(Neighbour(inode: group.inode, declared: declared, applied: desired))
-      }
-      if !desired.isSubset(of: group.cpus) {
-        plan.writes.append(FenceWrite(path: group.path, cpus: group.cpus.union(desired)))
+      nodes.append(node)
+      above.append(index)
+    }
+  }
+
+  /// Finds the groups that something below has to keep off in.
+  private mutating func lookDown() {
+    for (index, group) in groups.enumerated().reversed() {
+      let node = nodes[index]
+      guard let parent = node.parent, !node.isLeftAlone else { continue }
+      if node.isAboveFenced || group.hasProcesses && !node.isAboveHolder {
+        nodes[parent].isAboveFenced = true
       }
     }
-    for group in groups.dropFirst().reversed() {
-      guard let node = nodes[group.path], !node.skip else { continue }
-      let now = group.cpus.union(node.desired)
-      if now != node.desired {
-        plan.writes.append(FenceWrite(path: group.path, cpus: node.desired))
+  }
+
+  /// Finds what each group declares and gets, from the root down.
+  private mutating func judge(_ neighbours: [Neighbour]) {
+    let known = Dictionary(neighbours.map { ($0.inode, $0) }, uniquingKeysWith: { $1 })
+    for (index, group) in groups.enumerated() {
+      guard let parent = nodes[index].parent, !nodes[index].isLeftAlone else { continue }
+      let above = nodes[parent]
+      // A child may be outside of what its parent declares only where the parent got more than that.
+      let declared = declared(by: group, known[group.inode], in: parent)
+        .intersection(above.declared.union(above.desired))
+      nodes[index].declared = declared.isEmpty ? above.declared : declared
+      nodes[index].isFenced =
+        !nodes[index].isAboveHolder && (group.hasProcesses || above.isFenced)
+      nodes[index].desired = desired(by: nodes[index], in: above.desired)
+    }
+  }
+
+  /// What a group wants: what is remembered, unless somebody has written since.
+  private func declared(by group: CpusetGroup, _ known: Neighbour?, in parent: Int) -> CPUSet {
+    if let known {
+      // An offline CPU is taken out of every set by the kernel itself.
+      let applied = known.applied.intersection(groups[0].cpus)
+      return applied == group.cpus ? known.declared : group.cpus
+    }
+    // Who makes a group on cgroup v1 copies its parent's set.
+    let isCopy = group.cpus == groups[parent].cpus
+    return isCopy ? nodes[parent].declared : group.cpus
+  }
+
+  private func desired(by node: Node, in above: CPUSet) -> CPUSet {
+    let sharedAbove = above.intersection(shared)
+    if node.isFenced {
+      let cpus = node.declared.intersection(sharedAbove)
+      return cpus.isEmpty ? sharedAbove : cpus
+    }
+    var cpus = node.declared.intersection(above)
+    if cpus.isEmpty { cpus = above }
+    if node.isAboveHolder { cpus = cpus.union(node.holdersBelow) }
+    if node.isAboveFenced && cpus.isDisjoint(with: shared) { cpus = cpus.union(sharedAbove) }
+    return cpus
+  }
+
+  /// First wider from the root down, then narrower from the leaves up, so that the kernel takes every
+  /// single one.
+  private var writes: [FenceWrite] {
+    var wider: [FenceWrite] = []
+    var narrower: [FenceWrite] = []
+    for (group, node) in zip(groups, nodes) where !node.isLeftAlone {
+      let between = group.cpus.union(node.desired)
+      if between != group.cpus { wider.append(FenceWrite(path: group.path, cpus: between)) }
+      if between != node.desired {
+        narrower.append(FenceWrite(path: group.path, cpus: node.desired))
       }
     }
-    return plan
+    return wider + narrower.reversed()
+  }
+
+  /// The groups that do not have what they declare; and all below one of these, to tell them from
+  /// those that will be made there.
+  private var remembered: [Neighbour] {
+    zip(groups, nodes).compactMap { group, node in
+      guard let parent = node.parent, !node.isLeftAlone else { return nil }
+      let isParentChanged = nodes[parent].desired != nodes[parent].declared
+      if node.desired == node.declared && group.cpus == node.desired && !isParentChanged { return nil }
+      return Neighbour(inode: group.inode, declared: node.declared, applied: node.desired)
+    }
   }
 }

@@ -1,0 +1,68 @@
+// SPDX-License-Identifier: Apache-2.0
+
+/// A group of the cpuset hierarchy of cgroup v1.
+struct CpusetGroup: Sendable {
+  /// From the root of the hierarchy, which is "/": "/docker/abc".
+  var path: String
+  /// The inode of its directory: the same path may be another group one day.
+  var inode: UInt64
+  /// cpuset.cpus; of the root all that are online, of a group just made none.
+  var cpus: CPUSet
+  /// Whether a process is in the group itself.
+  var hasProcesses: Bool
+
+  /// The path of the group it is in.
+  var parent: String {
+    var rest = path.utf8.dropLast(1)
+    while let last = rest.last, last != UInt8(ascii: "/") { rest = rest.dropLast() }
+    return rest.count > 1 ? String(Substring(rest.dropLast())) : "/"
+  }
+
+  /// Whether it is in a group, or in one of the groups in it.
+  func isBelow(_ group: CpusetGroup) -> Bool {
+    guard path.utf8.starts(with: group.path.utf8) else { return false }
+    let rest = path.utf8.dropFirst(group.path.utf8.count)
+    return !rest.isEmpty && (group.path == "/" || rest.first == UInt8(ascii: "/"))
+  }
+}
+
+/// What is remembered of a group that was written for the sake of strict containers.
+struct Neighbour: Equatable, Sendable {
+  var inode: UInt64
+  /// What it wants.
+  var declared: CPUSet
+  /// What was written last.
+  var applied: CPUSet
+}
+
+/// A strict container, as the fence knows it.
+struct Holder: Sendable {
+  /// What it holds.
+  var cpus: CPUSet
+  /// Its group and the inode of that, once it has been found.
+  var path: String?
+  var inode: UInt64?
+  /// The name its group will have, before that.
+  var name: String?
+
+  /// Whether a group is its own.
+  func has(_ group: CpusetGroup) -> Bool {
+    if let path { return path == group.path && (inode == nil || inode == group.inode) }
+    guard let name else { return false }
+    return group.path.utf8.suffix(name.utf8.count + 1).elementsEqual("/\(name)".utf8)
+  }
+}
+
+/// A set for a group.
+struct FenceWrite: Equatable, Sendable {
+  var path: String
+  var cpus: CPUSet
+}
+
+/// What is to be written, and what is to be remembered of it.
+struct FencePlan: Equatable, Sendable {
+  /// In this order.
+  var writes: [FenceWrite]
+  /// Empty once everybody has what they declare.
+  var neighbours: [Neighbour]
+}
