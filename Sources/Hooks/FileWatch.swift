@@ -57,6 +57,8 @@ public struct FileWatch: ~Copyable {
   /// groups that are made in it, renamed into it or removed.
   ///
   /// - Parameter path: The directory; watching it again changes nothing.
+  /// - Throws: ``SystemError``: ENOSPC for one watch too many (fs.inotify.max_user_watches), ENOENT
+  ///   for a group that is gone.
   public func addGroup(_ path: String) throws(SystemError) {
     try add(
       path,

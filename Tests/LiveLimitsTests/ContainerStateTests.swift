@@ -5,6 +5,17 @@ import Testing
 
 @testable import LiveLimits
 
+private func claim(_ random: inout SeededGenerator) -> CPUClaim {
+  func set() -> CPUSet { CPUSet((0..<80).filter { _ in Bool.random(using: &random) }) }
+  func maybe<Value>(_ value: Value) -> Value? { Bool.random(using: &random) ? value : nil }
+  var claim = CPUClaim(
+    held: set(),
+    asked: CPUReservation(count: maybe(.random(in: 1...512, using: &random)), set: maybe(set())),
+    group: random.text(), nodes: maybe(set()))
+  claim.inode = maybe(random.next())
+  return claim
+}
+
 /// A state of random values, each optional one there or not.
 private func state(_ random: inout SeededGenerator) -> ContainerState {
   func maybe<Value>(_ value: Value) -> Value? { Bool.random(using: &random) ? value : nil }
@@ -34,6 +45,7 @@ private func state(_ random: inout SeededGenerator) -> ContainerState {
   state.version = maybe(Bool.random(using: &random) ? .v1 : .v2)
   state.declaredMemory = maybe(random.number())
   state.readyTicks = random.number()
+  state.claim = maybe(claim(&random))
   return state
 }
 

@@ -135,7 +135,8 @@ class Play:
             elif act < 0.4:
                 self.crash()
             else:
-                self.start(self.random.choice(["strict", "strict", "plain", "standard", "reactive"]))
+                kinds = ["strict", "strict", "plain", "standard", "reactive"]
+                self.start(self.random.choice(kinds))
         while self.live:
             self.end()
 

@@ -6,7 +6,7 @@
 /// There is no other ledger: who holds which CPUs is what the states of all strict containers say,
 /// read and written under the lock of ``CPURegistry``.
 public struct CPUClaim: Equatable, Sendable {
-  /// The CPUs nobody else may run on. For the moment of an update, the old ones and the new ones.
+  /// The CPUs nobody else may run on; for the moment of an update the old ones and the new ones.
   public var held: CPUSet
   /// What it asked for; an update changes a part of it.
   public var asked: CPUReservation

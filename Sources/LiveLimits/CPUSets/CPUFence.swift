@@ -88,6 +88,7 @@ public final class CPUFence {
   /// The instance stays until the others are back: whoever dies before finds a successor.
   ///
   /// - Parameter directory: The instance; its lock is the caller's.
+  /// - Throws: ``SystemError``, as ``settle(_:)`` does; the instance is still there then.
   public func release(_ directory: borrowing StateDirectory) throws(SystemError) {
     let registry = try CPURegistry(locking: root)
     if var state = directory.load() {
@@ -148,8 +149,10 @@ public final class CPUFence {
 // MARK: our own processes
 
 extension CPUFence {
-  /// Our own processes are in the root group, which no cpuset narrows: they keep off by their own
-  /// affinity. The same user may set it without a capability (sched_setaffinity(2)).
+  /// Takes our own processes off the CPUs of strict containers, or lets them back.
+  ///
+  /// They are in the root group, which no cpuset narrows, and keep off by their own affinity. The same
+  /// user may set it without a capability (sched_setaffinity(2)).
   private func seat(supervisors: [ProcessIdentity], besides holders: [CPUHolder]) {
     let shared = Self.shared(besides: holders)
     for supervisor in supervisors where ProcessIdentity(pid: supervisor.pid) == supervisor {

@@ -3,8 +3,9 @@ internal import Glibc
 internal import Hooks
 public import Syscalls
 
-/// The one lock under which CPUs are given to strict containers and taken from all others:
-/// flock(2) on /run/escra/cpus. Whoever has a value of this type has the lock.
+/// The one lock under which CPUs are given to strict containers and taken from all others.
+///
+/// It is a flock(2) on /run/escra/cpus, and whoever has a value of this type has it.
 ///
 /// Who holds which CPUs is what the states of the strict containers say (``CPUClaim``). Beside the
 /// lock is one file, ``NeighbourRecord``: what the groups that were narrowed had before.
@@ -12,10 +13,12 @@ public struct CPURegistry: ~Copyable {
   let root: StateRoot
   let directory: FileDescriptor
 
-  /// How long somebody may have the lock. It is a matter of milliseconds.
+  /// How long somebody may have the lock, which is a matter of milliseconds.
   static let patience: Nanoseconds = 1_000_000_000
 
-  /// Takes the lock. One of ours that has kept it for a second was stopped, and is ended.
+  /// Takes the lock.
+  ///
+  /// One of ours that has kept it for a second was stopped, and is ended.
   ///
   /// - Parameter root: Whose registry.
   /// - Throws: ``SystemError``: EBUSY when somebody else keeps it, EACCES or EROFS where

@@ -153,7 +153,9 @@ struct Fence {
     zip(groups, nodes).compactMap { group, node in
       guard let parent = node.parent, !node.isLeftAlone else { return nil }
       let isParentChanged = nodes[parent].desired != nodes[parent].declared
-      if node.desired == node.declared && group.cpus == node.desired && !isParentChanged { return nil }
+      if node.desired == node.declared && group.cpus == node.desired && !isParentChanged {
+        return nil
+      }
       return Neighbour(inode: group.inode, declared: node.declared, applied: node.desired)
     }
   }

@@ -31,8 +31,10 @@ enum RegistryLock {
     return nil
   }
 
-  /// Ends a process of ours that has kept a lock for too long: a thing of milliseconds takes a
-  /// second only when whoever does it was stopped. Silence is death, and another goes on.
+  /// Ends a process of ours that has kept a lock for too long.
+  ///
+  /// A thing of milliseconds takes a second only when whoever does it was stopped. Silence is death,
+  /// and another goes on.
   ///
   /// - Returns: Whether it was ours.
   static func evict(_ pid: Int32) -> Bool {

@@ -44,9 +44,10 @@ enum Confinement {
     return kept
   }
 
-  /// Leaves a strict container's supervisor its system calls and CAP_DAC_OVERRIDE (1): the groups of
-  /// others, which it has to narrow, may belong to other users. The file system stays in its reach,
-  /// as any new group has to be.
+  /// Leaves a strict container's supervisor its system calls and CAP_DAC_OVERRIDE (1).
+  ///
+  /// The groups of others, which it has to narrow, may belong to other users. The file system stays in
+  /// its reach, as any new group has to be.
   static func confineStrictSupervisor() {
     let filter = filter(supervisorCalls + fenceCalls)
     _ = escra_keep_capabilities(1 << 1)

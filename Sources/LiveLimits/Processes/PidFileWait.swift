@@ -32,9 +32,10 @@ struct PidFileWait: ~Copyable {
 
   /// Waits until there is an init, or the runtime has ended without one.
   ///
-  /// - Parameter runtime: The process that the low-level runtime runs in; its pidfd stayed valid
-  ///   across execve.
-  /// - Parameter fence: What has to be kept up meanwhile, for a strict container.
+  /// - Parameters:
+  ///   - runtime: The process that the low-level runtime runs in; its pidfd stayed valid across
+  ///     execve.
+  ///   - fence: What has to be kept up meanwhile, for a strict container.
   /// - Returns: nil when there is no container and will be none.
   /// - Throws: ``SystemError`` when waiting itself fails.
   func wait(
