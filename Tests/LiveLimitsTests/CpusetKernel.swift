@@ -7,6 +7,7 @@ struct CpusetKernel {
   final class Group {
     let inode: UInt64
     let name: String
+    let path: String
     var cpus = CPUSet()
     var hasProcesses = false
     private(set) weak var parent: Group?
@@ -14,15 +15,12 @@ struct CpusetKernel {
 
     init(_ name: String, inode: UInt64, in parent: Group?) {
       self.name = name
+      path = parent.map { $0.parent == nil ? "/\(name)" : "\($0.path)/\(name)" } ?? "/"
       self.inode = inode
       self.parent = parent
       parent?.children.append(self)
     }
 
-    var path: String {
-      guard let parent else { return "/" }
-      return parent.parent == nil ? "/\(name)" : "\(parent.path)/\(name)"
-    }
     /// The groups it is in, without the root.
     var ancestors: [Group] {
       guard let parent, parent.parent != nil else { return [] }
@@ -54,9 +52,10 @@ struct CpusetKernel {
     root.cpus = cpus
   }
 
-  mutating func make(_ name: String, in parent: Group) -> Group {
+  /// Makes a group; one without a name gets one of its own.
+  mutating func make(_ name: String? = nil, in parent: Group) -> Group {
     lastInode += 1
-    return Group(name, inode: lastInode, in: parent)
+    return Group(name ?? "g\(lastInode)", inode: lastInode, in: parent)
   }
 
   var snapshot: [CpusetGroup] {
