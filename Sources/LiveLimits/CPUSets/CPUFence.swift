@@ -161,19 +161,30 @@ extension CPUFence {
     shared.seat(process: 0)
   }
 
-  /// Takes the calling process off the CPUs of strict containers, or lets it back.
-  static func seatCaller(_ root: StateRoot) {
-    guard access(root.cpus, F_OK) == 0 else { return }
+  /// Takes the calling process off the CPUs of strict containers.
+  ///
+  /// - Returns: Whether there are any.
+  @discardableResult
+  static func seatCaller(_ root: StateRoot) -> Bool {
+    guard isKept(root) else { return false }
     let holders = root.instances().compactMap { path -> CPUHolder? in
       (try? StateDirectory(opening: path))?.load().flatMap(CPUHolder.init)
     }
     shared(besides: holders).seat(process: 0)
+    return true
   }
+
+  /// Lets the calling process run on all CPUs again.
+  static func unseatCaller() { shared(besides: []).seat(process: 0) }
 
   /// Lets everybody back whom nobody is left to let back, after a registry was damaged.
   static func letBack(_ root: StateRoot) {
-    guard access(root.cpus + "/" + NeighbourRecord.file, F_OK) == 0 else { return }
-    try? CPUFence(root: root).settle()
+    if isKept(root) { try? CPUFence(root: root).settle() }
+  }
+
+  /// Whether there are strict containers, or somebody is still narrowed for one.
+  private static func isKept(_ root: StateRoot) -> Bool {
+    access(root.cpus + "/" + NeighbourRecord.file, F_OK) == 0
   }
 
   private static func shared(besides holders: [CPUHolder]) -> CPUSet {

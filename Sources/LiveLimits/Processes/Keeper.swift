@@ -23,6 +23,7 @@ final class Keeper {
   private var callers: [Int32] = []
   private var crashes: [String: (count: Int, last: Nanoseconds)] = [:]
   private var nextLook: Nanoseconds?
+  private var isSeated = false
 
   /// Crashes in a row after which a container is given back its declared limit.
   private static let tooManyCrashes = 3
@@ -100,7 +101,14 @@ final class Keeper {
   private func look() {
     let known = Set(watched.values)
     for path in root.instances() where !known.contains(path) { look(at: path) }
-    CPUFence.seatCaller(root)
+    keepOffStrictCPUs()
+  }
+
+  /// The keeper is in the root group as supervisors are, and no fence knows its pid.
+  private func keepOffStrictCPUs() {
+    let wasSeated = isSeated
+    isSeated = CPUFence.seatCaller(root)
+    if wasSeated && !isSeated { CPUFence.unseatCaller() }
   }
 
   private func look(at path: String) {
@@ -126,7 +134,7 @@ final class Keeper {
   private func mourn(_ path: String) {
     guard let directory = try? StateDirectory(opening: path) else {
       crashes[path] = nil
-      return CPUFence.seatCaller(root)
+      return keepOffStrictCPUs()
     }
     // A dying process lets go of its files one by one; and one that merely hung up is not called
     // again and again.

@@ -98,6 +98,8 @@ extension Role {
     }
     state.supervisor = ProcessIdentity(pid: getpid())
     try directory.save(state)
+    // Who settles the fence from now on finds us in the state; who did before has not.
+    CPUFence.seatCaller(root)
     let executable = try Launcher.executable()
     let filter = Confinement.supervisorFilter()
     let kept = Confinement.confineSupervisor(to: root.containers)
