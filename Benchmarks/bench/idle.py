@@ -3,9 +3,9 @@
 import os
 import re
 
+from .container import Failure, processes
 from .figures import median, verdict
 from .report import Result
-from .workshop import Failure, processes
 
 NAME = "idle"
 # Two seconds of silence, then the limit goes to the floor; after that nothing is due.

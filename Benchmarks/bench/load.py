@@ -5,10 +5,11 @@ import random
 import time
 
 from . import cgroups, plot
+from .container import Failure
 from .figures import milliseconds, percentile, summary
 from .idle import wakeups
 from .report import Result
-from .workshop import TOP, Failure
+from .workshop import TOP
 
 NAME = "load"
 MS = 1_000_000

@@ -3,9 +3,9 @@
 import random
 import time
 
+from .container import Failure
 from .figures import milliseconds, percentile, summary
 from .report import Result
-from .workshop import Failure
 
 NAME = "reaction"
 MS = 1_000_000

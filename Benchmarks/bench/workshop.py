@@ -12,15 +12,11 @@ import sys
 import tempfile
 import time
 
-from . import cgroups
+from .container import Container, Failure, processes
 
 HERE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 TOP = os.path.dirname(HERE)
 CLONE_NEWNS, MS_REC, MS_PRIVATE = 0x00020000, 0x4000, 1 << 18
-
-
-class Failure(Exception):
-    """One sentence that says what, which value, what to do."""
 
 
 def private_run_directory():
@@ -41,69 +37,6 @@ def private_run_directory():
     mount(None, b"/", None, MS_REC | MS_PRIVATE)
     os.makedirs("/run/escra", mode=0o700, exist_ok=True)
     mount(b"tmpfs", b"/run/escra", b"tmpfs", 0)
-
-
-def processes(executable, role):
-    """Pids by second argument of our long-lived processes: escra-supervisor, escra-keeper."""
-    found = {}
-    status = os.stat(executable)
-    for path in glob.glob("/proc/[0-9]*/cmdline"):
-        try:
-            with open(path, "rb") as file:
-                arguments = file.read().split(b"\0")
-            if arguments[0] != role.encode():
-                continue
-            # Another build's processes are not the ones that we measure.
-            image = os.stat(os.path.dirname(path) + "/exe")
-            if (image.st_dev, image.st_ino) == (status.st_dev, status.st_ino):
-                found[arguments[1].decode()] = int(path.split("/")[2])
-        except (OSError, IndexError):
-            continue
-    return found
-
-
-class Container:
-    """A container that runs until it is stopped."""
-
-    def __init__(self, workshop, runtime, name, bundle):
-        self.workshop, self.runtime, self.bundle = workshop, runtime, bundle
-        self.id = f"{workshop.prefix}-{name}"
-        self.group = None
-
-    def call(self, *arguments):
-        with tempfile.TemporaryFile("w+") as errors:
-            # A session of its own: ^C is for us, and we delete what runs.
-            code = subprocess.call(
-                [self.runtime, "--root", self.workshop.root, *arguments],
-                stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=errors,
-                start_new_session=True)
-            errors.seek(0)
-            return code, errors.read().strip()
-
-    def start(self):
-        self.workshop.containers.append(self)
-        pid_file = os.path.join(self.workshop.path, self.id + ".pid")
-        code, errors = self.call(
-            "run", "--detach", "--pid-file", pid_file, "--bundle", self.bundle, self.id)
-        if code != 0:
-            raise Failure(f"{os.path.basename(self.runtime)} run of {self.id} failed with {code}: "
-                          f"{errors or 'it said nothing'}")
-        with open(pid_file) as file:
-            self.pid = int(file.read())
-        self.group = cgroups.Group(self.pid)
-        return self
-
-    @property
-    def supervisor(self):
-        pid = processes(self.workshop.escra, "escra-supervisor").get(self.id)
-        if pid is None:
-            raise Failure(f"container {self.id} has no supervisor; see the system's log")
-        return pid
-
-    def stop(self):
-        if self in self.workshop.containers:
-            self.workshop.containers.remove(self)
-        self.call("delete", "--force", self.id)
 
 
 class Workshop:
@@ -206,14 +139,15 @@ class Workshop:
         for name in ("bin", "proc", "dev", "sys", "tmp", "shared"):
             os.makedirs(os.path.join(self.rootfs, name))
         shutil.copy(self.busybox, os.path.join(self.rootfs, "bin/busybox"))
-        shutil.copy(self.helper("player"), os.path.join(self.rootfs, "bin/player"))
+        shutil.copy(self.helper("player"), os.path.join(self.rootfs, "bin"))
         for applet in ("true", "sleep", "sh"):
             os.symlink("busybox", os.path.join(self.rootfs, "bin", applet))
 
-    def bundle(self, name, arguments, annotations=None, cpu=None, shared=None):
+    def bundle(self, name, arguments, annotations=None, cpu=None, shared=None, shares=None):
         """A bundle with `runc spec`'s config.
 
         cpu: quota in cores, None for no limit. shared: a directory to be seen as /shared.
+        shares: the weight, as cgroup v1 counts it.
         """
         bundle = os.path.join(self.path, "bundle-" + name)
         os.makedirs(bundle)
@@ -225,8 +159,13 @@ class Workshop:
         config["root"] = {"path": self.rootfs, "readonly": True}
         if annotations:
             config["annotations"] = annotations
+        limits = {}
         if cpu is not None:
-            config["linux"]["resources"]["cpu"] = {"quota": int(cpu * 100000), "period": 100000}
+            limits.update(quota=int(cpu * 100000), period=100000)
+        if shares is not None:
+            limits["shares"] = shares
+        if limits:
+            config["linux"]["resources"]["cpu"] = limits
         if shared:
             config["mounts"].append({
                 "destination": "/shared", "type": "bind", "source": shared,
@@ -235,11 +174,11 @@ class Workshop:
             json.dump(config, file, indent=1)
         return bundle
 
-    def container(self, name, arguments, annotations=None, cpu=None, shared=None):
+    def container(self, name, arguments, annotations=None, cpu=None, shared=None, shares=None):
         """A container that was not started yet; under escra-runc if it has annotations."""
         self.count += 1
         name = f"{self.count}-{name}"
-        bundle = self.bundle(name, arguments, annotations, cpu, shared)
+        bundle = self.bundle(name, arguments, annotations, cpu, shared, shares)
         path = os.path.join(bundle, "config.json")
         with open(path) as file:
             config = json.load(file)
@@ -253,20 +192,31 @@ class Workshop:
 
         schedule: triples of arrival, CPU time and least wall time, in nanoseconds.
         """
+        container = self.waiting(name, ["player"], annotations, cpu)
+        with open(os.path.join(container.shared, "schedule"), "wb") as file:
+            for request in schedule:
+                file.write(struct.pack("=3q", *request))
+        with open(os.path.join(container.shared, "times"), "wb") as file:
+            file.write(bytes(16 * len(schedule)))
+        return container
+
+    def waiting(self, name, arguments, annotations=None, cpu=None, shares=None):
+        """A container with one of our programs that wait for their start.
+
+        arguments: the helper's name and what follows the directory.
+        """
         shared = os.path.join(self.path, f"shared-{self.count + 1}-{name}")
         os.makedirs(shared)
         os.mkfifo(os.path.join(shared, "go"))
-        with open(os.path.join(shared, "schedule"), "wb") as file:
-            for request in schedule:
-                file.write(struct.pack("=3q", *request))
-        with open(os.path.join(shared, "times"), "wb") as file:
-            file.write(bytes(16 * len(schedule)))
-        container = self.container(name, ["/bin/player", "/shared"], annotations, cpu, shared)
+        program, *rest = arguments
+        container = self.container(
+            name, [f"/bin/{program}", "/shared", *map(str, rest)], annotations, cpu, shared,
+            shares)
         container.shared = shared
         return container
 
     def go(self, container, start):
-        """Tells a player when its time begins, on CLOCK_MONOTONIC in nanoseconds."""
+        """Tells a program that waits when its time begins, on CLOCK_MONOTONIC in nanoseconds."""
         deadline = time.monotonic() + 5
         while True:
             try:
@@ -275,10 +225,22 @@ class Workshop:
             except OSError as error:
                 # ENXIO: it has not opened its end yet.
                 if time.monotonic() > deadline:
-                    raise Failure(f"the player in {container.id} does not listen") from error
+                    raise Failure(f"the program in {container.id} does not listen") from error
                 time.sleep(0.01)
         os.write(pipe, struct.pack("=q", start))
         os.close(pipe)
+
+    def answer(self, container, seconds):
+        """The 64-bit numbers that a program leaves when it has done its work."""
+        path = os.path.join(container.shared, "answer")
+        deadline = time.monotonic() + seconds
+        while not os.path.exists(path):
+            if time.monotonic() > deadline:
+                raise Failure(f"the program in {container.id} did not answer in {seconds:.0f} s; "
+                              "the machine is too busy")
+            time.sleep(0.02)
+        with open(path, "rb") as file:
+            return [number for number, in struct.iter_unpack("=q", file.read())]
 
     def times(self, container):
         """Pairs of begun and done so far, in nanoseconds; zeros for what is still to come."""
@@ -307,14 +269,16 @@ class Workshop:
                 last = left
             time.sleep(min(left, 1))
 
-    def alternate(self, peer, ours, pairs, warmup, gap, expected, text):
+    def alternate(self, peer, ours, pairs, warmup, gap, expected, text, after=None):
         """Times two command lines in turns.
 
         gap: seconds slept before each run. expected: the exit status that both must have.
+        after: clears up what one has left, untimed.
         Returns pairs of nanoseconds.
         """
         helper = self.start_helper(
-            "spawnbench", pairs, warmup, int(gap * 1e6), "--", *peer, "--", *ours)
+            "spawnbench", pairs, warmup, int(gap * 1e6), "--", *peer, "--", *ours,
+            *(["--", *after] if after else []))
         result = []
         for line in helper.stdout:
             peer_time, peer_status, our_time, our_status = map(int, line.split())

@@ -8,14 +8,10 @@
 // the 8 bytes read from it are the start on CLOCK_MONOTONIC. For each request a pair of 64-bit
 // numbers goes to DIRECTORY/times, which the host reads: when its work began and when the CPU time
 // was used. Requests that arrive while another is served wait, as in a server with one thread.
-#include <fcntl.h>
-#include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
-#include <time.h>
-#include <unistd.h>
+
+#include "start.h"
 
 struct request {
   int64_t arrival, work, least;
@@ -24,12 +20,6 @@ struct request {
 struct answer {
   volatile int64_t begun, done;
 };
-
-static int64_t now(clockid_t clock) {
-  struct timespec t;
-  clock_gettime(clock, &t);
-  return t.tv_sec * 1000000000LL + t.tv_nsec;
-}
 
 static void *map(const char *name, int flags, size_t *size) {
   int file = open(name, flags);
@@ -56,19 +46,12 @@ int main(int argc, char **argv) {
   struct answer *answers = map("times", O_RDWR, &times);
   size_t count = size / sizeof *requests;
   if (times < count * sizeof *answers) return 1;
-  int64_t start;
-  int go = open("go", O_RDONLY);
-  if (go < 0 || read(go, &start, sizeof start) != sizeof start) return 1;
+  int64_t start = wait_for_start();
   for (size_t i = 0; i < count; i++) {
-    int64_t arrival = start + requests[i].arrival;
-    struct timespec moment = {arrival / 1000000000, arrival % 1000000000};
-    while (clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &moment, NULL) != 0) {
-    }
+    sleep_until(start + requests[i].arrival);
     int64_t begun = now(CLOCK_MONOTONIC);
-    int64_t used = now(CLOCK_THREAD_CPUTIME_ID);
     answers[i].begun = begun;
-    while (now(CLOCK_THREAD_CPUTIME_ID) - used < requests[i].work) {
-    }
+    use_cpu(requests[i].work);
     answers[i].done = now(CLOCK_MONOTONIC);
     while (now(CLOCK_MONOTONIC) - begun < requests[i].least) {
     }

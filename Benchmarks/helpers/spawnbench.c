@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 // Times two command lines in alternation: from posix_spawn(3) to the return of wait4(2).
 //
-//   spawnbench PAIRS WARMUP GAP_US -- A... -- B...
+//   spawnbench PAIRS WARMUP GAP_US -- A... -- B... [-- AFTER...]
 //
 // Prints a line a pair, "ns-of-A status-of-A ns-of-B status-of-B"; warm-up pairs are not printed.
-// "{}" in an argument becomes a number that no other run has. GAP_US is slept before each run, so
+// "{}" in an argument becomes a number that no other run has. AFTER is run after each of them with
+// the same number, untimed, to clear up; it has to succeed. GAP_US is slept before each run, so
 // that what one leaves behind (a cgroup being freed, a supervisor on its way out) is not charged
 // to the other.
 #define _GNU_SOURCE
@@ -24,6 +25,7 @@ extern char **environ;
 
 static posix_spawn_file_actions_t actions;
 static unsigned runs;
+static char **cleanup;
 
 static int64_t now(void) {
   struct timespec t;
@@ -40,7 +42,6 @@ static void fail(const char *what, int error) {
 static char **numbered(char **argv) {
   static char *filled[256];
   static char text[256][4096];
-  runs++;
   int i = 0;
   for (; argv[i]; i++) {
     if (i == 255) fail(argv[i], E2BIG);
@@ -56,9 +57,8 @@ static char **numbered(char **argv) {
   return filled;
 }
 
-static int64_t run(char **argv, useconds_t gap, int *status) {
+static int64_t timed(char **argv, int *status) {
   char **filled = numbered(argv);
-  if (gap) usleep(gap);
   pid_t pid;
   struct rusage usage;
   int64_t start = now();
@@ -69,18 +69,31 @@ static int64_t run(char **argv, useconds_t gap, int *status) {
   return now() - start;
 }
 
+static int64_t run(char **argv, useconds_t gap, int *status) {
+  runs++;
+  if (gap) usleep(gap);
+  int64_t time = timed(argv, status);
+  int cleared = 0;
+  if (cleanup) timed(cleanup, &cleared);
+  if (cleared) fail(cleanup[0], EIO);
+  return time;
+}
+
+// What follows the next "--", which ends what is before; NULL where there is none.
 static char **after(char **argv) {
   while (*argv && strcmp(*argv, "--")) argv++;
-  if (!*argv) fail("expected --", EINVAL);
+  if (!*argv) return NULL;
   *argv = NULL;
   return argv + 1;
 }
 
 int main(int argc, char **argv) {
-  if (argc < 8) fail("usage: spawnbench PAIRS WARMUP GAP_US -- A... -- B...", EINVAL);
+  if (argc < 8) fail("usage: spawnbench PAIRS WARMUP GAP_US -- A... -- B... [-- AFTER...]", EINVAL);
   int pairs = atoi(argv[1]), warmup = atoi(argv[2]);
   useconds_t gap = (useconds_t)atoi(argv[3]);
-  char **a = after(argv + 1), **b = after(a);
+  char **a = after(argv + 1), **b = a ? after(a) : NULL;
+  if (!b) fail("expected --", EINVAL);
+  cleanup = after(b);
   setvbuf(stdout, NULL, _IOLBF, 0);
   posix_spawn_file_actions_init(&actions);
   posix_spawn_file_actions_addopen(&actions, 0, "/dev/null", O_RDONLY, 0);
