@@ -54,6 +54,14 @@ class Group:
             first = file.read().split()[0]
         return None if first in ("max", "-1") else int(first)
 
+    def used(self):
+        """CPU time so far, in seconds."""
+        with open(self.usage_file) as file:
+            text = file.read()
+        if self.is_v2:
+            return int(dict(line.split() for line in text.splitlines())["usage_usec"]) / 1e6
+        return int(text) / 1e9
+
     def throttled(self):
         """Seconds throttled, summed over CPUs, and in how many periods."""
         values = dict(line.split() for line in self._text("cpu.stat").splitlines())

@@ -72,6 +72,12 @@ class Pairs:
         }
 
 
+def with_interval(values, digits=2):
+    """The median, and where it lies; of five values these are the smallest and the largest."""
+    low, high = interval(values)
+    return f"{median(values):.{digits}f} ({low:.{digits}f}, {high:.{digits}f})"
+
+
 def milliseconds(nanoseconds, digits=2):
     return f"{nanoseconds / 1e6:.{digits}f} ms"
 

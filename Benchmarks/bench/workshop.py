@@ -139,7 +139,8 @@ class Workshop:
         for name in ("bin", "proc", "dev", "sys", "tmp", "shared"):
             os.makedirs(os.path.join(self.rootfs, name))
         shutil.copy(self.busybox, os.path.join(self.rootfs, "bin/busybox"))
-        shutil.copy(self.helper("player"), os.path.join(self.rootfs, "bin"))
+        for name in ("player", "wake", "batch", "spin"):
+            shutil.copy(self.helper(name), os.path.join(self.rootfs, "bin"))
         for applet in ("true", "sleep", "sh"):
             os.symlink("busybox", os.path.join(self.rootfs, "bin", applet))
 
