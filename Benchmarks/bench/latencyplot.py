@@ -4,7 +4,7 @@ import math
 
 from .figures import percentile
 
-WIDTH, PANEL, LEFT, RIGHT, TOP, GAP = 860, 170, 56, 16, 30, 56
+WIDTH, PANEL, LEFT, RIGHT, TOP, GAP = 860, 170, 56, 24, 30, 56
 LOW, HIGH = 0.03, 30  # milliseconds
 PERCENTS = (0, 50, 90, 99, 99.9)
 COLOURS = {"alone": "#808890", "standard": "#d9622b", "strict": "#3b82c4"}

@@ -53,6 +53,10 @@ class Shares:
     idle: float
     foreign: float
 
+    @property
+    def is_disturbed(self):
+        return self.foreign > FOREIGN * cgroups.online_cpus()
+
 
 def why_not(cgroup):
     """Why this machine can show nothing of strict; None if it can."""
@@ -66,6 +70,12 @@ def why_not(cgroup):
 def paired(values, peer, ours):
     """What two cases found, round by round."""
     return Pairs(list(zip(values[peer], values[ours])))
+
+
+def judged(runs, verdict):
+    """The verdict, unless others had a hand in the runs that it is about."""
+    disturbed = sum(shares.is_disturbed for _, shares in runs)
+    return f"not judged: {disturbed} of {len(runs)} runs disturbed" if disturbed else verdict
 
 
 def middle(runs, who):
@@ -93,7 +103,7 @@ class Window:
         seconds, idle, target, neighbours = (
             after - before for before, after in zip(self.before, self._read()))
         rest = cgroups.online_cpus() * seconds - idle - target - neighbours
-        return Shares(*(value / seconds for value in (target, neighbours, idle, rest)))
+        return Shares(*(round(value / seconds, 4) for value in (target, neighbours, idle, rest)))
 
 
 class Scene:
@@ -143,7 +153,7 @@ class Scene:
             self.runs += 1
             if best is None or shares.foreign < best[1].foreign:
                 best = found, shares
-            if shares.foreign <= FOREIGN * self.cpus:
+            if not shares.is_disturbed:
                 break
             time.sleep(attempt)
         else:

@@ -7,14 +7,14 @@ from .report import Result
 from .scene import ALONE, BESIDE, RESERVED, Scene, middle, paired
 
 NAME = "strict-batch"
-PHASES, STEPS = 8000, 200_000  # 0.3 ms a phase, where a step takes 1.5 ns
+PHASES, STEPS = 8000, 200_000  # 0.4 ms of CPU a phase, where a step takes 2 ns
 
 
 def run(shop, quick):
     rounds, phases = (1, PHASES // 8) if quick else (5, PHASES)
     scene = Scene(shop, quick)
     result = Result(
-        NAME, "A batch with a barrier each 0.3 ms in a container that reserves one CPU",
+        NAME, "A batch with a barrier each 0.4 ms in a container that reserves one CPU",
         ["threads, neighbours", "done in s", "time to standard", "time to alone",
          "of its CPU used", "neighbours' CPUs", "host idle CPUs"],
         [f"{rounds} rounds, all cases in turns; medians over the rounds. Ratios are of the same "

@@ -6,7 +6,7 @@ import time
 from . import latencyplot
 from .figures import median, milliseconds, percentile, verdict, with_interval
 from .report import Result
-from .scene import ALONE, BESIDE, Case, Scene, middle, paired
+from .scene import ALONE, BESIDE, Case, Scene, judged, middle, paired
 from .workshop import TOP
 
 NAME = "strict-wake"
@@ -51,7 +51,8 @@ def run(shop, quick):
                 with_interval(peer.ratios, 3) if case.is_strict else "",
                 with_interval(alone.ratios) if case != ALONE else "",
                 *[middle(runs, who) for who in ("target", "neighbours", "idle")],
-                verdict(alone.median_ratio, GOAL, f"<= {GOAL} x alone") if case.is_strict else "")
+                judged(runs + found[ALONE], verdict(
+                    alone.median_ratio, GOAL, f"<= {GOAL} x alone")) if case.is_strict else "")
             result.figures[f"{title}: {case.title}"] = {
                 "p50_p99_max_ns": late[case], "samples": [len(samples) for samples, _ in runs],
                 "p99_to_alone": alone.published(), "p99_to_standard": peer.published(),
@@ -62,7 +63,7 @@ def run(shop, quick):
                 for case, runs in found.items()}
     result.notes.append(scene.note())
     result.drawing = latencyplot.draw([
-        (f"{neighbours} neighbours",
+        (f"{SLEEPERS[0][0]}, beside {neighbours} neighbours",
          [("alone", pooled[ALONE]),
           *((policy, pooled[Case(policy, neighbours)]) for policy in ("standard", "strict"))])
         for neighbours in ("capped", "burstable")])
