@@ -75,7 +75,7 @@ import Testing
 
   /// One node where one has so many; and whole cores, where a node can be had that way.
   private func requireClose(_ cpus: CPUSet, _ free: CPUSet, _ topology: CPUTopology) throws {
-    let nodes = Dictionary(grouping: topology.cores) { [$0.package, $0.node] }.values
+    let nodes = Dictionary(grouping: topology.cores, by: \.node).values
     let fitting = nodes.filter { count(free, $0) >= cpus.count }
     if fitting.isEmpty { return }
     try #require(nodes.filter { count(cpus, $0) > 0 }.count == 1)

@@ -76,10 +76,16 @@ struct Allocation: Sendable {
     (Allocation(topology: server, request: .count(32), taken: "63"), "0-15,32-47"),
     (Allocation(topology: server, request: .count(18), taken: "31,63"), "16-23,30,48-55,62"),
     (Allocation(topology: server, request: .count(40)), "12-31,44-63"),
+    (
+      Allocation(topology: server, request: .count(34), taken: "0-3,32-35"), "7,16-31,39,48-63"
+    ),
     (Allocation(topology: server, request: .count(63)), "1-63"),
     (Allocation(topology: Topologies.interleaved, request: .count(2)), "1,3"),
     (Allocation(topology: Topologies.interleaved, request: .count(2), taken: "3"), "0,2"),
     (Allocation(topology: Topologies.interleaved, request: .count(3)), "1-3"),
+    (Allocation(topology: Topologies.virtual, request: .count(1), taken: "5-7"), "4"),
+    (Allocation(topology: Topologies.virtual, request: .count(4), taken: "11"), "4-7"),
+    (Allocation(topology: Topologies.virtual, request: .count(6), taken: "9-11"), "2-7"),
   ]
 
   @Test(arguments: choices)

@@ -27,8 +27,16 @@ private struct Node {
 
   func isHolders(_ group: Group) -> Bool {
     ([group] + group.ancestors).contains { ours in
-      holders.contains { $0.inode == ours.inode || $0.name == ours.name }
+      holders.contains { $0.path == ours.path && ($0.inode ?? ours.inode) == ours.inode }
     }
+  }
+
+  /// Whether a holder's group is below a group, or will be.
+  func isAboveHolder(_ group: Group) -> Bool {
+    group.all.contains(where: isHolders)
+      || holders.contains {
+        $0.inode == nil && $0.path.utf8.starts(with: "\(group.path)/".utf8)
+      }
   }
 
   var others: [Group] { kernel.root.all.filter { $0 !== kernel.root && !isHolders($0) } }
@@ -61,7 +69,7 @@ private struct Node {
     neighbours = again.neighbours
     if shared.isEmpty { return }
     let own = kernel.root.cpus.subtracting(shared)
-    for group in others where group.hasProcesses && !group.all.contains(where: isHolders) {
+    for group in others where group.hasProcesses && !isAboveHolder(group) {
       try #require(group.cpus.isDisjoint(with: own), "\(group.path) has \(group.cpus)")
       try #require(!group.cpus.isEmpty)
     }
@@ -117,10 +125,11 @@ private struct Node {
         && (place === kernel.root || !([place] + place.ancestors).contains(where: \.hasProcesses))
     }
     guard let parent = places.randomElement(using: &random) else { return }
-    let cpus = some(of: parent.cpus.intersection(wants(parent)).intersection(shared))
+    let cpus = some(of: parent.cpus.intersection(shared))
     if cpus.isEmpty || shared.isSubset(of: cpus) { return }
     let name = "s\(random.next())"
-    holders.append(Holder(cpus: cpus, name: name))
+    holders.append(
+      Holder(cpus: cpus, path: parent === kernel.root ? "/\(name)" : "\(parent.path)/\(name)"))
     try settle()
     let group = kernel.make(name, in: parent)
     if Bool.random(using: &random) { try settle() }
@@ -128,7 +137,7 @@ private struct Node {
     group.hasProcesses = true
     wanted[group.inode] = cpus
     if Bool.random(using: &random) { try settle() }
-    holders[holders.count - 1] = Holder(cpus: cpus, path: group.path, inode: group.inode)
+    holders[holders.count - 1].inode = group.inode
     if Bool.random(using: &random) {
       let inner = kernel.make("inner", in: group)
       try #require(inner.write(cpus))
@@ -144,8 +153,7 @@ private struct Node {
       group.children.isEmpty
     else { return }
     let before = holders[index].cpus
-    let free = group.parent?.cpus.intersection(wants(group.parent)) ?? ""
-    let after = some(of: free.intersection(shared.union(before)))
+    let after = some(of: (group.parent?.cpus ?? "").intersection(shared.union(before)))
     if after.isEmpty || shared.union(before).isSubset(of: after) { return }
     if !shared.isSubset(of: after) {
       holders[index].cpus = before.union(after)
@@ -159,9 +167,10 @@ private struct Node {
   mutating func endStrict() {
     guard let index = holders.indices.randomElement(using: &random) else { return }
     let holder = holders.remove(at: index)
+    guard let group = kernel.root.all.first(where: { $0.inode == holder.inode }) else { return }
     // A container whose supervisor gave it up goes on among the others.
-    if Int.random(in: 0...3, using: &random) == 0 { return }
-    kernel.root.all.first { $0.inode == holder.inode }?.remove()
+    let isGivenUp = Int.random(in: 0...3, using: &random) == 0
+    if !isGivenUp || !group.cpus.isSubset(of: wants(group.parent)) { group.remove() }
   }
 
   // MARK: what happens to all of them, in good order and without any
@@ -193,11 +202,9 @@ private struct Node {
     case 13: if !holders.isEmpty { holders.removeFirst() }
     default:
       let isFound = Bool.random(using: &random)
-      let cpus = some(of: kernel.root.cpus)
       holders.append(
-        isFound
-          ? Holder(cpus: cpus, path: group.path, inode: group.inode)
-          : Holder(cpus: cpus, name: group.name))
+        Holder(
+          cpus: some(of: kernel.root.cpus), path: group.path, inode: isFound ? group.inode : nil))
     }
   }
 }

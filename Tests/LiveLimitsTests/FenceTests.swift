@@ -116,12 +116,64 @@ private struct Node {
     #expect(node.neighbours == [])
   }
 
-  @Test func `before its group is found a holder has any group of its name`() throws {
-    var node = try Node("0-3", "/x 0-3", "/x/abc 3 *", "/x/abc/in 3 *", "/x/abcd 3 *", "/xabc 3 *")
-    node.holders = [Holder(cpus: "3", name: "abc")]
+  @Test func `who asks for a shared CPU in a group that was widened keeps it meanwhile`() throws {
+    var node = try Node("0-3", "/p 3", "/p/a 3 *")
+    try node.hold("/s 3 *")
     try node.settle()
-    #expect(
-      ["/x/abc", "/x/abc/in", "/x/abcd", "/xabc"].map(node.cpus) == ["3", "3", "0-2", "0-2"])
+    try node.make("/p/b 0 *")
+    try node.settle()
+    #expect(node.cpus("/p/b") == "0")
+    node.end("/s")
+    try node.settle()
+    #expect(node.cpus("/p/b") == "3")
+  }
+
+  @Test func `before its group is found a holder is known by its path`() throws {
+    var node = try Node("0-3", "/x 0-3", "/x/abc 3 *", "/x/abc/in 3 *", "/x/abcd 3 *", "/abc 3 *")
+    node.holders = [Holder(cpus: "3", path: "/x/abc")]
+    try node.settle()
+    #expect(["/x/abc", "/x/abc/in", "/x/abcd", "/abc"].map(node.cpus) == ["3", "3", "0-2", "0-2"])
+  }
+
+  @Test func `room is left for a group that is still to be made`() throws {
+    var node = try Node("0-3", "/p 3", "/p/a 3 *", "/q 0-3 *")
+    try node.hold("/s 3 *")
+    try node.settle()
+    node.holders += [Holder(cpus: "2", path: "/p/t"), Holder(cpus: "1", path: "/q/u")]
+    try node.settle()
+    #expect(["/p", "/p/a", "/q"].map(node.cpus) == ["0,2-3", "0", "0-3"])
+    try node.make("/p/t 2 *")
+    try node.make("/q/u 1 *")
+    try node.settle()
+    #expect(["/p/t", "/q/u"].map(node.cpus) == ["2", "1"])
+  }
+
+  @Test func `a group above is not widened beyond what its owner wrote`() throws {
+    var node = try Node("0-3", "/p 0-1", "/q 3", "/q/r 3 *")
+    node.holders = [Holder(cpus: "2-3", path: "/p/t"), Holder(cpus: "3", path: "/q/r/t")]
+    try node.settle()
+    #expect(["/p", "/q", "/q/r"].map(node.cpus) == ["0-1", "3", "3"])
+  }
+
+  @Test func `who was above a group that has gone keeps off`() throws {
+    var node = try Node("0-3", "/p 0-3 *")
+    try node.hold("/p/s 3 *")
+    try node.settle()
+    #expect(node.cpus("/p") == "0-3")
+    node.kernel["/p/s"]?.remove()
+    try node.settle()
+    #expect(node.cpus("/p") == "0-2")
+  }
+
+  @Test func `room is left for what an update adds`() throws {
+    var node = try Node("0-3", "/p 3", "/p/a 3 *")
+    try node.hold("/s 3 *")
+    try node.settle()
+    try node.hold("/p/t 2 *")
+    try node.settle()
+    node.holders[1].cpus = "1-2"
+    try node.settle()
+    #expect(["/p", "/p/a"].map(node.cpus) == ["0-3", "0"])
   }
 
   @Test func `another group of the same path is no holder's`() throws {

@@ -47,12 +47,17 @@ enum Topologies {
   static let interleaved = CPUTopology(
     cores: [0, 1, 2, 3].map { Core(cpus: CPUSet([$0]), package: $0 % 2) })
 
+  /// Twelve sockets of a core in three NUMA nodes: what hypervisors like to show.
+  static let virtual = CPUTopology(
+    cores: (0..<12).map { Core(cpus: CPUSet([$0]), package: $0, node: $0 / 4) },
+    freeMemory: [0: 1 << 30, 1: 1 << 30, 2: 1 << 30])
+
   /// Nodes 1 and 3 have no memory, node 2 has no CPU.
   static let memoryless = CPUTopology(
     cores: [Core(cpus: "0"), Core(cpus: "1", node: 1), Core(cpus: "2", node: 3)],
     freeMemory: [0: 1 << 30, 1: 0, 2: 1 << 30, 3: 0])
 
-  static let all = [two, smt, server, offline, holes, hybrid, interleaved, memoryless]
+  static let all = [two, smt, server, offline, holes, hybrid, interleaved, virtual, memoryless]
 }
 
 extension TemporaryDirectory {

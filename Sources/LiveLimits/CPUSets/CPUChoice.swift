@@ -13,18 +13,20 @@ struct CPUChoice {
 
   /// Within what CPUs lie close together, the closest first.
   private enum Level: CaseIterable {
-    /// A NUMA node is a part of a package or, where NUMA is off, has several of them: this is the
-    /// smaller of the two.
-    case nodeInPackage, node, package, machine
+    case node, package, machine
 
-    func place(of core: CPUTopology.Core) -> [Int32] {
+    func place(of core: CPUTopology.Core) -> Int32 {
       switch self {
-      case .nodeInPackage: [core.package, core.node]
-      case .node: [core.node]
-      case .package: [core.package]
-      case .machine: []
+      case .node: core.node
+      case .package: core.package
+      case .machine: 0
       }
     }
+
+    /// What a place at this level consists of.
+    ///
+    /// A node has several packages in virtual machines, and where the memory is interleaved.
+    var parts: Level { self == .node ? .package : .node }
   }
 
   /// The best so many CPUs: one's own as far as they go, and others near them.
@@ -44,7 +46,7 @@ struct CPUChoice {
       let places = Dictionary(grouping: topology.cores, by: level.place)
       let choices = (own.isEmpty ? Array(places.values) : [near(level, places)])
         .filter { rest(of: $0).count >= count }
-        .map { (place: $0, cpus: whole(count, of: fewestNodes(count, of: $0))) }
+        .map { (place: $0, cpus: whole(count, of: fewest(level.parts, with: count, of: $0))) }
       if let best = choices.min(by: { cost($0.cpus, $0.place) < cost($1.cpus, $1.place) }) {
         return best.cpus
       }
@@ -54,7 +56,7 @@ struct CPUChoice {
 
   /// The cores that share a place with one's own.
   private func near(
-    _ level: Level, _ places: [[Int32]: [CPUTopology.Core]]
+    _ level: Level, _ places: [Int32: [CPUTopology.Core]]
   ) -> [CPUTopology.Core] {
     places.values.filter { $0.contains(where: isOwn) }.flatMap { $0 }
   }
@@ -69,21 +71,22 @@ struct CPUChoice {
     return (shared.count, shared.count { isWhole($0) }, rest.count, -Self.highest(rest))
   }
 
-  /// The cores of the fewest nodes of a place that have so many CPUs together: one's own first, then
-  /// those of one's own packages.
+  /// The cores of the fewest parts of a place that have so many CPUs together: one's own first, then
+  /// those in one's own packages.
   ///
-  /// - Returns: The cores of each node; the last may have more than is needed.
-  private func fewestNodes(
-    _ count: Int, of place: [CPUTopology.Core]
+  /// - Returns: The cores of each part; the last may have more than is needed.
+  private func fewest(
+    _ parts: Level, with count: Int, of place: [CPUTopology.Core]
   ) -> [[CPUTopology.Core]] {
     let packages = Set(place.filter(isOwn).map(\.package))
-    let nodes = Dictionary(grouping: place, by: Level.nodeInPackage.place).values
+    let all = Dictionary(grouping: place, by: parts.place).values
       .sorted { Self.highest(rest(of: $0)) > Self.highest(rest(of: $1)) }
-    var chosen = nodes.filter { $0.contains(where: isOwn) }
+    var chosen = all.filter { $0.contains(where: isOwn) }
     var missing = count - rest(of: chosen.flatMap { $0 }).count
     for isNear in [true, false] {
-      var others = nodes.filter {
-        !$0.contains(where: isOwn) && packages.contains($0[0].package) == isNear
+      var others = all.filter { part in
+        !part.contains(where: isOwn)
+          && part.contains { packages.contains($0.package) } == isNear
       }
       while missing > 0, let next = fitting(missing, others, count: { rest(of: $0).count }) {
         missing -= rest(of: others[next]).count
@@ -93,8 +96,8 @@ struct CPUChoice {
     return chosen
   }
 
-  /// So many CPUs of nodes, in whole cores as long as there are some.
-  private func whole(_ count: Int, of nodes: [[CPUTopology.Core]]) -> CPUSet {
+  /// So many CPUs of the parts of a place, in whole cores as long as there are some.
+  private func whole(_ count: Int, of parts: [[CPUTopology.Core]]) -> CPUSet {
     var taken = CPUSet()
     var missing = count
     func take(_ core: CPUTopology.Core) {
@@ -103,8 +106,8 @@ struct CPUChoice {
       missing -= cpus.count
     }
 
-    let cores = nodes.flatMap { node in
-      node.sorted {
+    let cores = parts.flatMap { part in
+      part.sorted {
         ($0.cpus.count, Self.highest($0.cpus)) > ($1.cpus.count, Self.highest($1.cpus))
       }
     }

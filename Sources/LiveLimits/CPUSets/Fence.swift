@@ -19,13 +19,11 @@ struct Fence {
     let parent: Int?
     /// Whether nobody writes it: a holder's, or below one, or one that has no set yet.
     var isLeftAlone = false
-    /// Whether a holder's group is below it, and what those have.
+    /// Whether a holder's group is below it, or will be, and what it has to have for that.
     var isAboveHolder = false
     var holdersBelow = CPUSet()
     /// Whether something below it keeps off.
     var isAboveFenced = false
-    /// Whether it keeps off.
-    var isFenced = false
     /// What it would have without us.
     var declared: CPUSet
     /// What it gets.
@@ -63,21 +61,27 @@ struct Fence {
   private mutating func findHolders(_ holders: [Holder]) {
     var above: [Int] = []
     for (index, group) in groups.enumerated() {
-      while let last = above.last, !group.isBelow(groups[last]) { above.removeLast() }
-      var node = Node(parent: above.last, declared: group.cpus, desired: group.cpus)
-      let isHolder = holders.contains { $0.has(group) }
-      if let parent = node.parent {
-        node.isLeftAlone = isHolder || group.cpus.isEmpty || nodes[parent].isLeftAlone
-      }
-      if isHolder {
-        for ancestor in above {
-          nodes[ancestor].isAboveHolder = true
-          nodes[ancestor].holdersBelow = nodes[ancestor].holdersBelow.union(group.cpus)
+      while let last = above.last, !groups[last].isAbove(group.path) { above.removeLast() }
+      nodes.append(Node(parent: above.last, declared: group.cpus, desired: group.cpus))
+      let parentIsLeftAlone = above.last.map { nodes[$0].isLeftAlone } ?? false
+      nodes[index].isLeftAlone = !above.isEmpty && (group.cpus.isEmpty || parentIsLeftAlone)
+      for holder in holders {
+        if holder.has(group) {
+          nodes[index].isLeftAlone = !above.isEmpty
+          for ancestor in above { makeRoom(for: holder, group.cpus, in: ancestor) }
+        } else if holder.inode == nil && group.isAbove(holder.path) {
+          makeRoom(for: holder, CPUSet(), in: index)
         }
       }
-      nodes.append(node)
       above.append(index)
     }
+  }
+
+  /// A group above a holder's keeps what the holder has, and what it is to have.
+  private mutating func makeRoom(for holder: Holder, _ cpus: CPUSet, in index: Int) {
+    nodes[index].isAboveHolder = true
+    nodes[index].holdersBelow = nodes[index].holdersBelow
+      .union(cpus).union(holder.cpus.intersection(groups[index].cpus))
   }
 
   /// Finds the groups that something below has to keep off in.
@@ -101,9 +105,8 @@ struct Fence {
       let declared = declared(by: group, known[group.inode], in: parent)
         .intersection(above.declared.union(above.desired))
       nodes[index].declared = declared.isEmpty ? above.declared : declared
-      nodes[index].isFenced =
-        !nodes[index].isAboveHolder && (group.hasProcesses || above.isFenced)
-      nodes[index].desired = desired(by: nodes[index], in: above.desired)
+      nodes[index].desired = desired(
+        by: nodes[index], hasProcesses: group.hasProcesses, in: above.desired)
     }
   }
 
@@ -119,12 +122,13 @@ struct Fence {
     return isCopy ? nodes[parent].declared : group.cpus
   }
 
-  private func desired(by node: Node, in above: CPUSet) -> CPUSet {
+  private func desired(by node: Node, hasProcesses: Bool, in above: CPUSet) -> CPUSet {
     let sharedAbove = above.intersection(shared)
-    if node.isFenced {
+    if hasProcesses && !node.isAboveHolder {
       let cpus = node.declared.intersection(sharedAbove)
       return cpus.isEmpty ? sharedAbove : cpus
     }
+    // Below one that keeps off this is a part of what is shared.
     var cpus = node.declared.intersection(above)
     if cpus.isEmpty { cpus = above }
     if node.isAboveHolder { cpus = cpus.union(node.holdersBelow) }

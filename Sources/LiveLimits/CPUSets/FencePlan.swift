@@ -18,11 +18,11 @@ struct CpusetGroup: Sendable {
     return rest.count > 1 ? String(Substring(rest.dropLast())) : "/"
   }
 
-  /// Whether it is in a group, or in one of the groups in it.
-  func isBelow(_ group: CpusetGroup) -> Bool {
-    guard path.utf8.starts(with: group.path.utf8) else { return false }
-    let rest = path.utf8.dropFirst(group.path.utf8.count)
-    return !rest.isEmpty && (group.path == "/" || rest.first == UInt8(ascii: "/"))
+  /// Whether a group of that path is in it, or in one of the groups in it.
+  func isAbove(_ other: String) -> Bool {
+    guard other.utf8.starts(with: path.utf8) else { return false }
+    let rest = other.utf8.dropFirst(path.utf8.count)
+    return !rest.isEmpty && (path == "/" || rest.first == UInt8(ascii: "/"))
   }
 }
 
@@ -39,17 +39,14 @@ struct Neighbour: Equatable, Sendable {
 struct Holder: Sendable {
   /// What it holds.
   var cpus: CPUSet
-  /// Its group and the inode of that, once it has been found.
-  var path: String?
+  /// Its group: where it is expected, then where it is.
+  var path: String
+  /// The inode of its group, once that has been found.
   var inode: UInt64?
-  /// The name its group will have, before that.
-  var name: String?
 
   /// Whether a group is its own.
   func has(_ group: CpusetGroup) -> Bool {
-    if let path { return path == group.path && (inode == nil || inode == group.inode) }
-    guard let name else { return false }
-    return group.path.utf8.suffix(name.utf8.count + 1).elementsEqual("/\(name)".utf8)
+    path == group.path && (inode == nil || inode == group.inode)
   }
 }
 
