@@ -109,9 +109,11 @@ extension JSONValue {
 }
 
 /// Whether `text` is one CPU or a first and a last one: "4", "0-3".
+///
+/// No kernel has a CPU 8192.
 private func isCPURange(_ text: Substring.UTF8View) -> Bool {
   let ends = text.split(separator: UInt8(ascii: "-"), omittingEmptySubsequences: false)
     .map { $0.first == UInt8(ascii: "+") ? nil : UInt16(Substring($0)) }
   guard let first = ends.first, let first, let last = ends.last, let last else { return false }
-  return ends.count <= 2 && first <= last
+  return ends.count <= 2 && first <= last && last < 8192
 }

@@ -150,6 +150,10 @@ import Testing
       #"reservedCPUs "3-1" is no list of CPUs; write one such as "0-1,4""#
     ),
     (
+      #"{"reservedCPUs": "0-1,8192"}"#,
+      #"reservedCPUs "0-1,8192" is no list of CPUs; write one such as "0-1,4""#
+    ),
+    (
       #"{"reservedCPUs": "0,,1"}"#,
       #"reservedCPUs "0,,1" is no list of CPUs; write one such as "0-1,4""#
     ),
