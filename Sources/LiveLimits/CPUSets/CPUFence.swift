@@ -66,7 +66,7 @@ public final class CPUFence {
     defer { seat(supervisors: states.compactMap(\.supervisor), besides: holders) }
     var obstacle: SystemError?
     for _ in 0..<Self.rounds {
-      let groups = look()
+      let groups = try look()
       let loaded = registry.loadNeighbours()
       let record = loaded ?? recover(registry, groups, holders)
       let plan = Fence.plan(
@@ -109,8 +109,8 @@ public final class CPUFence {
     try CgroupWriter.setCPUs(cpus, of: tree.directory(group))
   }
 
-  private func look() -> [CpusetGroup] {
-    let snapshot = tree.snapshot(watch)
+  private func look() throws(SystemError) -> [CpusetGroup] {
+    let snapshot = try tree.snapshot(watch)
     hearsOfAll = !isListening || watch.hears && snapshot.isWatched
     return snapshot.groups
   }

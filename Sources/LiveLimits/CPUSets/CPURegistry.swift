@@ -98,9 +98,9 @@ public struct CPURegistry: ~Copyable {
       let cpus = try CPUAllocator.allocate(
         request, topology: topology, allowed: tree.cpus(of: parent) ?? topology.online,
         reserved: reserved, taken: taken, current: current)
-      return CPUClaim(
-        held: cpus, asked: asked, group: group,
-        nodes: topology.memoryNodes(for: cpus, declaredMemory: memory))
+      let nodes = topology.memoryNodes(for: cpus, declaredMemory: memory)
+      let isAllowed = nodes.map { $0.isSubset(of: tree.nodes(of: parent) ?? $0) } ?? false
+      return CPUClaim(held: cpus, asked: asked, group: group, nodes: isAllowed ? nodes : nil)
     } catch {
       throw .refused(error, holders.map { (id: $0.id, cpus: $0.claim.held) })
     }

@@ -36,6 +36,11 @@ struct CpusetTree {
     (try? FileDescriptor.text(of: directory(group) + "/cpuset.cpus")).flatMap { CPUSet(list: $0) }
   }
 
+  /// The memory nodes of a group; nil when it is gone.
+  func nodes(of group: String) -> CPUSet? {
+    (try? FileDescriptor.text(of: directory(group) + "/cpuset.mems")).flatMap { CPUSet(list: $0) }
+  }
+
   /// The inode of a group's directory; nil when it is gone.
   func inode(of group: String) -> UInt64? {
     (try? FileStatus.following(directory(group)))?.identity.inode
@@ -74,23 +79,33 @@ struct CpusetTree {
   ///
   /// - Parameter watch: Where changes are to be heard of; no file for nowhere.
   /// - Returns: The groups, and whether all of them are watched: an inotify has room for so many.
-  func snapshot(_ watch: borrowing FileWatch) -> (groups: [CpusetGroup], isWatched: Bool) {
+  /// - Throws: ``SystemError`` for a group that is there and cannot be looked at: what was remembered
+  ///   of one that is not in the list is forgotten.
+  func snapshot(
+    _ watch: borrowing FileWatch
+  ) throws(SystemError) -> (groups: [CpusetGroup], isWatched: Bool) {
     var groups: [CpusetGroup] = []
     var isWatched = true
     var open = ["/"]
     while let group = open.popLast() {
-      let path = directory(group)
-      isWatched = (try? watch.addGroup(path)) != nil && isWatched
-      // A group may be gone at any of these steps; then it is nobody's any more.
-      guard let directory = try? FileDescriptor.open(path, O_RDONLY | O_DIRECTORY),
-        let inode = try? directory.status().identity.inode,
-        let text = try? directory.open("cpuset.cpus", O_RDONLY).contents(subject: "cpuset.cpus"),
-        let cpus = CPUSet(list: text), let children = try? directory.subdirectories()
-      else { continue }
-      groups.append(
-        CpusetGroup(
-          path: group, inode: inode, cpus: cpus, hasProcesses: directory.hasCgroupMembers))
-      for child in children { open.append(group == "/" ? "/" + child : group + "/" + child) }
+      isWatched = (try? watch.addGroup(directory(group))) != nil && isWatched
+      do throws(SystemError) {
+        let directory = try FileDescriptor.open(directory(group), O_RDONLY | O_DIRECTORY)
+        let file = try directory.open("cpuset.cpus", O_RDONLY)
+        guard let cpus = CPUSet(list: try file.contents(subject: "cpuset.cpus")) else {
+          throw SystemError("read", "cpuset.cpus of \(group)", errno: EINVAL)
+        }
+        groups.append(
+          CpusetGroup(
+            path: group, inode: try directory.status().identity.inode, cpus: cpus,
+            hasProcesses: directory.hasCgroupMembers))
+        for child in try directory.subdirectories() {
+          open.append(group == "/" ? "/" + child : group + "/" + child)
+        }
+      } catch {
+        // A group may be gone at any of these steps; then it is nobody's any more.
+        guard error.errno == ENOENT || error.errno == ENODEV else { throw error }
+      }
     }
     return (groups, isWatched)
   }
