@@ -15,6 +15,7 @@ import tempfile
 import pytest
 
 import cgroups
+import comparison
 import kernel
 import processes
 from processes import kill, ours, wait_until
@@ -28,6 +29,7 @@ def pytest_configure(config):
     for program, how in ((ESCRA_RUNC, "make build"), (RUNC or "runc", "make deps")):
         if not os.access(program, os.X_OK):
             pytest.exit(f"{program} is missing; run: {how}", 2)
+    config.pluginmanager.register(comparison)
     # Whoever ends the suite early gets it swept up, too.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     kernel.unshare_mounts()
