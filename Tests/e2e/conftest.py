@@ -36,6 +36,9 @@ def pytest_configure(config):
     # Not /run/escra alone: whatever engines are told, their shims and runtimes use /run, too.
     kernel.mount("tmpfs", "/run", "tmpfs", 0, "mode=755")
     os.mkdir(processes.RUN, mode=0o700)
+    # Engines write caches and locks there that no option moves; and tests a config of ours.
+    for directory in ("/etc", "/var"):
+        kernel.overlay(directory, f"/run/e2e{directory}")
 
 
 class World:
@@ -83,7 +86,7 @@ class World:
             if process.poll() is None:
                 process.kill()
             process.wait()
-        groups = cgroups.of_ours(PREFIX)
+        groups = [group for group in cgroups.of_ours(PREFIX) if group not in self.shared["groups"]]
         for group in groups:
             cgroups.remove(group)
         groups = [group for group in groups if group not in self.groups]
@@ -110,11 +113,17 @@ def shared():
     """What all tests read: the spec, a root file system, a counter for names."""
     directory = tempfile.mkdtemp(prefix="escra-e2e-rootfs-")
     make_rootfs(directory)
-    yield {"base": base_config(), "rootfs": directory, "numbers": itertools.count(1)}
+    mounts = kernel.mount_points()
+    yield {
+        "base": base_config(), "rootfs": directory, "numbers": itertools.count(1),
+        # Cgroups that outlive a test: those of an engine that several share.
+        "groups": set()}
     shutil.rmtree(directory)
     wait_until(lambda: not ours(), 2, "no process of ours at the end of the session")
     assert processes.files_of_ours() == []
     assert cgroups.of_ours(PREFIX) == []
+    assert kernel.mount_points() == mounts
+    assert processes.in_our_world() == [os.getpid()]
 
 
 @pytest.fixture(autouse=True)
