@@ -14,6 +14,7 @@ told at the end of the session, because conftest.py registers this module as a p
 import collections
 import contextlib
 import json
+import os
 import re
 import statistics
 import time
@@ -27,16 +28,17 @@ ALLOWED = (
             "the name by which the runtime was chosen"),
     Allowed(r"\bAnnotations\.io\.escra\.policy$", r"^\w+$", "",
             "the policy that was asked for"),
-    Allowed(r"\berror\b", r"^Error: escra-runc\S*: ", "Error: runc: ",
-            "Podman begins a sentence of the runtime's with the runtime's name"),
+    Allowed(r"\berror\b", r"escra-runc(\.\w+)?: ", "runc: ",
+            "Podman puts the runtime's name before the runtime's sentence"),
 )
 
 # What differs from one container to the next, whatever the runtime.
 _VARYING = (
     (re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d[0-9.]*( ?[+-]\d\d:?\d\d| ?[A-Z]+\b)*"), "TIME"),
-    (re.compile(r"\b([0-9a-f]{64}|[0-9a-f]{12})\b"), "ID"),
+    (re.compile(r"\b([0-9a-f]{64}|[0-9a-f]{12}|[A-Z2-7]{26})\b"), "ID"),
     (re.compile(r"\be2e-\d+-\d+\b"), "NAME"),
 )
+_PID = re.compile(r"\b(Conmon)?Pid$")
 
 
 class Account:
@@ -72,6 +74,8 @@ def _flat(path, value):
             yield from _flat(f"{path}[{index}]", member)
     else:
         text = value if isinstance(value, str) else json.dumps(value)
+        if _PID.search(path):
+            text = "PID" if value else "no PID"
         for pattern, word in _VARYING:
             text = pattern.sub(word, text)
         yield path, text
@@ -82,15 +86,16 @@ Compared = collections.namedtuple("Compared", "engine case accounts differences"
 _compared = []
 
 
-def compare(engine, name, case, runtimes):
+def compare(engine, name, case, runtimes, rounds=1):
     """Lets `case(account, runtime)` happen through each of {name: runtime}, plain runc first.
 
     Returns {name: account}. Fails when one saw what plain runc did not, or the other way round.
+    More rounds, for a case that only times, alternate between the runtimes.
     """
-    accounts = {}
-    for runtime, handle in runtimes.items():
-        accounts[runtime] = Account()
-        case(accounts[runtime], handle)
+    accounts = {runtime: Account() for runtime in runtimes}
+    for _ in range(rounds):
+        for runtime, handle in runtimes.items():
+            case(accounts[runtime], handle)
     plain, *others = accounts
     differences = [
         difference for other in others
@@ -117,8 +122,15 @@ def _why(path, plain, ours):
 
 
 def _sentence(difference):
-    return (f"{difference.path}: {difference.plain!r} through runc, {difference.ours!r} through "
-            f"{difference.runtime}: {difference.why or 'NOT ALLOWED'}")
+    plain, ours = _excerpts(difference.plain, difference.ours)
+    return (f"{difference.path}: {plain!r} through runc, {ours!r} through {difference.runtime}: "
+            f"{difference.why or 'NOT ALLOWED'}")
+
+
+def _excerpts(one, other, around=40):
+    """The neighbourhood of the first character that differs."""
+    first = len(os.path.commonprefix([one, other]))
+    return [text[max(0, first - around):first + around] for text in (one, other)]
 
 
 def pytest_terminal_summary(terminalreporter):
@@ -134,15 +146,14 @@ def pytest_terminal_summary(terminalreporter):
 
 
 def _told(cases):
-    """The same difference is told once, with the cases that had it."""
-    found = collections.defaultdict(list)
+    """The same difference is told once, whatever it was a field of, with the cases that had it."""
+    found = collections.defaultdict(set)
     for compared in cases:
         for difference in compared.differences:
-            if compared.case not in found[_sentence(difference)]:
-                found[_sentence(difference)].append(compared.case)
+            *_, field = difference.path.partition(".")
+            found[_sentence(difference._replace(path=field or difference.path))].add(compared.case)
     for sentence, names in sorted(found.items()):
-        several = f"{len(names)} cases" if len(names) > 1 else names[0]
-        yield f"{sentence} ({several})"
+        yield f"{sentence} ({f'{len(names)} cases' if len(names) > 1 else min(names)})"
     if not found:
         yield f"none in {len(cases)} cases"
 
@@ -162,7 +173,7 @@ def _table(cases):
                 yield ""
 
     def row(title, columns):
-        return f"{title:36.36}" + "".join(f" {cell:>8}" for cell in columns)
+        return f"{title:44.44}" + "".join(f" {cell:>8}" for cell in columns)
 
     yield row("", (cell for step in STEPS for cell in (step, *[""] * len(others)))).rstrip()
     yield row("", [plain, *others] * len(STEPS))

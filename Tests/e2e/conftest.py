@@ -18,6 +18,7 @@ import cgroups
 import comparison
 import kernel
 import processes
+import through
 from processes import kill, ours, wait_until
 from world import (
     ESCRA_RUNC, PREFIX, RUNC, Bundle, Container, Runtime, base_config, make_rootfs)
@@ -30,6 +31,7 @@ def pytest_configure(config):
         if not os.access(program, os.X_OK):
             pytest.exit(f"{program} is missing; run: {how}", 2)
     config.pluginmanager.register(comparison)
+    config.pluginmanager.register(through)
     # Whoever ends the suite early gets it swept up, too.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     kernel.unshare_mounts()
@@ -183,3 +185,14 @@ def container(world, escra, bundle):
         return made
 
     return make
+
+
+@pytest.fixture
+def no_unified():
+    """A machine without the unified hierarchy, as the suite's own mount namespace shows it."""
+    path = "/sys/fs/cgroup/unified"
+    if not os.path.ismount(path):
+        pytest.skip("only a hybrid machine has a unified hierarchy that can be left out")
+    kernel.unmount(path)
+    yield
+    subprocess.run(["mount", "-t", "cgroup2", "cgroup2", path], check=True)

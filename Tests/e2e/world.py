@@ -15,6 +15,7 @@ from processes import supervisors, wait_until
 REPOSITORY = os.path.abspath(os.path.join(os.path.dirname(__file__), "../.."))
 ESCRA_RUNC = os.path.abspath(
     os.environ.get("ESCRA_RUNC", os.path.join(REPOSITORY, ".build/release/escra-runc")))
+ESCRA = os.environ.get("ESCRA", os.path.join(os.path.dirname(ESCRA_RUNC), "escra"))
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 # The one that escra-runc finds first: runc says its own path in some messages.
 RUNC = shutil.which(
@@ -59,6 +60,13 @@ class Runtime:
         for stream in ("stdin", "stdout", "stderr"):
             options.setdefault(stream, subprocess.DEVNULL)
         return subprocess.Popen(self.command(*arguments), env=self.env, **options)
+
+
+def escra_tool(*arguments, code=0):
+    """What the operator's tool writes."""
+    done = subprocess.run([ESCRA, *arguments], capture_output=True, text=True, timeout=10)
+    assert done.returncode == code, done
+    return done.stdout
 
 
 def base_config():
