@@ -19,6 +19,8 @@ import comparison
 import kernel
 import processes
 import through
+from containerd import CONTAINERD, NAMESPACE, Containerd
+from images import busybox_archive
 from processes import kill, ours, wait_until
 from world import (
     ESCRA_RUNC, PREFIX, RUNC, Bundle, Container, Runtime, base_config, make_rootfs)
@@ -196,3 +198,25 @@ def no_unified():
     kernel.unmount(path)
     yield
     subprocess.run(["mount", "-t", "cgroup2", "cgroup2", path], check=True)
+
+
+@pytest.fixture(scope="session")
+def daemon(shared):
+    """A containerd for all tests that want one, with an image in it."""
+    if not CONTAINERD:
+        pytest.fail("containerd is missing; run: make deps")
+    directory = tempfile.mkdtemp(prefix="escra-e2e-containerd-")
+    made = Containerd(directory).start()
+    made.load(busybox_archive(directory))
+    yield made
+    made.stop()
+    shutil.rmtree(directory)
+
+
+@pytest.fixture
+def containerd(world, daemon):
+    """The daemon, with nothing in it; afterwards there may be nothing in it either."""
+    world.groups.append("/" + NAMESPACE)
+    yield daemon
+    left = daemon.left()
+    assert left == [], "left behind, and removed now"
