@@ -19,8 +19,9 @@ import comparison
 import kernel
 import processes
 import through
-from containerd import CONTAINERD, NAMESPACE, Containerd
+from containerd import CONTAINERD, IMAGE, NAMESPACE, PAUSE, PODS, Containerd
 from images import busybox_archive
+from pods import pause_archive
 from processes import kill, ours, wait_until
 from world import (
     ESCRA_RUNC, PREFIX, RUNC, Bundle, Container, Runtime, base_config, make_rootfs)
@@ -202,21 +203,24 @@ def no_unified():
 
 @pytest.fixture(scope="session")
 def daemon(shared):
-    """A containerd for all tests that want one, with an image in it."""
+    """A containerd for all tests that want one, with images in it."""
     if not CONTAINERD:
         pytest.fail("containerd is missing; run: make deps")
     directory = tempfile.mkdtemp(prefix="escra-e2e-containerd-")
+    archive = busybox_archive(directory)
     made = Containerd(directory).start()
-    made.load(busybox_archive(directory))
+    made.load(archive, IMAGE, NAMESPACE, PODS)
+    made.load(pause_archive(archive, directory), PAUSE, PODS)
+    shared["groups"].add("/" + NAMESPACE)
     yield made
     made.stop()
+    cgroups.remove("/" + NAMESPACE)
     shutil.rmtree(directory)
 
 
 @pytest.fixture
 def containerd(world, daemon):
     """The daemon, with nothing in it; afterwards there may be nothing in it either."""
-    world.groups.append("/" + NAMESPACE)
     yield daemon
     left = daemon.left()
     assert left == [], "left behind, and removed now"

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import time
 
+import images
 import kernel
 import unary
 from ctrevents import Events
@@ -17,7 +18,9 @@ from world import ESCRA_RUNC, PATH, PREFIX, RUNC, Result
 CONTAINERD = shutil.which("containerd", path=PATH)
 # It makes the cgroup's parent as well, so that ours are told from others' by their name.
 NAMESPACE = PREFIX + "ctr"
-IMAGE = "docker.io/escra-e2e/busybox:latest"
+PODS = "k8s.io"
+IMAGE = "docker.io/" + images.NAME
+PAUSE = "docker.io/escra-e2e/pause:latest"
 
 # Which program is registered as the runtime, and what it is asked for.
 Way = collections.namedtuple("Way", "name program annotations")
@@ -37,7 +40,7 @@ state = "{directory}/state"
 [plugins."io.containerd.internal.v1.opt"]
   path = "{directory}/opt"
 [plugins."io.containerd.grpc.v1.cri"]
-  sandbox_image = "{image}"
+  sandbox_image = "{pause}"
   restrict_oom_score_adj = true
   disable_tcp_service = true
 [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc]
@@ -61,7 +64,7 @@ class Containerd:
         self.process = None
         self.events = Events(os.path.join(directory, "events"))
         with open(self.config, "w") as file:
-            file.write(CONFIG.format(directory=directory, image=IMAGE, escra=ESCRA_RUNC))
+            file.write(CONFIG.format(directory=directory, pause=PAUSE, escra=ESCRA_RUNC))
 
     def start(self):
         with open(os.path.join(self.directory, "log"), "a") as log:
@@ -96,12 +99,13 @@ class Containerd:
     def ctr(self, way, namespace=NAMESPACE):
         return Ctr(self, way, namespace)
 
-    def load(self, archive):
-        """Imports an image for ctr and for the CRI plugin, which has a namespace of its own."""
-        for namespace in (NAMESPACE, "k8s.io"):
+    def load(self, archive, image, *namespaces):
+        """Imports an image; the CRI plugin has a namespace of its own."""
+        for namespace in namespaces:
             done = self.ctr(PLAIN, namespace)("images", "import", archive)
             assert done.code == 0, done
-        wait_until(lambda: self._cri_knows(IMAGE), 5, "the CRI plugin has seen the image")
+        if PODS in namespaces:
+            wait_until(lambda: self._cri_knows(image), 5, "the CRI plugin has seen the image")
 
     def _cri_knows(self, image):
         answer = unary.call(
@@ -122,7 +126,7 @@ class Containerd:
     def left(self):
         """Ends what a test has left running, and says what that was."""
         found = []
-        for namespace in (NAMESPACE, "k8s.io"):
+        for namespace in (NAMESPACE, PODS):
             ctr = self.ctr(PLAIN, namespace)
             for kind, verb in (("tasks", "--force"), ("containers", None)):
                 for id in ctr(kind, "ls", "-q").out.split():

@@ -15,7 +15,7 @@ import unary
 from comparison import compare
 from containerd import NAMESPACE, WAYS
 from processes import is_alive, ours, read_to_the_end, supervisors, wait_until
-from world import ESCRA_RUNC, RUNC, Result
+from world import ESCRA_RUNC, RUNC, Result, Supervised
 
 FLOOR = 5_000
 # ctr may lose what a process writes at its very end: with runc alone the output of one exec in two
@@ -65,9 +65,14 @@ def alike(outcome):
 def supervised(ctr, id):
     """Checks that a container has a supervisor exactly where it asked for one."""
     if ctr.is_supervised:
-        wait_until(lambda: len(supervisors(id)) == 1, 2, "one supervisor")
+        of(id).supervisor()
     else:
         assert supervisors(id) == []
+
+
+def of(id):
+    """What can be seen from outside of a container."""
+    return Supervised(id, cgroup(id))
 
 
 def cgroup(id):
@@ -209,12 +214,20 @@ def test_pause_and_resume_look_the_same(every_way):
         seen = []
         for verb in ("pause", "pause", "resume", "resume", "pause"):
             seen += [ctr("tasks", verb, id), ctr.tasks()[id][1]]
+            assert is_frozen(id) == (verb == "pause")
         seen.append(ctr.exec(id, "true"))
         supervised(ctr, id)
         return seen + [ctr("tasks", "resume", id), *ctr.end(id)]
 
     seen = every_way(case)
     assert [seen[n] for n in (1, 5, 9)] == ["PAUSED", "RUNNING", "PAUSED"]
+
+
+def is_frozen(id):
+    """As the kernel says it: containerd only remembers what it asked for."""
+    if cgroups.VERSION == 1:
+        return cgroups.read(cgroup(id), "freezer.state", "freezer") == "FROZEN"
+    return "frozen 1" in cgroups.read(cgroup(id), "cgroup.events")
 
 
 def shape(value):
@@ -267,35 +280,21 @@ def test_an_update_through_containerd_is_the_new_limit(every_way):
         quota, period = cgroups.limit(cgroup(id))
         if ctr.is_supervised:
             assert FLOOR <= quota <= 80_000
-            [base] = [state["declaredQuota"] for state in states(id)]
-            quota = int(base)
+            [state] = of(id).states()
+            quota = int(state["declaredQuota"])
         refused = ctr.update(id, {"cpu": {"cpus": "99"}})
         return answer, quota, period, refused.status != unary.OK, refused.error, ctr.end(id)
 
     assert every_way(case)[:4] == ((unary.OK, "", []), 80_000, 100_000, True)
 
 
-def states(id):
-    """What is written under /run/escra of a container."""
-    for parent, _, names in os.walk("/run/escra/containers"):
-        if "state" in names:
-            with open(os.path.join(parent, "state")) as file:
-                state = dict(line.rstrip("\n").split("=", 1) for line in file)
-            if state["id"] == id:
-                yield state
-
-
 def test_under_the_policy_the_limit_follows_the_use(containerd, world):
     """What it is for: down to the floor at rest, up to what was declared under load."""
     ctr, id = containerd.ctr(WAYS[2]), world.name()
     ctr.detached(id, "sh", "-c", "while [ ! -e /go ]; do sleep 0.1; done; while :; do :; done")
-
-    def quota():
-        return cgroups.limit(cgroup(id))[0]
-
-    wait_until(lambda: quota() < 25_000, 5, "the limit comes down")
+    of(id).wait_for_quota(lambda quota: quota <= 25_000, 5, "down with the use")
     assert ctr.exec(id, "sh", "-c", ": >/go").code == 0
-    wait_until(lambda: quota() == 50_000, 5, "the limit goes up to what was declared")
+    of(id).wait_for_quota(lambda quota: quota == 50_000, 5, "up to what was declared")
     ctr.end(id)
 
 
@@ -401,7 +400,7 @@ def test_containers_live_through_a_crash_of_containerd(containerd, every_way):
         supervised(ctr, id)
         if ctr.is_supervised:
             # Nobody but the supervisor is there to do this.
-            wait_until(lambda: cgroups.limit(cgroup(id))[0] == FLOOR, 5, "down to the floor")
+            of(id).wait_for_quota(lambda quota: quota == FLOOR, 5, "down to the floor")
         containerd.start()
         assert ctr.pid(id) == pid and ours() == before
         seen = [ctr.tasks()[id][1], ctr.exec(id, "sh", "-c", "echo here" + LINGER + "exit 3")]
