@@ -19,7 +19,7 @@ import comparison
 import kernel
 import processes
 import through
-from containerd import CONTAINERD, IMAGE, NAMESPACE, PAUSE, PODS, Containerd
+from containerd import CONTAINERD, NAMESPACE, PODS, Containerd
 from images import busybox_archive
 from pods import pause_archive
 from processes import kill, ours, wait_until
@@ -209,8 +209,8 @@ def daemon(shared):
     directory = tempfile.mkdtemp(prefix="escra-e2e-containerd-")
     archive = busybox_archive(directory)
     made = Containerd(directory).start()
-    made.load(archive, IMAGE, NAMESPACE, PODS)
-    made.load(pause_archive(archive, directory), PAUSE, PODS)
+    made.image = made.load(archive, NAMESPACE, PODS)
+    made.load(pause_archive(archive, directory), PODS)
     shared["groups"].add("/" + NAMESPACE)
     yield made
     made.stop()

@@ -8,7 +8,6 @@ import signal
 import subprocess
 import time
 
-import images
 import kernel
 import unary
 from ctrevents import Events
@@ -19,8 +18,8 @@ CONTAINERD = shutil.which("containerd", path=PATH)
 # It makes the cgroup's parent as well, so that ours are told from others' by their name.
 NAMESPACE = PREFIX + "ctr"
 PODS = "k8s.io"
-IMAGE = "docker.io/" + images.NAME
-PAUSE = "docker.io/escra-e2e/pause:latest"
+# Of the sandbox of a pod; a name that begins with a host is one that nobody makes longer.
+PAUSE = "localhost/escra-e2e/pause:latest"
 
 # Which program is registered as the runtime, and what it is asked for.
 Way = collections.namedtuple("Way", "name program annotations")
@@ -61,7 +60,7 @@ class Containerd:
         self.directory = directory
         self.socket = os.path.join(directory, "socket")
         self.config = os.path.join(directory, "config.toml")
-        self.process = None
+        self.image = self.process = None
         self.events = Events(os.path.join(directory, "events"))
         with open(self.config, "w") as file:
             file.write(CONFIG.format(directory=directory, pause=PAUSE, escra=ESCRA_RUNC))
@@ -99,13 +98,19 @@ class Containerd:
     def ctr(self, way, namespace=NAMESPACE):
         return Ctr(self, way, namespace)
 
-    def load(self, archive, image, *namespaces):
-        """Imports an image; the CRI plugin has a namespace of its own."""
+    def load(self, archive, *namespaces):
+        """Imports an image and returns the name that it got, which is longer than its own."""
         for namespace in namespaces:
-            done = self.ctr(PLAIN, namespace)("images", "import", archive)
+            ctr = self.ctr(PLAIN, namespace)
+            before = set(ctr("images", "ls", "-q").out.split())
+            done = ctr("images", "import", archive)
             assert done.code == 0, done
+            # The CRI plugin gives each image further names.
+            [name] = [name for name in set(ctr("images", "ls", "-q").out.split()) - before
+                      if name.endswith(":latest")]
         if PODS in namespaces:
-            wait_until(lambda: self._cri_knows(image), 5, "the CRI plugin has seen the image")
+            wait_until(lambda: self._cri_knows(name), 5, "the CRI plugin has seen the image")
+        return name
 
     def _cri_knows(self, image):
         answer = unary.call(
@@ -175,7 +180,7 @@ class Ctr:
             word for key, value in self.way.annotations.items()
             for word in ("--annotation", f"{key}={value}")]
         return ["run", "--runc-binary", self.way.program, *annotations, "--cpu-quota", "50000",
-                "--cpu-period", "100000", *flags, IMAGE, id, *words]
+                "--cpu-period", "100000", *flags, self.daemon.image, id, *words]
 
     def run(self, id, *words, flags=(), **options):
         return self(*self.running(id, *words, flags=flags), **options)

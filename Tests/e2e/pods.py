@@ -10,7 +10,7 @@ import os
 import tarfile
 
 import unary
-from containerd import IMAGE, PAUSE
+from containerd import PAUSE
 
 SERVICE = "runtime.v1.RuntimeService/"
 HOST_NETWORK = [(1, [(1, 2)])]
@@ -28,7 +28,7 @@ def pause_archive(archive, directory):
         config = json.loads(contents.pop(manifest["Config"]))
         config["config"]["Cmd"] = ["sleep", "1000000"]
         contents[manifest["Config"]] = json.dumps(config).encode()
-        manifest["RepoTags"] = [PAUSE.removeprefix("docker.io/")]
+        manifest["RepoTags"] = [PAUSE]
         contents["manifest.json"] = json.dumps([manifest]).encode()
         for name, content in contents.items():
             member = tarfile.TarInfo(name)
@@ -70,7 +70,7 @@ class Pod:
     def creation(self, name, script="sleep 1000", quota=50_000, command="sh"):
         resources = [(1, PERIOD), (2, quota)]
         return [(1, self.id), (2, [
-            (1, [(1, name)]), (2, [(1, IMAGE)]), (3, command), (4, "-c"), (4, script),
+            (1, [(1, name)]), (2, [(1, self.daemon.image)]), (3, command), (4, "-c"), (4, script),
             (11, name + ".log"), (15, [(1, resources)])]), (3, self.config)]
 
     def exec(self, id, *words):
