@@ -56,9 +56,9 @@ state = "{directory}/state"
 class Containerd:
     """The daemon, with root, state, socket and config in one directory."""
 
-    def __init__(self, directory):
+    def __init__(self, directory, socket=None):
         self.directory = directory
-        self.socket = os.path.join(directory, "socket")
+        self.socket = socket or os.path.join(directory, "socket")
         self.config = os.path.join(directory, "config.toml")
         self.image = self.process = None
         self.events = Events(os.path.join(directory, "events"))

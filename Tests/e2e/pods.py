@@ -19,7 +19,7 @@ PERIOD = 100_000
 Executed = collections.namedtuple("Executed", "code out err")
 
 
-def pause_archive(archive, directory):
+def pause_archive(archive, directory, name=PAUSE):
     """The image of a sandbox, which does nothing for ever; made from another image."""
     path = os.path.join(directory, "pause.tar")
     with tarfile.open(archive) as given, tarfile.open(path, "w") as made:
@@ -28,7 +28,7 @@ def pause_archive(archive, directory):
         config = json.loads(contents.pop(manifest["Config"]))
         config["config"]["Cmd"] = ["sleep", "1000000"]
         contents[manifest["Config"]] = json.dumps(config).encode()
-        manifest["RepoTags"] = [PAUSE]
+        manifest["RepoTags"] = [name]
         contents["manifest.json"] = json.dumps([manifest]).encode()
         for name, content in contents.items():
             member = tarfile.TarInfo(name)
