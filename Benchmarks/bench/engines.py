@@ -123,8 +123,8 @@ def run(shop, quick):
         NAME, "Create, start and delete through engines",
         ["ms: median (min, p90)", "runc, no limit", "no policy, ratio (95 %)", "goal",
          "runc, 0.5 CPU", "reactive, ratio (95 %)", "goal"],
-        [f"{pairs} pairs in alternation, {WARMUP} to warm up, {PAUSE} s before each command; who is "
-         "first in a pair alternates. Ratios of medians with their bootstrap intervals.",
+        [f"{pairs} pairs in alternation, {WARMUP} to warm up, {PAUSE} s before each command; who "
+         "is first in a pair alternates. Ratios of medians with their bootstrap intervals.",
          "create, start, delete: the engine's calls of the runtime, timed by the same program "
          "before runc and before us. The other rows: the engine's client, from its start to its "
          "end.",

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Pods, as a kubelet asks containerd's CRI plugin for them; numbers are those of CRI v1's api.proto.
+"""Pods, as a kubelet asks containerd's CRI plugin for them; numbers are those of CRI v1.
 
 They use the host's network, for which no plugin has to be installed.
 """
