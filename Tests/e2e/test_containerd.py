@@ -1,10 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """containerd, by ctr: the same case through runc, through us, and under a policy."""
 import json
-import os
-import pty
 import re
-import subprocess
 import threading
 import time
 
@@ -14,8 +11,9 @@ import cgroups
 import unary
 from comparison import compare
 from containerd import NAMESPACE, WAYS
-from processes import is_alive, ours, read_to_the_end, supervisors, wait_until
-from world import ESCRA_RUNC, RUNC, Result, Supervised
+from processes import is_alive, ours, supervisors, wait_until
+from terminal import Terminal
+from world import ESCRA_RUNC, PATH, RUNC, Result, Supervised
 
 FLOOR = 5_000
 # ctr may lose what a process writes at its very end: with runc alone the output of one exec in two
@@ -157,22 +155,16 @@ def test_exec_gives_the_same_output_and_exit_code(every_way):
     assert [seen[n].out for n in (1, 2)] == ["words\n", "/tmp\n"]
 
 
-def talk(command, lines):
-    """What a person sees at a terminal who writes these lines, and the exit code."""
-    master, slave = pty.openpty()
-    process = subprocess.Popen(
-        command, stdin=slave, stdout=slave, stderr=slave, start_new_session=True)
-    os.close(slave)
-    for line in lines:
-        # ctr makes the terminal raw: before that it would echo what is written.
-        ready = os.read(master, 4096)
-        while not ready.endswith(b"> "):
-            ready += os.read(master, 4096)
-        os.write(master, line.encode() + b"\n")
+def talk(command, line):
+    """What a person sees at a terminal who answers a question, and the exit code."""
+    terminal = Terminal(command, {"PATH": PATH})
+    # ctr makes the terminal raw: before that it would echo what is written.
+    terminal.wait_for("> ")
+    terminal.type(line + "\n")
+    code, text = terminal.end()
     # ctr tells the terminal's size once more when an exec may have ended: with runc alone it
     # says so in more than half of the runs.
-    shown = re.sub(r"[^\n]*resize pty[^\n]*\n", "", read_to_the_end(master, 10).decode())
-    return process.wait(10), shown
+    return code, re.sub(r"[^\n]*resize pty[^\n]*\n", "", text)
 
 
 SHELL = ["sh", "-c", "tty; echo -n '> '; read a; echo got $a; exit 4"]
@@ -182,11 +174,11 @@ def test_a_terminal_works_the_same(every_way):
     """Of a run, and of an exec in a container that has none."""
 
     def case(ctr, id):
-        seen = [talk(ctr.command(*ctr.running(id, *SHELL, flags=["--rm", "--tty"])), ["hello"])]
+        seen = [talk(ctr.command(*ctr.running(id, *SHELL, flags=["--rm", "--tty"])), "hello")]
         other = id + "-x"
         ctr.detached(other)
         seen.append(talk(
-            ctr.command("tasks", "exec", "--tty", "--exec-id", "e", other, *SHELL), ["hello"]))
+            ctr.command("tasks", "exec", "--tty", "--exec-id", "e", other, *SHELL), "hello"))
         return seen + ctr.end(other)
 
     for code, text in every_way(case)[:2]:
