@@ -19,24 +19,40 @@ TOP = os.path.dirname(HERE)
 CLONE_NEWNS, MS_REC, MS_PRIVATE = 0x00020000, 0x4000, 1 << 18
 
 
+<<<<<<< HEAD
 def private_run_directory():
     """Gives this process and its children a /run/escra of their own.
+=======
+class Failure(Exception):
+    """One sentence that says what, which value, what to do."""
 
-    The keeper is one a host and known by its directory there: a container of somebody else's must
-    not lend us its keeper, nor ours to it. Goes away with the last process in the namespace.
+
+def private_machine():
+    """Gives this process and its children a /run of their own, and copies of /etc and /var.
+>>>>>>> containerd
+
+    The keeper is one a host and known by its directory in /run: a container of somebody else's must
+    not lend us its keeper, nor ours to it. Engines write into all three whatever they are told.
+    Goes away with the last process in the namespace.
     """
     libc = ctypes.CDLL(None, use_errno=True)
 
-    def mount(source, target, kind, flags):
-        if libc.mount(source, target, kind, ctypes.c_ulong(flags), None) != 0:
+    def mount(source, target, kind, flags=0, data=None):
+        if libc.mount(source, target, kind, ctypes.c_ulong(flags), data) != 0:
             raise Failure(f"cannot mount a private {target.decode()}: "
                           f"errno {ctypes.get_errno()}; run as root outside of a container")
 
     if libc.unshare(CLONE_NEWNS) != 0:
         raise Failure(f"cannot make a mount namespace: errno {ctypes.get_errno()}; run as root")
     mount(None, b"/", None, MS_REC | MS_PRIVATE)
-    os.makedirs("/run/escra", mode=0o700, exist_ok=True)
-    mount(b"tmpfs", b"/run/escra", b"tmpfs", 0)
+    mount(b"tmpfs", b"/run", b"tmpfs")
+    os.mkdir("/run/escra", mode=0o700)
+    for directory in ("/etc", "/var"):
+        above = f"/run/bench{directory}"
+        for name in ("upper", "work"):
+            os.makedirs(os.path.join(above, name))
+        mount(b"overlay", directory.encode(), b"overlay", data=(
+            f"lowerdir={directory},upperdir={above}/upper,workdir={above}/work".encode()))
 
 
 class Workshop:
@@ -61,7 +77,7 @@ class Workshop:
     def __enter__(self):
         for number in (signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, lambda *_: sys.exit(1))
-        private_run_directory()
+        private_machine()
         self.path = tempfile.mkdtemp(prefix="escra-bench-")
         self.root = os.path.join(self.path, "root")
         try:

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The end-to-end suite: real runc, real cgroups, the release binaries.
 
-The suite has a mount namespace of its own with a /run/escra of its own, so that it neither sees
-nor disturbs supervised containers of the machine it runs on. Every test ends with a check that
+The suite has a mount namespace of its own with a /run of its own, so that it neither sees nor
+disturbs containers of the machine it runs on, nor its engines. Every test ends with a check that
 it left no process, no cgroup and no file.
 """
 import itertools
@@ -15,8 +15,13 @@ import tempfile
 import pytest
 
 import cgroups
+import comparison
 import kernel
 import processes
+import through
+from containerd import CONTAINERD, NAMESPACE, PODS, Containerd
+from images import busybox_archive
+from pods import pause_archive
 from processes import kill, ours, wait_until
 from world import (
     ESCRA_RUNC, PREFIX, RUNC, Bundle, Container, Runtime, base_config, make_rootfs)
@@ -28,11 +33,17 @@ def pytest_configure(config):
     for program, how in ((ESCRA_RUNC, "make build"), (RUNC or "runc", "make deps")):
         if not os.access(program, os.X_OK):
             pytest.exit(f"{program} is missing; run: {how}", 2)
+    config.pluginmanager.register(comparison)
+    config.pluginmanager.register(through)
     # Whoever ends the suite early gets it swept up, too.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     kernel.unshare_mounts()
-    os.makedirs(processes.RUN, mode=0o700, exist_ok=True)
-    kernel.mount("tmpfs", processes.RUN, "tmpfs", 0, "mode=700")
+    # Not /run/escra alone: whatever engines are told, their shims and runtimes use /run, too.
+    kernel.mount("tmpfs", "/run", "tmpfs", 0, "mode=755")
+    os.mkdir(processes.RUN, mode=0o700)
+    # Engines write caches and locks there that no option moves; and tests a config of ours.
+    for directory in ("/etc", "/var"):
+        kernel.overlay(directory, f"/run/e2e{directory}")
 
 
 class World:
@@ -80,7 +91,7 @@ class World:
             if process.poll() is None:
                 process.kill()
             process.wait()
-        groups = cgroups.of_ours(PREFIX)
+        groups = [group for group in cgroups.of_ours(PREFIX) if group not in self.shared["groups"]]
         for group in groups:
             cgroups.remove(group)
         groups = [group for group in groups if group not in self.groups]
@@ -107,11 +118,17 @@ def shared():
     """What all tests read: the spec, a root file system, a counter for names."""
     directory = tempfile.mkdtemp(prefix="escra-e2e-rootfs-")
     make_rootfs(directory)
-    yield {"base": base_config(), "rootfs": directory, "numbers": itertools.count(1)}
+    mounts = kernel.mount_points()
+    yield {
+        "base": base_config(), "rootfs": directory, "numbers": itertools.count(1),
+        # Cgroups that outlive a test: those of an engine that several share.
+        "groups": set()}
     shutil.rmtree(directory)
     wait_until(lambda: not ours(), 2, "no process of ours at the end of the session")
     assert processes.files_of_ours() == []
     assert cgroups.of_ours(PREFIX) == []
+    assert kernel.mount_points() == mounts
+    assert processes.in_our_world() == [os.getpid()]
 
 
 @pytest.fixture(autouse=True)
@@ -171,3 +188,39 @@ def container(world, escra, bundle):
         return made
 
     return make
+
+
+@pytest.fixture
+def no_unified():
+    """A machine without the unified hierarchy, as the suite's own mount namespace shows it."""
+    path = "/sys/fs/cgroup/unified"
+    if not os.path.ismount(path):
+        pytest.skip("only a hybrid machine has a unified hierarchy that can be left out")
+    kernel.unmount(path)
+    yield
+    subprocess.run(["mount", "-t", "cgroup2", "cgroup2", path], check=True)
+
+
+@pytest.fixture(scope="session")
+def daemon(shared):
+    """A containerd for all tests that want one, with images in it."""
+    if not CONTAINERD:
+        pytest.fail("containerd is missing; run: make deps")
+    directory = tempfile.mkdtemp(prefix="escra-e2e-containerd-")
+    archive = busybox_archive(directory)
+    made = Containerd(directory).start()
+    made.image = made.load(archive, NAMESPACE, PODS)
+    made.load(pause_archive(archive, directory), PODS)
+    shared["groups"].add("/" + NAMESPACE)
+    yield made
+    made.stop()
+    cgroups.remove("/" + NAMESPACE)
+    shutil.rmtree(directory)
+
+
+@pytest.fixture
+def containerd(world, daemon):
+    """The daemon, with nothing in it; afterwards there may be nothing in it either."""
+    yield daemon
+    left = daemon.left()
+    assert left == [], "left behind, and removed now"

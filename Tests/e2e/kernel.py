@@ -35,6 +35,20 @@ def unmount(target):
     _checked(_libc.umount2(os.fsencode(target), 2))
 
 
+def overlay(directory, above):
+    """Whatever is written to `directory` from now on is written to `above`."""
+    for name in ("upper", "work"):
+        os.makedirs(os.path.join(above, name))
+    mount("overlay", directory, "overlay", 0,
+          f"lowerdir={directory},upperdir={above}/upper,workdir={above}/work")
+
+
+def mount_points():
+    """Where something is mounted, in our mount namespace."""
+    with open("/proc/self/mountinfo") as file:
+        return sorted(line.split()[4] for line in file)
+
+
 def bind_read_only(directory):
     mount(directory, directory, None, MS_BIND)
     mount(None, directory, None, MS_BIND | MS_REMOUNT | MS_RDONLY)

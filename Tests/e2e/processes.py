@@ -51,6 +51,13 @@ def _is_in_our_world(pid):
         return False
 
 
+def in_our_world():
+    """Everything that runs in the suite's mount namespace, whoever started it."""
+    return sorted(
+        int(entry) for entry in os.listdir("/proc")
+        if entry.isdigit() and is_alive(entry) and _is_in_our_world(entry))
+
+
 def ours(name=None):
     """Supervisors and keepers that this suite started: {pid: arguments}."""
     found = {}

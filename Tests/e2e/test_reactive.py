@@ -2,7 +2,6 @@
 """The limit follows the use, within its bounds, from the first instruction on."""
 import json
 import os
-import subprocess
 import time
 
 import pytest
@@ -267,17 +266,6 @@ def test_the_operator_may_refuse_what_cannot_be_supervised(container, read_only,
     with open(log) as file:
         assert json.loads(file.read())["msg"] == result.err.strip()
     assert not cgroups.exists(made.cgroup)
-
-
-@pytest.fixture
-def no_unified():
-    """A machine without the unified hierarchy, as the suite's own mount namespace shows it."""
-    path = "/sys/fs/cgroup/unified"
-    if not os.path.ismount(path):
-        pytest.skip("only a hybrid machine has a unified hierarchy that can be left out")
-    kernel.unmount(path)
-    yield
-    subprocess.run(["mount", "-t", "cgroup2", "cgroup2", path], check=True)
 
 
 def test_without_an_alarm_it_looks_twenty_times_a_second_and_keeps_half(container, no_unified):

@@ -7,15 +7,7 @@ import subprocess
 import pytest
 
 from processes import keepers, kill, ours, wait_until
-from world import ESCRA_RUNC
-
-ESCRA = os.environ.get("ESCRA", os.path.join(os.path.dirname(ESCRA_RUNC), "escra"))
-
-
-def escra_tool(*arguments, code=0):
-    done = subprocess.run([ESCRA, *arguments], capture_output=True, text=True, timeout=10)
-    assert done.returncode == code, done
-    return done.stdout
+from world import ESCRA, escra_tool
 
 
 def has_ps():

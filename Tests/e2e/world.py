@@ -15,6 +15,7 @@ from processes import supervisors, wait_until
 REPOSITORY = os.path.abspath(os.path.join(os.path.dirname(__file__), "../.."))
 ESCRA_RUNC = os.path.abspath(
     os.environ.get("ESCRA_RUNC", os.path.join(REPOSITORY, ".build/release/escra-runc")))
+ESCRA = os.environ.get("ESCRA", os.path.join(os.path.dirname(ESCRA_RUNC), "escra"))
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 # The one that escra-runc finds first: runc says its own path in some messages.
 RUNC = shutil.which(
@@ -59,6 +60,13 @@ class Runtime:
         for stream in ("stdin", "stdout", "stderr"):
             options.setdefault(stream, subprocess.DEVNULL)
         return subprocess.Popen(self.command(*arguments), env=self.env, **options)
+
+
+def escra_tool(*arguments, code=0):
+    """What the operator's tool writes."""
+    done = subprocess.run([ESCRA, *arguments], capture_output=True, text=True, timeout=10)
+    assert done.returncode == code, done
+    return done.stdout
 
 
 def base_config():
@@ -118,68 +126,11 @@ class Bundle:
         return self.names() == ["config.json"] and self.identity() == identity
 
 
-class Container:
-    """One container of one runtime."""
+class Supervised:
+    """What can be seen of a container from outside, by whomever it was started."""
 
-    def __init__(self, runtime, bundle, id):
-        self.runtime, self.bundle, self.id = runtime, bundle, id
-        self.cgroup = bundle.config["linux"].get("cgroupsPath", f"/{id}")
-        self.pid_file = os.path.join(os.path.dirname(bundle.path), id + ".pid")
-        self.stdin = None
-
-    def create(self, *flags, verb="create", **options):
-        reading, writing = os.pipe()
-        self.close()
-        self.stdin = os.fdopen(writing, "w", buffering=1)
-        options.setdefault("stdin", reading)
-        for stream in ("stdout", "stderr"):
-            # Not pipes: the container inherits them, and holds them as long as it lives.
-            options.setdefault(stream, subprocess.DEVNULL)
-        process = self.runtime.start(
-            verb, "--bundle", self.bundle.path, "--pid-file", self.pid_file, *flags, self.id,
-            **options)
-        os.close(reading)
-        return process
-
-    def started(self, *flags, **options):
-        """Creates and starts it; both must succeed."""
-        assert self.create(*flags, **options).wait(20) == 0
-        self.call("start")
-        return self
-
-    def call(self, verb, *flags, code=0, **options):
-        """Calls the runtime for this container and checks the exit code."""
-        result = self.runtime(verb, *flags, self.id, **options)
-        assert result.code == code, result
-        return result
-
-    def do(self, script):
-        """Lets the container's shell run a line."""
-        self.stdin.write(script + "\n")
-
-    def work(self, loops=1):
-        for _ in range(loops):
-            self.do("while :; do :; done & b=\"$b $!\"")
-
-    def rest(self):
-        self.do('kill $b; wait $b; b=')
-
-    def close(self):
-        if self.stdin:
-            try:
-                self.stdin.close()
-            except BrokenPipeError:
-                pass
-            self.stdin = None
-
-    @property
-    def pid(self):
-        with open(self.pid_file) as file:
-            return int(file.read())
-
-    @property
-    def status(self):
-        return json.loads(self.call("state").out)["status"]
+    def __init__(self, id, cgroup):
+        self.id, self.cgroup = id, cgroup
 
     @property
     def quota(self):
@@ -239,6 +190,70 @@ class Container:
                     entries.append(Entry(
                         words[0], words[1], words[2] & 255, bool(words[2] & 256), *words[3:]))
         return sorted(entries)
+
+
+class Container(Supervised):
+    """One container of one runtime."""
+
+    def __init__(self, runtime, bundle, id):
+        super().__init__(id, bundle.config["linux"].get("cgroupsPath", f"/{id}"))
+        self.runtime, self.bundle = runtime, bundle
+        self.pid_file = os.path.join(os.path.dirname(bundle.path), id + ".pid")
+        self.stdin = None
+
+    def create(self, *flags, verb="create", **options):
+        reading, writing = os.pipe()
+        self.close()
+        self.stdin = os.fdopen(writing, "w", buffering=1)
+        options.setdefault("stdin", reading)
+        for stream in ("stdout", "stderr"):
+            # Not pipes: the container inherits them, and holds them as long as it lives.
+            options.setdefault(stream, subprocess.DEVNULL)
+        process = self.runtime.start(
+            verb, "--bundle", self.bundle.path, "--pid-file", self.pid_file, *flags, self.id,
+            **options)
+        os.close(reading)
+        return process
+
+    def started(self, *flags, **options):
+        """Creates and starts it; both must succeed."""
+        assert self.create(*flags, **options).wait(20) == 0
+        self.call("start")
+        return self
+
+    def call(self, verb, *flags, code=0, **options):
+        """Calls the runtime for this container and checks the exit code."""
+        result = self.runtime(verb, *flags, self.id, **options)
+        assert result.code == code, result
+        return result
+
+    def do(self, script):
+        """Lets the container's shell run a line."""
+        self.stdin.write(script + "\n")
+
+    def work(self, loops=1):
+        for _ in range(loops):
+            self.do("while :; do :; done & b=\"$b $!\"")
+
+    def rest(self):
+        self.do('kill $b; wait $b; b=')
+
+    def close(self):
+        if self.stdin:
+            try:
+                self.stdin.close()
+            except BrokenPipeError:
+                pass
+            self.stdin = None
+
+    @property
+    def pid(self):
+        with open(self.pid_file) as file:
+            return int(file.read())
+
+    @property
+    def status(self):
+        return json.loads(self.call("state").out)["status"]
 
 
 Entry = collections.namedtuple("Entry", "sequence time rule applied before after use period")

@@ -1,0 +1,212 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Docker and Podman from Debian's packages, with everything of theirs in one directory.
+
+They live in the suite's mount namespace, so that escra-runc sees the suite's /run/escra when they
+call it. No registry is ever asked for anything, and containers have no network.
+"""
+import json
+import os
+import re
+import signal
+import subprocess
+
+import images
+import kernel
+from processes import wait_until
+from world import ESCRA_RUNC, PATH, PREFIX, RUNC, Runtime
+
+# Plain runc first, and the one of which escra-runc becomes a copy.
+ENVIRONMENT = {"PATH": f"{os.path.dirname(RUNC)}:{PATH}"}
+
+
+def by_name(directory, policy):
+    """escra-runc under a name that carries a policy."""
+    link = os.path.join(directory, f"escra-runc.{policy}")
+    os.symlink(ESCRA_RUNC, link)
+    return link
+
+
+class Daemon:
+    """A process with a config file, and its log beside that."""
+
+    def __init__(self, program, flag, path, config):
+        self.path, self.process = path, None
+        self.command = [program, flag, path]
+        with open(path, "w") as file:
+            file.write(config)
+
+    def start(self):
+        with open(self.path + ".log", "a") as log:
+            # Not of our session: ^C is for the suite, which ends the daemon in order.
+            self.process = subprocess.Popen(
+                self.command, env=ENVIRONMENT, cwd=os.path.dirname(self.path),
+                stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
+                preexec_fn=lambda: kernel.die_with_parent(signal.SIGTERM))
+
+    @property
+    def is_alive(self):
+        return self.process is not None and self.process.poll() is None
+
+    def stop(self):
+        if self.is_alive:
+            self.process.terminate()
+            self.process.wait(30)
+
+    def kill(self):
+        self.process.kill()
+        self.process.wait(5)
+
+
+class Docker:
+    """dockerd and its containerd; 20.10 has no annotations, so a name carries the policy."""
+
+    name, image = "docker", images.NAME
+    # By path: PATH may have another docker before Debian's. A newer client asks this daemon, too,
+    # but words errors in its own way and promises flags that are refused.
+    CLIENT = "/usr/bin/docker"
+    # The words before the verb and those after it that select a runtime.
+    RUNTIMES = {
+        "runc": ([], []), "escra": ([], ["--runtime", "escra"]),
+        "reactive": ([], ["--runtime", "escra-reactive"])}
+    OPTIONS = ["--network", "none"]
+    # What `create` leaves for `start` to do: all that a runtime does.
+    PREPARE = None
+    REMOVE = ["rm", "--force"]
+    # Mounted on itself, and left so with live-restore.
+    STORAGE = "data"
+    # Of a container that does not start the client says this or not, as its threads happen to run.
+    NOISE = re.compile(r'time="[^"]*" level=error msg="error waiting for container: [^"]*" *\n')
+
+    def __init__(self, directory, live_restore=True):
+        self.directory = directory
+        self.parent = f"/{PREFIX}{os.path.basename(directory)}"
+        socket = "unix://" + os.path.join(directory, "docker.sock")
+        self.cli = Runtime(
+            self.CLIENT, "--host", socket, "--config", os.path.join(directory, "client"),
+            env=ENVIRONMENT)
+        containerd = os.path.join(directory, "containerd.sock")
+        self.containerd = Daemon(
+            "/usr/bin/containerd", "--config", os.path.join(directory, "containerd.toml"), f"""
+version = 2
+disabled_plugins = ["io.containerd.grpc.v1.cri"]
+root = "{directory}/containerd"
+state = "{directory}/containerd-state"
+[grpc]
+  address = "{containerd}"
+[plugins."io.containerd.internal.v1.opt"]
+  path = "{directory}/opt"
+""")
+        # dockerd could start a containerd of its own. But killed together with it, that one is
+        # taken for a living one by the next dockerd, until init has heard of its end.
+        self.dockerd = Daemon(
+            "/usr/sbin/dockerd", "--config-file", os.path.join(directory, "daemon.json"),
+            json.dumps({
+                "containerd": containerd,
+                "data-root": os.path.join(directory, "data"),
+                "exec-root": os.path.join(directory, "exec"),
+                "pidfile": os.path.join(directory, "docker.pid"),
+                "deprecated-key-path": os.path.join(directory, "key.json"),
+                "hosts": [socket],
+                # It touches nothing of the machine's network.
+                "bridge": "none", "iptables": False, "ip6tables": False, "ip-forward": False,
+                "ip-masq": False,
+                "exec-opts": ["native.cgroupdriver=cgroupfs"],
+                "cgroup-parent": self.parent,
+                "live-restore": live_restore,
+                "shutdown-timeout": 2,
+                "runtimes": {
+                    "escra": {"path": ESCRA_RUNC},
+                    "escra-reactive": {"path": by_name(directory, "reactive")},
+                },
+            }))
+
+    def start(self):
+        self.containerd.start()
+        self.dockerd.start()
+        wait_until(self._answers, 20, f"dockerd answers; its log is in {self.directory}")
+
+    def _answers(self):
+        assert self.dockerd.is_alive, f"dockerd has ended; its log is in {self.directory}"
+        return self.cli("version").code == 0
+
+    def load(self, archive):
+        assert self.cli("load", "--input", archive).code == 0
+
+    def stop(self):
+        """As an operator does; containers go on or end, as live-restore says."""
+        self.dockerd.stop()
+        self.containerd.stop()
+
+    def kill(self):
+        """As a crash does: nobody is told."""
+        self.dockerd.kill()
+        self.containerd.kill()
+
+    def cgroup(self, id):
+        return f"{self.parent}/{id}"
+
+    def inspect(self, name):
+        [one] = json.loads(self.cli("inspect", name).out)
+        return one
+
+
+class Podman:
+    """Podman has no daemon; conmon stays beside each container."""
+
+    name, image = "podman", "localhost/" + images.NAME
+    CLIENT = "/usr/bin/podman"
+    RUNTIMES = {
+        "runc": (["--runtime", "runc"], []), "escra": (["--runtime", "escra-runc"], []),
+        "reactive": (
+            ["--runtime", "escra-runc"], ["--annotation", "io.escra.policy=reactive"])}
+    # The runtime's create, without which only start would call it.
+    PREPARE = "init"
+    REMOVE = ["rm", "--force", "--time", "0"]
+    STORAGE = "root/overlay"
+    NOISE = re.compile("$^")
+
+    def __init__(self, directory):
+        self.directory = directory
+        self.parent = f"/{PREFIX}{os.path.basename(directory)}"
+        self.OPTIONS = ["--network", "none", "--cgroup-parent", self.parent]
+        config = os.path.join(directory, "containers.conf")
+        with open(config, "w") as file:
+            file.write(f"""
+[containers]
+# Its own are above what root without CAP_SYS_RESOURCE may set.
+default_ulimits = ["nofile=1024:1024", "nproc=1024:1024"]
+[engine]
+cgroup_manager = "cgroupfs"
+events_logger = "file"
+lock_type = "file"
+runtime_supports_json = ["crun", "runc", "escra-runc", "escra-runc.reactive"]
+[engine.runtimes]
+runc = ["{RUNC}"]
+escra-runc = ["{ESCRA_RUNC}"]
+"escra-runc.reactive" = ["{by_name(directory, "reactive")}"]
+""")
+        storage = [
+            word for option in ("root", "runroot", "tmpdir")
+            for word in ("--" + option, os.path.join(directory, option))]
+        # Health checks are run by systemd's timers, which are not everywhere.
+        self.cli = Runtime(self.CLIENT, *storage, env={
+            **ENVIRONMENT, "CONTAINERS_CONF": config, "DISABLE_HC_SYSTEMD": "true"})
+
+    def start(self):
+        pass
+
+    def load(self, archive):
+        assert self.cli("load", "--quiet", "--input", archive).code == 0
+
+    def stop(self):
+        pass
+
+    def cgroup(self, id):
+        return f"{self.parent}/libpod-{id}"
+
+    def inspect(self, name):
+        [one] = json.loads(self.cli("inspect", name).out)
+        # The words that we typed, and a list whose order changes from call to call.
+        del one["Config"]["CreateCommand"]
+        one["Config"]["Env"].sort()
+        return one

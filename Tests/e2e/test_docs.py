@@ -1,0 +1,177 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The pages about engines: the commands in them are commands that ran."""
+import os
+import re
+import shutil
+import signal
+import subprocess
+
+import pytest
+
+import cgroups
+import kernel
+import pages
+from containerd import Containerd
+from images import busybox_archive
+from pods import Pod, pause_archive
+from processes import in_our_world, kill, wait_until
+from world import PATH, PREFIX, Supervised
+
+# The page's `systemctl`, which does to a daemon of ours what the service manager does to Docker's
+# and containerd's: start it, stop it and wait, or tell it that its config has changed.
+SYSTEMCTL = """#!/bin/sh
+pid=/run/page-$2.pid
+case $1 in
+start)
+  "$PAGE_DIRECTORY/$2.daemon" >>"$PAGE_DIRECTORY/$2.log" 2>&1 </dev/null &
+  echo $! >$pid
+  for _ in $(seq 100); do
+    case $2 in
+    docker) docker version ;;
+    containerd) ctr version ;;
+    esac >/dev/null 2>&1 && exit
+    sleep 0.1
+  done
+  tail "$PAGE_DIRECTORY/$2.log"
+  exit 1
+  ;;
+stop) kill "$(cat $pid)" && while kill -0 "$(cat $pid)" 2>/dev/null; do sleep 0.05; done ;;
+restart) "$0" stop "$2" && "$0" start "$2" ;;
+reload) kill -HUP "$(cat $pid)" && sleep 1 ;;
+*) exit 1 ;;
+esac
+"""
+# A bridge would be one of the machine's; so would be the group that Docker puts containers in.
+DAEMONS = {
+    "docker": f"dockerd --bridge none --iptables=false --cgroup-parent /{PREFIX}page",
+    "containerd": "containerd",
+}
+# In the pages those sections need what not every machine has.
+STRICT = "CPUs of its own"
+NEEDS = [] if "cpuset" in cgroups.HIERARCHIES and os.cpu_count() > 1 else [STRICT]
+CONFIG = "/etc/containerd/config.toml"
+# Where ctr's containers are, by its default.
+DEFAULT = "/default"
+
+
+class Machine:
+    """A machine for a page to happen on: an engine, and places that commands may write to."""
+
+    def __init__(self, world):
+        self.world = world
+        self.before = set(in_our_world())
+        self.mounts = []
+        self.had_default = cgroups.exists(DEFAULT)
+        # An engine's images cannot lie in an overlay, which the suite's /var is.
+        for directory in ("/var/lib/docker", "/var/lib/containerd"):
+            os.makedirs(directory, exist_ok=True)
+            kernel.mount("tmpfs", directory, "tmpfs")
+            self.mounts.append(directory)
+        for directory in ("/etc", "/usr/local"):
+            kernel.overlay(directory, f"/run/page{directory}")
+            self.mounts.append(directory)
+        self._write("systemctl", SYSTEMCTL)
+        for name, command in DAEMONS.items():
+            self._write(name + ".daemon", f"#!/bin/sh\nexec {command}\n")
+        self.environment = {
+            "PATH": f"{world.directory}:{PATH}:{os.environ['PATH']}",
+            "HOME": os.environ.get("HOME", "/root"), "PAGE_DIRECTORY": world.directory}
+        self.archive = busybox_archive(world.directory)
+
+    def _write(self, name, text):
+        path = self.world.path(name)
+        with open(path, "w") as file:
+            file.write(text)
+        os.chmod(path, 0o755)
+
+    def __call__(self, *command):
+        done = subprocess.run(
+            command, capture_output=True, text=True, timeout=60, env=self.environment)
+        assert done.returncode == 0, done
+        return done.stdout
+
+    def close(self):
+        def left():
+            return set(in_our_world()) - self.before
+
+        try:
+            wait_until(lambda: not left(), 5)
+        except AssertionError:
+            kill(*left(), signal=signal.SIGKILL)
+            wait_until(lambda: not left(), 5, "what a page has started is gone")
+        if not self.had_default:
+            cgroups.remove(DEFAULT)
+        for directory in reversed(self.mounts):
+            kernel.unmount(directory)
+        shutil.rmtree("/run/page")
+
+
+@pytest.fixture
+def machine(world):
+    made = Machine(world)
+    yield made
+    made.close()
+
+
+def test_the_docker_page_is_what_happens(machine, world):
+    """From `make install` to `make uninstall`."""
+    if not shutil.which("dockerd", path=PATH):
+        pytest.fail("dockerd is missing; run: make deps")
+    world.groups.append(f"/{PREFIX}page")
+    # A page begins on a machine on which nobody has configured anything.
+    if os.path.exists("/etc/docker/daemon.json"):
+        os.unlink("/etc/docker/daemon.json")
+    machine("systemctl", "start", "docker")
+    machine("docker", "load", "--input", machine.archive)
+    machine("docker", "tag", "escra-e2e/busybox", "busybox")
+    pages.execute("docker.md", machine.environment, NEEDS)
+    machine("systemctl", "stop", "docker")
+
+
+def test_the_containerd_page_is_what_happens(machine):
+    """From `make install` to `make uninstall`."""
+    machine("systemctl", "start", "containerd")
+    machine("ctr", "images", "import", machine.archive)
+    pages.execute("containerd.md", machine.environment, NEEDS)
+    machine("systemctl", "stop", "containerd")
+
+
+def test_the_pod_of_the_containerd_page_gets_its_policies(machine, world):
+    """The page's handler and the page's annotations, asked for as a kubelet does it."""
+    [(_, _, yaml)] = pages.blocks("containerd.md", "yaml")
+    text = "\n".join(yaml)
+    [handler] = re.findall(r"^handler: (\S+)$", text, re.MULTILINE)
+    annotations = dict(re.findall(r'^ +(io\.escra\.\S+): "(.*)"$', text, re.MULTILINE))
+    [name] = re.findall(r"^    - name: (\S+)$", text, re.MULTILINE)
+    install = [step for step in pages.steps("containerd.md")
+               if "make install" in step.command[0] or "config.toml <<" in step.command[0]]
+    for step in install:
+        machine("bash", "-c", "cd %s\n%s" % (pages.REPOSITORY, "\n".join(step.command)))
+    # Root may lack CAP_SYS_RESOURCE, without which no sandbox is protected from the OOM killer.
+    table = r'^ *\[plugins."io.containerd.grpc.v1.cri"\]$'
+    machine("sed", "-i", f"/{table}/a restrict_oom_score_adj = true", CONFIG)
+    machine("systemctl", "start", "containerd")
+    engine = Containerd(world.directory, socket="/run/containerd/containerd.sock")
+    [sandbox] = re.findall(r'sandbox_image = "(.*)"', machine("containerd", "config", "dump"))
+    machine("ctr", "-n", "k8s.io", "images", "import",
+            pause_archive(machine.archive, world.directory, sandbox))
+    engine.image = engine.load(machine.archive, "k8s.io")
+    pod = Pod(engine, world.name(), annotations, handler, world.cgroup())
+    for container, policy in ((name, "reactive"), ("other", "observe")):
+        one = pod.container(container)
+        found = Supervised(one, f"{pod.cgroup}/{one}")
+        found.supervisor()
+        assert [state["policy"] for state in found.states()] == [policy]
+    pod.remove()
+    machine("systemctl", "stop", "containerd")
+
+
+@pytest.mark.parametrize("expected, output, does", [
+    (["hello"], "hello", True), (["hello"], "hello\nmore", False), ([], "", True),
+    ([], "more", False), (["..."], "", True), (["...", "last"], "one\ntwo\nlast", True),
+    (["...", "last"], "one\nlast\ntwo", False), (["a  b"], "a      b ", True),
+    (["a b"], "ab", False), (["id ... 0.50"], "id 12 34 0.50", True),
+    (["id ... 0.50"], "id 12 0.05", False), (["a.c"], "abc", False)])
+def test_a_page_that_says_something_else_is_found(expected, output, does):
+    """The comparison itself, on which the other tests rest."""
+    assert pages.matches(expected, output) == does

@@ -1,0 +1,152 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Pods under containerd's CRI plugin: annotations of the pod reach the container they are for."""
+import pytest
+
+import cgroups
+import unary
+from comparison import compare
+from pods import Pod
+from processes import is_alive, ours, supervisors, wait_until
+from world import Supervised
+
+FLOOR = 5_000
+BOTH = {"io.escra.policy": "observe", "io.escra.policy/web": "reactive"}
+
+
+@pytest.fixture
+def pod(containerd, world):
+    """Makes pods; whatever is left of them is removed."""
+    made = []
+
+    def make(annotations=None, handler="escra"):
+        made.append(Pod(containerd, world.name(), annotations or {}, handler, world.cgroup()))
+        return made[-1]
+
+    yield make
+    for one in made:
+        one.remove()
+
+
+def of(pod, id):
+    """What can be seen from outside of a pod's container."""
+    return Supervised(id, f"{pod.cgroup}/{id}")
+
+
+def test_a_sandbox_stays_standard(pod):
+    """Also where the pod's annotations say otherwise: it has them, and they mean nothing to it."""
+    made = pod(BOTH)
+    assert made.spec_of_sandbox()["annotations"].items() >= BOTH.items()
+    assert supervisors(made.id) == [] and ours() == {}
+
+
+def test_a_policy_is_the_pods_or_the_containers_own(pod):
+    """`io.escra.policy/NAME` is for one of them and wins."""
+    made = pod(BOTH)
+    web, other = (of(made, made.container(name)) for name in ("web", "other"))
+    for one, policy in ((web, "reactive"), (other, "observe")):
+        one.supervisor()
+        assert [state["policy"] for state in one.states()] == [policy]
+    web.wait_for_quota(lambda quota: quota == FLOOR, 5, "down to the floor")
+    assert other.quota == 50_000
+    assert supervisors(made.id) == []
+
+
+def test_only_what_is_narrowed_to_it_reaches_a_container(pod):
+    """A pod without a policy in which one container has one."""
+    made = pod({"io.escra.policy/web": "reactive"})
+    web, other = (of(made, made.container(name)) for name in ("web", "other"))
+    web.supervisor()
+    assert supervisors(other.id) == [] and other.quota == 50_000
+
+
+def test_an_update_of_resources_goes_through_us(pod):
+    """It is the new base, told and not seen; use decides what the kernel's limit is."""
+    made = pod({"io.escra.policy": "reactive"})
+    script = "while [ ! -e /go ]; do sleep 0.1; done; while :; do :; done"
+    web = of(made, made.container("web", script))
+    web.supervisor()
+    made.update(web.id, 80_000)
+    [state] = web.states()
+    assert state["declaredQuota"] == "80000"
+    rules = [entry.rule for entry in web.record()]
+    update, news = 7, 9  # As in the record.
+    assert update in rules and news not in rules
+    # containerd shows what it was asked for.
+    assert made.info(web.id)["runtimeSpec"]["linux"]["resources"]["cpu"]["quota"] == 80_000
+    web.wait_for_quota(lambda quota: quota <= 25_000, 5, "down with the use")
+    assert made.exec(web.id, "sh", "-c", ": >/go").code == 0
+    web.wait_for_quota(lambda quota: quota == 80_000, 5, "up to the new limit")
+
+
+def test_a_mistake_in_an_annotation_reaches_the_kubelet(pod):
+    """As the reason why the container was not started; the sandbox was."""
+    made = pod({"io.escra.policy": "reactiv"})
+    [(_, id)] = made.must("CreateContainer", made.creation("web"))
+    made.containers.append(id.decode())
+    answer = made.call("StartContainer", [(1, id)])
+    assert answer.status != unary.OK and 'io.escra.policy "reactiv"' in answer.error
+    assert ours() == {}
+
+
+def test_another_handler_passes_no_annotation(pod):
+    """RuntimeClass decides: a pod without it stays what it was."""
+    made = pod(BOTH, handler="runc")
+    one = of(made, made.container("web"))
+    annotations = made.info(one.id)["runtimeSpec"]["annotations"]
+    assert not [key for key in annotations if key.startswith("io.escra.")]
+    assert ours() == {} and one.quota == 50_000
+
+
+def test_pods_outlive_a_crash_of_containerd(pod, containerd):
+    """The kubelet finds the container as it was, with the same supervisor."""
+    made = pod({"io.escra.policy": "reactive"})
+    web = of(made, made.container("web"))
+    supervisor, [pid] = web.supervisor(), cgroups.processes(web.cgroup)
+    containerd.kill()
+    assert is_alive(pid)
+    web.wait_for_quota(lambda quota: quota == FLOOR, 5, "down to the floor")
+    containerd.start()
+    assert made.state(web.id) == 1 and web.supervisor() == supervisor
+    assert made.exec(web.id, "sh", "-c", "echo here; exit 3") == (3, "here\n", "")
+
+
+HANDLERS = {"runc": ("runc", {}), "escra-runc": ("escra", {}),
+            "reactive": ("escra", {"io.escra.policy": "reactive"})}
+
+
+def test_a_life_of_a_pod_looks_the_same(pod):
+    """Sandbox, container, exec, update, a program that is not there, the end of all."""
+
+    def case(it, way):
+        handler, annotations = way
+        made = pod(annotations, handler)
+        with it.timing("create"):
+            [(_, id)] = made.must("CreateContainer", made.creation("web"))
+        id = id.decode()
+        made.containers.append(id)
+        with it.timing("start"):
+            made.must("StartContainer", [(1, id)])
+        if annotations:
+            of(made, id).supervisor()
+        it.saw("exec", made.exec(id, "sh", "-c", "echo out; echo err >&2; exit 3"))
+        it.saw("missing", made.call("ExecSync", [(1, id), (2, "no-such")]).error)
+        made.update(id, 60_000)
+        info = made.info(id)
+        assert info["pid"] in cgroups.processes(f"{made.cgroup}/{id}")
+        assert {key: value for key, value in info["runtimeSpec"]["annotations"].items()
+                if key.startswith("io.escra.")} == annotations
+        it.saw("resources", info["runtimeSpec"]["linux"]["resources"])
+        it.saw("state", made.state(id))
+        made.must("StopContainer", [(1, id)])
+        it.saw("stopped", made.state(id))
+        with it.timing("delete"):
+            made.must("RemoveContainer", [(1, id)])
+        made.containers.remove(id)
+        wait_until(lambda: not ours(), 2, "nothing of ours is left")
+        [(_, id)] = made.must("CreateContainer", made.creation("failing", command="/no/such"))
+        made.containers.append(id.decode())
+        it.saw("failing", made.call("StartContainer", [(1, id)]).error)
+
+    seen = compare("pods", "a_life", case, HANDLERS)["runc"].seen
+    assert seen["exec[0]"] == "3" and "executable file not found" in seen["missing"]
+    assert '"/no/such"' in seen["failing"] and (seen["state"], seen["stopped"]) == ("1", "2")
