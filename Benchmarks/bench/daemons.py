@@ -12,7 +12,7 @@ import signal
 import subprocess
 import time
 
-from .workshop import Failure
+from .container import Failure
 
 # By path: PATH may have another docker than the one that belongs to the daemon.
 DOCKER, DOCKERD, PODMAN = "/usr/bin/docker", "/usr/sbin/dockerd", "/usr/bin/podman"

@@ -8,7 +8,7 @@ import time
 from .daemons import Containerd, Docker, Podman
 from .figures import Pairs, spread, verdict
 from .report import Result
-from .workshop import Failure
+from .container import Failure
 
 NAME = "engines"
 CALLS = ("create", "start", "delete")

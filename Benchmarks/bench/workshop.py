@@ -19,17 +19,8 @@ TOP = os.path.dirname(HERE)
 CLONE_NEWNS, MS_REC, MS_PRIVATE = 0x00020000, 0x4000, 1 << 18
 
 
-<<<<<<< HEAD
-def private_run_directory():
-    """Gives this process and its children a /run/escra of their own.
-=======
-class Failure(Exception):
-    """One sentence that says what, which value, what to do."""
-
-
 def private_machine():
     """Gives this process and its children a /run of their own, and copies of /etc and /var.
->>>>>>> containerd
 
     The keeper is one a host and known by its directory in /run: a container of somebody else's must
     not lend us its keeper, nor ours to it. Engines write into all three whatever they are told.
