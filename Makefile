@@ -12,7 +12,7 @@ export PREFIX DESTDIR FORCE
 help: ## Say what can be made (this text)
 	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
 
-deps: ## Install by apt what is missing: runc, busybox, libraries, pytest
+deps: ## Install by apt what is missing: engines, runc, libraries, pytest
 	@scripts/deps
 
 build: deps ## Build escra-runc and escra, static, into .build/release

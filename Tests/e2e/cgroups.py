@@ -1,8 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Cgroups by their path, the same on cgroup v1, hybrid and v2."""
+import contextlib
 import os
 import signal
 import time
+
+import kernel
 
 ROOT = "/sys/fs/cgroup"
 
@@ -24,7 +27,32 @@ def _hierarchies():
 
 HIERARCHIES = _hierarchies()
 VERSION = 1 if "cpu" in HIERARCHIES else 2
-MOUNTS = sorted({point for point in HIERARCHIES.values() if point.startswith(ROOT)})
+
+
+def mounts():
+    """Where hierarchies are to be seen now."""
+    return sorted({
+        point for point in HIERARCHIES.values()
+        if point.startswith(ROOT) and os.path.exists(point + "/cgroup.procs")})
+
+
+def is_hybrid():
+    return VERSION == 1 and "" in HIERARCHIES
+
+
+@contextlib.contextmanager
+def without_unified():
+    """Shows a hybrid machine without its unified hierarchy, and others as they are."""
+    if not is_hybrid():
+        yield
+        return
+    point = HIERARCHIES[""]
+    kernel.unmount(point)
+    # crun makes directories there in any case: let them be ours alone.
+    kernel.mount("tmpfs", point, "tmpfs")
+    yield
+    kernel.unmount(point)
+    kernel.mount("cgroup2", point, "cgroup2")
 
 
 def directory(path, controller="cpu"):
@@ -33,7 +61,7 @@ def directory(path, controller="cpu"):
 
 
 def exists(path):
-    return any(os.path.isdir(mount + path) for mount in MOUNTS)
+    return any(os.path.isdir(mount + path) for mount in mounts())
 
 
 def read(path, name, controller="cpu"):
@@ -70,7 +98,7 @@ def set_quota(path, quota, period=100_000):
 def processes(path):
     """The pids in a cgroup, in any hierarchy."""
     found = set()
-    for mount in MOUNTS:
+    for mount in mounts():
         try:
             with open(os.path.join(mount + path, "cgroup.procs")) as file:
                 found.update(int(line) for line in file)
@@ -106,7 +134,7 @@ def join(path, controllers=("cpu", "memory")):
 def of_ours(prefix):
     """Every cgroup that has the prefix in its name, deepest first, without the hierarchy."""
     found = set()
-    for mount in MOUNTS:
+    for mount in mounts():
         for parent, names, _ in os.walk(mount):
             found.update(
                 os.path.join(parent, name)[len(mount):] for name in names
@@ -123,7 +151,7 @@ def remove(path):
                 os.kill(pid, signal.SIGKILL)
             except ProcessLookupError:
                 pass
-        for mount in MOUNTS:
+        for mount in mounts():
             for name in ("freezer.state", "cgroup.freeze"):
                 try:
                     with open(os.path.join(mount + path, name), "w") as file:

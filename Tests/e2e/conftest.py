@@ -193,12 +193,10 @@ def container(world, escra, bundle):
 @pytest.fixture
 def no_unified():
     """A machine without the unified hierarchy, as the suite's own mount namespace shows it."""
-    path = "/sys/fs/cgroup/unified"
-    if not os.path.ismount(path):
+    if not cgroups.is_hybrid():
         pytest.skip("only a hybrid machine has a unified hierarchy that can be left out")
-    kernel.unmount(path)
-    yield
-    subprocess.run(["mount", "-t", "cgroup2", "cgroup2", path], check=True)
+    with cgroups.without_unified():
+        yield
 
 
 @pytest.fixture(scope="session")

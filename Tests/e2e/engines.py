@@ -7,9 +7,13 @@ call it. No registry is ever asked for anything, and containers have no network.
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 
+import pytest
+
+import cgroups
 import images
 import kernel
 from processes import wait_until
@@ -19,10 +23,10 @@ from world import ESCRA_RUNC, PATH, PREFIX, RUNC, Runtime
 ENVIRONMENT = {"PATH": f"{os.path.dirname(RUNC)}:{PATH}"}
 
 
-def by_name(directory, policy):
+def by_name(directory, program, policy):
     """escra-runc under a name that carries a policy."""
     link = os.path.join(directory, f"escra-runc.{policy}")
-    os.symlink(ESCRA_RUNC, link)
+    os.symlink(program, link)
     return link
 
 
@@ -46,6 +50,10 @@ class Daemon:
     @property
     def is_alive(self):
         return self.process is not None and self.process.poll() is None
+
+    def log(self):
+        with open(self.path + ".log") as log:
+            return log.read()
 
     def stop(self):
         if self.is_alive:
@@ -105,7 +113,6 @@ state = "{directory}/containerd-state"
                 "data-root": os.path.join(directory, "data"),
                 "exec-root": os.path.join(directory, "exec"),
                 "pidfile": os.path.join(directory, "docker.pid"),
-                "deprecated-key-path": os.path.join(directory, "key.json"),
                 "hosts": [socket],
                 # It touches nothing of the machine's network.
                 "bridge": "none", "iptables": False, "ip6tables": False, "ip-forward": False,
@@ -116,17 +123,17 @@ state = "{directory}/containerd-state"
                 "shutdown-timeout": 2,
                 "runtimes": {
                     "escra": {"path": ESCRA_RUNC},
-                    "escra-reactive": {"path": by_name(directory, "reactive")},
+                    "escra-reactive": {"path": by_name(directory, ESCRA_RUNC, "reactive")},
                 },
             }))
 
     def start(self):
         self.containerd.start()
         self.dockerd.start()
-        wait_until(self._answers, 20, f"dockerd answers; its log is in {self.directory}")
+        wait_until(self._answers, 20, "dockerd answers")
 
     def _answers(self):
-        assert self.dockerd.is_alive, f"dockerd has ended; its log is in {self.directory}"
+        assert self.dockerd.is_alive, self.dockerd.log()
         return self.cli("version").code == 0
 
     def load(self, archive):
@@ -169,7 +176,10 @@ class Podman:
         self.directory = directory
         self.parent = f"/{PREFIX}{os.path.basename(directory)}"
         self.OPTIONS = ["--network", "none", "--cgroup-parent", self.parent]
-        config = os.path.join(directory, "containers.conf")
+        self.cli = self._client(ESCRA_RUNC)
+
+    def _client(self, escra_runc):
+        config = os.path.join(self.directory, "containers.conf")
         with open(config, "w") as file:
             file.write(f"""
 [containers]
@@ -182,14 +192,14 @@ lock_type = "file"
 runtime_supports_json = ["crun", "runc", "escra-runc", "escra-runc.reactive"]
 [engine.runtimes]
 runc = ["{RUNC}"]
-escra-runc = ["{ESCRA_RUNC}"]
-"escra-runc.reactive" = ["{by_name(directory, "reactive")}"]
+escra-runc = ["{escra_runc}"]
+"escra-runc.reactive" = ["{by_name(self.directory, escra_runc, "reactive")}"]
 """)
         storage = [
             word for option in ("root", "runroot", "tmpdir")
-            for word in ("--" + option, os.path.join(directory, option))]
+            for word in ("--" + option, os.path.join(self.directory, option))]
         # Health checks are run by systemd's timers, which are not everywhere.
-        self.cli = Runtime(self.CLIENT, *storage, env={
+        return Runtime(self.CLIENT, *storage, env={
             **ENVIRONMENT, "CONTAINERS_CONF": config, "DISABLE_HC_SYSTEMD": "true"})
 
     def start(self):
@@ -210,3 +220,62 @@ escra-runc = ["{ESCRA_RUNC}"]
         del one["Config"]["CreateCommand"]
         one["Config"]["Env"].sort()
         return one
+
+
+class PodmanOnCrun(Podman):
+    """Podman with crun, which does without the unified hierarchy of a hybrid machine."""
+
+    name = "podman on crun"
+    # The policy by the runtime's name, for which the annotation serves elsewhere.
+    RUNTIMES = {
+        "crun": (["--runtime", "crun"], []), "escra": (["--runtime", "escra-runc"], []),
+        "reactive": (["--runtime", "escra-runc.reactive"], [])}
+    # The operator's config, on the suite's own view of /etc.
+    CONFIG = "/etc/escra/config.json"
+
+    def start(self):
+        self.unified = cgroups.without_unified()
+        self.unified.__enter__()
+        os.mkdir(os.path.dirname(self.CONFIG))
+        with open(self.CONFIG, "w") as file:
+            json.dump({"runtimes": ["/usr/bin/crun"]}, file)
+
+    def stop(self):
+        os.unlink(self.CONFIG)
+        os.rmdir(os.path.dirname(self.CONFIG))
+        self.unified.__exit__(None, None, None)
+
+
+class RootlessPodman(Podman):
+    """Podman of a user who is not root, which on cgroup v1 has no cgroups."""
+
+    name = "podman, rootless"
+    USER = 65534
+
+    def __init__(self, directory):
+        super().__init__(directory)
+        self.OPTIONS = ["--network", "none"]
+
+    def _client(self, escra_runc):
+        # Where he can read it, wherever the repository is.
+        program = shutil.copy(escra_runc, os.path.join(self.directory, "escra-runc"))
+        client = super()._client(program)
+        for name in ("", "home", "run"):
+            path = os.path.join(self.directory, name)
+            os.makedirs(path, exist_ok=True)
+            os.chown(path, self.USER, self.USER)
+        return Runtime(
+            "/usr/bin/setpriv", "--reuid", str(self.USER), "--regid", str(self.USER),
+            "--clear-groups", client.program, *client.globals,
+            env={**client.env, "HOME": self.directory + "/home",
+                 "XDG_RUNTIME_DIR": self.directory + "/run"})
+
+    def load(self, archive):
+        super().load(shutil.copy(archive, self.directory))
+        done = self.cli(*self.RUNTIMES["runc"][0], "run", "--rm", *self.OPTIONS, self.image, "true")
+        if done.code != 0:
+            pytest.skip(f"rootless Podman does not run plain runc here either: {done.err}")
+
+    def stop(self):
+        """Ends the process that keeps his namespaces."""
+        self.cli("system", "migrate")

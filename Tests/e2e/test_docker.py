@@ -47,7 +47,7 @@ def test_health_checks_find_a_container_healthy_and_unhealthy(through):
         made.call("stop")
         engine.saw("exit code", made.state["ExitCode"])
 
-    assert through(case)["runc"].seen["last check.Output"] == "looked\n"
+    assert through(case)["last check.Output"] == "looked\n"
 
 
 @daemon(live_restore=True)
@@ -55,35 +55,36 @@ def test_health_checks_find_a_container_healthy_and_unhealthy(through):
 def test_containers_outlive_their_daemon(through, engine, end):
     """The same processes under the same limits and supervisors; what ended meanwhile is known."""
 
-    def case(through):
-        made = through.started("--cpus", "0.5", "--memory", "64m", through.image, *WORKER)
-        paused = through.started(through.image, *POLITE)
+    def case(view):
+        made = view.started("--cpus", "0.5", "--memory", "64m", view.image, *WORKER)
+        paused = view.started(view.image, *POLITE)
         paused.call("pause")
-        ending = through.started(through.image, "sh", "-c", "trap 'exit 9' TERM; sleep 99 & wait")
+        ending = view.started(
+            view.image, "sh", "-c", "trap 'exit 9' TERM; echo up; sleep 1000 & wait")
+        ending.says("up")
         pids = made.pid, paused.pid, ending.pid
-        supervisor = through.has_policy and made.supervisor()
+        supervisor = view.has_policy and made.supervisor()
         end(engine)
         os.kill(pids[2], signal.SIGTERM)
         wait_until(lambda: not is_alive(pids[2]), 5, "it ends without its daemon")
-        works_under_its_limit(made, pids[0], through.has_policy)
+        works_under_its_limit(made, pids[0], view.has_policy)
         engine.start()
         assert (made.pid, paused.pid) == pids[:2]
         wait_until(lambda: ending.state["Status"] == "exited", 5, "the daemon learns of its end")
-        through.saw("ended", ending.inspect())
-        through.saw("paused", paused.inspect())
-        through.saw("running", made.inspect())
-        works_under_its_limit(made, pids[0], through.has_policy)
-        if through.has_policy:
+        view.saw("ended", ending.inspect())
+        view.saw("paused", paused.inspect())
+        view.saw("running", made.inspect())
+        works_under_its_limit(made, pids[0], view.has_policy)
+        if view.has_policy:
             assert made.supervisor() == supervisor
-        through.finished("exec", made.exec("echo", "here"))
-        through.finished("update", made.call("update", "--cpus", "0.6"))
-        lines = made.call("logs").out.count("idle")
-        wait_until(lambda: made.call("logs").out.count("idle") > lines, 5, "its log goes on")
-        through.finished("unpause", paused.call("unpause"))
-        through.finished("stop", made.call("stop"))
-        through.saw("exit code", made.state["ExitCode"])
+        view.finished("exec", made.exec("echo", "here"))
+        view.finished("update", made.call("update", "--cpus", "0.6"))
+        made.says("idle", made.call("logs").out.count("idle") + 1)
+        view.finished("unpause", paused.call("unpause"))
+        view.finished("stop", made.call("stop"))
+        view.saw("exit code", made.state["ExitCode"])
 
-    seen = through(case)["runc"].seen
+    seen = through(case)
     assert seen["ended.State.ExitCode"] == "9" and seen["exit code"] == "3"
     assert seen["paused.State.Status"] == "paused" and seen["running.State.Status"] == "running"
 
@@ -104,25 +105,28 @@ def works_under_its_limit(made, pid, is_supervised):
 def test_containers_end_with_their_daemon(through, engine, end):
     """By what it does at its end, or else at its next start; one is started again by it."""
 
-    def case(through):
-        made = through.started(through.image, *POLITE)
-        again = through.started("--restart", "always", through.image, *POLITE)
+    def case(view):
+        made = view.started(view.image, *POLITE)
+        again = view.started("--restart", "always", view.image, *POLITE)
+        made.says("up")
+        again.says("up")
         pids = made.pid, again.pid
-        if through.has_policy:
+        if view.has_policy:
             assert made.supervisor() != again.supervisor()
         end(engine)
-        through.saw("alive without a daemon", [is_alive(pid) for pid in pids])
+        view.saw("alive without a daemon", [is_alive(pid) for pid in pids])
         engine.start()
         wait_until(lambda: made.state["Status"] == "exited", 10, "it has ended")
         wait_until(lambda: again.state["Running"] and again.pid != pids[1], 10, "it runs again")
         assert not is_alive(pids[0]) and not is_alive(pids[1])
-        through.saw("ended", made.inspect())
-        through.saw("again", again.inspect())
-        if through.has_policy:
+        view.saw("ended", made.inspect())
+        view.saw("again", again.inspect())
+        if view.has_policy:
             again.supervisor()
             wait_until(lambda: len(supervisors()) == 1, 4, "no other is supervised")
-        through.finished("start", made.call("start"))
-        through.finished("stop", made.call("stop"))
-        through.saw("exit code", made.state["ExitCode"])
+        view.finished("start", made.call("start"))
+        made.says("up", 2)
+        view.finished("stop", made.call("stop"))
+        view.saw("exit code", made.state["ExitCode"])
 
-    assert through(case)["runc"].seen["exit code"] == "3"
+    assert through(case)["exit code"] == "3"

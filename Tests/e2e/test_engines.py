@@ -31,7 +31,7 @@ def test_run_passes_on_streams_environment_and_exit_code(through):
             engine.image, "sh", "-c", "sh -c 'kill -9 $$'; exit $?"))
         engine.finished("255", engine.run(engine.image, "sh", "-c", "exit 255"))
 
-    seen = through(case)["runc"].seen
+    seen = through(case)
     assert [seen[f"{what}.code"] for what in ("streams", "process", "killed", "255")] == [
         "7", "0", "137", "255"]
     assert len(seen["streams.output"]) == 550_000 and seen["streams.error"] == "err\n"
@@ -45,7 +45,7 @@ def test_inspect_says_the_same_of_every_stage_of_a_life(through):
         engine.saw("created", made.inspect())
         with engine.account.timing("start"):
             made.call("start")
-        wait_until(lambda: made.call("logs").out == "up\n", 5, "it is up")
+        made.says("up")
         engine.saw("running", made.inspect())
         mounted = made.exec("cut", "-d ", "-f2-4", "/proc/mounts").out
         engine.saw("mounted", sorted(mounted.splitlines()))
@@ -56,7 +56,7 @@ def test_inspect_says_the_same_of_every_stage_of_a_life(through):
         engine.saw("exited", made.inspect())
         engine.finished("logs", made.call("logs", "--tail", "1"))
 
-    seen = through(case)["runc"].seen
+    seen = through(case)
     assert seen["exited.State.ExitCode"] == "3" and seen["exited.State.Pid"] == "no PID"
 
 
@@ -74,11 +74,11 @@ def test_exec_passes_on_streams_environment_and_exit_code(through):
         engine.finished("unexecutable", made.exec(UNEXECUTABLE))
         engine.finished("background", made.exec(
             "sh", "-c", "echo done > /proc/1/fd/1", flags=["--detach"]))
-        wait_until(lambda: "done" in made.call("logs").out, 5, "the background process ran")
+        made.says("done")
         made.call("stop")
         engine.finished("stopped", made.exec("true"))
 
-    seen = through(case)["runc"].seen
+    seen = through(case)
     assert seen["streams.code"] == "9" and len(seen["streams.output"]) == 550_000
     assert int(seen["missing.code"]) in (126, 127)
 
@@ -86,8 +86,10 @@ def test_exec_passes_on_streams_environment_and_exit_code(through):
 def test_a_terminal_is_one_from_end_to_end(through):
     """It has our size and follows it, control keys are signals, and its exit code is told."""
     script = (
-        "tty; until [ \"$(stty size)\" = '33 77' ]; do sleep 0.05; done; echo small; "
-        "until [ \"$(stty size)\" = '44 99' ]; do sleep 0.05; done; echo large; "
+        # Before it has a size stty complains.
+        "size() { stty size 2> /dev/null; }; "
+        "tty; until [ \"$(size)\" = '33 77' ]; do sleep 0.05; done; echo small; "
+        "until [ \"$(size)\" = '44 99' ]; do sleep 0.05; done; echo large; "
         # Podman passes SIGWINCH on by `kill`, too, for which the container has to be there.
         "sleep 0.5; trap 'echo interrupted; exit 5' INT; echo ready; while :; do sleep 0.05; done")
 
@@ -109,7 +111,7 @@ def test_a_terminal_is_one_from_end_to_end(through):
         terminal.type("6\n")
         engine.saw("exec", terminal.end())
 
-    seen = through(case)["runc"].seen
+    seen = through(case)
     assert seen["run[0]"] == "5" and "large" in seen["run[1]"] and seen["exec[0]"] == "6"
 
 
@@ -131,7 +133,7 @@ def test_attach_reaches_the_process_and_lets_go_of_it(through):
         engine.saw("detached", terminal.end())
         engine.saw("state", made.state["Status"])
 
-    seen = through(case)["runc"].seen
+    seen = through(case)
     assert seen["attach.output"].startswith("got 8\n") and seen["exit code"] == "8\n"
     assert seen["state"] == "running"
 
@@ -152,7 +154,7 @@ def test_a_pause_freezes_and_an_unpause_thaws(through):
         made.call("stop")
         engine.saw("exit code", made.state["ExitCode"])
 
-    seen = through(case)["runc"].seen
+    seen = through(case)
     assert seen["second kernel"] == "true" and seen["second thawed"] == "false"
     assert seen["exit code"] == "3"
 
@@ -169,12 +171,13 @@ def test_a_restart_gives_the_same_container_another_process(through):
     def case(engine):
         made = engine.started(engine.image, *POLITE)
         pids = [made.pid]
-        for turn in range(4):
+        for turn in range(1, 4):
+            made.says("up", turn)
             engine.finished(f"restart {turn}", made.call("restart", "--time", "3"))
             pids.append(made.pid)
             assert len(cgroups.processes(made.cgroup)) > 0
-        assert len(set(pids)) == 5 and is_alive(pids[4]) and not any(map(is_alive, pids[:4]))
-        wait_until(lambda: made.call("logs").out == "up\n" * 5, 5, "all have written to the log")
+        assert len(set(pids)) == 4 and is_alive(pids[3]) and not any(map(is_alive, pids[:3]))
+        made.says("up", 4)
         engine.saw("inspect", made.inspect())
         if engine.has_policy:
             made.supervisor()
@@ -188,6 +191,7 @@ def test_stop_and_kill_send_what_they_say(through):
 
     def case(engine):
         made = engine.started(engine.image, *POLITE)
+        made.says("up")
         engine.finished("stop", made.call("stop", "--time", "9"))
         engine.saw("stopped", made.state["ExitCode"])
         engine.finished("kill stopped", made.call("kill", code=None))
@@ -197,16 +201,16 @@ def test_stop_and_kill_send_what_they_say(through):
         engine.saw("stopped deaf", made.state["ExitCode"])
         made = engine.started(
             engine.image, "sh", "-c", "trap 'echo usr1' USR1; echo up; while :; do sleep 0.1; done")
-        wait_until(lambda: "up" in made.call("logs").out, 5, "it is up")
+        made.says("up")
         engine.finished("nonsense", made.call("kill", "--signal", "NONSENSE", code=None))
         engine.finished("usr1", made.call("kill", "--signal", "USR1"))
-        wait_until(lambda: "usr1" in made.call("logs").out, 5, "the signal is handled")
+        made.says("usr1")
         engine.finished("hup", made.call("kill", "--signal", str(int(signal.SIGTERM))))
         engine.finished("kill", made.call("kill"))
         engine.saw("exit code", made.call("wait").out)
         engine.saw("killed", made.state["Status"])
 
-    seen = through(case)["runc"].seen
+    seen = through(case)
     assert seen["stopped"] == "3" and seen["stopped deaf"] == "137"
     assert seen["exit code"] == "137\n" and seen["nonsense.code"] != "0"
 
@@ -239,7 +243,7 @@ def test_what_cannot_be_executed_fails_with_the_same_text_and_code(through, word
         engine.finished("run", engine.run(engine.image, *words))
         fails_to_start(engine, engine.image, *words)
 
-    assert through(case)["runc"].seen["run.code"] == str(code)
+    assert through(case)["run.code"] == str(code)
 
 
 def fails_to_start(engine, *words):
@@ -260,7 +264,7 @@ def test_a_mount_that_fails_fails_the_start(through):
         fails_to_start(
             engine, "--volume", "/etc/passwd:/tmp:ro", engine.image, *POLITE)
 
-    assert through(case)["runc"].seen["first start.code"] != "0"
+    assert through(case)["first start.code"] != "0"
 
 
 @pytest.mark.skipif(cgroups.VERSION == 2, reason="cgroup v2 refuses no quota")
@@ -274,7 +278,7 @@ def test_a_limit_that_the_kernel_refuses_fails_the_start(through, world):
         fails_to_start(
             engine, "--cgroup-parent", parent, "--cpus", "1", engine.image, *POLITE)
 
-    assert "invalid argument" in through(case)["runc"].seen["first start.error"]
+    assert "invalid argument" in through(case)["first start.error"]
 
 
 def test_update_changes_the_kernels_limits(through):
@@ -282,23 +286,23 @@ def test_update_changes_the_kernels_limits(through):
 
     def case(engine):
         made = engine.started("--cpus", "0.5", "--memory", "64m", engine.image, *POLITE)
-        for cpus, memory in (("0.7", "96m"), ("0.4", "48m")):
-            engine.finished(f"update to {cpus}", made.call(
+        for turn, cpus, memory in (("up", "0.7", "96m"), ("down", "0.4", "48m")):
+            engine.finished(f"update {turn}", made.call(
                 "update", "--cpus", cpus, "--memory", memory, "--memory-swap", memory))
-            engine.saw(f"inspect {cpus}", made.inspect())
-            engine.saw(f"memory {cpus}", memory_limit(made))
+            engine.saw(f"inspect {turn}", made.inspect())
+            engine.saw(f"memory {turn}", memory_limit(made))
             if engine.has_policy:
                 declared = supervised(made)["cpu"]["declared"]
                 assert declared == pytest.approx(float(cpus))
-                made.wait_for_quota(
-                    lambda quota: quota < 40_000, 4, "it is supervised as before")
             else:
                 assert made.quota == float(cpus) * 100_000
-        engine.finished("refused", made.call("update", "--cpus", "10000", code=None))
-        made.call("stop")
+        engine.finished("refused", made.call("update", "--cpus", "many", code=None))
+        if engine.has_policy:
+            made.exec("sh", "-c", "while :; do :; done", flags=["--detach"])
+            made.wait_for_quota(lambda quota: quota == 40_000, 4, "the last one is the ceiling")
 
-    seen = through(case)["runc"].seen
-    assert (seen["memory 0.7"], seen["memory 0.4"]) == (str(96 << 20), str(48 << 20))
+    seen = through(case)
+    assert (seen["memory up"], seen["memory down"]) == (str(96 << 20), str(48 << 20))
 
 
 def memory_limit(made):
@@ -322,11 +326,11 @@ def test_a_container_out_of_memory_is_killed_and_says_so(through, engine):
         engine.saw("exit code", made.call("wait").out)
         engine.saw("inspect", made.inspect())
 
-    seen = through(case)["runc"].seen
+    seen = through(case)
     assert seen["exit code"] == "137\n"
     if seen["inspect.State.OOMKilled"] == "false":
-        # All else was compared; containerd's shims do see it, on the same machine.
-        pytest.skip(f"{engine.name} sees no kill of a container of plain runc's either")
+        # All else was compared. conmon leaves its mark where Podman was called, not where it looks.
+        pytest.skip(f"{engine.name} does not learn of the kill with plain runc either")
 
 
 def test_logs_are_what_was_written(through):
@@ -339,7 +343,7 @@ def test_logs_are_what_was_written(through):
         engine.finished("logs", made.call("logs"))
         engine.finished("tail", made.call("logs", "--tail", "3"))
 
-    seen = through(case)["runc"].seen
+    seen = through(case)
     assert seen["logs.output"].startswith("1\n2\n") and seen["logs.error"].count("\n") == 2000
     assert "2000" in seen["tail.output"] and "end" in seen["tail.output"]
 
@@ -365,7 +369,7 @@ def test_twenty_containers_at_once(through, world):
         engine.finished("exited", engine("inspect", "--format", "{{.State.ExitCode}}", *names))
         engine.remove(*many)
 
-    seen = through(case)["runc"].seen
+    seen = through(case)
     assert seen["running.output"] == "running\n" * 20
     assert seen["exited.output"].split() == [str(number) for number in range(20)]
 
@@ -392,9 +396,9 @@ def test_the_limit_follows_the_use(through):
 
 
 def test_how_long_create_start_and_delete_take(through):
-    """Nothing but that, eight times in alternation."""
+    """Nothing but that, six times in alternation."""
 
     def case(engine):
         engine.started(engine.image, *POLITE)
 
-    through(case, rounds=8)
+    through(case, rounds=6)

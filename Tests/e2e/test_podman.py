@@ -1,0 +1,104 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What only Podman has: crun beneath, health checks on request, conmon, users that are not root."""
+import os
+
+import pytest
+
+import engines
+from processes import is_alive, kill, status, wait_until
+# The same cases, with crun beneath.
+from test_engines import (  # noqa: F401
+    POLITE, test_a_pause_freezes_and_an_unpause_thaws,
+    test_exec_passes_on_streams_environment_and_exit_code,
+    test_inspect_says_the_same_of_every_stage_of_a_life,
+    test_run_passes_on_streams_environment_and_exit_code, test_update_changes_the_kernels_limits,
+    test_what_cannot_be_executed_fails_with_the_same_text_and_code)
+
+
+@pytest.fixture(scope="module")
+def engine(request, run_engine):
+    """With crun beneath, unless a test wants another one."""
+    with run_engine(getattr(request, "param", engines.PodmanOnCrun)) as engine:
+        yield engine
+
+
+def test_the_limit_goes_up_with_crun_beneath(through):
+    """In one cgroup hierarchy less; beyond what was declared, since the annotation allows it."""
+
+    def case(engine):
+        made = engine.started(
+            "--cpus", "0.5", "--annotation", "io.escra.cpu.max=1", engine.image, *POLITE)
+        made.supervisor()
+        made.exec("sh", "-c", "while :; do :; done", flags=["--detach"])
+        made.wait_for_quota(lambda quota: quota > 50_000, 4, "up beyond what was declared")
+
+    through(case, runtimes=["reactive"])
+
+
+def test_a_health_check_tells_by_its_exit_code(through):
+    """Podman runs one when systemd or somebody else tells it to."""
+
+    def case(engine):
+        made = engine.started(
+            "--health-cmd", "echo looked; test -e /tmp/well", "--health-retries", "1",
+            "--health-interval", "disable", engine.image, *POLITE)
+        for verb in ("touch", "rm"):
+            made.exec(verb, "/tmp/well")
+            engine.finished(f"check after {verb}", engine("healthcheck", "run", made.name))
+            engine.saw(f"health after {verb}", made.state["Health"]["Status"])
+
+    seen = through(case)
+    assert (seen["health after touch"], seen["health after rm"]) == ("healthy", "unhealthy")
+
+
+def test_a_container_outlives_its_conmon(through):
+    """Killed beside it, as by the kernel when memory is short; Podman can still remove it."""
+
+    def case(engine):
+        made = engine.started("--cpus", "0.5", engine.image, *POLITE)
+        supervisor = engine.has_policy and made.supervisor()
+        state = made.state
+        kill(state["ConmonPid"])
+        wait_until(lambda: not is_alive(state["ConmonPid"]), 5, "conmon is dead")
+        engine.finished("exec", made.exec("echo", "here"))
+        assert is_alive(state["Pid"])
+        engine.saw("state", made.state)
+        if engine.has_policy:
+            assert made.supervisor() == supervisor
+        # Nobody called the runtime's delete, and Podman does not either: a cgroup stays.
+        engine.world.groups.append(made.cgroup)
+        engine.finished("remove", engine.remove(made))
+        assert not is_alive(state["Pid"])
+
+    through(case)
+
+
+@pytest.mark.parametrize("engine", [engines.RootlessPodman], indirect=True, ids=["rootless"])
+def test_a_user_who_is_not_root_gets_what_runc_gives_him(through, engine):
+    """A policy, too: what cannot be supervised starts as it was declared."""
+
+    def case(engine):
+        engine.finished("run", engine.run(
+            "--interactive", engine.image, "sh", "-c", "cat; id -u; exit 7", input=b"in\n"))
+        engine.finished("missing", engine.run(engine.image, "no-such-program"))
+        made = engine.started(engine.image, *POLITE)
+        engine.finished("exec", made.exec("sh", "-c", "echo here; exit 4"))
+        made.says("up")
+        engine.saw("inspect", made.inspect())
+        engine.finished("restart", made.call("restart"))
+        made.says("up", 2)
+        engine.finished("stop", made.call("stop"))
+        engine.saw("exit code", made.state["ExitCode"])
+        engine.finished("remove", engine.remove(made))
+
+    before = of_user(engine.USER)
+    seen = through(case)
+    assert (seen["run.code"], seen["missing.code"], seen["exit code"]) == ("7", "127", "3")
+    wait_until(lambda: of_user(engine.USER) <= before, 5, "no process of his is left")
+
+
+def of_user(user):
+    """The pids of a user, in whatever namespaces."""
+    return {
+        int(entry) for entry in os.listdir("/proc")
+        if entry.isdigit() and status(entry).get("Uid", "").split()[:1] == [str(user)]}
