@@ -29,11 +29,9 @@ def test_run_passes_on_streams_environment_and_exit_code(through):
             "sh", "-c", "echo $A; pwd; id; hostname; touch /tmp/file; echo $?"))
         engine.finished("killed", engine.run(
             engine.image, "sh", "-c", "sh -c 'kill -9 $$'; exit $?"))
-        engine.finished("255", engine.run(engine.image, "sh", "-c", "exit 255"))
 
     seen = through(case)
-    assert [seen[f"{what}.code"] for what in ("streams", "process", "killed", "255")] == [
-        "7", "0", "137", "255"]
+    assert [seen[f"{what}.code"] for what in ("streams", "process", "killed")] == ["7", "0", "137"]
     assert len(seen["streams.output"]) == 550_000 and seen["streams.error"] == "err\n"
 
 
@@ -195,17 +193,17 @@ def test_stop_and_kill_send_what_they_say(through):
         engine.finished("stop", made.call("stop", "--time", "9"))
         engine.saw("stopped", made.state["ExitCode"])
         engine.finished("kill stopped", made.call("kill", code=None))
-        made = engine.started(engine.image, "sleep", "1000")
-        # pid 1 is immune to what it does not handle.
-        engine.finished("stop deaf", made.call("stop", "--time", "1"))
-        engine.saw("stopped deaf", made.state["ExitCode"])
         made = engine.started(
             engine.image, "sh", "-c", "trap 'echo usr1' USR1; echo up; while :; do sleep 0.1; done")
         made.says("up")
         engine.finished("nonsense", made.call("kill", "--signal", "NONSENSE", code=None))
         engine.finished("usr1", made.call("kill", "--signal", "USR1"))
         made.says("usr1")
-        engine.finished("hup", made.call("kill", "--signal", str(int(signal.SIGTERM))))
+        # pid 1 is immune to what it does not handle.
+        engine.finished("term", made.call("kill", "--signal", str(int(signal.SIGTERM))))
+        engine.finished("stop deaf", made.call("stop", "--time", "1"))
+        engine.saw("stopped deaf", made.state["ExitCode"])
+        made.call("start")
         engine.finished("kill", made.call("kill"))
         engine.saw("exit code", made.call("wait").out)
         engine.saw("killed", made.state["Status"])
@@ -241,18 +239,18 @@ def test_what_cannot_be_executed_fails_with_the_same_text_and_code(through, word
 
     def case(engine):
         engine.finished("run", engine.run(engine.image, *words))
-        fails_to_start(engine, engine.image, *words)
+        fails_to_start(engine, engine.image, *words, times=1)
 
     assert through(case)["run.code"] == str(code)
 
 
-def fails_to_start(engine, *words):
-    """Sees how a container does not start; a second time, too, and how it is removed."""
+def fails_to_start(engine, *words, times=2):
+    """Sees how a container does not start, as often as one tries, and how it is removed."""
     name = engine.world.name()
     made = engine(*engine.words("create", "--name", name, *words))
     assert made.code == 0, made
-    for turn in ("first", "second"):
-        engine.finished(f"{turn} start", engine("start", name))
+    for turn in range(times):
+        engine.finished(f"start {turn}", engine("start", name))
     engine.finished("inspect", engine("inspect", "--format", "{{json .State}}", name))
     engine.finished("remove", engine(*engine.engine.REMOVE, name))
 
@@ -264,7 +262,7 @@ def test_a_mount_that_fails_fails_the_start(through):
         fails_to_start(
             engine, "--volume", "/etc/passwd:/tmp:ro", engine.image, *POLITE)
 
-    assert through(case)["first start.code"] != "0"
+    assert through(case)["start 0.code"] != "0"
 
 
 @pytest.mark.skipif(cgroups.VERSION == 2, reason="cgroup v2 refuses no quota")
@@ -278,7 +276,7 @@ def test_a_limit_that_the_kernel_refuses_fails_the_start(through, world):
         fails_to_start(
             engine, "--cgroup-parent", parent, "--cpus", "1", engine.image, *POLITE)
 
-    assert "invalid argument" in through(case)["first start.error"]
+    assert "invalid argument" in through(case)["start 0.error"]
 
 
 def test_update_changes_the_kernels_limits(through):
@@ -375,19 +373,19 @@ def test_twenty_containers_at_once(through, world):
 
 
 def test_the_limit_follows_the_use(through):
-    """Down when it is idle, up when it works, as often as that changes; `escra ps` has it all."""
+    """Down while it is idle, up while it works, and down again; `escra ps` has it all."""
 
     def case(engine):
         made = engine.started("--cpus", "0.5", engine.image, *POLITE)
         pid = made.supervisor()
-        for turn in range(2):
-            made.wait_for_quota(lambda quota: quota == 5_000, 4, "down to the floor")
-            made.exec("sh", "-c", "echo $$ > /tmp/pid; while :; do :; done", flags=["--detach"])
-            made.wait_for_quota(lambda quota: quota == 50_000, 4, "up to what was declared")
-            one = supervised(made)
-            assert one["policy"] == "reactive" and one["supervisorPid"] == pid
-            assert one["cpu"]["declared"] == one["cpu"]["limit"] == pytest.approx(0.5)
-            assert made.exec("sh", "-c", "kill $(cat /tmp/pid)").code == 0
+        made.wait_for_quota(lambda quota: quota == 5_000, 4, "down to the floor")
+        made.exec("sh", "-c", "echo $$ > /tmp/pid; while :; do :; done", flags=["--detach"])
+        made.wait_for_quota(lambda quota: quota == 50_000, 4, "up to what was declared")
+        one = supervised(made)
+        assert one["policy"] == "reactive" and one["supervisorPid"] == pid
+        assert one["cpu"]["declared"] == one["cpu"]["limit"] == pytest.approx(0.5)
+        made.exec("sh", "-c", "kill $(cat /tmp/pid)")
+        made.wait_for_quota(lambda quota: quota < 50_000, 4, "down when it has ended")
         made.call("stop")
         wait_until(lambda: supervisors() == [], 4, "the supervisor ends with its container")
         assert escra_tool("ps", "--json").strip() == "[]"
@@ -396,9 +394,9 @@ def test_the_limit_follows_the_use(through):
 
 
 def test_how_long_create_start_and_delete_take(through):
-    """Nothing but that, six times in alternation."""
+    """Nothing but that, four times in alternation."""
 
     def case(engine):
         engine.started(engine.image, *POLITE)
 
-    through(case, rounds=6)
+    through(case, rounds=4)
