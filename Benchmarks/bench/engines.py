@@ -118,7 +118,7 @@ def through(shop, result, engine, watches, pairs):
 
 
 def run(shop, quick):
-    pairs = 4 if quick else 20
+    pairs = 4 if quick else 50
     result = Result(
         NAME, "Create, start and delete through engines",
         ["ms: median (min, p90)", "runc, no limit", "no policy, ratio (95 %)", "goal",
