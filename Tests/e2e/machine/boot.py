@@ -1,0 +1,190 @@
+# SPDX-License-Identifier: Apache-2.0
+"""An emulated machine that runs: QEMU without KVM, and the connection to our agent in it."""
+import ctypes
+import json
+import os
+import select
+import signal
+import socket
+import struct
+import subprocess
+import sys
+import time
+
+import image
+
+QEMU = "qemu-system-x86_64"
+PR_SET_PDEATHSIG = 1
+
+
+class MachineError(Exception):
+    """The machine, not what ran in it, is to blame."""
+
+
+def version():
+    """QEMU's own version, as numbers."""
+    try:
+        text = subprocess.run([QEMU, "--version"], capture_output=True, text=True).stdout
+    except FileNotFoundError:
+        raise MachineError(f"{QEMU} is missing; run: make machine-deps") from None
+    return tuple(int(part) for part in text.split("version ")[1].split()[0].split(".")[:2])
+
+
+def stage(target):
+    """The second disk: the repository as it is now, and what was built of it."""
+    directory = target + ".tree"
+    tracked = subprocess.run(
+        ["git", "-C", image.REPOSITORY, "ls-files", "-z", "-co", "--exclude-standard"],
+        capture_output=True, check=True).stdout.split(b"\0")
+    names = [name for name in tracked if name and os.path.isfile(
+        os.path.join(os.fsencode(image.REPOSITORY), name))]
+    built = [b".build/release/escra-runc", b".build/release/escra"]
+    for name in built:
+        if not os.path.exists(os.path.join(os.fsencode(image.REPOSITORY), name)):
+            raise MachineError(f"{name.decode()} is missing; run: make build")
+    os.makedirs(directory)
+    archive = subprocess.run(
+        ["tar", "-C", image.REPOSITORY, "--null", "-T", "-", "-ch"],
+        input=b"\0".join(names + built), capture_output=True, check=True).stdout
+    subprocess.run(["tar", "-C", directory, "--no-same-owner", "-x"], input=archive, check=True)
+    subprocess.run(
+        ["mke2fs", "-q", "-t", "ext4", "-O", "^has_journal", "-d", directory, target,
+         f"{len(archive) // 2**20 + 128}M"], check=True,
+        env={**os.environ, "PATH": os.environ["PATH"] + ":/usr/sbin:/sbin"})
+    subprocess.run(["rm", "-rf", directory], check=True)
+    return archive
+
+
+class Machine:
+    """One machine with a directory of its own; disks are thrown away when it ends."""
+
+    def __init__(self, shape, directory):
+        self.shape, self.directory = shape, directory
+        self.socket = os.path.join(directory, "agent")
+        self.console = os.path.join(directory, "console")
+        self.process = None
+
+    def start(self, detached=False):
+        built = self.shape.directory
+        second = os.path.join(self.directory, "second")
+        stage(second)
+        # TCG of 7.2 gets these two wrong in a way that a kernel of today trips over.
+        cpu = "max" if version() >= (10, 0) else "max,cx16=off,la57=off"
+        disk = "if=virtio,format=raw,cache=unsafe,snapshot=on,file="
+        command = [
+            QEMU, "-accel", "tcg,thread=multi,tb-size=512", "-cpu", cpu, "-m", "2048",
+            *(self.shape.topology or ("-smp", str(self.shape.cpus))),
+            "-kernel", os.path.join(built, "vmlinuz"),
+            "-initrd", os.path.join(built, "initrd.img"),
+            "-append", "root=/dev/vda rw console=ttyS0 psi=1 panic=-1 quiet "
+            "systemd.show_status=false rd.udev.log_level=err mitigations=off",
+            "-drive", disk + os.path.join(built, "disk"), "-drive", disk + second,
+            "-device", "virtio-serial-pci", "-chardev",
+            f"socket,id=agent,path={self.socket},server=on,wait=off",
+            "-device", "virtserialport,chardev=agent,name=escra",
+            "-nic", "none", "-no-reboot", "-display", "none", "-monitor", "none",
+            "-serial", f"file:{self.console}"]
+        libc = ctypes.CDLL(None)
+        # Unless it is to stay it ends with us, however we end.
+        dying = None if detached else lambda: libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+        with open(os.path.join(self.directory, "qemu"), "w") as log:
+            self.process = subprocess.Popen(
+                command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
+                preexec_fn=dying)
+        return self
+
+    def wait_for_boot(self, seconds=180):
+        """Waits until the agent answers."""
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            if self.process and self.process.poll() is not None:
+                raise MachineError(f"QEMU ended: {self.said('qemu')}{self.said('console')}")
+            try:
+                with Connection(self.socket) as connection:
+                    if connection.is_ready(2):
+                        return self
+            except OSError:
+                pass
+            time.sleep(0.2)
+        raise MachineError(f"no answer after {seconds} s; the console: {self.said('console')}")
+
+    def said(self, name):
+        try:
+            with open(os.path.join(self.directory, name), errors="replace") as file:
+                return file.read()[-4000:]
+        except FileNotFoundError:
+            return ""
+
+    def stop(self):
+        """Nothing on its disks is worth an orderly end."""
+        if self.process:
+            self.process.kill()
+            self.process.wait()
+
+
+class Connection:
+    """The host's end of what agent.py speaks."""
+
+    def __init__(self, path):
+        self.socket = socket.socket(socket.AF_UNIX)
+        self.socket.connect(path)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.socket.close()
+
+    def is_ready(self, seconds):
+        self._write(b"H")
+        return bool(select.select([self.socket], [], [], seconds)[0]) and self._read()[0] == b"H"
+
+    def run(self, command, directory="/repository", input=None, write=None, timeout=600):
+        """Runs a command and returns its exit code.
+
+        - input: a descriptor to read its standard input from
+        - write: is given what it writes, as that comes
+        """
+        write = write or print_bytes
+        deadline = time.monotonic() + timeout
+        self._write(b"R", json.dumps({"command": command, "directory": directory}).encode())
+        sources = [self.socket] if input is None else [self.socket, input]
+        if input is None:
+            self._write(b"E")
+        while True:
+            ready = select.select(sources, [], [], max(0, deadline - time.monotonic()))[0]
+            if not ready:
+                raise MachineError(f"{' '.join(command)}: not done after {timeout} s")
+            if input in ready:
+                data = os.read(input, 32768)
+                self._write(b"I" if data else b"E", data)
+                if not data:
+                    sources.remove(input)
+            if self.socket in ready:
+                kind, data = self._read()
+                if kind == b"O":
+                    write(data)
+                elif kind == b"S":
+                    status = json.loads(data)["status"]
+                    return status if status >= 0 else 128 - status
+
+    def _write(self, kind, data=b""):
+        self.socket.sendall(struct.pack(">cI", kind, len(data)) + data)
+
+    def _read(self):
+        kind, length = struct.unpack(">cI", self._exactly(5))
+        return kind, self._exactly(length)
+
+    def _exactly(self, count):
+        data = b""
+        while len(data) < count:
+            piece = self.socket.recv(count - len(data))
+            if not piece:
+                raise MachineError("the machine has gone")
+            data += piece
+        return data
+
+
+def print_bytes(data):
+    sys.stdout.buffer.write(data)
+    sys.stdout.buffer.flush()
