@@ -39,7 +39,7 @@ def pytest_configure(config):
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     kernel.unshare_mounts()
     # Not /run/escra alone: whatever engines are told, their shims and runtimes use /run, too.
-    kernel.mount("tmpfs", "/run", "tmpfs", 0, "mode=755")
+    kernel.private_run()
     os.mkdir(processes.RUN, mode=0o700)
     # Engines write caches and locks there that no option moves; and tests a config of ours.
     for directory in ("/etc", "/var"):

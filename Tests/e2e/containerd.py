@@ -11,7 +11,7 @@ import time
 import kernel
 import unary
 from ctrevents import Events
-from processes import arguments, is_alive, kill, wait_until
+from processes import PATIENCE, arguments, is_alive, kill, wait_until
 from world import ESCRA_RUNC, PATH, PREFIX, RUNC, Result
 
 CONTAINERD = shutil.which("containerd", path=PATH)
@@ -167,7 +167,8 @@ class Ctr:
         if arguments[:2] in (("tasks", "rm"), ("tasks", "delete")):
             self.removed[arguments[-1]] = time.time()
         done = subprocess.run(
-            self.command(*arguments), capture_output=True, timeout=timeout, env={"PATH": PATH},
+            self.command(*arguments), capture_output=True, timeout=timeout * PATIENCE,
+            env={"PATH": PATH},
             **({"stdin": subprocess.DEVNULL} if input is None else {"input": input}))
         return Result(
             done.returncode, os.fsdecode(done.stdout), os.fsdecode(done.stderr),

@@ -35,6 +35,19 @@ def unmount(target):
     _checked(_libc.umount2(os.fsencode(target), 2))
 
 
+def private_run():
+    """A /run of our own, in which systemd and its bus, where there are any, still answer."""
+    # What is mounted there already stays reachable by its descriptor.
+    kept = {
+        name: os.open(os.path.join("/run", name), os.O_PATH)
+        for name in ("systemd", "dbus") if os.path.isdir(os.path.join("/run", name))}
+    mount("tmpfs", "/run", "tmpfs", 0, "mode=755")
+    for name, descriptor in kept.items():
+        os.mkdir(os.path.join("/run", name))
+        mount(f"/proc/self/fd/{descriptor}", os.path.join("/run", name), None, MS_BIND | MS_REC)
+        os.close(descriptor)
+
+
 def overlay(directory, above):
     """Whatever is written to `directory` from now on is written to `above`."""
     for name in ("upper", "work"):

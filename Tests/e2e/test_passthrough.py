@@ -143,7 +143,12 @@ def test_calls_that_fail_say_the_same(both, world, arguments, code, format):
 def test_a_failing_exec_ends_with_255(both, container, plain):
     """runc's code for "the process could not be started"."""
     made = container(policy=None, runtime=plain).started()
-    assert both(lambda runtime: runtime("exec", made.id, "/no/such")[:3])[0] == 255
+
+    def case(runtime):
+        result = runtime("exec", made.id, "/no/such")
+        return result.code, result.out, without_time(result.err)
+
+    assert both(case)[0] == 255
 
 
 def test_state_and_the_pid_file_name_the_same_process(both, container, escra):

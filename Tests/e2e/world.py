@@ -10,7 +10,7 @@ import threading
 import time
 
 import cgroups
-from processes import supervisors, wait_until
+from processes import PATIENCE, supervisors, wait_until
 
 REPOSITORY = os.path.abspath(os.path.join(os.path.dirname(__file__), "../.."))
 ESCRA_RUNC = os.path.abspath(
@@ -49,7 +49,7 @@ class Runtime:
         if input is None:
             options.setdefault("stdin", subprocess.DEVNULL)
         done = subprocess.run(
-            self.command(*arguments), input=input, capture_output=True, timeout=timeout,
+            self.command(*arguments), input=input, capture_output=True, timeout=timeout * PATIENCE,
             env=self.env, **options)
         return Result(
             done.returncode, os.fsdecode(done.stdout), os.fsdecode(done.stderr),
@@ -64,7 +64,8 @@ class Runtime:
 
 def escra_tool(*arguments, code=0):
     """What the operator's tool writes."""
-    done = subprocess.run([ESCRA, *arguments], capture_output=True, text=True, timeout=10)
+    done = subprocess.run(
+        [ESCRA, *arguments], capture_output=True, text=True, timeout=10 * PATIENCE)
     assert done.returncode == code, done
     return done.stdout
 
@@ -217,7 +218,7 @@ class Container(Supervised):
 
     def started(self, *flags, **options):
         """Creates and starts it; both must succeed."""
-        assert self.create(*flags, **options).wait(20) == 0
+        assert self.create(*flags, **options).wait(20 * PATIENCE) == 0
         self.call("start")
         return self
 

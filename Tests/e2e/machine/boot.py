@@ -49,7 +49,7 @@ def stage(target):
     subprocess.run(["tar", "-C", directory, "--no-same-owner", "-x"], input=archive, check=True)
     subprocess.run(
         ["mke2fs", "-q", "-t", "ext4", "-O", "^has_journal", "-d", directory, target,
-         f"{len(archive) // 2**20 + 128}M"], check=True,
+         f"{len(archive) // 2**20 + 128}M"], check=True, stderr=subprocess.DEVNULL,
         env={**os.environ, "PATH": os.environ["PATH"] + ":/usr/sbin:/sbin"})
     subprocess.run(["rm", "-rf", directory], check=True)
     return archive
@@ -68,8 +68,10 @@ class Machine:
         built = self.shape.directory
         second = os.path.join(self.directory, "second")
         stage(second)
-        # TCG of 7.2 gets these two wrong in a way that a kernel of today trips over.
-        cpu = "max" if version() >= (10, 0) else "max,cx16=off,la57=off"
+        # What 7.2 emulates of these two a kernel of today trips over. Swift's runtime needs the
+        # instruction behind the second one, so that only the kernel is kept from it.
+        is_old = version() < (10, 0)
+        cpu, quirks = ("max,la57=off", " clearcpuid=cx16") if is_old else ("max", "")
         disk = "if=virtio,format=raw,cache=unsafe,snapshot=on,file="
         command = [
             QEMU, "-accel", "tcg,thread=multi,tb-size=512", "-cpu", cpu, "-m", "2048",
@@ -77,7 +79,7 @@ class Machine:
             "-kernel", os.path.join(built, "vmlinuz"),
             "-initrd", os.path.join(built, "initrd.img"),
             "-append", "root=/dev/vda rw console=ttyS0 psi=1 panic=-1 quiet "
-            "systemd.show_status=false rd.udev.log_level=err mitigations=off",
+            "systemd.show_status=false rd.udev.log_level=err mitigations=off" + quirks,
             "-drive", disk + os.path.join(built, "disk"), "-drive", disk + second,
             "-device", "virtio-serial-pci", "-chardev",
             f"socket,id=agent,path={self.socket},server=on,wait=off",

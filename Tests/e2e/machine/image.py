@@ -17,7 +17,8 @@ CACHE = os.environ.get("ESCRA_MACHINES", os.path.join(REPOSITORY, ".build/machin
 
 SYSTEM = (
     "dbus", "dbus-user-session", "e2fsprogs", "initramfs-tools", "iproute2", "kmod",
-    "libpam-systemd", "linux-image-cloud-amd64", "procps", "systemd", "systemd-sysv", "udev", "zstd")
+    "libpam-systemd", "linux-image-cloud-amd64", "procps", "systemd", "systemd-sysv", "udev",
+    "zstd")
 # What the suite itself wants, and builds of nothing.
 SUITE = ("busybox-static", "curl", "make", "python3", "python3-pytest")
 ENGINES = (
@@ -117,10 +118,6 @@ def build(shape, say):
         if not shutil.which(program, path=os.environ["PATH"] + ":/usr/sbin:/sbin"):
             raise SystemExit(f"machine: {program} is missing; run: make machine-deps")
     os.makedirs(CACHE, exist_ok=True)
-    for name in os.listdir(CACHE):
-        if name.startswith(shape.suite + "-"):
-            say(f"removing {name}, whose recipe has changed")
-            shutil.rmtree(os.path.join(CACHE, name))
     with tempfile.TemporaryDirectory(prefix=".making-", dir=CACHE) as work:
         root, made = os.path.join(work, "root"), os.path.join(work, "made")
         os.mkdir(made)
@@ -130,9 +127,9 @@ def build(shape, say):
         for name in ("vmlinuz", "initrd.img"):
             shutil.copy(os.path.join(root, name), os.path.join(made, name))
         subprocess.run(
-            ["mke2fs", "-q", "-t", "ext4", "-E", "lazy_itable_init=0,lazy_journal_init=0",
-             "-O", "^has_journal", "-L", "machine", "-d", root, os.path.join(made, "disk"), "5G"],
-            check=True, env={**os.environ, "PATH": os.environ["PATH"] + ":/usr/sbin:/sbin"})
+            ["mke2fs", "-q", "-t", "ext4", "-E", "lazy_itable_init=0", "-O", "^has_journal",
+             "-d", root, os.path.join(made, "disk"), "5G"], check=True, stderr=subprocess.DEVNULL,
+            env={**os.environ, "PATH": os.environ["PATH"] + ":/usr/sbin:/sbin"})
         os.rename(made, target)
         # By hand: the temporary directory's own way trips over what root alone may remove.
         subprocess.run(["rm", "-rf", root], check=True)
@@ -175,7 +172,10 @@ def install(shape, root):
     write("/etc/subgid", "nobody:100000:65536\n")
 
     def in_root(*command):
-        subprocess.run(["chroot", root, *command], check=True, stdin=subprocess.DEVNULL)
+        done = subprocess.run(
+            ["chroot", root, *command], stdin=subprocess.DEVNULL, capture_output=True, text=True)
+        if done.returncode:
+            raise SystemExit(f"machine: {' '.join(command)}: {done.stderr}")
 
     # Masked by a link would also be out of a test's reach: it starts some of them itself.
     subprocess.run(
