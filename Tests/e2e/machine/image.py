@@ -116,7 +116,7 @@ def build(shape, say):
         return target
     for program in ("mmdebstrap", "mke2fs"):
         if not shutil.which(program, path=os.environ["PATH"] + ":/usr/sbin:/sbin"):
-            raise SystemExit(f"machine: {program} is missing; run: make machine-deps")
+            raise SystemExit(f"machine: {program} is missing; run: make e2e-v2")
     os.makedirs(CACHE, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".making-", dir=CACHE) as work:
         root, made = os.path.join(work, "root"), os.path.join(work, "made")
