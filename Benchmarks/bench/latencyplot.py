@@ -1,14 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Latency by percentile, as SVG written by hand: readable on light and on dark pages."""
+"""Latency by percentile."""
 import math
 
 from .figures import percentile
+from .svg import GREY, WIDTH, document
 
-WIDTH, PANEL, LEFT, RIGHT, TOP, GAP = 860, 170, 56, 24, 30, 56
+PANEL, LEFT, RIGHT, TOP, GAP = 170, 56, 24, 30, 56
 LOW, HIGH = 0.03, 30  # milliseconds
 PERCENTS = (0, 50, 90, 99, 99.9)
-COLOURS = {"alone": "#808890", "standard": "#d9622b", "strict": "#3b82c4"}
-GREY = "#808890"
+COLOURS = {"alone": GREY, "standard": "#d9622b", "strict": "#3b82c4"}
 
 
 def _x(percent):
@@ -48,13 +48,7 @@ def _panel(title, curves, top):
 def draw(panels):
     """The picture of several (title, curves), a curve being (name, samples in nanoseconds)."""
     height = TOP + len(panels) * (PANEL + GAP) + 10
-    parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" '
-        f'width="{WIDTH}" height="{height}" font-family="sans-serif" font-size="12" '
-        f'fill="{GREY}">',
-        "<!-- SPDX-License-Identifier: Apache-2.0; drawn by Benchmarks/run -->",
-        "<title>How late a sleeper is woken up: alone, under standard and under strict</title>",
-    ]
+    parts = []
     for index, (title, curves) in enumerate(panels):
         parts += _panel(title, curves, TOP + index * (PANEL + GAP))
     for index, (name, colour) in enumerate(COLOURS.items()):
@@ -65,4 +59,5 @@ def draw(panels):
     parts.append(
         f'<text x="{WIDTH - RIGHT}" y="{height - 10}" text-anchor="end">overslept by, of all '
         "wake-ups</text>")
-    return "\n".join([*parts, "</svg>"]) + "\n"
+    return document(
+        "How late a sleeper is woken up: alone, under standard and under strict", height, parts)

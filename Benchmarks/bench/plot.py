@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Limit and use over time, as SVG written by hand: readable on light and on dark pages."""
+"""Limit and use over time."""
+from .svg import GREY, WIDTH, document
 
-WIDTH, PANEL, LEFT, RIGHT, TOP, GAP = 860, 150, 48, 16, 30, 46
+PANEL, LEFT, RIGHT, TOP, GAP = 150, 48, 16, 30, 46
 CEILING = 1.1  # CPUs at the top of a panel
-USE, LIMIT, SLACK, GREY = "#3b82c4", "#d9622b", "#d9622b", "#808890"
+USE, LIMIT, SLACK = "#3b82c4", "#d9622b", "#d9622b"
 
 
 def _panel(title, curve, seconds, top):
@@ -41,13 +42,7 @@ def _panel(title, curve, seconds, top):
 def draw(panels, seconds):
     """The picture of several (title, curve), a curve being (second, limit, use) in CPUs."""
     height = TOP + len(panels) * (PANEL + GAP) + 14
-    parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" '
-        f'width="{WIDTH}" height="{height}" font-family="sans-serif" font-size="12" '
-        f'fill="{GREY}">',
-        "<!-- SPDX-License-Identifier: Apache-2.0; drawn by Benchmarks/run -->",
-        "<title>The CPU limit of a container and its use, static and reactive</title>",
-    ]
+    parts = []
     for index, (title, curve) in enumerate(panels):
         parts += _panel(title, curve, seconds, TOP + index * (PANEL + GAP))
     y = height - 10
@@ -58,4 +53,5 @@ def draw(panels, seconds):
             f'<rect x="{x}" y="{y - 10}" width="14" height="10" fill="{colour}" '
             f'fill-opacity="{opacity}"/><text x="{x + 20}" y="{y}">{label}</text>')
     parts.append(f'<text x="{WIDTH - RIGHT}" y="{y}" text-anchor="end">seconds</text>')
-    return "\n".join([*parts, "</svg>"]) + "\n"
+    return document(
+        "The CPU limit of a container and its use, static and reactive", height, parts)
