@@ -3,7 +3,7 @@
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help deps build test unit e2e demo check bench docs fmt install uninstall clean
+.PHONY: help deps build test unit e2e e2e-v2 demo check bench docs fmt install uninstall clean
 
 PREFIX ?= /usr/local
 DESTDIR ?=
@@ -25,6 +25,10 @@ unit: build
 
 e2e: build ## Run real containers under escra-runc (needs root)
 	@scripts/e2e
+
+e2e-v2: build ## Run it in emulated machines with cgroup v2 and systemd (CASES=all: whole)
+	@scripts/deps-machine
+	@Tests/e2e/machine/machine suite $(if $(filter all,$(CASES)),--all)
 
 demo: build ## Watch a container's CPU limit follow its use (needs root)
 	@scripts/demo
