@@ -89,7 +89,7 @@ class Containerd:
     def stop(self):
         self.events.stop()
         self.process.terminate()
-        self.process.wait(10)
+        self.process.wait(10 * PATIENCE)
 
     def log(self):
         with open(os.path.join(self.directory, "log")) as file:
