@@ -44,6 +44,12 @@ def slice_path(name):
         "/" + "-".join(words[:number]) + ".slice" for number in range(1, len(words) + 1))
 
 
+def has_children(path):
+    return any(
+        entry.is_dir() for mount in cgroups.mounts() if os.path.isdir(mount + path)
+        for entry in os.scandir(mount + path))
+
+
 def systemctl(*words):
     return subprocess.run(
         ["systemctl", *words], capture_output=True, text=True, timeout=20 * PATIENCE)
@@ -55,9 +61,10 @@ def end_slice(name):
     left = [
         group for group in cgroups.of_ours(path)
         if group.startswith(path + "/") and group.endswith(".scope")]
-    above = [part for part in path.split("/") if part.startswith("e2e")]
-    systemctl("stop", *reversed(above))
+    systemctl("stop", name)
     wait_until(lambda: not cgroups.exists(path), 5, f"{name} has ended")
+    while (path := os.path.dirname(path)) != "/" and not has_children(path):
+        systemctl("stop", os.path.basename(path))
     # A unit that failed stays until somebody has looked at it.
     failed = systemctl("list-units", "--all", "--failed", "--plain", "--no-legend").stdout
     return left + [line.split()[0] for line in failed.splitlines()

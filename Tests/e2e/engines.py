@@ -254,6 +254,10 @@ class PodmanOnCrun(Podman):
     # The operator's config, on the suite's own view of /etc.
     CONFIG = "/etc/escra/config.json"
 
+    def cgroup(self, id):
+        # crun leaves systemd's scope to systemd and has its processes one level below.
+        return super().cgroup(id) + ("/container" if IS_SYSTEMD else "")
+
     def start(self):
         self.unified = cgroups.without_unified()
         self.unified.__enter__()

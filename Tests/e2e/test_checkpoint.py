@@ -9,6 +9,7 @@ import subprocess
 
 import pytest
 
+import cgroups
 import engines
 from processes import PATIENCE, is_alive, ours, supervisors, wait_until
 from test_engines import POLITE
@@ -193,6 +194,13 @@ def engine(run_engine):
         yield engine
 
 
+def group_of(pid):
+    """Where the cpu controller has a process."""
+    groups = cgroups.membership(pid)
+    return next((path for names, path in groups.items() if "cpu" in names.split(",")),
+                groups.get(""))
+
+
 def test_podman_checkpoints_and_restores(works, through):
     """As an operator does it; where Podman cannot with plain runc there is nothing to compare."""
 
@@ -215,6 +223,7 @@ def test_podman_checkpoints_and_restores(works, through):
         assert done.code == 0, done
         view.saw("restored", made.state["Status"])
         view.finished("exec", made.exec("echo", "here"))
+        made.cgroup = group_of(made.pid)
         if view.has_policy:
             made.supervisor()
             made.wait_for_quota(lambda quota: quota == 5_000, 4, "down to the floor")
