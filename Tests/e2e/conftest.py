@@ -19,7 +19,7 @@ import comparison
 import kernel
 import processes
 import through
-from containerd import CONTAINERD, NAMESPACE, PODS, Containerd
+from containerd import CONTAINERD, NAMESPACE, PARENT, PODS, Containerd
 from images import busybox_archive
 from pods import pause_archive
 from processes import kill, ours, wait_until
@@ -209,10 +209,11 @@ def daemon(shared):
     made = Containerd(directory).start()
     made.image = made.load(archive, NAMESPACE, PODS)
     made.load(pause_archive(archive, directory), PODS)
-    shared["groups"].add("/" + NAMESPACE)
+    shared["groups"].add(PARENT.path)
     yield made
     made.stop()
-    cgroups.remove("/" + NAMESPACE)
+    assert PARENT.close() == []
+    cgroups.remove(PARENT.path)
     shutil.rmtree(directory)
 
 

@@ -11,12 +11,15 @@ import time
 import kernel
 import unary
 from ctrevents import Events
+from driver import IS_SYSTEMD, Parent
 from processes import PATIENCE, arguments, is_alive, kill, wait_until
 from world import ESCRA_RUNC, PATH, PREFIX, RUNC, Result
 
 CONTAINERD = shutil.which("containerd", path=PATH)
 # It makes the cgroup's parent as well, so that ours are told from others' by their name.
 NAMESPACE = PREFIX + "ctr"
+# The same one where systemd makes it: a name that ctr has to be given for each container.
+PARENT = Parent("ctr")
 PODS = "k8s.io"
 # Of the sandbox of a pod; a name that begins with a host is one that nobody makes longer.
 PAUSE = "localhost/escra-e2e/pause:latest"
@@ -44,13 +47,21 @@ state = "{directory}/state"
   disable_tcp_service = true
 [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc]
   runtime_type = "io.containerd.runc.v2"
+[plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc.options]
+  SystemdCgroup = {systemd}
 [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.escra]
   runtime_type = "io.containerd.runc.v2"
   pod_annotations = ["io.escra.*", "io.escra.*/*"]
   container_annotations = ["io.escra.*", "io.escra.*/*"]
 [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.escra.options]
   BinaryName = "{escra}"
+  SystemdCgroup = {systemd}
 """
+
+
+def cgroup(id):
+    """Where a container of ctr's is."""
+    return PARENT.below("ctr", id)
 
 
 class Containerd:
@@ -63,7 +74,9 @@ class Containerd:
         self.image = self.process = None
         self.events = Events(os.path.join(directory, "events"))
         with open(self.config, "w") as file:
-            file.write(CONFIG.format(directory=directory, pause=PAUSE, escra=ESCRA_RUNC))
+            file.write(CONFIG.format(
+                directory=directory, pause=PAUSE, escra=ESCRA_RUNC,
+                systemd=json.dumps(IS_SYSTEMD)))
 
     def start(self):
         with open(os.path.join(self.directory, "log"), "a") as log:
@@ -89,7 +102,7 @@ class Containerd:
     def stop(self):
         self.events.stop()
         self.process.terminate()
-        self.process.wait(10)
+        self.process.wait(10 * PATIENCE)
 
     def log(self):
         with open(os.path.join(self.directory, "log")) as file:
@@ -180,8 +193,10 @@ class Ctr:
         annotations = [
             word for key, value in self.way.annotations.items()
             for word in ("--annotation", f"{key}={value}")]
+        by_systemd = [
+            "--runc-systemd-cgroup", "--cgroup", f"{PARENT.word}:ctr:{id}"] if IS_SYSTEMD else []
         return ["run", "--runc-binary", self.way.program, *annotations, "--cpu-quota", "50000",
-                "--cpu-period", "100000", *flags, self.daemon.image, id, *words]
+                "--cpu-period", "100000", *by_systemd, *flags, self.daemon.image, id, *words]
 
     def run(self, id, *words, flags=(), **options):
         return self(*self.running(id, *words, flags=flags), **options)

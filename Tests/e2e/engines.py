@@ -16,8 +16,9 @@ import pytest
 import cgroups
 import images
 import kernel
-from processes import wait_until
-from world import ESCRA_RUNC, PATH, PREFIX, RUNC, Runtime
+from driver import DRIVER, IS_SYSTEMD, Parent
+from processes import PATIENCE, wait_until
+from world import ESCRA_RUNC, PATH, RUNC, Runtime
 
 # Plain runc first, and the one of which escra-runc becomes a copy.
 ENVIRONMENT = {"PATH": f"{os.path.dirname(RUNC)}:{PATH}"}
@@ -58,24 +59,33 @@ class Daemon:
     def stop(self):
         if self.is_alive:
             self.process.terminate()
-            self.process.wait(30)
+            self.process.wait(30 * PATIENCE)
 
     def kill(self):
         self.process.kill()
-        self.process.wait(5)
+        self.process.wait(5 * PATIENCE)
+
+
+def version(program):
+    """The numbers in what a program says of its version."""
+    said = subprocess.run([program, "--version"], capture_output=True, text=True).stdout
+    return tuple(map(int, re.search(r"(\d+)\.(\d+)", said).groups()))
+
+
+def is_missing_compose(engine):
+    """Whether Docker's client has no plugin for it."""
+    return engine.cli("compose", "version").code != 0
 
 
 class Docker:
-    """dockerd and its containerd; 20.10 has no annotations, so a name carries the policy."""
+    """dockerd and its containerd."""
 
     name, image = "docker", images.NAME
     # By path: PATH may have another docker before Debian's. A newer client asks this daemon, too,
     # but words errors in its own way and promises flags that are refused.
     CLIENT = "/usr/bin/docker"
-    # The words before the verb and those after it that select a runtime.
-    RUNTIMES = {
-        "runc": ([], []), "escra": ([], ["--runtime", "escra"]),
-        "reactive": ([], ["--runtime", "escra-reactive"])}
+    # What a container is started by where its name is to carry the policy.
+    BY_NAME = ["--runtime", "escra-reactive"]
     OPTIONS = ["--network", "none"]
     # What `create` leaves for `start` to do: all that a runtime does.
     PREPARE = None
@@ -87,7 +97,16 @@ class Docker:
 
     def __init__(self, directory, live_restore=True):
         self.directory = directory
-        self.parent = f"/{PREFIX}{os.path.basename(directory)}"
+        self.parent = Parent(os.path.basename(directory))
+        self.version = version("/usr/sbin/dockerd")
+        # Annotations are of API 1.43; before that the name by which we are called is the policy.
+        self.passes_annotations = self.version >= (24, 0)
+        # The words before the verb and those after it that select a runtime.
+        self.RUNTIMES = {
+            "runc": ([], []), "escra": ([], ["--runtime", "escra"]),
+            "reactive": ([], [
+                "--runtime", "escra", "--annotation", "io.escra.policy=reactive"
+            ] if self.passes_annotations else self.BY_NAME)}
         socket = "unix://" + os.path.join(directory, "docker.sock")
         self.cli = Runtime(
             self.CLIENT, "--host", socket, "--config", os.path.join(directory, "client"),
@@ -117,8 +136,8 @@ state = "{directory}/containerd-state"
                 # It touches nothing of the machine's network.
                 "bridge": "none", "iptables": False, "ip6tables": False, "ip-forward": False,
                 "ip-masq": False,
-                "exec-opts": ["native.cgroupdriver=cgroupfs"],
-                "cgroup-parent": self.parent,
+                "exec-opts": [f"native.cgroupdriver={DRIVER}"],
+                "cgroup-parent": self.parent.word,
                 "live-restore": live_restore,
                 "shutdown-timeout": 2,
                 "runtimes": {
@@ -150,7 +169,7 @@ state = "{directory}/containerd-state"
         self.containerd.kill()
 
     def cgroup(self, id):
-        return f"{self.parent}/{id}"
+        return self.parent.below("docker", id)
 
     def inspect(self, name):
         [one] = json.loads(self.cli("inspect", name).out)
@@ -174,8 +193,9 @@ class Podman:
 
     def __init__(self, directory):
         self.directory = directory
-        self.parent = f"/{PREFIX}{os.path.basename(directory)}"
-        self.OPTIONS = ["--network", "none", "--cgroup-parent", self.parent]
+        self.parent = Parent(os.path.basename(directory))
+        self.version = version(self.CLIENT)
+        self.OPTIONS = ["--network", "none", "--cgroup-parent", self.parent.word]
         self.cli = self._client(ESCRA_RUNC)
 
     def _client(self, escra_runc):
@@ -186,7 +206,7 @@ class Podman:
 # Its own are above what root without CAP_SYS_RESOURCE may set.
 default_ulimits = ["nofile=1024:1024", "nproc=1024:1024"]
 [engine]
-cgroup_manager = "cgroupfs"
+cgroup_manager = "{DRIVER}"
 events_logger = "file"
 lock_type = "file"
 runtime_supports_json = ["crun", "runc", "escra-runc", "escra-runc.reactive"]
@@ -212,7 +232,8 @@ escra-runc = ["{escra_runc}"]
         pass
 
     def cgroup(self, id):
-        return f"{self.parent}/libpod-{id}"
+        # A scope has its kind in its name in any case.
+        return self.parent.below("libpod", id if IS_SYSTEMD else f"libpod-{id}")
 
     def inspect(self, name):
         [one] = json.loads(self.cli("inspect", name).out)
@@ -232,6 +253,10 @@ class PodmanOnCrun(Podman):
         "reactive": (["--runtime", "escra-runc.reactive"], [])}
     # The operator's config, on the suite's own view of /etc.
     CONFIG = "/etc/escra/config.json"
+
+    def cgroup(self, id):
+        # crun leaves systemd's scope to systemd and has its processes one level below.
+        return super().cgroup(id) + ("/container" if IS_SYSTEMD else "")
 
     def start(self):
         self.unified = cgroups.without_unified()

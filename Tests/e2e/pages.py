@@ -5,6 +5,7 @@ import os
 import re
 import subprocess
 
+from processes import PATIENCE
 from world import REPOSITORY
 
 # What the page says before the command, the command, and what it is to print.
@@ -62,7 +63,7 @@ def execute(name, environment, without=(), timeout=300):
         "{\n%s\n} </dev/null 2>&1; printf '\\n%s %%d\\n' $?\n" % ("\n".join(step.command), _MARK)
         for step in todo)
     done = subprocess.run(
-        ["bash", "-c", script], capture_output=True, text=True, timeout=timeout,
+        ["bash", "-c", script], capture_output=True, text=True, timeout=timeout * PATIENCE,
         env=environment, cwd=REPOSITORY)
     outputs = re.split(rf"\n{_MARK} (\d+)\n", done.stdout)
     assert len(outputs) == 2 * len(todo) + 1, done

@@ -9,8 +9,11 @@ import json
 import os
 import tarfile
 
+import cgroups
 import unary
 from containerd import PAUSE
+from driver import IS_SYSTEMD, Parent
+from world import PREFIX
 
 SERVICE = "runtime.v1.RuntimeService/"
 HOST_NETWORK = [(1, [(1, 2)])]
@@ -37,14 +40,23 @@ def pause_archive(archive, directory, name=PAUSE):
     return path
 
 
+def pod_parent(world):
+    """A cgroup for a pod, as the kubelet makes one of each; systemd makes a slice when asked."""
+    parent = Parent("pod" + world.name().removeprefix(PREFIX))
+    if not IS_SYSTEMD:
+        cgroups.make(parent.path)
+        world.groups.append(parent.path)
+    return parent
+
+
 class Pod:
     """A sandbox and what is asked for in it."""
 
-    def __init__(self, daemon, name, annotations, handler, cgroup):
-        self.daemon, self.name, self.cgroup = daemon, name, cgroup
+    def __init__(self, daemon, name, annotations, handler, parent):
+        self.daemon, self.name, self.parent = daemon, name, parent
         self.config = [
             (1, [(1, name), (2, name + "-uid"), (3, "tests")]), (3, daemon.directory),
-            *unary.entries(7, annotations), (8, [(1, cgroup), (2, HOST_NETWORK)])]
+            *unary.entries(7, annotations), (8, [(1, parent.word), (2, HOST_NETWORK)])]
         self.id = self._named("RunPodSandbox", [(1, self.config), (2, handler)])
         self.containers = []
 
@@ -72,6 +84,10 @@ class Pod:
         return [(1, self.id), (2, [
             (1, [(1, name)]), (2, [(1, self.daemon.image)]), (3, command), (4, "-c"), (4, script),
             (11, name + ".log"), (15, [(1, resources)])]), (3, self.config)]
+
+    def cgroup(self, id):
+        """Where a container of the pod is."""
+        return self.parent.below("cri-containerd", id)
 
     def exec(self, id, *words):
         found = dict(self.must("ExecSync", [(1, id), *((2, word) for word in words), (3, 10)]))

@@ -9,7 +9,7 @@ import subprocess
 import termios
 import time
 
-from processes import read_to_the_end
+from processes import PATIENCE, read_to_the_end
 
 
 class Terminal:
@@ -38,13 +38,13 @@ class Terminal:
 
     def wait_for(self, text, seconds=10):
         """Reads until `text` is there."""
-        deadline = time.monotonic() + seconds
+        deadline = time.monotonic() + seconds * PATIENCE
         while text not in self.text:
             ready = select.select([self.master], [], [], max(0, deadline - time.monotonic()))[0]
-            assert ready, f"no {text!r} within {seconds} s, but {self.text!r}"
+            assert ready, f"no {text!r} within {seconds * PATIENCE} s, but {self.text!r}"
             self.text += os.read(self.master, 65536).decode()
 
     def end(self, seconds=10):
         """Waits for the process; returns its exit code and all that it wrote."""
         self.text += read_to_the_end(self.master, seconds).decode()
-        return self.process.wait(seconds), self.text
+        return self.process.wait(seconds * PATIENCE), self.text

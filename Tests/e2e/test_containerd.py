@@ -10,7 +10,7 @@ import pytest
 import cgroups
 import unary
 from comparison import compare
-from containerd import NAMESPACE, WAYS
+from containerd import WAYS, cgroup
 from processes import is_alive, ours, supervisors, wait_until
 from terminal import Terminal
 from world import ESCRA_RUNC, PATH, RUNC, Result, Supervised
@@ -71,10 +71,6 @@ def supervised(ctr, id):
 def of(id):
     """What can be seen from outside of a container."""
     return Supervised(id, cgroup(id))
-
-
-def cgroup(id):
-    return f"/{NAMESPACE}/{id}"
 
 
 @pytest.mark.parametrize("script, code", [

@@ -5,7 +5,7 @@ import pytest
 import cgroups
 import unary
 from comparison import compare
-from pods import Pod
+from pods import Pod, pod_parent
 from processes import is_alive, ours, supervisors, wait_until
 from world import Supervised
 
@@ -19,17 +19,19 @@ def pod(containerd, world):
     made = []
 
     def make(annotations=None, handler="escra"):
-        made.append(Pod(containerd, world.name(), annotations or {}, handler, world.cgroup()))
+        made.append(Pod(
+            containerd, world.name(), annotations or {}, handler, pod_parent(world)))
         return made[-1]
 
     yield make
     for one in made:
         one.remove()
+    assert [unit for one in made for unit in one.parent.close()] == []
 
 
 def of(pod, id):
     """What can be seen from outside of a pod's container."""
-    return Supervised(id, f"{pod.cgroup}/{id}")
+    return Supervised(id, pod.cgroup(id))
 
 
 def test_a_sandbox_stays_standard(pod):
@@ -132,7 +134,7 @@ def test_a_life_of_a_pod_looks_the_same(pod):
         it.saw("missing", made.call("ExecSync", [(1, id), (2, "no-such")]).error)
         made.update(id, 60_000)
         info = made.info(id)
-        assert info["pid"] in cgroups.processes(f"{made.cgroup}/{id}")
+        assert info["pid"] in cgroups.processes(made.cgroup(id))
         assert {key: value for key, value in info["runtimeSpec"]["annotations"].items()
                 if key.startswith("io.escra.")} == annotations
         it.saw("resources", info["runtimeSpec"]["linux"]["resources"])

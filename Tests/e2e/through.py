@@ -144,7 +144,8 @@ def run_engine(shared, archive):
         before = set(in_our_world())
         directory = tempfile.mkdtemp(prefix="escra-e2e-engine-")
         engine = kind(directory, **options)
-        standing = {engine.parent, engine.parent + "/conmon"}
+        parent = engine.parent.path
+        standing = {parent, parent + "/conmon"}
         shared["groups"].update(standing)
         try:
             engine.start()
@@ -156,11 +157,13 @@ def run_engine(shared, archive):
             for _ in range(kernel.mount_points().count(storage)):
                 kernel.unmount(storage)
             mounted = [point for point in kernel.mount_points() if point.startswith(directory)]
-            groups = set(cgroups.of_ours(engine.parent))
+            groups = set(cgroups.of_ours(parent))
+            units = engine.parent.close()
             for group in sorted(groups, key=len, reverse=True):
                 cgroups.remove(group)
             shutil.rmtree(directory, ignore_errors=True)
-        assert mounted == [] and groups <= standing and not os.path.exists(directory)
+        assert mounted == [] and units == [] and groups <= standing
+        assert not os.path.exists(directory)
         wait_until(lambda: set(in_our_world()) <= before, 10, "no process of the engine is left")
 
     return run
