@@ -30,24 +30,31 @@ private func underPolicy(
   let mentionsUs = bytes.withUnsafeBytes { ConfigDocument.mentionsEscra($0) }
   guard mentionsUs || settings.hasDefaultPolicy else { return nil }
   // What an edit does change is the limit: nobody else's may be taken for the declared one.
-  if let original = try? lockedConfig(bundle) { bytes = original }
+  let edit = try locked(bundle)
+  if edit != nil, let original = try? bundle.config() { bytes = original }
   let start = try SupervisedStart(id: id, call: call, settings: settings, bytes: bytes)
   switch start.policy.name {
   case .standard: return nil
-  case .strict: return try start.launchStrict(bundle)
-  case .reactive, .observe: return try start.launch(bundle)
+  case .strict:
+    // It locks the bundle by itself.
+    unlock(edit)
+    return try start.launchStrict(bundle)
+  case .reactive, .observe: return try start.launch(bundle, edit)
   }
 }
 
-/// config.json as its owner wrote it, while nobody edits it.
+/// The bundle, with config.json as its owner wrote it; nil where it cannot be locked at all.
 ///
-/// - Throws: ``ConfigError/busy(path:)`` where somebody else's edit lasts longer than a second.
-private func lockedConfig(_ bundle: borrowing Bundle) throws(ConfigError) -> [UInt8] {
-  let edit = try bundle.edit()
-  let bytes = try bundle.config()
-  _ = edit.release()
-  return bytes
+/// - Throws: ``Refusal`` where somebody else's edit does not end: nobody knows then what was
+///   declared, and the low-level runtime would read the other container's limit.
+private func locked(_ bundle: borrowing Bundle) throws(Refusal) -> BundleEdit? {
+  do throws(ConfigError) { return try bundle.edit() } catch {
+    if case .busy = error { throw Refusal(sentence: error.description) }
+    return nil
+  }
 }
+
+private func unlock(_ edit: consuming BundleEdit?) {}
 
 /// A reason not to create a container, as the sentence that says so.
 struct Refusal: Error {
@@ -107,11 +114,16 @@ struct SupervisedStart {
 
   /// Starts the supervisor.
   ///
+  /// - Parameters:
+  ///   - bundle: The bundle.
+  ///   - edit: The lock on it; nil where it could not be had.
   /// - Returns: The call that creates the container.
-  func launch(_ bundle: borrowing Bundle) throws(Refusal) -> RuntimeCall {
+  func launch(
+    _ bundle: borrowing Bundle, _ edit: consuming BundleEdit?
+  ) throws(Refusal) -> RuntimeCall {
     var launched = call
     do throws(LaunchFailure) {
-      try startSupervisor(bundle, &launched)
+      try startSupervisor(bundle, edit, &launched)
     } catch {
       try settings.continueOrRefuse(error.sentence)
       return call
@@ -137,7 +149,7 @@ struct SupervisedStart {
   }
 
   private func startSupervisor(
-    _ bundle: borrowing Bundle, _ launched: inout RuntimeCall
+    _ bundle: borrowing Bundle, _ locked: consuming BundleEdit?, _ launched: inout RuntimeCall
   ) throws(LaunchFailure) {
     let base = base
     let initial = withinAncestors(base.limit(of: base.initial()), base)
@@ -145,7 +157,12 @@ struct SupervisedStart {
       policy.name == .reactive
       && base.quota(of: declared) != base.quota(of: initial)
 
-    let edit = needsEdit ? try lock(bundle) : BundleEdit(holding: .none, path: "")
+    let edit: BundleEdit
+    if let locked, needsEdit {
+      edit = locked
+    } else {
+      edit = needsEdit ? try lock(bundle) : BundleEdit(holding: .none, path: "")
+    }
     let directory = try makeDirectory()
     do throws(SystemError) {
       try directory.save(state(base, in: directory, &launched))

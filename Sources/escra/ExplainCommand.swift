@@ -48,6 +48,6 @@ struct ExplainCommand: ParsableCommand {
     guard let path = state.cpuDirectory,
       let mounts = try? FileDescriptor.text(of: "/proc/self/mountinfo")
     else { return nil }
-    return locate(path, mounts: mounts)?.ancestorLimit().map { Double($0) / 1e9 }
+    return locate(path, mounts: mounts)?.ancestorLimit(of: state.cgroupName).map { Double($0) / 1e9 }
   }
 }

@@ -8,8 +8,11 @@ extension CgroupLocation {
   ///
   /// v1 refuses a child above it, and on v2 the rest would be of no use (kernel/sched/core.c,
   /// tg_cfs_schedulable_down).
-  public func ancestorLimit() -> Int64? {
-    ancestors.compactMap { path -> Int64? in
+  ///
+  /// - Parameter name: What the container's own group is called, which may be around ``cpu``.
+  public func ancestorLimit(of name: String? = nil) -> Int64? {
+    let own = Self.scope(around: cpu, named: name) ?? cpu
+    return ancestors.filter { $0.utf8.count < own.utf8.count }.compactMap { path -> Int64? in
       guard let directory = try? FileDescriptor.open(path, O_RDONLY | O_DIRECTORY),
         let reader = try? CgroupWriter(directory: directory, version: version, readOnly: true),
         let limit = try? reader.current()

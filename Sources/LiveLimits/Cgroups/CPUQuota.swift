@@ -68,6 +68,9 @@ public struct CPUQuota: Hashable, Sendable {
     }
   }
 
+  /// The text of v2's cpu.max.
+  var cpuMax: String { (quota.map { "\($0)" } ?? "max") + " \(period)" }
+
   private static func number(_ text: Substring) -> Int64? {
     Int64(text.prefix { $0 != "\n" })
   }
@@ -90,9 +93,7 @@ extension CPUQuota {
   public func writes(from old: CPUQuota, version: CgroupLocation.Version) -> [CgroupWrite] {
     switch version {
     case .v2:
-      return [
-        CgroupWrite(file: "cpu.max", value: (quota.map { "\($0)" } ?? "max") + " \(period)")
-      ]
+      return [CgroupWrite(file: "cpu.max", value: cpuMax)]
     case .v1:
       let quotaWrite = CgroupWrite(file: "cpu.cfs_quota_us", value: "\(quota ?? -1)")
       guard period != old.period else { return [quotaWrite] }

@@ -123,6 +123,50 @@ public struct CgroupLocation: Equatable, Sendable {
   public func isNamed(_ name: String?) -> Bool {
     guard let name else { return true }
     return cpu.utf8.dropFirst(cpuRoot.utf8.count).split(separator: UInt8(ascii: "/"))
-      .contains { $0.elementsEqual(name.utf8) }
+      .contains { Self.isNamed($0, name) }
+  }
+
+  /// Whether one part of a path is that name; a scope may have its maker's name before it.
+  private static func isNamed(_ part: Substring.UTF8View, _ name: String) -> Bool {
+    part.elementsEqual(name.utf8)
+      || name.utf8.suffix(6).elementsEqual(".scope".utf8)
+        && part.suffix(name.utf8.count + 1).elementsEqual(("-" + name).utf8)
+  }
+
+  /// The group around the container's own that belongs to the container, too; nil where there is
+  /// none.
+  ///
+  /// Asked for a scope of systemd's, crun puts the processes into a group "container" below it,
+  /// which systemd does not touch, and sets each limit in both (crun(1), run.oci.systemd.subgroup).
+  /// The lesser of the two holds.
+  ///
+  /// - Parameters:
+  ///   - directory: ``cpu``, of the group that the processes are in.
+  ///   - name: What the group is called that config.json asked for.
+  public static func scope(around directory: String, named name: String?) -> String? {
+    guard let name, name.utf8.suffix(6).elementsEqual(".scope".utf8) else { return nil }
+    var path = directory.utf8[...]
+    while let slash = path.lastIndex(of: UInt8(ascii: "/")) {
+      if isNamed(path[path.index(after: slash)...], name) {
+        let found = String(Substring(path))
+        return found == directory ? nil : found
+      }
+      path = path[..<slash]
+    }
+    return nil
+  }
+
+  /// The location of the group that was found before, for a process that has moved below it since.
+  ///
+  /// On v2 whoever manages services inside of a container moves itself into a group of its own:
+  /// systemd, and Docker in Docker.
+  ///
+  /// - Parameters:
+  ///   - directory: What ``cpu`` was.
+  ///   - mounts: The text of `/proc/self/mountinfo`.
+  func moved(backTo directory: String, mounts: String) -> CgroupLocation? {
+    guard version == .v2, cpu.utf8.starts(with: (directory + "/").utf8) else { return nil }
+    return CgroupLocation(
+      group: String(Substring(directory.utf8.dropFirst(cpuRoot.utf8.count))), mounts: mounts)
   }
 }

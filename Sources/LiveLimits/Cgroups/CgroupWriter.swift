@@ -14,6 +14,10 @@ public struct CgroupWriter: ~Copyable {
   public let quotaFile: FileDescriptor
   private let periodFile: FileDescriptor
   private let burstFile: FileDescriptor
+  /// cpu.max of the group around, where the container has two: ``CgroupLocation/scope(around:named:)``.
+  public let outerFile: FileDescriptor
+  /// The burst that a lower quota has taken away for now, and what was left of it, in microseconds.
+  private var lowered: (from: Int64, to: Int64)?
   /// Whether this writer may change anything.
   public let isReadOnly: Bool
 
@@ -23,37 +27,44 @@ public struct CgroupWriter: ~Copyable {
   ///   - directory: The cgroup's directory in the cpu hierarchy.
   ///   - version: Which interface it has.
   ///   - readOnly: Whether to open for reading only.
+  ///   - scope: The directory of the group around it that has the same limit, if there is one.
   /// - Throws: ``SystemError``; ENOENT when the cgroup is gone or has no cpu controller.
   public init(
-    directory: borrowing FileDescriptor, version: CgroupLocation.Version, readOnly: Bool
+    directory: borrowing FileDescriptor, version: CgroupLocation.Version, readOnly: Bool,
+    in scope: String? = nil
   ) throws(SystemError) {
     let flags = readOnly ? O_RDONLY : O_RDWR
     self.version = version
     isReadOnly = readOnly
     let isV1 = version == .v1
     let quotaFile = try directory.open(isV1 ? "cpu.cfs_quota_us" : "cpu.max", flags)
-    periodFile = isV1 ? try directory.open("cpu.cfs_period_us", flags) : .none
+    let periodFile = isV1 ? try directory.open("cpu.cfs_period_us", flags) : FileDescriptor.none
+    outerFile =
+      if let scope { try FileDescriptor.open(scope + "/cpu.max", flags) } else { .none }
+    self.periodFile = periodFile
     self.quotaFile = quotaFile
     // Linux before 5.14 has no burst.
     burstFile =
       (try? directory.open(isV1 ? "cpu.cfs_burst_us" : "cpu.max.burst", flags)) ?? .none
   }
 
-  /// Takes over files that are open already; period and burst may be ``FileDescriptor/none``.
+  /// Takes over files that are open already; only the quota must be there.
   init(
     version: CgroupLocation.Version, readOnly: Bool, quota: consuming FileDescriptor,
-    period: consuming FileDescriptor, burst: consuming FileDescriptor
+    period: consuming FileDescriptor, burst: consuming FileDescriptor,
+    outer: consuming FileDescriptor
   ) {
     self.version = version
     isReadOnly = readOnly
     quotaFile = quota
     periodFile = period
     burstFile = burst
+    outerFile = outer
   }
 
-  /// The numbers of the three files, for an image that takes them over.
-  consuming func release() -> (quota: Int32, period: Int32, burst: Int32) {
-    (quotaFile.release(), periodFile.release(), burstFile.release())
+  /// The numbers of the files, for an image that takes them over.
+  consuming func release() -> (quota: Int32, period: Int32, burst: Int32, outer: Int32) {
+    (quotaFile.release(), periodFile.release(), burstFile.release(), outerFile.release())
   }
 
   /// The limit that the kernel has now.
@@ -73,19 +84,59 @@ public struct CgroupWriter: ~Copyable {
     return parsed
   }
 
+  /// The limit that the kernel has now; of two copies that differ, the one that is not ours.
+  ///
+  /// - Parameter ours: What was written last.
+  /// - Throws: As ``current()``.
+  public func current(besides ours: CPUQuota) throws(SystemError) -> CPUQuota {
+    let inner = try current()
+    guard outerFile.isOpen, inner == ours else { return inner }
+    return CPUQuota(cpuMax: try outerFile.contents(subject: "the scope's CPU quota")) ?? inner
+  }
+
+  /// Gives the group around the container's the limit that the container's own has.
+  ///
+  /// Who makes both rounds one of them: systemd knows percent.
+  ///
+  /// - Throws: ``SystemError``; ENODEV once the cgroup is gone.
+  public func align() throws(SystemError) {
+    guard outerFile.isOpen, !isReadOnly else { return }
+    let limit = try current()
+    guard try current(besides: limit) != limit else { return }
+    try outerFile.overwrite(limit.cpuMax, subject: "the scope's CPU quota")
+  }
+
   /// Sets the limit.
   ///
-  /// The kernel refuses a quota below the burst, so a burst that is in the way is cleared first.
+  /// The kernel refuses a quota below the burst, so a burst that is in the way is lowered first. It
+  /// is not forgotten: Linux before 6.10 divides it by a thousand at each write of cpu.max
+  /// (kernel/sched/core.c, cpu_max_write), and what was lowered comes back with the quota.
   ///
   /// - Parameters:
   ///   - limit: The new limit.
   ///   - old: What the kernel has, as far as is known.
   /// - Throws: ``SystemError``: EINVAL above what an ancestor has (v1 refuses that), ENODEV once
   ///   the cgroup is gone, EBADF for a reader.
-  public func set(_ limit: CPUQuota, from old: CPUQuota) throws(SystemError) {
+  public mutating func set(_ limit: CPUQuota, from old: CPUQuota) throws(SystemError) {
     if isReadOnly { throw SystemError("write", "the CPU quota", errno: EBADF) }
-    if let quota = limit.quota, quota < old.quota ?? .max, let burst = try? burst(), burst > quota {
-      try burstFile.overwrite("0", subject: "the CPU burst")
+    let found = (try? burst()) ?? nil
+    if found != lowered?.to { lowered = nil }
+    let wanted = lowered?.from ?? found ?? 0
+    let burst = min(wanted, limit.quota ?? .max)
+    if let found, burst < found {
+      try burstFile.overwrite("\(burst)", subject: "the CPU burst")
+    }
+    try write(limit, from: old)
+    lowered = burst < wanted ? (wanted, burst) : nil
+    // Better a container without its burst than one without its limit.
+    if burst > 0, (try? self.burst()) != burst {
+      try? burstFile.overwrite("\(burst)", subject: "the CPU burst")
+    }
+  }
+
+  private func write(_ limit: CPUQuota, from old: CPUQuota) throws(SystemError) {
+    if outerFile.isOpen {
+      try outerFile.overwrite(limit.cpuMax, subject: "the scope's CPU quota")
     }
     for write in limit.writes(from: old, version: version) {
       if write.file == "cpu.cfs_period_us" {

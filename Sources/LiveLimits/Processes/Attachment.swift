@@ -6,7 +6,7 @@ internal import Syscalls
 /// Everything of a running container that a supervisor holds open while it supervises.
 final class Attachment {
   let initProcess: ProcessHandle
-  let writer: CgroupWriter
+  var writer: CgroupWriter
   let meter: UsageMeter
   let alarm: BusyAlarm?
   /// Limits above the container's own, as the least number of nanocores; nil for none.
@@ -22,7 +22,8 @@ final class Attachment {
     initProcess = ProcessHandle(owning: handover.take(.initProcess))
     writer = CgroupWriter(
       version: handover.version, readOnly: handover.isObserver, quota: handover.take(.quota),
-      period: handover.take(.period), burst: handover.take(.burst))
+      period: handover.take(.period), burst: handover.take(.burst),
+      outer: handover.take(.outer))
     meter = UsageMeter(owning: handover.take(.usage), format: handover.usageFormat)
     group = handover.take(.group)
     freezer = handover.take(.freezer)
@@ -38,13 +39,14 @@ final class Attachment {
   /// Whether any process is left in the container's cgroup; a group that is gone has none.
   var hasMembers: Bool { group.hasCgroupMembers }
 
-  /// Whether the container is paused: v1's freezer.state, v2's cgroup.freeze.
+  /// Whether the container is paused: v1's freezer.state, v2's cgroup.events, which also tells of a
+  /// group above that was frozen.
   func isFrozen() -> Bool {
     guard freezer.isOpen, let state = try? freezer.contents(subject: "the freezer") else {
       return false
     }
-    // THAWED, FREEZING, FROZEN; 0, 1.
-    return state.utf8.first == UInt8(ascii: "F") || state.utf8.first == UInt8(ascii: "1")
+    // THAWED, FREEZING, FROZEN.
+    return CgroupEvents.isSet("frozen", in: state) ?? (state.utf8.first == UInt8(ascii: "F"))
   }
 
   /// Whether its tasks waited for a CPU for more than a fifth of the time since the last question.

@@ -22,20 +22,23 @@ struct FoundContainer {
     let inode = found.inode
     let isObserver = state.policy == "observe"
     let writer = try CgroupWriter(
-      directory: found.directory, version: location.version, readOnly: isObserver)
+      directory: found.directory, version: location.version, readOnly: isObserver,
+      in: CgroupLocation.scope(around: location.cpu, named: state.cgroupName))
+    try? writer.align()
     // A container that declares no quota may still have a period of its own.
     if state.base.declared.quota == nil {
       state.base.declared.period = try writer.current().period
     }
     let watch = FileWatch.ifAvailable()
     try watch.addWrites(to: writer.quotaFile)
+    if writer.outerFile.isOpen { try watch.addWrites(to: writer.outerFile) }
     let usesCpuacct = location.version == .v1 && location.cpuacct != nil
 
     handover = Handover(
       base: state.base, version: location.version,
       usageFormat: usesCpuacct ? .nanoseconds : .cpuStat, isObserver: isObserver,
-      ancestorLimit: location.ancestorLimit())
-    (open[.quota], open[.period], open[.burst]) = writer.release()
+      ancestorLimit: location.ancestorLimit(of: state.cgroupName))
+    (open[.quota], open[.period], open[.burst], open[.outer]) = writer.release()
     let hears = watch.hears
     open[.watch] = watch.release()
     open[.usage] = try FileDescriptor.open(
@@ -43,7 +46,7 @@ struct FoundContainer {
       O_RDONLY
     ).release()
     open[.freezer] = Self.open(
-      [location.freezer.map { $0 + "/freezer.state" } ?? location.cpu + "/cgroup.freeze"])
+      [location.freezer.map { $0 + "/freezer.state" } ?? location.cpu + "/cgroup.events"])
     // The container's own where it has a group of the unified hierarchy, else the host's.
     open[.pressure] = Self.open(
       [location.unified.map { $0 + "/cpu.pressure" }, "/proc/pressure/cpu"].compactMap { $0 })

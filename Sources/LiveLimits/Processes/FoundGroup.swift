@@ -24,9 +24,14 @@ struct FoundGroup: ~Copyable {
       !handle.hasEnded
     else { throw ended }
     let mounts = try FileDescriptor.text(of: "/proc/self/mountinfo")
-    guard let location = CgroupLocation(membership: membership, mounts: mounts),
+    guard var location = CgroupLocation(membership: membership, mounts: mounts),
       location.isNamed(state.cgroupName)
     else { throw SystemError("supervise", "a cgroup that is not the container's", errno: EXDEV) }
+    if let known = state.cpuDirectory,
+      let before = location.moved(backTo: known, mounts: mounts)
+    {
+      location = before
+    }
     let directory = try FileDescriptor.open(location.cpu, O_RDONLY | O_DIRECTORY)
     let inode = try directory.status().identity.inode
     // After a crash: the same path may be another container's by now.

@@ -182,7 +182,9 @@ final class Keeper {
     if state.policy != "observe", let path = state.cpuDirectory, let version = state.version,
       let group = try? FileDescriptor.open(path, O_RDONLY | O_DIRECTORY),
       (try? group.status())?.identity.inode == state.cpuInode,
-      let writer = try? CgroupWriter(directory: group, version: version, readOnly: false),
+      var writer = try? CgroupWriter(
+        directory: group, version: version, readOnly: false,
+        in: CgroupLocation.scope(around: path, named: state.cgroupName)),
       let current = try? writer.current()
     {
       try? writer.set(state.base.declared, from: current)

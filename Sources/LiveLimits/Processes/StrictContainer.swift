@@ -6,7 +6,7 @@ internal import Syscalls
 /// A strict container that was found, with what its supervisor holds open of it.
 final class StrictContainer {
   let state: ContainerState
-  let quota: CgroupWriter
+  var quota: CgroupWriter
   private let initProcess: ProcessHandle
   private let group: FileDescriptor
   private let cpuset: String

@@ -189,12 +189,15 @@ final class Supervision: CPUController.Surroundings {
   // MARK: other writers
 
   private func judgeForeignWrite() {
-    guard let found = try? attachment.writer.current() else { return checkMembers() }
+    guard let found = try? attachment.writer.current(besides: foreign.ours) else {
+      return checkMembers()
+    }
     let now = monotonicNow()
     switch foreign.judge(found, at: now) {
     case .ours: nextCorrection = nil
     case .expected:
       nextCorrection = nil
+      try? attachment.writer.align()
       // The law may have moved on between our answer and the write.
       adopt(quota: base.quota(of: found), bounds: controller.bounds)
     case .drift(let moment) where moment > now:
