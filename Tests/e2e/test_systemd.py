@@ -194,3 +194,90 @@ def test_the_next_supervisor_knows_drift_from_news(scoped):
     made.wait_for_quota(lambda quota: quota == FLOOR, 4, "at the floor")
     is_written_over(made, apply_again)
     assert base(made) == (150_000, 100_000)
+
+
+def group(pid):
+    return cgroups.membership(pid)[""]
+
+
+def wait_for_a_scope(pid, role):
+    wait_until(
+        lambda: group(pid) == f"/escra.slice/escra-{role}-{pid}.scope", 2,
+        f"a scope of the {role}'s own")
+
+
+def test_supervisor_and_keeper_have_scopes_of_their_own(scoped):
+    """In a slice of ours, which ends with them; whoever looks at it sees what they are for."""
+    made = scoped().started()
+    pid = made.supervisor(4)
+    wait_for_a_scope(pid, "supervisor")
+    wait_until(keepers, 2, "the keeper lives")
+    wait_for_a_scope(keepers()[0], "keeper")
+    assert sorted(units()) == [
+        f"escra-keeper-{keepers()[0]}.scope", f"escra-supervisor-{pid}.scope", "escra.slice"]
+    shown = systemctl("show", "-P", "Description", f"escra-supervisor-{pid}.scope")
+    assert shown.strip() == f"escra-supervisor {made.id}"
+    # Of two containers one ends: the slice stays.
+    other = scoped().started()
+    other.supervisor(4)
+    made.call("delete", "--force")
+    wait_until(lambda: not is_alive(pid), 2, "its supervisor has left")
+    wait_until(lambda: f"escra-supervisor-{pid}.scope" not in units(), 2, "the scope, too")
+    assert "escra.slice" in units()
+
+
+def test_a_supervisor_that_was_killed_is_back_in_a_scope(scoped):
+    made = idle(scoped())
+    pid = made.supervisor()
+    wait_until(keepers, 2, "the keeper lives")
+    kill(pid)
+    wait_until(lambda: supervisors(made.id) not in ([], [pid]), 2, "another one")
+    wait_for_a_scope(made.supervisor(4), "supervisor")
+
+
+def work(world, made):
+    """Work in a container whose stdin is nobody's."""
+    return world.spawn(made.runtime.start("exec", made.id, "sh", "-c", "while :; do :; done"))
+
+
+@pytest.fixture
+def service():
+    """Runs a script in a service of systemd's that goes on until it is stopped."""
+    started = []
+
+    def start(script, *properties):
+        unit = f"{PREFIX}{len(started)}.service"
+        started.append(unit)
+        # Not in the mount namespace of process 1 but in the suite's.
+        subprocess.run(
+            ["systemd-run", "--quiet", "--collect", f"--unit={unit}",
+             *(f"--property={property}" for property in properties),
+             "nsenter", f"--mount=/proc/{os.getpid()}/ns/mnt", "sh", "-c", script],
+            check=True, stdin=subprocess.DEVNULL, timeout=30 * PATIENCE)
+        return unit
+
+    yield start
+    for unit in started:
+        subprocess.run(["systemctl", "stop", unit], capture_output=True)
+
+
+@pytest.mark.parametrize("mode", ["control-group", "mixed"])
+def test_the_end_of_the_unit_that_called_the_runtime_is_not_the_supervisors(
+        scoped, service, world, mode):
+    """As when an engine's service is stopped: the container has a scope, and so have we."""
+    made = scoped(args=["sleep", "10000"])
+    command = " ".join(made.runtime.command(
+        "create", "--bundle", made.bundle.path, "--pid-file", made.pid_file, made.id))
+    unit = service(f"{command}; exec sleep 1000", f"KillMode={mode}")
+    pid = made.supervisor(6)
+    wait_for_a_scope(pid, "supervisor")
+    wait_until(keepers, 2, "the keeper lives")
+    [keeper] = keepers()
+    wait_for_a_scope(keeper, "keeper")
+    systemctl("stop", unit)
+    assert is_alive(pid) and is_alive(keeper)
+    made.call("start")
+    made.wait_for_quota(lambda quota: quota == FLOOR, 4, "down to the floor")
+    work(world, made)
+    made.wait_for_quota(lambda quota: quota == DECLARED, 4, "up when it works")
+    assert made.supervisor() == pid

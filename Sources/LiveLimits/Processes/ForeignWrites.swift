@@ -22,7 +22,9 @@ public struct ForeignWrites: Sendable {
 
   /// Who has written, as far as is known; several may have since the last look.
   public struct Writers: OptionSet, Sendable {
+    /// A bit for each kind.
     public let rawValue: UInt8
+    /// Makes a set of bits.
     public init(rawValue: UInt8) { self.rawValue = rawValue }
     /// Process 1: it writes what the container's scope has, whenever it looks at that.
     public static let serviceManager = Writers(rawValue: 1)
