@@ -88,6 +88,23 @@ int escra_seqpacket_listen(int dir, const char *name) {
 
 int escra_seqpacket_connect(int dir, const char *name) { return seqpacket(dir, name, connect); }
 
+int escra_stream_connect(const char *path) {
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    if (strlen(path) >= sizeof address.sun_path) {
+        errno = ENAMETOOLONG;
+        return -1;
+    }
+    strcpy(address.sun_path, path);
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    if (fd >= 0 && connect(fd, (const struct sockaddr *)&address, sizeof address) < 0) {
+        int error = errno;
+        close(fd);
+        errno = error;
+        return -1;
+    }
+    return fd;
+}
+
 int escra_anonymous_file(const char *label) { return memfd_create(label, MFD_CLOEXEC); }
 
 int escra_accept(int listener) {

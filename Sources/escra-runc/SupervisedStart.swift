@@ -151,11 +151,12 @@ struct SupervisedStart {
   private func startSupervisor(
     _ bundle: borrowing Bundle, _ locked: consuming BundleEdit?, _ launched: inout RuntimeCall
   ) throws(LaunchFailure) {
-    let base = base
+    var base = base
     let initial = withinAncestors(base.limit(of: base.initial()), base)
     let needsEdit =
       policy.name == .reactive
       && base.quota(of: declared) != base.quota(of: initial)
+    if needsEdit { base.told = initial }
 
     let edit: BundleEdit
     if let locked, needsEdit {

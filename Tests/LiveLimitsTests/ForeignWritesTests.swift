@@ -4,8 +4,14 @@ import Syscalls
 import Testing
 
 private let second: Nanoseconds = 1_000_000_000
+/// From seeing drift to writing over it.
+private let delay: Nanoseconds = 50_000_000
 
 private func limit(_ quota: Int64) -> CPUQuota { CPUQuota(quota: quota) }
+
+extension ForeignWrites.Verdict {
+  fileprivate var isDrift: Bool { if case .drift = self { true } else { false } }
+}
 
 @Suite struct ForeignWritesTests {
   private var writes = ForeignWrites(ours: limit(20_000), declared: limit(50_000))
@@ -18,7 +24,7 @@ private func limit(_ quota: Int64) -> CPUQuota { CPUQuota(quota: quota) }
   }
 
   @Test mutating func `the declared value that comes back is drift, a new one is news`() {
-    #expect(writes.judge(limit(50_000), at: 7) == .drift(notBefore: 7))
+    #expect(writes.judge(limit(50_000), at: 7) == .drift(notBefore: 7 + delay))
     #expect(writes.judge(limit(60_000), at: 7) == .news)
     #expect(writes.judge(CPUQuota(quota: nil), at: 7) == .news)
     #expect(writes.judge(CPUQuota(quota: 20_000, period: 50_000), at: 7) == .news)
@@ -31,23 +37,36 @@ private func limit(_ quota: Int64) -> CPUQuota { CPUQuota(quota: quota) }
     #expect(writes.ours == limit(70_000))
     #expect(writes.judge(limit(70_000), at: 0) == .ours)
     writes.wrote(limit(30_000))
-    #expect(writes.judge(limit(70_000), at: 0) == .drift(notBefore: 0))
-    #expect(writes.judge(limit(80_000), at: 0) == .drift(notBefore: 0))
-    #expect(writes.judge(limit(50_000), at: 0) == .drift(notBefore: 0), "the old one too")
+    #expect(writes.judge(limit(70_000), at: 0).isDrift)
+    #expect(writes.judge(limit(80_000), at: 0).isDrift)
+    #expect(writes.judge(limit(50_000), at: 0) == .news, "nobody holds the old one any more")
+  }
+
+  @Test mutating func `the whole percents that come before what is expected are drift`() {
+    writes.declared(limit(12_345), expecting: limit(12_345), at: 0)
+    #expect(writes.judge(limit(13_000), by: .serviceManager, at: 0).isDrift)
+    #expect(writes.judge(limit(12_345), by: .runtime, at: 1) == .expected)
   }
 
   @Test mutating func `an update that never wrote is not waited for`() {
     writes.declared(limit(80_000), expecting: limit(70_000), at: 0)
-    #expect(writes.judge(limit(70_000), at: 6 * second) == .drift(notBefore: 6 * second))
+    #expect(writes.judge(limit(70_000), at: 6 * second).isDrift)
   }
 
   @Test mutating func `drift is written over at most once a second`() {
-    #expect(writes.judge(limit(50_000), at: 5 * second) == .drift(notBefore: 5 * second))
+    #expect(writes.judge(limit(50_000), at: 5 * second) == .drift(notBefore: 5 * second + delay))
     writes.corrected(at: 5 * second)
     for now in [5 * second, 5 * second + 1, 6 * second - 1, 6 * second] {
       #expect(writes.judge(limit(50_000), at: now) == .drift(notBefore: 6 * second))
     }
-    #expect(writes.judge(limit(50_000), at: 9 * second) == .drift(notBefore: 9 * second))
+    #expect(writes.judge(limit(20_000), at: 7 * second) == .ours)
+    #expect(writes.judge(limit(50_000), at: 9 * second) == .drift(notBefore: 9 * second + delay))
+  }
+
+  @Test mutating func `who writes on and on does not put the correction off`() {
+    for now in stride(from: 0, to: delay, by: 10_000_000) {
+      #expect(writes.judge(limit(50_000), at: now) == .drift(notBefore: delay))
+    }
   }
 
   @Test mutating func `in a fight that never ends ours is written once a second`() {
@@ -66,24 +85,77 @@ private func limit(_ quota: Int64) -> CPUQuota { CPUQuota(quota: quota) }
     #expect(writes.judge(limit(60_000), at: 0) == .news)
     writes.learned(limit(60_000))
     writes.wrote(limit(25_000))
-    #expect(writes.judge(limit(60_000), at: 0) == .drift(notBefore: 0))
+    #expect(writes.judge(limit(60_000), at: 0).isDrift)
   }
 
-  @Test(arguments: [true, false])
-  mutating func `the last eight are remembered, however they came`(announced: Bool) {
-    for number in 1...100 {
-      let declared = limit(Int64(number) * 1000)
-      if announced {
-        writes.declared(declared, expecting: declared, at: 0)
-      } else {
-        writes.learned(declared)
+  // Declared 150000, told to the runtime 12345 (in the scope: 13000), ours 5000.
+  @Test(
+    arguments: [
+      (12_345, .unknown, false), (13_000, .unknown, false), (150_000, .unknown, false),
+      (40_000, .unknown, true),
+      (13_000, .serviceManager, false), (150_000, .serviceManager, false),
+      (12_345, .serviceManager, true), (40_000, .serviceManager, true),
+      (12_345, .runtime, false), (13_000, .runtime, true), (40_000, .runtime, true),
+      (12_345, .other, true), (13_000, .other, true), (150_000, .other, false),
+      (12_345, [.serviceManager, .runtime], false), (40_000, [.serviceManager, .runtime], true),
+      (150_000, [.serviceManager, .runtime, .other], false),
+    ] as [(Int64, ForeignWrites.Writers, Bool)])
+  func `what is old depends on who writes it`(
+    quota: Int64, writers: ForeignWrites.Writers, isNews: Bool
+  ) {
+    var writes = ForeignWrites(
+      ours: limit(5_000), declared: limit(150_000), told: limit(12_345))
+    #expect((writes.judge(limit(quota), by: writers, at: 0) == .news) == isNews)
+  }
+
+  @Test mutating func `a service manager that is told a first value again means it`() {
+    for quota: Int64 in [70_000, 50_000] {
+      #expect(writes.judge(limit(quota), by: .serviceManager, at: 0) == .news)
+      writes.learned(limit(quota), from: .serviceManager)
+      writes.wrote(limit(5_000))
+      #expect(writes.judge(limit(quota), by: .serviceManager, at: 0).isDrift)
+    }
+  }
+
+  @Test mutating func `a runtime that takes back what a service manager was told is news`() {
+    writes.learned(limit(70_000), from: .serviceManager)
+    #expect(writes.judge(limit(50_000), by: [.serviceManager, .runtime], at: 0) == .news)
+  }
+
+  @Test mutating func `what a runtime was told anew the service manager has in percents`() {
+    #expect(writes.judge(limit(12_345), by: [.serviceManager, .runtime], at: 0) == .news)
+    writes.learned(limit(12_345), from: [.serviceManager, .runtime])
+    writes.wrote(limit(5_000))
+    #expect(writes.judge(limit(13_000), by: .serviceManager, at: 0).isDrift)
+    #expect(writes.judge(limit(12_345), by: .runtime, at: 0).isDrift)
+    #expect(writes.judge(limit(50_000), at: 0) == .news, "nobody holds the first one any more")
+  }
+}
+
+@Suite struct UnitQuotaTests {
+  @Test(
+    arguments: [
+      (20_000, 100_000, 20_000, 100_000), (12_345, 100_000, 13_000, 100_000),
+      (100_001, 100_000, 101_000, 100_000), (25_300, 50_000, 25_500, 50_000),
+      (1_000, 100_000, 1_000, 100_000),
+      // 1 % of 50 ms is no quota: it is 1 ms of 100 ms.
+      (1_000, 1_000_000, 10_000, 1_000_000), (50, 50_000, 1_000, 100_000),
+    ] as [(Int64, Int64, Int64, Int64)])
+  func `is rounded up to whole percents`(quota: Int64, period: Int64, held: Int64, long: Int64) {
+    #expect(
+      CPUQuota(quota: quota, period: period).asUnitProperty == CPUQuota(quota: held, period: long))
+  }
+
+  @Test func `has one period for no limit`() {
+    #expect(CPUQuota(quota: nil, period: 50_000).asUnitProperty == CPUQuota(quota: nil))
+  }
+
+  @Test func `any number gives some limit`() {
+    for quota in [Int64.min, -1, 0, 1, .max / 2, .max] {
+      for period in [Int64.min, -1, 0, 1, 1000, .max] {
+        let held = CPUQuota(quota: quota, period: period).asUnitProperty
+        #expect((held.quota ?? 0) >= CPUQuota.minimum && held.period > 0)
       }
     }
-    writes.wrote(limit(500))
-    // Whatever was expected has come.
-    _ = writes.judge(limit(100_000), at: 0)
-    writes.wrote(limit(500))
-    let known = (1...100).filter { writes.judge(limit(Int64($0) * 1000), at: 0) != .news }
-    #expect(known == Array(93...100))
   }
 }

@@ -20,6 +20,7 @@ import Testing
     ] as [(Int64?, Int64?, Int64?)])
   func `what one image says the next one hears`(quota: Int64?, explicit: Int64?, above: Int64?) {
     var said = handover(quota: quota, explicit: explicit, above: above)
+    said.base.told = quota.map { CPUQuota(quota: $0 == 1000 ? nil : $0, period: 25_000) }
     said.cpus = 64
     said.clocks = 64
     said.rootLength = 21
@@ -45,7 +46,7 @@ import Testing
     #expect(burst.isOpen == false)
   }
 
-  @Test(arguments: [0, 1, 12, 14])
+  @Test(arguments: [0, 1, 14, 16])
   func `another number of words is not understood`(count: Int) {
     #expect(Handover(Array(repeating: "1", count: count)[...]) == nil)
   }

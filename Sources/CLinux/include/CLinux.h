@@ -56,6 +56,10 @@ int escra_seqpacket_listen(int dir, const char *_Nonnull name);
 /// The other end of `escra_seqpacket_listen`.
 int escra_seqpacket_connect(int dir, const char *_Nonnull name);
 
+/// A connected SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK Unix socket; EAGAIN where its listener is
+/// too busy to take another one.
+int escra_stream_connect(const char *_Nonnull path);
+
 /// memfd_create(2) with MFD_CLOEXEC: a file that has no name and goes with its last descriptor.
 int escra_anonymous_file(const char *_Nonnull label);
 

@@ -13,6 +13,9 @@ public struct CPUBase: Equatable, Sendable {
   public var explicitCeiling: Int64?
   /// What nothing may exceed: the operator's ceiling and the node's CPUs, in nanocores.
   public var limit: Int64
+  /// What the low-level runtime was told to write, where that is not what was declared: it writes
+  /// it again on any update, and so does a service manager that it has asked for a scope.
+  public var told: CPUQuota?
 
   /// Makes a base.
   public init(declared: CPUQuota, floor: Int64, explicitCeiling: Int64?, limit: Int64) {
@@ -74,6 +77,9 @@ extension CPUBase {
     self.init(
       declared: CPUQuota(quota: keyed[int: "declaredQuota"], period: period), floor: floor,
       explicitCeiling: keyed[int: "ceiling"], limit: limit)
+    if let period = keyed[int: "toldPeriod"], period > 0 {
+      told = CPUQuota(quota: keyed[int: "toldQuota"], period: period)
+    }
   }
 
   func write(to keyed: inout KeyedText) {
@@ -82,5 +88,7 @@ extension CPUBase {
     keyed[int: "floor"] = floor
     keyed[int: "ceiling"] = explicitCeiling
     keyed[int: "limit"] = limit
+    keyed[int: "toldQuota"] = told?.quota
+    keyed[int: "toldPeriod"] = told?.period
   }
 }

@@ -3,9 +3,10 @@ public import Syscalls
 
 /// Tells what somebody else's write of a limit means.
 ///
-/// Others write limits too: runc rewrites all of them on any update, systemd after a reload,
-/// kubelet and people because they mean it. What was known before is drift, and is written over,
-/// at most once a second; what is new is news, and becomes the base.
+/// Others write limits too: runc all that it knows on any update, systemd all that a scope has
+/// after a reload, kubelet and people because they mean it. A value that its writer had before is
+/// drift, and is written over, at most once a second; one that is new is news, and becomes the
+/// base.
 public struct ForeignWrites: Sendable {
   /// What a value means.
   public enum Verdict: Equatable, Sendable {
@@ -19,22 +20,46 @@ public struct ForeignWrites: Sendable {
     case news
   }
 
+  /// Who has written, as far as is known; several may have since the last look.
+  public struct Writers: OptionSet, Sendable {
+    /// A bit for each kind.
+    public let rawValue: UInt8
+    /// Makes a set of bits.
+    public init(rawValue: UInt8) { self.rawValue = rawValue }
+    /// Process 1: it writes what the container's scope has, whenever it looks at that.
+    public static let serviceManager = Writers(rawValue: 1)
+    /// A low-level runtime: it writes what it was told last, and what it is told now.
+    public static let runtime = Writers(rawValue: 2)
+    /// Anybody else, who has no memory and means it.
+    public static let other = Writers(rawValue: 4)
+    /// Nobody knows: it may have been any of them.
+    public static let unknown: Writers = []
+  }
+
   /// What the kernel should hold: our last write.
   public private(set) var ours: CPUQuota
-  /// What was declared, at create and by updates: others write such values without a meaning.
-  ///
-  /// The last few are enough.
-  private var known: [CPUQuota]
+  /// The base: what was declared last, at create, by an update or by news.
+  private var declared: CPUQuota
+  /// What the low-level runtime was told to write last.
+  private var told: CPUQuota
+  /// What the container's scope has, where there is one.
+  private var unit: CPUQuota
   private var expected: (limit: CPUQuota, until: Nanoseconds)?
   private var lastCorrection: Nanoseconds = .min / 2
+  private var nextCorrection: Nanoseconds?
 
   /// The shortest time between two corrections: nothing is fought in a loop.
   static let correctionInterval: Nanoseconds = 1_000_000_000
+  /// From the first sight of drift to its correction: who applies old values applies several, and
+  /// each write of a quota is a full refill.
+  static let correctionDelay: Nanoseconds = 50_000_000
 
-  /// Starts with what the kernel holds and what was declared.
-  public init(ours: CPUQuota, declared: CPUQuota) {
+  /// Starts with what the kernel holds, what was declared and what the runtime was told.
+  public init(ours: CPUQuota, declared: CPUQuota, told: CPUQuota? = nil) {
     self.ours = ours
-    known = [declared]
+    self.declared = declared
+    self.told = told ?? declared
+    unit = self.told.asUnitProperty
   }
 
   /// Takes note of a write of ours.
@@ -53,36 +78,70 @@ public struct ForeignWrites: Sendable {
     _ declared: CPUQuota, expecting applied: CPUQuota, at now: Nanoseconds
   ) {
     expected = (applied, now + Self.expectation)
-    remember(declared)
-    remember(applied)
+    self.declared = declared
+    told = applied
+    unit = applied.asUnitProperty
   }
 
-  /// Takes note of a declared value that nobody announced.
-  public mutating func learned(_ declared: CPUQuota) { remember(declared) }
-
-  private mutating func remember(_ limit: CPUQuota) {
-    if known.contains(limit) { return }
-    known.append(limit)
-    if known.count > 8 { known.removeFirst() }
+  /// Takes note of a declared value that nobody announced, and of who wrote it.
+  public mutating func learned(_ declared: CPUQuota, from writers: Writers = .unknown) {
+    self.declared = declared
+    // Who is unknown may have changed either; the other one's old value stays an old value.
+    if writers.contains(.serviceManager) { unit = declared }
+    if writers.contains(.runtime) {
+      told = declared
+      unit = declared.asUnitProperty
+    }
   }
 
   /// Judges what the kernel holds now.
   ///
   /// - Parameters:
   ///   - found: The value that was read.
+  ///   - writers: Who has written since the last look, ourselves left out.
   ///   - now: The time.
   /// - Returns: What to make of it.
-  public mutating func judge(_ found: CPUQuota, at now: Nanoseconds) -> Verdict {
+  public mutating func judge(
+    _ found: CPUQuota, by writers: Writers = .unknown, at now: Nanoseconds
+  ) -> Verdict {
     if let awaited = expected, found == awaited.limit, now <= awaited.until {
       expected = nil
       ours = found
+      nextCorrection = nil
       return .expected
     }
-    if found == ours { return .ours }
-    guard known.contains(found) else { return .news }
-    return .drift(notBefore: max(now, lastCorrection + Self.correctionInterval))
+    if found == ours {
+      nextCorrection = nil
+      return .ours
+    }
+    guard isOld(found, by: writers) else {
+      nextCorrection = nil
+      return .news
+    }
+    let moment =
+      nextCorrection
+      ?? max(now + Self.correctionDelay, lastCorrection + Self.correctionInterval)
+    nextCorrection = moment
+    return .drift(notBefore: moment)
+  }
+
+  /// Whether each of the writers had this value before.
+  private func isOld(_ found: CPUQuota, by writers: Writers) -> Bool {
+    if found == declared { return true }
+    if writers.contains(.other) { return false }
+    let isUnits = found == unit || found == declared.asUnitProperty
+    switch (writers.contains(.serviceManager), writers.contains(.runtime)) {
+    case (true, false): return isUnits
+    case (false, true): return found == told
+    // A runtime that has told a service manager writes behind it, and tells it the same.
+    case (true, true): return isUnits || (found == told && told.asUnitProperty == unit)
+    case (false, false): return isUnits || found == told
+    }
   }
 
   /// Takes note that drift was written over.
-  public mutating func corrected(at now: Nanoseconds) { lastCorrection = now }
+  public mutating func corrected(at now: Nanoseconds) {
+    lastCorrection = now
+    nextCorrection = nil
+  }
 }

@@ -51,7 +51,7 @@ struct Handover {
       base.declared.quota ?? -1, base.declared.period, base.floor, base.explicitCeiling ?? -1,
       base.limit, version == .v1 ? 1 : 2, usageFormat == .nanoseconds ? 1 : 2, isObserver ? 1 : 0,
       ancestorLimit ?? -1, cpus, Int64(clocks), missing,
-      rootLength,
+      rootLength, base.told?.quota ?? -1, base.told?.period ?? -1,
     ]
     return words.map { "\($0)" }
   }
@@ -59,7 +59,7 @@ struct Handover {
   /// Reads ``arguments`` back.
   init?(_ arguments: ArraySlice<String>) {
     let words = arguments.compactMap { Int64($0) }
-    guard words.count == 13 else { return nil }
+    guard words.count == 15 else { return nil }
     func present(_ word: Int64) -> Int64? { word < 0 ? nil : word }
     self.init(
       base: CPUBase(
@@ -71,6 +71,7 @@ struct Handover {
     clocks = Int(words[10])
     missing = words[11]
     rootLength = words[12]
+    base.told = present(words[14]).map { CPUQuota(quota: present(words[13]), period: $0) }
   }
 
   init(

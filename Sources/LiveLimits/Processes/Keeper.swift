@@ -24,6 +24,8 @@ final class Keeper {
   private var crashes: [String: (count: Int, last: Nanoseconds)] = [:]
   private var nextLook: Nanoseconds?
   private var isSeated = false
+  /// A scope of its own, as long as it is asked for.
+  private var scope: ScopeRequest?
 
   /// Crashes in a row after which a container is given back its declared limit.
   private static let tooManyCrashes = 3
@@ -33,6 +35,7 @@ final class Keeper {
   private enum Token {
     static let listener: UInt64 = 1
     static let timer: UInt64 = 2
+    static let scope: UInt64 = 3
     static let connection: UInt64 = 1 << 32
   }
 
@@ -55,6 +58,8 @@ final class Keeper {
 
   /// Keeps until there is nothing left to keep.
   func run() throws(SystemError) {
+    scope = ScopeRequest(.keeper, for: root.path)
+    if let number = scope?.socket.number { try poller.add(number, token: Token.scope) }
     look()
     while !root.instances().isEmpty || !callers.isEmpty {
       try timer.set(nextLook)
@@ -78,6 +83,9 @@ final class Keeper {
       timer.acknowledge()
       nextLook = nil
       look()
+    case Token.scope:
+      // Whatever it says: closed, it is out of the poller, too.
+      if scope?.receive() != .pending { scope = nil }
     default: hear(Int32(token - Token.connection))
     }
   }

@@ -12,7 +12,8 @@ enum Manners {
   ///
   /// A shim's or an engine's group is frozen, limited and killed for reasons that are not ours;
   /// the container's group is not even allowed to hold a stranger. On v1 the place is each
-  /// hierarchy's root. Where systemd runs, its own hierarchies are its business and are left.
+  /// hierarchy's root. Where systemd runs, its own hierarchies are its business, and v2's is one of
+  /// them: there a ``ScopeRequest`` asks it.
   static func leaveCallersGroups() {
     guard let membership = try? FileDescriptor.text(of: "/proc/self/cgroup"),
       let mountinfo = try? FileDescriptor.text(of: "/proc/self/mountinfo")

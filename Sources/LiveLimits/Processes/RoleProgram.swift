@@ -79,11 +79,13 @@ extension Role {
       on: StateDirectory.socketName, in: directory.descriptor)
 
     let fence = state.claim == nil ? nil : try CPUFence(root: root, listening: true)
+    let scope: ScopeRequest?
     switch start {
     case .fresh, .freshWithEdit:
-      try awaitContainer(&state, root, fence, bundleIsLocked: start == .freshWithEdit)
-    case .resumed, .found: try resume(&state, root, fence)
+      scope = try awaitContainer(&state, root, fence, bundleIsLocked: start == .freshWithEdit)
+    case .resumed, .found: scope = try resume(&state, root, fence)
     }
+    settle(scope, of: state.id)
     if let fence { return try superviseStrict(directory, state, fence, listener, root) }
     guard state.initProcess != nil else { return directory.remove() }
 
@@ -141,7 +143,7 @@ extension Role {
   /// Says READY, then waits for the low-level runtime to create the container.
   private static func awaitContainer(
     _ state: inout ContainerState, _ root: StateRoot, _ fence: CPUFence?, bundleIsLocked: Bool
-  ) throws(SystemError) {
+  ) throws(SystemError) -> ScopeRequest? {
     let runtime = ProcessHandle(owning: FileDescriptor(owning: runtimeDescriptor))
     let bundle = FileDescriptor(owning: bundleIsLocked ? bundleDescriptor : -1)
     let wait = try PidFileWait(state)
@@ -153,6 +155,7 @@ extension Role {
     }
     // Behind READY: nobody waits for this. Leaving a group waits for an RCU grace period, some
     // 10 ms (cgroup_attach_lock, kernel/cgroup/cgroup.c).
+    let scope = ScopeRequest(.supervisor, for: state.id)
     Manners.leaveCallersGroups()
     // From now on our death is noticed.
     Launcher.callKeeper(root)
@@ -160,15 +163,17 @@ extension Role {
     if bundle.isOpen {
       _ = try? BundleEdit(holding: bundle, path: state.bundle).putBack()
     }
+    return scope
   }
 
   /// Continues where a dead supervisor was.
   private static func resume(
     _ state: inout ContainerState, _ root: StateRoot, _ fence: CPUFence?
-  ) throws(SystemError) {
+  ) throws(SystemError) -> ScopeRequest? {
+    let scope = ScopeRequest(.supervisor, for: state.id)
     Manners.leaveCallersGroups()
     Launcher.callKeeper(root)
-    guard state.phase == .starting else { return }
+    guard state.phase == .starting else { return scope }
     // What has changed meanwhile; from here on changes are heard of.
     fence?.settleSoon()
     let wait = try PidFileWait(state)
@@ -179,5 +184,17 @@ extension Role {
     }
     // Unless somebody else is at work on the bundle by now, who heals it first.
     _ = try? Bundle(state.bundle).heal()
+    return scope
+  }
+
+  /// Hears what became of the request for a scope; without one the caller's group is as good as
+  /// before, and its end is ours.
+  private static func settle(_ scope: consuming ScopeRequest?, of id: String) {
+    guard var scope = consume scope else { return }
+    guard case .refused(let reason) = scope.answer(within: 500) else { return }
+    escra_syslog(
+      false,
+      "escra: systemd made no scope for the supervisor of \(id) (\(reason)); it stays in the group of "
+        + "whoever called the runtime, and ends with it")
   }
 }

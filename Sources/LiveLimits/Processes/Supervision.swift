@@ -52,7 +52,7 @@ final class Supervision: CPUController.Surroundings {
     let bounds = Self.bounds(base, attachment)
     // What the kernel holds is the truth, also after a crash.
     let quota = min(base.quota(of: found), max(bounds.ceiling, base.quota(of: base.declared)))
-    foreign = ForeignWrites(ours: found, declared: base.declared)
+    foreign = ForeignWrites(ours: found, declared: base.declared, told: base.told)
     cpus = handover.cpus
     controller = CPUController(
       Self.parameters(base, attachment, cpus: handover.cpus), quota: quota, bounds: bounds,
@@ -234,10 +234,7 @@ final class Supervision: CPUController.Surroundings {
     let before = controller.quota
     let hasOtherPeriod = declared.period != base.declared.period
     base.declared = declared
-    if var state = directory.load() {
-      state.base = base
-      try? directory.save(state)
-    }
+    saveBase()
     let bounds = Self.bounds(base, attachment)
     if hasOtherPeriod {
       // The law counts in periods, and what it has seen was of another length.
@@ -247,6 +244,12 @@ final class Supervision: CPUController.Surroundings {
     }
     adopt(quota: bounds.clamp(base.quota(of: declared)), bounds: bounds)
     append(rule: rule, before: before, after: controller.quota, use: 0)
+  }
+
+  private func saveBase() {
+    guard var state = directory.load() else { return }
+    state.base = base
+    try? directory.save(state)
   }
 
   // MARK: conversations
@@ -269,6 +272,8 @@ final class Supervision: CPUController.Surroundings {
       applied = declared
     }
     foreign.declared(declared, expecting: applied, at: monotonicNow())
+    base.told = applied
+    saveBase()
     return applied
   }
 
