@@ -66,6 +66,24 @@ public struct FileWatch: ~Copyable {
         | UInt32(IN_ONLYDIR))
   }
 
+  /// Hears of groups that are made in a cgroup's directory, renamed into it or removed, and of no
+  /// writes: those of all controllers would be heard on cgroup v2.
+  ///
+  /// - Parameter path: The directory.
+  /// - Throws: ``SystemError``, as ``addGroup(_:)`` does.
+  public func addChildren(of path: String) throws(SystemError) {
+    try add(
+      path, UInt32(IN_CREATE) | UInt32(IN_DELETE) | UInt32(IN_MOVED_TO) | UInt32(IN_ONLYDIR))
+  }
+
+  /// Hears of each write to a file, and of each change that the kernel announces itself.
+  ///
+  /// - Parameter path: The file.
+  /// - Throws: ``SystemError``, as ``addGroup(_:)`` does.
+  public func addWrites(toFile path: String) throws(SystemError) {
+    try add(path, UInt32(IN_MODIFY))
+  }
+
   private func add(_ path: String, _ events: UInt32) throws(SystemError) {
     guard hears else { return }
     try retrying("watch", path) { inotify_add_watch(descriptor.number, path, events) }

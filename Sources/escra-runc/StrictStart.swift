@@ -90,10 +90,12 @@ extension SupervisedStart {
   /// Where the container's group will be in the cpuset hierarchy.
   private var expectedCpusetGroup: String {
     let path = document.cgroupsPath ?? ""
-    if path.utf8.first == UInt8(ascii: "/") { return path }
-    if call.invocation.systemdCgroup { return "/" + (cgroupName ?? id) }
-    // The low-level runtime takes such a path from its own group.
-    let own = CPURegistry.groupOfCaller()
-    return (own == "/" ? "/" : own + "/") + (path.isEmpty ? id : path)
+    let isUnified = CPURegistry.isUnified
+    if call.invocation.systemdCgroup && path.utf8.first != UInt8(ascii: "/") {
+      let unit = cgroupName ?? id
+      return isUnified ? StrictGroup.systemdPath(path, unit: unit) : "/" + unit
+    }
+    return StrictGroup.path(
+      path, id: id, own: CPURegistry.groupOfCaller(), isUnified: isUnified)
   }
 }

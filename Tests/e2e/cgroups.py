@@ -29,6 +29,19 @@ HIERARCHIES = _hierarchies()
 VERSION = 1 if "cpu" in HIERARCHIES else 2
 
 
+def has_cpuset():
+    """Whether a hierarchy has CPU sets."""
+    if "cpuset" in HIERARCHIES:
+        return True
+    with open(HIERARCHIES[""] + "/cgroup.controllers") as file:
+        return "cpuset" in file.read().split()
+
+
+def cpus(path):
+    """The CPUs that a group may use, as the kernel writes them."""
+    return read(path, "cpuset.cpus" if VERSION == 1 else "cpuset.cpus.effective", "cpuset")
+
+
 def mounts():
     """Where hierarchies are to be seen now."""
     return sorted({

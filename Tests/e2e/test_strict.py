@@ -13,8 +13,7 @@ import cgroups
 from processes import RUN, ours, keepers, kill, supervisors, wait_until
 from world import Runtime
 
-pytestmark = pytest.mark.skipif(
-    "cpuset" not in cgroups.HIERARCHIES, reason="strict needs the cpuset hierarchy of cgroup v1")
+pytestmark = pytest.mark.skipif(not cgroups.has_cpuset(), reason="strict needs cpusets")
 
 ONLINE = sorted(os.sched_getaffinity(0))
 ALL = f"0-{ONLINE[-1]}" if len(ONLINE) > 1 else "0"
@@ -32,7 +31,7 @@ def members(text):
 
 def cpus(container_or_path):
     path = getattr(container_or_path, "cgroup", container_or_path)
-    return members(cgroups.read(path, "cpuset.cpus", "cpuset"))
+    return members(cgroups.cpus(path))
 
 
 def set_cpus(container, text):

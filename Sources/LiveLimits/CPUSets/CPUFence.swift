@@ -14,22 +14,24 @@ public final class CPUFence {
   /// Where changes of the tree are heard of; no file where nobody listens.
   let watch: FileWatch
   /// Whether each group was watched at the last look.
-  private(set) var hearsOfAll = true
+  var hearsOfAll = true
 
-  private let isListening: Bool
-  private let tree: CpusetTree
+  let isListening: Bool
+  let tree: CpusetTree
   /// What was last written down, for when somebody has removed the file.
-  private var last: NeighbourRecord?
+  var last: NeighbourRecord?
+  /// Who is no partition of cgroup v2.
+  var refused = RefusedPartitions()
 
   /// How often the tree is gone through again because it changed meanwhile.
-  private static let rounds = 8
+  static let rounds = 8
 
   /// Makes a fence around what the states below `root` say.
   ///
   /// - Parameters:
   ///   - root: Where the states are.
   ///   - listening: Whether to hear of changes from the first look on.
-  /// - Throws: ``SystemError``: ENODEV where cpuset has no hierarchy of its own.
+  /// - Throws: ``SystemError``: ENODEV where no hierarchy has cpuset.
   public init(root: StateRoot, listening: Bool = false) throws(SystemError) {
     guard let tree = CpusetTree.ofMachine() else {
       throw SystemError("find", "the cpuset hierarchy", errno: ENODEV)
@@ -64,6 +66,7 @@ public final class CPUFence {
     let states = registry.states()
     let holders = states.compactMap(CPUHolder.init)
     defer { seat(supervisors: states.compactMap(\.supervisor), besides: holders) }
+    if tree.version == .v2 { return try settleUnified(registry, holders) }
     var obstacle: SystemError?
     for _ in 0..<Self.rounds {
       let groups = try look()
@@ -98,6 +101,9 @@ public final class CPUFence {
     try settle(registry)
     directory.remove()
   }
+
+  /// Whether it makes strict containers partitions of cgroup v2, as far as it gets.
+  var makesPartitions: Bool { tree.version == .v2 }
 
   /// Whether a CPU is left for everybody else.
   func leavesShared(_ cpus: CPUSet, besides others: [CPUHolder]) -> Bool {

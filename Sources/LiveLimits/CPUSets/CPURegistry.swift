@@ -96,7 +96,7 @@ public struct CPURegistry: ~Copyable {
     let taken = holders.reduce(CPUSet()) { $0.union($1.claim.held) }
     do throws(CPUAllocationError) {
       let cpus = try CPUAllocator.allocate(
-        request, topology: topology, allowed: tree.cpus(of: parent) ?? topology.online,
+        request, topology: topology, allowed: tree.allowedCPUs(in: parent) ?? topology.online,
         reserved: reserved, taken: taken, current: current)
       let nodes = topology.memoryNodes(for: cpus, declaredMemory: memory)
       let isAllowed = nodes.map { $0.isSubset(of: tree.nodes(of: parent) ?? $0) } ?? false
@@ -106,10 +106,15 @@ public struct CPURegistry: ~Copyable {
     }
   }
 
+  /// Whether cgroup v2 has the cpuset controller.
+  public static var isUnified: Bool { CpusetTree.ofMachine()?.version == .v2 }
+
   /// The group that this process is in, from the root of the cpuset hierarchy.
   public static func groupOfCaller() -> String {
     let text = (try? FileDescriptor.text(of: "/proc/self/cgroup")) ?? ""
-    let group = CgroupMembership.parse(text).first { $0.controllers.contains("cpuset") }
+    let groups = CgroupMembership.parse(text)
+    let group = groups.first { $0.controllers.contains("cpuset") }
+      ?? groups.first { $0.controllers.isEmpty }
     return group.map { String($0.path) } ?? "/"
   }
 }
@@ -163,7 +168,7 @@ extension StateRoot {
 
 /// Why a container does not get CPUs of its own.
 public enum CPUClaimError: Error, CustomStringConvertible {
-  /// There is no cpuset hierarchy of cgroup v1.
+  /// No hierarchy has the cpuset controller.
   case noHierarchy
   /// It asks for nothing.
   case nothingAsked
@@ -176,8 +181,8 @@ public enum CPUClaimError: Error, CustomStringConvertible {
   public var description: String {
     switch self {
     case .noHierarchy:
-      "strict CPU sets need the cpuset controller of cgroup v1, which is not mounted here; mount it, "
-        + "or use the policy reactive"
+      "strict CPU sets need the cpuset controller, which no cgroup hierarchy has here; mount one that "
+        + "does, or use the policy reactive"
     case .nothingAsked:
       "no CPUs are asked for; write a CPU limit of whole CPUs, or a CPU set"
     case .populatedAbove(let group):

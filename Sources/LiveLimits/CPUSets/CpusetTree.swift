@@ -3,22 +3,36 @@ internal import Glibc
 internal import Hooks
 internal import Syscalls
 
-/// The cpuset hierarchy of cgroup v1 (Documentation/admin-guide/cgroup-v1/cpusets.rst), as this
-/// process sees it.
+/// The hierarchy that has the cpuset controller, as this process sees it: one of cgroup v1
+/// (Documentation/admin-guide/cgroup-v1/cpusets.rst), or cgroup v2.
 struct CpusetTree {
   /// Where it is mounted.
   let root: String
+  /// Which interface it has.
+  let version: CgroupLocation.Version
 
   /// A hierarchy somewhere.
-  init(root: String) { self.root = root }
+  init(root: String, version: CgroupLocation.Version = .v1) {
+    self.root = root
+    self.version = version
+  }
 
-  /// The machine's own; nil where cpuset has no hierarchy of its own.
+  /// The machine's own; nil where no hierarchy has cpuset.
   static func ofMachine() -> CpusetTree? {
     guard let mounts = try? FileDescriptor.text(of: "/proc/self/mountinfo") else { return nil }
-    let hierarchies = CgroupMount.parse(mounts).filter { $0.controllers.contains("cpuset") }
+    let all = CgroupMount.parse(mounts)
     // Mounted more than once, the whole of it counts.
-    return (hierarchies.first { $0.root == "/" } ?? hierarchies.first)
-      .map { CpusetTree(root: $0.point) }
+    func mount(_ isMeant: (CgroupMount) -> Bool) -> CgroupMount? {
+      all.first { isMeant($0) && $0.root == "/" } ?? all.first(where: isMeant)
+    }
+    if let found = mount({ $0.controllers.contains("cpuset") }) {
+      return CpusetTree(root: found.point)
+    }
+    guard let found = mount({ $0.controllers.isEmpty }),
+      let controllers = try? FileDescriptor.text(of: found.point + "/cgroup.controllers"),
+      controllers.split(separator: "\n").first?.split(separator: " ").contains("cpuset") == true
+    else { return nil }
+    return CpusetTree(root: found.point, version: .v2)
   }
 
   /// The directory of a group.
@@ -36,9 +50,23 @@ struct CpusetTree {
     (try? FileDescriptor.text(of: directory(group) + "/cpuset.cpus")).flatMap { CPUSet(list: $0) }
   }
 
+  /// The CPUs that a container made in a group may have; nil for all there are.
+  func allowedCPUs(in group: String) -> CPUSet? {
+    if version == .v1 { return cpus(of: group) }
+    // What a partition has taken of cpuset.cpus.effective counts as taken, not as forbidden.
+    var allowed: CPUSet?
+    var group = group
+    while group != "/" {
+      if let cpus = cpus(of: group), !cpus.isEmpty { allowed = allowed?.intersection(cpus) ?? cpus }
+      group = group.parentGroup
+    }
+    return allowed
+  }
+
   /// The memory nodes of a group; nil when it is gone.
   func nodes(of group: String) -> CPUSet? {
-    (try? FileDescriptor.text(of: directory(group) + "/cpuset.mems")).flatMap { CPUSet(list: $0) }
+    let file = version == .v1 ? "/cpuset.mems" : "/cpuset.mems.effective"
+    return (try? FileDescriptor.text(of: directory(group) + file)).flatMap { CPUSet(list: $0) }
   }
 
   /// The inode of a group's directory; nil when it is gone.

@@ -12,16 +12,24 @@ struct CpusetGroup: Sendable {
   var hasProcesses: Bool
 
   /// The path of the group it is in.
-  var parent: String {
-    var rest = path.utf8.dropLast(1)
+  var parent: String { path.parentGroup }
+
+  /// Whether a group of that path is in it, or in one of the groups in it.
+  func isAbove(_ other: String) -> Bool { other.isGroup(below: path) }
+}
+
+extension String {
+  /// The path of the group that the group of this path is in.
+  var parentGroup: String {
+    var rest = utf8.dropLast(1)
     while let last = rest.last, last != UInt8(ascii: "/") { rest = rest.dropLast() }
     return rest.count > 1 ? String(Substring(rest.dropLast())) : "/"
   }
 
-  /// Whether a group of that path is in it, or in one of the groups in it.
-  func isAbove(_ other: String) -> Bool {
-    guard other.utf8.starts(with: path.utf8) else { return false }
-    let rest = other.utf8.dropFirst(path.utf8.count)
+  /// Whether a group of this path is in one of that path, or in one of the groups in it.
+  func isGroup(below path: String) -> Bool {
+    guard utf8.starts(with: path.utf8) else { return false }
+    let rest = utf8.dropFirst(path.utf8.count)
     return !rest.isEmpty && (path == "/" || rest.first == UInt8(ascii: "/"))
   }
 }
@@ -45,8 +53,11 @@ struct Holder: Sendable {
   var inode: UInt64?
 
   /// Whether a group is its own.
-  func has(_ group: CpusetGroup) -> Bool {
-    path == group.path && (inode == nil || inode == group.inode)
+  func has(_ group: CpusetGroup) -> Bool { has(path: group.path, inode: group.inode) }
+
+  /// Whether the group of that path and inode is its own.
+  func has(path: String, inode: UInt64) -> Bool {
+    self.path == path && (self.inode == nil || self.inode == inode)
   }
 }
 

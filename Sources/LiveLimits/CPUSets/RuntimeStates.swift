@@ -37,7 +37,9 @@ struct RuntimeStates {
   private mutating func read(_ path: String) {
     guard let bytes = try? FileDescriptor.open(path, O_RDONLY).readAll(limit: 16 << 20),
       let state = try? JSONValue(parsing: bytes),
-      let directory = state.string(at: ["cgroup_paths", "cpuset"]),
+      // On cgroup v2 there is one path, and it has no name.
+      let directory = state.string(at: ["cgroup_paths", "cpuset"])
+        ?? state.string(at: ["cgroup_paths", ""]),
       let group = CpusetTree.ofMachine()?.group(directory)
     else { return }
     let written = state.string(at: ["config", "cgroups", "cpuset_cpus"]) ?? ""

@@ -48,9 +48,13 @@ enum Confinement {
   ///
   /// The groups of others, which it has to narrow, may belong to other users. The file system stays in
   /// its reach, as any new group has to be.
-  static func confineStrictSupervisor() {
+  ///
+  /// - Parameter makesPartitions: Whether CAP_SYS_ADMIN (21) stays as well: the kernel asks for it
+  ///   when a partition is made below a group that is none (remote_partition_enable of
+  ///   kernel/cgroup/cpuset.c). None of the calls that are left needs it for anything else.
+  static func confineStrictSupervisor(makesPartitions: Bool) {
     let filter = filter(supervisorCalls + fenceCalls)
-    _ = escra_keep_capabilities(1 << 1)
+    _ = escra_keep_capabilities(1 << 1 | (makesPartitions ? 1 << 21 : 0))
     restrictSystemCalls(to: filter)
   }
 

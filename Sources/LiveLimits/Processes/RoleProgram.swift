@@ -136,7 +136,7 @@ extension Role {
     }
     let supervision = try StrictSupervision(
       directory: directory, fence: fence, container: container, listener: listener)
-    Confinement.confineStrictSupervisor()
+    Confinement.confineStrictSupervisor(makesPartitions: fence.makesPartitions)
     try supervision.run()
   }
 

@@ -40,7 +40,7 @@ final class StrictContainer {
     guard try group.status().identity.inode == state.cpuInode else {
       throw SystemError("find", "the container's group", errno: ESRCH)
     }
-    quota = try CgroupWriter(directory: group, version: .v1, readOnly: false)
+    quota = try CgroupWriter(directory: group, version: state.version ?? .v1, readOnly: false)
     self.group = group
     self.initProcess =
       state.initProcess.flatMap { ProcessHandle($0) } ?? ProcessHandle(owning: .none)
@@ -75,7 +75,7 @@ final class StrictContainer {
 
   /// Whether its init has gone and nobody else is left.
   var hasEnded: Bool {
-    (!initProcess.descriptor.isOpen || initProcess.hasEnded) && !group.hasCgroupMembers
+    hasLostInit && !(quota.version == .v1 ? group.hasCgroupMembers : group.hasMembersBelow)
   }
 
   /// Whether its init has gone.

@@ -1,0 +1,120 @@
+// SPDX-License-Identifier: Apache-2.0
+internal import Glibc
+internal import Hooks
+internal import Syscalls
+
+/// The strict containers that the kernel makes no partition, and the tree for which it has said so:
+/// it is asked again when the tree is another one.
+struct RefusedPartitions {
+  var inodes: Set<UInt64> = []
+  private var tree: UInt64 = 0
+
+  /// Forgets all that was said of another tree.
+  mutating func look(at groups: [UnifiedGroup]) {
+    if Self.mark(groups) != tree { inodes = [] }
+  }
+
+  /// Takes note of what the tree is like while this holds.
+  mutating func settle(_ groups: [UnifiedGroup]) { tree = Self.mark(groups) }
+
+  private static func mark(_ groups: [UnifiedGroup]) -> UInt64 {
+    var hash = FNV1a()
+    for group in groups {
+      hash.add(group.inode)
+      hash.add(group.cpus.description.utf8)
+      hash.add(10)
+    }
+    return hash.value
+  }
+}
+
+extension CPUFence {
+  /// Writes what has to be written on cgroup v2, and again what has changed meanwhile.
+  ///
+  /// - Throws: ``SystemError``, as ``settle(_:)`` does.
+  func settleUnified(
+    _ registry: borrowing CPURegistry, _ holders: [CPUHolder]
+  ) throws(SystemError) {
+    var obstacle: SystemError?
+    for round in 0..<Self.rounds {
+      let groups = try lookAtUnified(holders)
+      if round == 0 { refused.look(at: groups) }
+      let loaded = registry.loadNeighbours()
+      let record = loaded ?? recoverUnified(registry, groups, holders)
+      let plan = UnifiedFence.plan(
+        groups: groups, holders: holders.map(\.fenced),
+        neighbours: record.reconciled(with: groups), lent: record.lent, refused: refused.inodes)
+      let next = NeighbourRecord(plan, groups, isKept: !holders.isEmpty)
+      if next != loaded { try registry.save(next) }
+      last = next
+      if plan.writes.isEmpty { return refused.settle(groups) }
+      obstacle = carryOut(plan, groups, holders)
+    }
+    throw obstacle
+      ?? SystemError("settle", "the cpusets, which somebody keeps changing", errno: EAGAIN)
+  }
+
+  private func lookAtUnified(_ holders: [CPUHolder]) throws(SystemError) -> [UnifiedGroup] {
+    let snapshot = try tree.unifiedSnapshot(watch, holders: holders.map(\.fenced))
+    hearsOfAll = !isListening || watch.hears && snapshot.isWatched
+    return snapshot.groups
+  }
+
+  private func recoverUnified(
+    _ registry: borrowing CPURegistry, _ groups: [UnifiedGroup], _ holders: [CPUHolder]
+  ) -> NeighbourRecord {
+    if let last { return last }
+    guard registry.hasNeighbours || holders.contains(where: \.isRunning) else {
+      return NeighbourRecord()
+    }
+    let declared = RuntimeStates(roots: registry.states().map(\.root))
+    return NeighbourRecord(
+      rebuiltFrom: groups, holders: holders.map(\.fenced), declared: declared.cpus)
+  }
+
+  /// - Returns: What was in the way; what was merely overtaken the next round sees.
+  private func carryOut(
+    _ plan: UnifiedPlan, _ groups: [UnifiedGroup], _ holders: [CPUHolder]
+  ) -> SystemError? {
+    for write in plan.writes {
+      guard let group = groups.first(where: { $0.path == write.path }) else { continue }
+      let directory = tree.directory(write.path)
+      do throws(SystemError) {
+        switch write.value {
+        case .cpus(let cpus):
+          // Somebody else's write is not to be lost.
+          guard tree.cpus(of: write.path) == group.cpus else { return nil }
+          try CgroupWriter.setCPUs(cpus, of: directory)
+        case .exclusive(let cpus):
+          try CgroupWriter.setExclusiveCPUs(cpus, of: directory)
+        case .partition(let isRoot):
+          let now = try CgroupWriter.setPartition(isRoot: isRoot, of: directory)
+          if isRoot && now != .root {
+            refuse(at: group, groups, holders)
+            // At once: whoever writes "root" over an invalid partition loses its CPUs for good.
+            _ = try CgroupWriter.setPartition(isRoot: false, of: directory)
+          }
+        }
+      } catch {
+        if error.errno == ENOENT || error.errno == ENODEV { return nil }
+        if case .cpus = write.value { return error }
+        // No partition, then; the next round does without.
+        refuse(at: group, groups, holders)
+        return nil
+      }
+    }
+    return nil
+  }
+
+  /// Takes note that the strict containers at or below a group are not made partitions.
+  private func refuse(
+    at group: UnifiedGroup, _ groups: [UnifiedGroup], _ holders: [CPUHolder]
+  ) {
+    for holder in holders.map(\.fenced)
+    where holder.path == group.path || holder.path.isGroup(below: group.path) {
+      if let own = groups.first(where: { holder.has(path: $0.path, inode: $0.inode) }) {
+        refused.inodes.insert(own.inode)
+      }
+    }
+  }
+}
