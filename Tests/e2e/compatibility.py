@@ -15,23 +15,23 @@ import re
 import subprocess
 
 import cgroups
+from driver import DRIVER
 
 Row = collections.namedtuple("Row", "engine cgroup driver runtime policy kernel")
 
-DRIVER = os.environ.get("ESCRA_E2E_DRIVER", "cgroupfs")
 _current = set()
 _rows, _failed = {}, set()
 
 
-def ran(engine, runtime, policy, driver=DRIVER):
-    """Notes what the current test starts a container with.
+def ran(engine, runtime, policy):
+    """Notes what the current test starts a container under escra-runc with.
 
-    - engine: the program that calls escra-runc; None where the test itself does
-    - runtime: the program that escra-runc becomes
+    - engine: the program that calls it; None where the test itself does
+    - runtime: the program that it becomes
     - policy: None without one
     """
     _current.add(Row(
-        _version(engine) if engine else "command line", f"v{cgroups.VERSION}", driver,
+        _version(engine) if engine else "command line", f"v{cgroups.VERSION}", DRIVER,
         _version(runtime), policy or "none", platform.release().split("-")[0]))
 
 

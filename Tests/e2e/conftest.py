@@ -16,6 +16,7 @@ import pytest
 
 import cgroups
 import comparison
+import compatibility
 import kernel
 import processes
 import through
@@ -34,6 +35,7 @@ def pytest_configure(config):
         if not os.access(program, os.X_OK):
             pytest.exit(f"{program} is missing; run: {how}", 2)
     config.pluginmanager.register(comparison)
+    config.pluginmanager.register(compatibility)
     config.pluginmanager.register(through)
     # Whoever ends the suite early gets it swept up, too.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
@@ -184,6 +186,8 @@ def container(world, escra, bundle):
             asked = {"io.escra.policy": policy} if policy else {}
             bundle_ = bundle({**asked, **(annotations or {})}, **options)
         made = Container(runtime or escra, bundle_, world.name())
+        if made.runtime.program == ESCRA_RUNC:
+            compatibility.ran(None, RUNC, bundle_.config["annotations"].get("io.escra.policy"))
         world.containers.append(made)
         return made
 

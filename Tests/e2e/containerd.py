@@ -8,6 +8,7 @@ import signal
 import subprocess
 import time
 
+import compatibility
 import kernel
 import unary
 from ctrevents import Events
@@ -190,6 +191,8 @@ class Ctr:
     def running(self, id, *words, flags=()):
         """The arguments of a `run` in this way."""
         self.started.append(id)
+        if self.way is not PLAIN:
+            compatibility.ran(CONTAINERD, RUNC, self.way.annotations.get("io.escra.policy"))
         annotations = [
             word for key, value in self.way.annotations.items()
             for word in ("--annotation", f"{key}={value}")]

@@ -9,12 +9,13 @@ import pytest
 
 import cgroups
 import comparison
+import compatibility
 import engines
 import images
 import kernel
 from processes import files_of_ours, in_our_world, ours, wait_until
 from terminal import Terminal
-from world import Supervised
+from world import RUNC, Supervised
 
 
 class Through:
@@ -26,6 +27,12 @@ class Through:
         self.before, self.options = engine.RUNTIMES[runtime]
         self.image = engine.image
         self.containers = []
+        # The first one is the low-level runtime, by itself.
+        beneath, *ours = engine.RUNTIMES
+        if runtime in ours:
+            compatibility.ran(
+                engine.CLIENT, "/usr/bin/crun" if beneath == "crun" else RUNC,
+                "reactive" if self.has_policy else None)
 
     @property
     def has_policy(self):
