@@ -205,6 +205,8 @@ class Podman:
 [containers]
 # Its own are above what root without CAP_SYS_RESOURCE may set.
 default_ulimits = ["nofile=1024:1024", "nproc=1024:1024"]
+# Where systemd runs the default is its journal, which not every user may read.
+log_driver = "k8s-file"
 [engine]
 cgroup_manager = "{DRIVER}"
 events_logger = "file"

@@ -12,10 +12,11 @@ import pytest
 import cgroups
 import engines
 from processes import PATIENCE, is_alive, ours, supervisors, wait_until
-from test_engines import POLITE
 from world import PATH
 
 FLOOR = 5_000
+# Restored, busybox's `wait` is through with its waiting, as after any signal.
+POLITE = ["sh", "-c", "trap 'exit 3' TERM; echo up; while :; do sleep 2; done"]
 
 
 class Images:
@@ -222,11 +223,11 @@ def test_podman_checkpoints_and_restores(works, through):
             pytest.skip(f"Podman cannot with plain runc either: {done.err}")
         assert done.code == 0, done
         view.saw("restored", made.state["Status"])
-        view.finished("exec", made.exec("echo", "here"))
+        assert view.finished("exec", made.exec("echo", "here")).code == 0
         made.cgroup = group_of(made.pid)
         if view.has_policy:
             made.supervisor()
-            made.wait_for_quota(lambda quota: quota == 5_000, 4, "down to the floor")
+            made.wait_for_quota(lambda quota: quota < 50_000, 4, "down with the use")
         else:
             assert made.quota == 50_000
         view.finished("stop", made.call("stop"))
