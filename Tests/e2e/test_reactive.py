@@ -8,7 +8,7 @@ import pytest
 
 import cgroups
 import kernel
-from processes import RUN, arguments, keepers, kill, ours, status, supervisors, wait_until
+from processes import PATIENCE, RUN, arguments, keepers, kill, ours, status, supervisors, wait_until
 from world import PREFIX, Sampler
 
 FLOOR = 5_000  # 50m of a period of 100 ms
@@ -61,6 +61,28 @@ def test_another_period_is_kept(container):
     assert cgroups.limit(made.cgroup)[1] == 50_000
 
 
+def test_a_burst_outlives_every_write_of_the_limit(container):
+    """Linux before 6.10 divides it by 1000 when cpu.max is written; a lower quota hides it."""
+    made = container({"io.escra.cpu.max": "1"}, quota=50_000)
+    made.bundle.config["linux"]["resources"]["cpu"]["burst"] = 40_000
+    made.bundle.write()
+    made.started()
+    name = "cpu.cfs_burst_us" if cgroups.VERSION == 1 else "cpu.max.burst"
+    own = cgroups.inner(made.cgroup)
+    if cgroups.read(own, name) == "0":
+        # runc before 1.2 does not know of it.
+        made.wait_for_quota(lambda quota: quota == FLOOR, 4, "down to the floor")
+        cgroups.set_quota(own, 60_000)
+        cgroups.write(own, name, 40_000)
+    for _ in range(2):
+        made.wait_for_quota(lambda quota: quota == FLOOR, 4, "down to the floor")
+        wait_until(lambda: cgroups.read(own, name) == str(FLOOR), 1, "no more than the quota")
+        made.work()
+        made.wait_for_quota(lambda quota: quota > 60_000, 4, "up")
+        wait_until(lambda: cgroups.read(own, name) == "40000", 1, "the burst is back")
+        made.rest()
+
+
 def test_a_container_that_declares_nothing_starts_with_the_node(container):
     """It starts unlimited or with all CPUs, falls to the floor when idle, and rises again."""
     made = container(quota=None, period=None)
@@ -99,8 +121,7 @@ def test_the_first_limit_holds_at_the_first_instruction(
     with open(seen) as file:
         assert int(file.read().split()[0]) == first
     wait_until(lambda: made.bundle.is_original(before), 1, "config.json is the original again")
-    with open(os.path.join(world.root, made.id, "state.json")) as file:
-        assert json.load(file)["config"]["cgroups"]["cpu_quota"] == first
+    assert made.first_quota == first
 
 
 def test_config_json_is_not_touched_where_the_first_limit_is_the_declared_one(container):
@@ -172,6 +193,31 @@ def test_with_everything_killed_the_next_create_finds_the_original(
     made.supervisor()
     assert made.quota <= 30_000
     assert made.states()[0]["declaredQuota"] == "150000", "the edit is nobody's declaration"
+
+
+def test_a_create_waits_for_the_end_of_anothers_edit(container, world, sleeping, escra):
+    """However long that takes: what stands in config.json is not what was declared."""
+    made, process, before = edited(container, world, sleeping)
+    other = container(bundle_=made.bundle, runtime=escra)
+    creating = world.spawn(other.create())
+    time.sleep(3)
+    assert creating.poll() is None
+    process.kill()
+    process.wait()
+    assert creating.wait(20 * PATIENCE) == 0
+    assert other.states()[0]["declaredQuota"] == "150000", "the edit is nobody's declaration"
+    assert other.first_quota == 30_000
+    wait_until(lambda: made.bundle.is_original(before), 1, "config.json is the original again")
+
+
+def test_a_create_is_refused_where_anothers_edit_does_not_end(container, world, sleeping, escra):
+    """Rather than started with a limit that is another container's."""
+    made, process, before = edited(container, world, sleeping)
+    result = escra("create", "--bundle", made.bundle.path, world.name(), timeout=30)
+    assert result.code == 1 and "is being edited by another escra-runc" in result.err
+    process.kill()
+    process.wait()
+    wait_until(lambda: made.bundle.is_original(before), 1, "config.json is the original again")
 
 
 def test_a_wrapper_killed_at_any_moment_leaves_the_original(container, world, escra):
@@ -326,8 +372,7 @@ def test_a_paused_container_keeps_its_limit(container):
 
 def test_a_parent_with_less_is_the_ceiling_and_nobody_complains(container, world):
     """cgroup v1 refuses a child above its parent; v2 takes it, and it is of no use."""
-    parent = world.cgroup()
-    cgroups.set_quota(parent, 30_000)
+    parent = world.parent(30_000)
     made = container({"io.escra.cpu.max": "1"}, cgroup=f"{parent}/{PREFIX}x")
     with open(world.path("stderr"), "w+") as errors:
         process = made.create(stderr=errors)
@@ -348,8 +393,7 @@ def test_a_parent_with_less_is_the_ceiling_and_nobody_complains(container, world
 
 def test_a_parent_below_the_minimum_does_not_keep_a_container_from_starting(container, world):
     """runc alone starts it with what it declares; so do we."""
-    parent = world.cgroup()
-    cgroups.set_quota(parent, 30_000)
+    parent = world.parent(30_000)
     made = container(
         {"io.escra.cpu.min": "500m", "io.escra.cpu.max": "1"}, cgroup=f"{parent}/{PREFIX}x")
     made.started()
