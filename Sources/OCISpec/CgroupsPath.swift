@@ -5,8 +5,7 @@
 /// `linux.cgroupsPath` is a path or, where systemd is asked to make the group, SLICE:PREFIX:NAME
 /// (runc's docs/systemd.md, crun(1)).
 public struct CgroupsPath: Equatable, Sendable {
-  /// What the group is called. A scope whose maker puts a name of its own before it is called
-  /// as without that name.
+  /// What the group is called, without what the runtime puts before it on its own account.
   public let name: String
   /// The path from the hierarchies' root; nil where that depends on who calls.
   public let path: String?

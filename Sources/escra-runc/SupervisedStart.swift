@@ -118,6 +118,7 @@ struct SupervisedStart {
   ///   - bundle: The bundle.
   ///   - edit: The lock on it; nil where it could not be had.
   /// - Returns: The call that creates the container.
+  /// - Throws: ``Refusal`` where the operator wants no container that is not supervised.
   func launch(
     _ bundle: borrowing Bundle, _ edit: consuming BundleEdit?
   ) throws(Refusal) -> RuntimeCall {

@@ -39,6 +39,8 @@ def pytest_configure(config):
     for program, how in ((ESCRA_RUNC, "make build"), (LOW_LEVEL or "runc", "make deps")):
         if not os.access(program, os.X_OK):
             pytest.exit(f"{program} is missing; run: {how}", 2)
+    config.addinivalue_line(
+        "markers", "v2: says something of cgroups that is worth saying again of another machine")
     config.pluginmanager.register(comparison)
     config.pluginmanager.register(through)
     # Whoever ends the suite early gets it swept up, too.

@@ -14,6 +14,7 @@ from world import PREFIX, Sampler
 FLOOR = 5_000  # 50m of a period of 100 ms
 
 
+@pytest.mark.v2
 def test_the_limit_goes_up_within_a_second_of_work_and_to_the_floor_when_idle(container):
     """Twice: the first time from the declared limit, the second time from the floor."""
     made = container({"io.escra.cpu.max": "1"}).started()
@@ -26,6 +27,7 @@ def test_the_limit_goes_up_within_a_second_of_work_and_to_the_floor_when_idle(co
         made.wait_for_quota(lambda quota: quota == FLOOR, 4, "down to the floor")
 
 
+@pytest.mark.v2
 def test_the_limit_never_leaves_its_bounds(container):
     """Looked at every 10 ms, with a load that wants more than it may have."""
     made = container({"io.escra.cpu.min": "100m", "io.escra.cpu.max": "600m"})
@@ -52,6 +54,7 @@ def test_the_declared_limit_is_the_ceiling_where_nothing_is_said(container):
     assert max(sampler.quotas) == 20_000
 
 
+@pytest.mark.v2
 def test_another_period_is_kept(container):
     """25 ms of 50 ms declared; the floor of 50m is 2.5 ms there."""
     made = container({"io.escra.cpu.max": "1"}, quota=25_000, period=50_000).started()
@@ -61,6 +64,7 @@ def test_another_period_is_kept(container):
     assert cgroups.limit(made.cgroup)[1] == 50_000
 
 
+@pytest.mark.v2
 def test_a_burst_outlives_every_write_of_the_limit(container):
     """Linux before 6.10 divides it by 1000 when cpu.max is written; a lower quota hides it."""
     made = container({"io.escra.cpu.max": "1"}, quota=50_000)
@@ -83,6 +87,7 @@ def test_a_burst_outlives_every_write_of_the_limit(container):
         made.rest()
 
 
+@pytest.mark.v2
 def test_a_container_that_declares_nothing_starts_with_the_node(container):
     """It starts unlimited or with all CPUs, falls to the floor when idle, and rises again."""
     made = container(quota=None, period=None)
@@ -102,6 +107,7 @@ CLAMPED = [
 ]
 
 
+@pytest.mark.v2
 @pytest.mark.parametrize("annotations, declared, first", CLAMPED)
 @pytest.mark.parametrize("verb", ["create", "run"])
 def test_the_first_limit_holds_at_the_first_instruction(
@@ -334,6 +340,7 @@ def switches(pid):
     return sum(int(status(pid)[kind + "voluntary_ctxt_switches"]) for kind in ("", "non"))
 
 
+@pytest.mark.v2
 def test_observe_writes_nothing_and_records_what_it_would_do(container):
     """Not one write to the quota, seen by inotify; decisions are in the record, not applied."""
     made = container({"io.escra.cpu.max": "1"}, policy="observe").started()
@@ -353,6 +360,7 @@ def test_observe_writes_nothing_and_records_what_it_would_do(container):
     assert not any(entry.applied for entry in made.record())
 
 
+@pytest.mark.v2
 def test_a_paused_container_keeps_its_limit(container):
     """Frozen is not idle: nothing moves for as long as an idle one takes to the floor."""
     made = container({"io.escra.cpu.max": "1"}).started()
@@ -370,6 +378,7 @@ def test_a_paused_container_keeps_its_limit(container):
     made.wait_for_quota(lambda quota: quota == FLOOR, 4, "down to the floor")
 
 
+@pytest.mark.v2
 def test_a_parent_with_less_is_the_ceiling_and_nobody_complains(container, world):
     """cgroup v1 refuses a child above its parent; v2 takes it, and it is of no use."""
     parent = world.parent(30_000)
@@ -391,6 +400,7 @@ def test_a_parent_with_less_is_the_ceiling_and_nobody_complains(container, world
     assert cgroups.limit(parent)[0] == 30_000, "an ancestor is never changed"
 
 
+@pytest.mark.v2
 def test_a_parent_below_the_minimum_does_not_keep_a_container_from_starting(container, world):
     """runc alone starts it with what it declares; so do we."""
     parent = world.parent(30_000)

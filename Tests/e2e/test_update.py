@@ -1,13 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """Somebody changes the limit: through the runtime, or by hand."""
 import json
+import re
 import time
 
 import pytest
 
 import cgroups
 from processes import wait_until
-from world import IS_CRUN, Sampler
+from world import IS_CRUN, Sampler, without_time
 
 FLOOR = 5_000
 
@@ -46,16 +47,24 @@ def is_remembered(container, least, most):
 
 # How engines write it, and what comes on stdin or in the file FILE.
 FORMS = [
-    (["--resources", "-"], True), (["--resources=-"], True), (["-r", "-"], True),
+    pytest.param(["--resources", "-"], True, marks=pytest.mark.v2),
+    (["--resources=-"], True), (["-r", "-"], True),
     (["-resources=-"], True), (["-r=-"], True),
     (["--resources", "FILE"], False), (["--resources=FILE"], False), (["-r", "FILE"], False),
 ]
+
+
+def skip_what_crun_does_not_read(flags):
+    """Go takes one dash for two, and "=" behind one letter."""
+    if IS_CRUN and any(re.match("-[a-z]+=|-[a-z]{2}", flag) for flag in flags):
+        pytest.skip("crun reads flags as getopt does")
 
 
 @pytest.mark.parametrize("flags, is_stdin", FORMS, ids=lambda value: " ".join(value)
                          if isinstance(value, list) else "")
 def test_an_update_becomes_the_base(container, world, flags, is_stdin):
     """In each form; the kernel's value stays within the new bounds, runc knows what it wrote."""
+    skip_what_crun_does_not_read(flags)
     made = container().started()
     made.supervisor()
     text = resources(60_000, 100_000)
@@ -82,6 +91,7 @@ def test_an_update_becomes_the_base(container, world, flags, is_stdin):
 ])
 def test_an_update_by_flags_becomes_the_base(container, world, flags):
     """What a person at a shell writes."""
+    skip_what_crun_does_not_read(flags)
     made = container().started()
     made.supervisor()
     made.call("update", *flags)
@@ -91,6 +101,7 @@ def test_an_update_by_flags_becomes_the_base(container, world, flags):
     assert is_remembered(made, FLOOR, 60_000)
 
 
+@pytest.mark.v2
 def test_a_smaller_update_lowers_the_ceiling_at_once(container):
     """A busy container must not keep what it has."""
     made = container(quota=60_000).started()
@@ -104,6 +115,7 @@ def test_a_smaller_update_lowers_the_ceiling_at_once(container):
     assert max(sampler.quotas) <= 30_000
 
 
+@pytest.mark.v2
 def test_an_update_of_the_period_keeps_bounds_in_cores(container):
     """100 ms to 50 ms: the floor of 50m is 2.5 ms then."""
     made = idle(container)
@@ -115,6 +127,7 @@ def test_an_update_of_the_period_keeps_bounds_in_cores(container):
     made.wait_for_quota(lambda quota: quota == 10_000, 4, "up to the ceiling")
 
 
+@pytest.mark.v2
 def test_an_update_of_memory_alone_leaves_the_base(container, world):
     """runc 1.1.5 writes every value that it knows with it; that is drift, and is written over."""
     made = idle(container)
@@ -142,7 +155,7 @@ def test_an_update_that_runc_refuses_fails_as_without_us(container, plain, escra
         data = b"{" if flags == ["--resources=-"] else None
         results = [
             runtime("update", *flags, made.id, input=data) for runtime in (plain, escra)]
-        texts = [result.err.split("level=")[-1] for result in results]
+        texts = [without_time(result.err) for result in results]
         assert results[0].code == results[1].code != 0 and texts[0] == texts[1]
     assert base(made) == (20_000, 100_000)
 
@@ -156,6 +169,7 @@ def test_an_update_of_an_observed_container_is_runcs_alone(container):
     wait_until(lambda: base(made) == (60_000, 100_000), 1, "the base")
 
 
+@pytest.mark.v2
 def test_a_new_value_by_hand_is_news(container):
     """It becomes the base, within 100 ms of being written, and the ceiling with it."""
     made = idle(container)
@@ -167,6 +181,7 @@ def test_a_new_value_by_hand_is_news(container):
     made.wait_for_quota(lambda quota: quota == FLOOR, 4, "down to the floor")
 
 
+@pytest.mark.v2
 def test_an_old_value_by_hand_is_drift(container):
     """The declared value again, as systemd writes it after a reload: ours is back soon."""
     made = idle(container)

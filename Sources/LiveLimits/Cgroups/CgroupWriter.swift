@@ -87,6 +87,7 @@ public struct CgroupWriter: ~Copyable {
   /// The limit that the kernel has now; of two copies that differ, the one that is not ours.
   ///
   /// - Parameter ours: What was written last.
+  /// - Returns: As ``current()``.
   /// - Throws: As ``current()``.
   public func current(besides ours: CPUQuota) throws(SystemError) -> CPUQuota {
     let inner = try current()
