@@ -8,8 +8,8 @@ extension Bundle {
   /// config.json is to be read after this: what stood there before may have been an edit.
   ///
   /// - Parameter timeout: How long to wait for the lock. Its holder lets go once the low-level
-  ///   runtime has read the file or has ended, and a loaded host may take seconds for that; one that
-  ///   hangs must not make its callers hang, too.
+  ///   runtime has read the file or has ended, and a loaded host may take seconds for that; one
+  ///   that hangs must not make its callers hang, too.
   /// - Returns: The right to edit, which ends with its last descriptor.
   /// - Throws: ``ConfigError/busy(path:)`` after that time.
   public func edit(timeout: Nanoseconds = 10_000_000_000) throws(ConfigError) -> BundleEdit {

@@ -118,6 +118,7 @@ struct SupervisedStart {
   ///   - bundle: The bundle.
   ///   - edit: The lock on it; nil where it could not be had.
   /// - Returns: The call that creates the container.
+  /// - Throws: ``Refusal`` where the operator wants no container that is not supervised.
   func launch(
     _ bundle: borrowing Bundle, _ edit: consuming BundleEdit?
   ) throws(Refusal) -> RuntimeCall {
@@ -199,7 +200,7 @@ struct SupervisedStart {
   private func withinAncestors(_ limit: CPUQuota, _ base: CPUBase) -> CPUQuota {
     let asked = base.quota(of: limit)
     let declared = base.quota(of: self.declared)
-    guard asked > declared, let path = document.cgroupsPath,
+    guard asked > declared, let path = cgroup.path,
       let above = CgroupLocation.ancestorLimit(above: path)
     else { return limit }
     let most = base.quota(of: CPUQuota(quota: above / 1000, period: 1_000_000))
@@ -258,17 +259,13 @@ struct SupervisedStart {
     return state
   }
 
-  /// The last part of the path that the low-level runtime will make: for systemd's form
-  /// SLICE:PREFIX:NAME a scope, for none the id.
-  var cgroupName: String? {
-    guard let path = document.cgroupsPath, !path.isEmpty else { return id }
-    let parts = path.split(separator: ":", omittingEmptySubsequences: false)
-    if call.invocation.systemdCgroup, parts.count == 3 {
-      if parts[2].hasSuffix(".slice") { return String(parts[2]) }
-      return parts[1].isEmpty ? "\(parts[2]).scope" : "\(parts[1])-\(parts[2]).scope"
-    }
-    return path.split(separator: "/").last.map { String($0) }
+  /// Where the low-level runtime will put it.
+  private var cgroup: CgroupsPath {
+    CgroupsPath(document.cgroupsPath, id: id, isSystemds: call.invocation.systemdCgroup)
   }
+
+  /// What that group is called.
+  var cgroupName: String? { cgroup.name }
 }
 
 /// Why a container is not supervised although it should be; it may start without.

@@ -48,6 +48,7 @@ struct ExplainCommand: ParsableCommand {
     guard let path = state.cpuDirectory,
       let mounts = try? FileDescriptor.text(of: "/proc/self/mountinfo")
     else { return nil }
-    return locate(path, mounts: mounts)?.ancestorLimit(of: state.cgroupName).map { Double($0) / 1e9 }
+    let least = locate(path, mounts: mounts)?.ancestorLimit(of: state.cgroupName)
+    return least.map { Double($0) / 1e9 }
   }
 }

@@ -264,9 +264,41 @@ private func systemdHybrid(_ group: String, unified: String) -> String {
     ("/docker/\u{301}x", "\u{301}x", true),
     // The mount point says nothing about the container.
     ("/docker/3f9c", "cgroup", false), ("/docker/3f9c", "sys", false),
+    // A scope has its maker's name before its own, where that is not in config.json.
+    ("/system.slice/runc-3f9c.scope", "3f9c.scope", true),
+    ("/system.slice/3f9c.scope", "3f9c.scope", true),
+    ("/system.slice/13f9c.scope", "3f9c.scope", false), ("/docker/x-3f9c", "3f9c", false),
   ])
   func `is named by a part of its group`(group: String, name: String?, isNamed: Bool) throws {
     #expect(try Self.v2(group).isNamed(name) == isNamed)
+  }
+
+  @Test(arguments: [
+    ("/m.slice/libpod-1.scope/container", "libpod-1.scope", "/m.slice/libpod-1.scope"),
+    ("/s.slice/crun-1.scope/container", "1.scope", "/s.slice/crun-1.scope"),
+    ("/m.slice/libpod-1.scope", "libpod-1.scope", nil), ("/m.slice/a.scope/b", "c.scope", nil),
+    // Not a scope: nobody puts a group into it but the container itself.
+    ("/docker/1/container", "1", nil), ("/docker/1/container", nil, nil),
+  ])
+  func `a scope around the container's group is known by its name`(
+    group: String, name: String?, scope: String?
+  ) throws {
+    let found = CgroupLocation.scope(around: try Self.v2(group).cpu, named: name)
+    #expect(found == scope.map { "/sys/fs/cgroup" + $0 })
+  }
+
+  @Test(arguments: [
+    ("/docker/1/init.scope", "/docker/1", "/docker/1"),
+    ("/docker/1/a/b", "/docker/1", "/docker/1"),
+    ("/docker/1", "/docker/1", nil), ("/docker/12", "/docker/1", nil),
+    ("/elsewhere", "/docker/1", nil),
+  ])
+  func `who has moved below its group is found in it`(
+    group: String, before: String, found: String?
+  ) throws {
+    let location = try Self.v2(group).moved(
+      backTo: "/sys/fs/cgroup" + before, mounts: unifiedMounts)
+    #expect(location?.cpu == found.map { "/sys/fs/cgroup" + $0 })
   }
 
   @Test func `ancestors are all above it but the root, nearest first`() throws {

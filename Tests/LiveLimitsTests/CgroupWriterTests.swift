@@ -20,7 +20,7 @@ private let v2Files = ["cpu.max": "50000 100000\n"]
 private func set(
   _ limit: CPUQuota, in directory: TemporaryDirectory, _ version: CgroupLocation.Version
 ) throws -> CPUQuota {
-  let writer = try CgroupWriter(
+  var writer = try CgroupWriter(
     directory: try directory.opened(), version: version, readOnly: false)
   try writer.set(limit, from: try writer.current())
   return try writer.current()
@@ -44,13 +44,13 @@ private func set(
   }
 
   @Test(arguments: [
-    (CgroupLocation.Version.v1, "30000\n", Int64(20_000), "00000\n"),
-    (.v2, "30000\n", 20_000, "00000\n"),
+    (CgroupLocation.Version.v1, "30000\n", Int64(20_000), "20000\n"),
+    (.v2, "30000\n", 20_000, "20000\n"),
     // Not in the way, or not lowered.
     (.v1, "20000\n", 20_000, "20000\n"), (.v2, "10000\n", 20_000, "10000\n"),
     (.v2, "60000\n", 90_000, "60000\n"),
   ])
-  func `a burst above the lower quota is cleared`(
+  func `a burst above the lower quota is lowered to it`(
     version: CgroupLocation.Version, burst: String, quota: Int64, left: String
   ) throws {
     let name = version == .v1 ? "cpu.cfs_burst_us" : "cpu.max.burst"
@@ -62,9 +62,47 @@ private func set(
   }
 
   @Test(arguments: [CgroupLocation.Version.v1, .v2])
+  func `a burst that was lowered comes back with the quota`(
+    version: CgroupLocation.Version
+  ) throws {
+    let name = version == .v1 ? "cpu.cfs_burst_us" : "cpu.max.burst"
+    var files = version == .v1 ? v1Files : v2Files
+    files[name] = "40000\n"
+    let directory = try directory(files)
+    var writer = try CgroupWriter(
+      directory: try directory.opened(), version: version, readOnly: false)
+    for (quota, burst) in [
+      (20_000, "20000\n"), (10_000, "10000\n"), (30_000, "30000\n"), (70_000, "40000\n"),
+      (20_000, "20000\n"),
+    ] {
+      try writer.set(CPUQuota(quota: Int64(quota)), from: try writer.current())
+      #expect(try directory.read(name) == burst)
+    }
+    // Somebody has other wishes meanwhile.
+    try directory.write("15000\n", to: name)
+    try writer.set(CPUQuota(quota: 70_000), from: try writer.current())
+    #expect(try directory.read(name) == "15000\n")
+  }
+
+  @Test func `a container's group and the scope around it have one limit`() throws {
+    let inner = try directory(v2Files)
+    let outer = try directory(["cpu.max": "60000 100000\n"])
+    var writer = try CgroupWriter(
+      directory: try inner.opened(), version: .v2, readOnly: false, in: outer.path)
+    #expect(try writer.current() == CPUQuota(quota: 50_000))
+    #expect(try writer.current(besides: CPUQuota(quota: 50_000)) == CPUQuota(quota: 60_000))
+    #expect(try writer.current(besides: CPUQuota(quota: 40_000)) == CPUQuota(quota: 50_000))
+    try writer.align()
+    #expect(try outer.read("cpu.max") == "50000 100000\n")
+    try writer.set(CPUQuota(quota: 70_000), from: try writer.current())
+    #expect(try inner.read("cpu.max") == "70000 100000\n")
+    #expect(try outer.read("cpu.max") == "70000 100000\n")
+  }
+
+  @Test(arguments: [CgroupLocation.Version.v1, .v2])
   func `a reader reads and refuses to write`(version: CgroupLocation.Version) throws {
     let directory = try directory(version == .v1 ? v1Files : v2Files)
-    let reader = try CgroupWriter(
+    var reader = try CgroupWriter(
       directory: try directory.opened(), version: version, readOnly: true)
     let found = try reader.current()
     let isReadOnly = reader.isReadOnly
@@ -122,7 +160,7 @@ struct CgroupWriterKernelTests {
   @Test func `the kernel takes every limit, each way, also below the burst`() throws {
     let group = try CPUCgroup()
     let opened = try FileDescriptor.open(group.path, O_RDONLY | O_DIRECTORY)
-    let writer = try CgroupWriter(directory: opened, version: .v1, readOnly: false)
+    var writer = try CgroupWriter(directory: opened, version: .v1, readOnly: false)
     #expect(try writer.current() == CPUQuota(quota: nil))
     for limit in [
       CPUQuota(quota: 50_000), CPUQuota(quota: 100_000, period: 200_000),

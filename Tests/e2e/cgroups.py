@@ -87,12 +87,22 @@ def write(path, name, value, controller="cpu"):
         file.write(str(value))
 
 
+def inner(path):
+    """The group that a container's processes are in: crun makes one below a scope of systemd's."""
+    return path + "/container" if path.endswith(".scope") and exists(path + "/container") else path
+
+
 def quota_file(path):
     return os.path.join(directory(path), "cpu.cfs_quota_us" if VERSION == 1 else "cpu.max")
 
 
 def limit(path):
-    """(quota, period) in microseconds; the quota of no limit is None."""
+    """(quota, period) in microseconds; the quota of no limit is None. The lesser of two holds."""
+    both = [_limit(each) for each in {path, inner(path)}]
+    return min(both, key=lambda one: float("inf") if one[0] is None else one[0] / one[1])
+
+
+def _limit(path):
     if VERSION == 1:
         quota, period = read(path, "cpu.cfs_quota_us"), read(path, "cpu.cfs_period_us")
     else:
@@ -109,14 +119,15 @@ def set_quota(path, quota, period=100_000):
 
 
 def processes(path):
-    """The pids in a cgroup, in any hierarchy."""
+    """The pids in a cgroup and below it, in any hierarchy."""
     found = set()
     for mount in mounts():
-        try:
-            with open(os.path.join(mount + path, "cgroup.procs")) as file:
-                found.update(int(line) for line in file)
-        except OSError:
-            pass
+        for parent, _, _ in os.walk(mount + path):
+            try:
+                with open(os.path.join(parent, "cgroup.procs")) as file:
+                    found.update(int(line) for line in file)
+            except OSError:
+                pass
     return found
 
 

@@ -6,6 +6,7 @@ disturbs containers of the machine it runs on, nor its engines. Every test ends 
 it left no process, no cgroup and no file.
 """
 import itertools
+import json
 import os
 import shutil
 import signal
@@ -17,6 +18,7 @@ import pytest
 import cgroups
 import comparison
 import compatibility
+import driver
 import kernel
 import processes
 import through
@@ -25,15 +27,21 @@ from images import busybox_archive
 from pods import pause_archive
 from processes import kill, ours, wait_until
 from world import (
-    ESCRA_RUNC, PREFIX, RUNC, Bundle, Container, Runtime, base_config, make_rootfs)
+    ESCRA_RUNC, IS_CRUN, LOW_LEVEL, PREFIX, RUNC, Bundle, Container, Runtime, base_config,
+    make_rootfs)
+
+# The slice of all containers, where systemd makes their scopes.
+SLICE = f"{PREFIX}c.slice"
 
 
 def pytest_configure(config):
     if os.geteuid() != 0:
         pytest.exit("starting containers needs root; run: sudo make e2e", 2)
-    for program, how in ((ESCRA_RUNC, "make build"), (RUNC or "runc", "make deps")):
+    for program, how in ((ESCRA_RUNC, "make build"), (LOW_LEVEL or "runc", "make deps")):
         if not os.access(program, os.X_OK):
             pytest.exit(f"{program} is missing; run: {how}", 2)
+    config.addinivalue_line(
+        "markers", "v2: says something of cgroups that is worth saying again of another machine")
     config.pluginmanager.register(comparison)
     config.pluginmanager.register(compatibility)
     config.pluginmanager.register(through)
@@ -46,6 +54,10 @@ def pytest_configure(config):
     # Engines write caches and locks there that no option moves; and tests a config of ours.
     for directory in ("/etc", "/var"):
         kernel.overlay(directory, f"/run/e2e{directory}")
+    if IS_CRUN:
+        os.makedirs("/etc/escra", exist_ok=True)
+        with open("/etc/escra/config.json", "w") as file:
+            json.dump({"runtimes": [LOW_LEVEL]}, file)
 
 
 class World:
@@ -58,6 +70,7 @@ class World:
         self.children = []
         self.containers = []
         self.groups = []
+        self.slices = []
         self.numbers = itertools.count(1)
 
     def path(self, name):
@@ -78,26 +91,44 @@ class World:
         self.groups.append(path)
         return path
 
+    def parent(self, quota):
+        """Makes a cgroup for containers that has a limit; a slice where systemd makes them."""
+        if not driver.IS_SYSTEMD:
+            path = self.cgroup()
+            cgroups.set_quota(path, quota)
+            return path
+        name = self.name() + ".slice"
+        # Asked for a limit it turns the controller on in every slice above.
+        for words in (["start", name],
+                      ["set-property", "--runtime", name, f"CPUQuota={quota // 1000}%"]):
+            assert driver.systemctl(*words).returncode == 0
+        self.slices.append(name)
+        return driver.slice_path(name)
+
     def sweep(self):
         """Ends everything, then returns what should have ended by itself."""
         for container in self.containers:
             container.close()
-        for root in {self.root, *(c.runtime.globals[1] for c in self.containers)}:
+        left = []
+        roots = {self.root, *(c.runtime.globals[1] for c in self.containers)}
+        for program, root in itertools.product({RUNC, LOW_LEVEL}, roots):
             listed = subprocess.run(
-                [RUNC, "--root", root, "list", "--quiet"], capture_output=True, text=True)
+                [program, "--root", root, "list", "--quiet"], capture_output=True, text=True)
             for id in listed.stdout.split():
                 subprocess.run(
-                    [RUNC, "--root", root, "delete", "--force", id], capture_output=True,
-                    timeout=20)
+                    [program, "--root", root, "delete", "--force", id], capture_output=True,
+                    timeout=20 * processes.PATIENCE)
         for process in self.children:
             if process.poll() is None:
                 process.kill()
             process.wait()
+        for name in self.slices:
+            left += driver.end_slice(name)
         groups = [group for group in cgroups.of_ours(PREFIX) if group not in self.shared["groups"]]
         for group in groups:
             cgroups.remove(group)
         groups = [group for group in groups if group not in self.groups]
-        left = [f"cgroup {group}" for group in groups]
+        left += [f"cgroup {group}" for group in groups]
 
         def is_clean():
             return not ours() and not processes.files_of_ours()
@@ -121,11 +152,20 @@ def shared():
     directory = tempfile.mkdtemp(prefix="escra-e2e-rootfs-")
     make_rootfs(directory)
     mounts = kernel.mount_points()
+    groups = set()
+    if driver.IS_SYSTEMD:
+        # With each slice that it is in.
+        path = driver.slice_path(SLICE)
+        while path:
+            groups.add(path)
+            path = path.rpartition("/")[0]
     yield {
         "base": base_config(), "rootfs": directory, "numbers": itertools.count(1),
         # Cgroups that outlive a test: those of an engine that several share.
-        "groups": set()}
+        "groups": groups}
     shutil.rmtree(directory)
+    if driver.IS_SYSTEMD:
+        assert driver.end_slice(SLICE) == []
     wait_until(lambda: not ours(), 2, "no process of ours at the end of the session")
     assert processes.files_of_ours() == []
     assert cgroups.of_ours(PREFIX) == []
@@ -142,16 +182,31 @@ def world(shared):
     assert left == [], "left behind, and removed now"
 
 
+def flags(world):
+    """What every call begins with; the root is second."""
+    return ["--root", world.root, *(["--systemd-cgroup"] if driver.IS_SYSTEMD else [])]
+
+
 @pytest.fixture
 def plain(world):
-    """runc alone."""
-    return Runtime(RUNC, "--root", world.root)
+    """The low-level runtime alone."""
+    return Runtime(LOW_LEVEL, *flags(world))
 
 
 @pytest.fixture
 def escra(world):
-    """runc behind escra-runc."""
-    return Runtime(ESCRA_RUNC, "--root", world.root)
+    """The low-level runtime behind escra-runc."""
+    return Runtime(ESCRA_RUNC, *flags(world))
+
+
+def place(world, path):
+    """A container's cgroup, and how config.json says it: `path`, or one of the suite's making."""
+    path = path or os.path.join(
+        driver.slice_path(SLICE) if driver.IS_SYSTEMD else "/", world.name())
+    if not driver.IS_SYSTEMD:
+        return path, path
+    parent, name = os.path.split(path)
+    return f"{parent}/e2e-{name}.scope", f"{os.path.basename(parent)}:e2e:{name}"
 
 
 @pytest.fixture
@@ -163,7 +218,7 @@ def bundle(world, shared):
             os.path.join(world.directory, f"{name}{next(world.numbers)}"), shared["base"],
             shared["rootfs"])
         made.config["annotations"] = annotations or {}
-        made.config["linux"]["cgroupsPath"] = cgroup or f"/{world.name()}"
+        made.cgroup, made.config["linux"]["cgroupsPath"] = place(world, cgroup)
         cpu = {name: value for name, value in (("quota", quota), ("period", period))
                if value is not None}
         if cpu:
@@ -187,7 +242,7 @@ def container(world, escra, bundle):
             bundle_ = bundle({**asked, **(annotations or {})}, **options)
         made = Container(runtime or escra, bundle_, world.name())
         if made.runtime.program == ESCRA_RUNC:
-            compatibility.ran(None, RUNC, bundle_.config["annotations"].get("io.escra.policy"))
+            compatibility.ran(None, LOW_LEVEL, bundle_.config["annotations"].get("io.escra.policy"))
         world.containers.append(made)
         return made
 

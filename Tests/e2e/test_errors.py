@@ -45,7 +45,7 @@ def refused(runtime, bundle, world, *words, verb="create", cwd=None, path=None):
         assert bundle.identity() == before
     assert bundle.names() == names
     assert not os.path.exists(os.path.join(world.root, id))
-    assert not cgroups.exists(bundle.config["linux"]["cgroupsPath"])
+    assert not cgroups.exists(bundle.cgroup)
     assert ours() == {} and files_of_ours() == []
     return entry["msg"]
 

@@ -109,6 +109,7 @@ def test_nothing_is_inherited(container, world):
         assert os.getpgid(helper) != os.getpgid(0)
 
 
+@pytest.mark.v2
 def test_the_supervisor_has_given_everything_up(container):
     """No capability, no way to new ones, a seccomp filter, a root directory of its own."""
     made = container().started()
@@ -146,6 +147,7 @@ def test_files_are_for_their_owner_only(container):
     assert seen >= 5
 
 
+@pytest.mark.v2
 def test_it_is_in_nobody_elses_cgroup(container, world):
     """Not in the container's, which is frozen and killed, and on v1 not in the caller's either."""
     caller = world.cgroup()
@@ -203,6 +205,7 @@ def test_it_survives_its_caller_and_its_callers_process_group(container, world):
     assert made.supervisor() == pid
 
 
+@pytest.mark.v2
 def test_it_ends_by_itself_when_init_dies(container):
     """Nobody calls delete: after a crash of the engine nobody might."""
     made = container().started()
@@ -227,6 +230,7 @@ def test_its_name_says_what_it_is(container):
     assert made.states()[0]["directory"].endswith(directory)
 
 
+@pytest.mark.v2
 def test_an_idle_supervisor_does_not_wake(container):
     """Once the limit is at the floor: no context switch in two seconds."""
     made = container().started()

@@ -26,6 +26,7 @@ def test_ps_of_nothing_is_an_empty_array():
     assert json.loads(escra_tool("ps", "--json")) == []
 
 
+@pytest.mark.v2
 def test_ps_says_what_the_kernel_says(container, world):
     """CPU in cores, memory in bytes, a supervisor that lives."""
     made = container({"io.escra.cpu.max": "600m"})

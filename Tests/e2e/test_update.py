@@ -1,14 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """Somebody changes the limit: through the runtime, or by hand."""
 import json
-import os
+import re
 import time
 
 import pytest
 
 import cgroups
 from processes import wait_until
-from world import Sampler
+from world import IS_CRUN, Sampler, without_time
 
 FLOOR = 5_000
 
@@ -40,23 +40,31 @@ def was_told(container):
     return update in rules and news not in rules
 
 
-def runc_state(container, world):
-    with open(os.path.join(world.root, container.id, "state.json")) as file:
-        return json.load(file)["config"]["cgroups"]
+def is_remembered(container, least, most):
+    """Whether runc knows what it wrote last; crun remembers no update."""
+    return IS_CRUN or least <= container.first_quota <= most
 
 
 # How engines write it, and what comes on stdin or in the file FILE.
 FORMS = [
-    (["--resources", "-"], True), (["--resources=-"], True), (["-r", "-"], True),
+    pytest.param(["--resources", "-"], True, marks=pytest.mark.v2),
+    (["--resources=-"], True), (["-r", "-"], True),
     (["-resources=-"], True), (["-r=-"], True),
     (["--resources", "FILE"], False), (["--resources=FILE"], False), (["-r", "FILE"], False),
 ]
+
+
+def skip_what_crun_does_not_read(flags):
+    """Go takes one dash for two, and "=" behind one letter."""
+    if IS_CRUN and any(re.match("-[a-z]+=|-[a-z]{2}", flag) for flag in flags):
+        pytest.skip("crun reads flags as getopt does")
 
 
 @pytest.mark.parametrize("flags, is_stdin", FORMS, ids=lambda value: " ".join(value)
                          if isinstance(value, list) else "")
 def test_an_update_becomes_the_base(container, world, flags, is_stdin):
     """In each form; the kernel's value stays within the new bounds, runc knows what it wrote."""
+    skip_what_crun_does_not_read(flags)
     made = container().started()
     made.supervisor()
     text = resources(60_000, 100_000)
@@ -71,7 +79,7 @@ def test_an_update_becomes_the_base(container, world, flags, is_stdin):
         made.wait_for_quota(lambda quota: quota == 60_000, 4, "up to the new ceiling")
         time.sleep(0.2)
     assert FLOOR <= min(sampler.quotas) and max(sampler.quotas) <= 60_000
-    assert FLOOR <= runc_state(made, world)["cpu_quota"] <= 60_000
+    assert is_remembered(made, FLOOR, 60_000)
     with open(file) as unchanged:
         assert unchanged.read() == text
 
@@ -83,15 +91,17 @@ def test_an_update_becomes_the_base(container, world, flags, is_stdin):
 ])
 def test_an_update_by_flags_becomes_the_base(container, world, flags):
     """What a person at a shell writes."""
+    skip_what_crun_does_not_read(flags)
     made = container().started()
     made.supervisor()
     made.call("update", *flags)
     assert base(made) == (60_000, 100_000) and was_told(made)
     made.work(2)
     made.wait_for_quota(lambda quota: quota == 60_000, 4, "up to the new ceiling")
-    assert FLOOR <= runc_state(made, world)["cpu_quota"] <= 60_000
+    assert is_remembered(made, FLOOR, 60_000)
 
 
+@pytest.mark.v2
 def test_a_smaller_update_lowers_the_ceiling_at_once(container):
     """A busy container must not keep what it has."""
     made = container(quota=60_000).started()
@@ -105,6 +115,7 @@ def test_a_smaller_update_lowers_the_ceiling_at_once(container):
     assert max(sampler.quotas) <= 30_000
 
 
+@pytest.mark.v2
 def test_an_update_of_the_period_keeps_bounds_in_cores(container):
     """100 ms to 50 ms: the floor of 50m is 2.5 ms then."""
     made = idle(container)
@@ -116,6 +127,7 @@ def test_an_update_of_the_period_keeps_bounds_in_cores(container):
     made.wait_for_quota(lambda quota: quota == 10_000, 4, "up to the ceiling")
 
 
+@pytest.mark.v2
 def test_an_update_of_memory_alone_leaves_the_base(container, world):
     """runc 1.1.5 writes every value that it knows with it; that is drift, and is written over."""
     made = idle(container)
@@ -143,7 +155,7 @@ def test_an_update_that_runc_refuses_fails_as_without_us(container, plain, escra
         data = b"{" if flags == ["--resources=-"] else None
         results = [
             runtime("update", *flags, made.id, input=data) for runtime in (plain, escra)]
-        texts = [result.err.split("level=")[-1] for result in results]
+        texts = [without_time(result.err) for result in results]
         assert results[0].code == results[1].code != 0 and texts[0] == texts[1]
     assert base(made) == (20_000, 100_000)
 
@@ -157,6 +169,7 @@ def test_an_update_of_an_observed_container_is_runcs_alone(container):
     wait_until(lambda: base(made) == (60_000, 100_000), 1, "the base")
 
 
+@pytest.mark.v2
 def test_a_new_value_by_hand_is_news(container):
     """It becomes the base, within 100 ms of being written, and the ceiling with it."""
     made = idle(container)
@@ -168,6 +181,7 @@ def test_a_new_value_by_hand_is_news(container):
     made.wait_for_quota(lambda quota: quota == FLOOR, 4, "down to the floor")
 
 
+@pytest.mark.v2
 def test_an_old_value_by_hand_is_drift(container):
     """The declared value again, as systemd writes it after a reload: ours is back soon."""
     made = idle(container)

@@ -4,6 +4,7 @@ import collections
 import copy
 import json
 import os
+import re
 import shutil
 import subprocess
 import threading
@@ -20,6 +21,9 @@ PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 # The one that escra-runc finds first: runc says its own path in some messages.
 RUNC = shutil.which(
     "runc", path="/usr/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/sbin:/bin:" + PATH)
+# ESCRA_E2E_RUNTIME=crun: crun beneath, as an operator chooses it in escra-runc's config.
+LOW_LEVEL = {"runc": RUNC, "crun": "/usr/bin/crun"}[os.environ.get("ESCRA_E2E_RUNTIME", "runc")]
+IS_CRUN = LOW_LEVEL != RUNC
 PREFIX = f"e2e-{os.getpid()}-"
 
 Result = collections.namedtuple("Result", "code out err seconds")
@@ -60,6 +64,12 @@ class Runtime:
         for stream in ("stdin", "stdout", "stderr"):
             options.setdefault(stream, subprocess.DEVNULL)
         return subprocess.Popen(self.command(*arguments), env=self.env, **options)
+
+
+def without_time(text):
+    """What a runtime writes, but for when: runc as text or JSON, crun at the line's beginning."""
+    stamp = r"\d{4}-\d\d-\d\dT[0-9:.]+Z?"
+    return re.sub(rf'"time":"[^"]*"|time="[^"]*"|\b{stamp}', "TIME", text)
 
 
 def escra_tool(*arguments, code=0):
@@ -106,6 +116,8 @@ class Bundle:
         self.config["process"]["args"] = list(self.OBEDIENT)
         self.config["root"]["path"] = rootfs
         self.config["annotations"] = {}
+        # Where cgroupsPath leads, from the root of the hierarchies.
+        self.cgroup = None
 
     def write(self):
         with open(self.file, "w") as file:
@@ -197,7 +209,7 @@ class Container(Supervised):
     """One container of one runtime."""
 
     def __init__(self, runtime, bundle, id):
-        super().__init__(id, bundle.config["linux"].get("cgroupsPath", f"/{id}"))
+        super().__init__(id, bundle.cgroup)
         self.runtime, self.bundle = runtime, bundle
         self.pid_file = os.path.join(os.path.dirname(bundle.path), id + ".pid")
         self.stdin = None
@@ -251,6 +263,16 @@ class Container(Supervised):
     def pid(self):
         with open(self.pid_file) as file:
             return int(file.read())
+
+    @property
+    def first_quota(self):
+        """The quota that the low-level runtime has read in config.json."""
+        directory = os.path.join(self.runtime.globals[1], self.id)
+        if IS_CRUN:
+            with open(os.path.join(directory, "config.json")) as file:
+                return json.load(file)["linux"]["resources"]["cpu"]["quota"]
+        with open(os.path.join(directory, "state.json")) as file:
+            return json.load(file)["config"]["cgroups"]["cpu_quota"]
 
     @property
     def status(self):

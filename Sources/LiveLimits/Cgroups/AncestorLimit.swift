@@ -10,6 +10,7 @@ extension CgroupLocation {
   /// tg_cfs_schedulable_down).
   ///
   /// - Parameter name: What the container's own group is called, which may be around ``cpu``.
+  /// - Returns: The limit.
   public func ancestorLimit(of name: String? = nil) -> Int64? {
     let own = Self.scope(around: cpu, named: name) ?? cpu
     return ancestors.filter { $0.utf8.count < own.utf8.count }.compactMap { path -> Int64? in

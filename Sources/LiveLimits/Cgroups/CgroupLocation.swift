@@ -143,6 +143,7 @@ public struct CgroupLocation: Equatable, Sendable {
   /// - Parameters:
   ///   - directory: ``cpu``, of the group that the processes are in.
   ///   - name: What the group is called that config.json asked for.
+  /// - Returns: Its directory.
   public static func scope(around directory: String, named name: String?) -> String? {
     guard let name, name.utf8.suffix(6).elementsEqual(".scope".utf8) else { return nil }
     var path = directory.utf8[...]
@@ -164,6 +165,7 @@ public struct CgroupLocation: Equatable, Sendable {
   /// - Parameters:
   ///   - directory: What ``cpu`` was.
   ///   - mounts: The text of `/proc/self/mountinfo`.
+  /// - Returns: nil where the process has not moved, or not below it.
   func moved(backTo directory: String, mounts: String) -> CgroupLocation? {
     guard version == .v2, cpu.utf8.starts(with: (directory + "/").utf8) else { return nil }
     return CgroupLocation(

@@ -14,7 +14,7 @@ public struct CgroupWriter: ~Copyable {
   public let quotaFile: FileDescriptor
   private let periodFile: FileDescriptor
   private let burstFile: FileDescriptor
-  /// cpu.max of the group around, where the container has two: ``CgroupLocation/scope(around:named:)``.
+  /// cpu.max of the group around the container's own, where there is one with the same limit.
   public let outerFile: FileDescriptor
   /// The burst that a lower quota has taken away for now, and what was left of it, in microseconds.
   private var lowered: (from: Int64, to: Int64)?
@@ -87,6 +87,7 @@ public struct CgroupWriter: ~Copyable {
   /// The limit that the kernel has now; of two copies that differ, the one that is not ours.
   ///
   /// - Parameter ours: What was written last.
+  /// - Returns: As ``current()``.
   /// - Throws: As ``current()``.
   public func current(besides ours: CPUQuota) throws(SystemError) -> CPUQuota {
     let inner = try current()
