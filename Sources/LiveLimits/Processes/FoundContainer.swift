@@ -27,8 +27,7 @@ struct FoundContainer {
     if state.base.declared.quota == nil {
       state.base.declared.period = try writer.current().period
     }
-    let watch = FileWatch.ifAvailable()
-    try watch.addWrites(to: writer.quotaFile)
+    let watch = try WriteWatch(on: writer.quotaFile)
     let usesCpuacct = location.version == .v1 && location.cpuacct != nil
 
     handover = Handover(
@@ -37,7 +36,8 @@ struct FoundContainer {
       ancestorLimit: location.ancestorLimit())
     (open[.quota], open[.period], open[.burst]) = writer.release()
     let hears = watch.hears
-    open[.watch] = watch.release()
+    handover.namesWriters = watch.namesWriters
+    (open[.watch], open[.processes]) = watch.release()
     open[.usage] = try FileDescriptor.open(
       usesCpuacct ? (location.cpuacct ?? "") + "/cpuacct.usage" : location.cpu + "/cpu.stat",
       O_RDONLY
