@@ -65,7 +65,24 @@ extension RecordEntry {
   /// "would have" in front where nothing was written.
   var sentence: String {
     let used = rule.isAboutUse ? " (used \(cores(coresUsed)))" : ""
-    return "\(deed): \(rule.reason)\(used)"
+    return "\(deed): \(reason)\(used)"
+  }
+
+  private var reason: String {
+    guard let writer = writerName else { return rule.reason }
+    switch rule {
+    case .drift: return "\(writer) had written an old value over it"
+    case .news: return "\(writer) wrote a new limit, which counts as the declared one now"
+    default: return rule.reason
+    }
+  }
+
+  private var writerName: String? {
+    switch writer {
+    case .named(let name)?: Table.printable(name)
+    case .process(let pid)?: "process \(pid)"
+    case nil: nil
+    }
   }
 
   private var deed: String {
@@ -86,7 +103,8 @@ extension RecordEntry {
       ("sequence", .integer(Int64(clamping: sequence))), ("timeNanoseconds", .integer(time)),
       ("rule", .string(rule.name)), ("applied", .bool(applied)),
       ("before", .number(coresBefore)), ("after", .number(coresAfter)),
-      ("used", .number(coresUsed)), ("sentence", .string(sentence)),
+      ("used", .number(coresUsed)), ("writer", writerName.map { .string($0) } ?? .null),
+      ("sentence", .string(sentence)),
     ])
   }
 }

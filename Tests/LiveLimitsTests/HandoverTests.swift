@@ -24,6 +24,7 @@ import Testing
     said.cpus = 64
     said.clocks = 64
     said.rootLength = 21
+    said.namesWriters = quota == nil
     said.leaveOut(.burst)
     said.leaveOut(.freezer)
     let heard = Handover(said.arguments[...])
@@ -34,7 +35,8 @@ import Testing
     #expect(heard?.ancestorLimit == above)
     #expect(heard?.cpus == 64)
     #expect(heard?.rootLength == 21)
-    #expect(heard?.clockDescriptors == Array(16..<80))
+    #expect(heard?.namesWriters == said.namesWriters)
+    #expect(heard?.clockDescriptors == Array(17..<81))
     #expect(heard?.arguments == said.arguments)
   }
 
@@ -46,7 +48,7 @@ import Testing
     #expect(burst.isOpen == false)
   }
 
-  @Test(arguments: [0, 1, 14, 16])
+  @Test(arguments: [0, 1, 15, 17])
   func `another number of words is not understood`(count: Int) {
     #expect(Handover(Array(repeating: "1", count: count)[...]) == nil)
   }

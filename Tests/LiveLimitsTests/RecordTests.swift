@@ -88,6 +88,25 @@ private func overwrite(
     #expect(Record.entries(in: try directory.opened()) == entries(1...5))
   }
 
+  @Test(
+    arguments: [
+      (.named("systemd"), .named("systemd")), (.named("runc"), .named("runc")),
+      (.named("eightlet"), .named("eightlet")), (.named("containerd-shim"), .named("containerd-shi")),
+      (.named(""), .named("")), (.process(4_194_304), .process(4_194_304)), (nil, nil),
+    ] as [(RecordEntry.Writer?, RecordEntry.Writer?)])
+  func `whose write it answers is kept`(said: RecordEntry.Writer?, kept: RecordEntry.Writer?) throws {
+    for rule in Rule.allCases {
+      let directory = try TemporaryDirectory()
+      var record = try Record(in: try directory.opened())
+      var entry = RecordEntry(
+        time: 1, rule: rule, applied: true, before: -2, after: .max, use: 0, period: 100,
+        writer: said)
+      record.append(entry)
+      (entry.sequence, entry.writer) = (1, kept)
+      #expect(Record.entries(in: try directory.opened()) == [entry])
+    }
+  }
+
   @Test func `a rule that only a later version knows is left out`() throws {
     let directory = try TemporaryDirectory()
     try append(1...3, in: directory)

@@ -272,16 +272,20 @@ def test_a_hundred_calls_leave_no_descriptor_behind(container):
 
 @pytest.fixture
 def no_inotify():
-    """All inotify instances are taken: a host with many containers comes to that."""
-    path = "/proc/sys/fs/inotify/max_user_instances"
-    with open(path) as file:
-        before = file.read()
+    """All inotify and fanotify instances are taken: a host with many containers comes to that."""
+    before = {}
+    for name in ("inotify/max_user_instances", "fanotify/max_user_groups"):
+        path = "/proc/sys/fs/" + name
+        if os.path.exists(path):
+            with open(path) as file:
+                before[path] = file.read()
 
-    def write(value):
-        with open(path, "w") as file:
-            file.write(value)
+    def write(values):
+        for path, value in values.items():
+            with open(path, "w") as file:
+                file.write(value)
 
-    write("0")
+    write(dict.fromkeys(before, "0"))
     yield lambda: write(before)
     write(before)
 

@@ -9,7 +9,7 @@ import pytest
 import cgroups
 import kernel
 from processes import PATIENCE, is_alive, keepers, kill, supervisors, wait_until
-from world import PREFIX
+from world import PREFIX, escra_tool
 
 FLOOR = 5_000
 DECLARED = 20_000
@@ -181,6 +181,21 @@ def test_another_period_comes_back_as_systemd_counts(scoped):
     is_written_over(made, apply_again, quota=2_500)
     assert base(made) == (25_300, 50_000)
     assert cgroups.limit(made.cgroup) == (2_500, 50_000)
+
+
+def test_explain_names_who_wrote(scoped, plain):
+    """fanotify says it: systemd what it had, runc what it was told past us."""
+    made = idle(scoped())
+    is_written_over(made, apply_again)
+    assert "systemd had written an old value over it" in escra_tool("explain", made.id)
+    made.runtime = plain.using("--systemd-cgroup")
+    made.call("update", "--cpu-quota", "30000")
+    wait_until(lambda: base(made) == (30_000, 100_000), 1, "the base")
+    # Both write it, one for the other; whoever was the first to be heard.
+    told = escra_tool("explain", made.id)
+    assert any(
+        name + " wrote a new limit, which counts as the declared one now" in told
+        for name in ("systemd", "runc")), told
 
 
 def test_the_next_supervisor_knows_drift_from_news(scoped):

@@ -8,7 +8,7 @@ import pytest
 
 import cgroups
 from processes import wait_until
-from world import IS_CRUN, Sampler, without_time
+from world import IS_CRUN, Sampler, escra_tool, without_time
 
 FLOOR = 5_000
 
@@ -179,6 +179,25 @@ def test_a_new_value_by_hand_is_news(container):
     made.wait_for_quota(lambda quota: quota == 70_000, 4, "up to the new ceiling")
     made.rest()
     made.wait_for_quota(lambda quota: quota == FLOOR, 4, "down to the floor")
+
+
+def test_explain_names_who_wrote_by_hand(container):
+    """By fanotify, where it is to be had; the name of a process is at most 15 bytes long."""
+    made = idle(container)
+    cgroups.set_quota(made.cgroup, 70_000)
+    wait_until(lambda: base(made) == (70_000, 100_000), 0.3, "it is the base")
+    with open("/proc/self/comm") as file:
+        own = file.read().rstrip("\n")[:14]
+    assert f"{own} wrote a new limit" in escra_tool("explain", made.id)
+
+
+def test_a_former_value_by_hand_is_news_when_another_was_the_base(container):
+    """Who writes by hand has no memory, and means it."""
+    made = idle(container)
+    for quota in (70_000, 20_000):
+        cgroups.set_quota(made.cgroup, quota)
+        wait_until(lambda: base(made) == (quota, 100_000), 0.3, "it is the base")
+        made.wait_for_quota(lambda found: found == FLOOR, 4, "down to the floor")
 
 
 @pytest.mark.v2

@@ -63,6 +63,20 @@ import Testing
   }
 
   @Test(arguments: [
+    (Rule.drift, .named("systemd"), "systemd had written an old value over it"),
+    (.drift, .process(4711), "process 4711 had written an old value over it"),
+    (
+      .news, .named("runc"), "runc wrote a new limit, which counts as the declared one now"
+    ),
+    (.drift, .named("a\u{1b}b"), "a?b had written an old value over it"),
+  ] as [(Rule, RecordEntry.Writer, String)])
+  func `who wrote is told`(rule: Rule, writer: RecordEntry.Writer, end: String) {
+    var entry = entry(rule, 1, 0.05)
+    entry.writer = writer
+    #expect(entry.sentence == "lowered 1.00 -> 0.05 cores: " + end)
+  }
+
+  @Test(arguments: [
     (entry(.idle, 1, 0.05, applied: false), "would have lowered 1.00 -> 0.05 cores: "),
     (entry(.jumpStart, 0.05, 1, applied: false), "would have raised 0.05 -> 1.00 cores: "),
     (entry(.update, 1, 1, applied: false), "would have kept 1.00 cores: "),

@@ -118,6 +118,23 @@ int escra_perf_cgroup_clock(int cgroup, int cpu, uint64_t period_ns, int signal)
 /// PERF_EVENT_IOC_REFRESH by one: the event runs until its next overflow, then disables itself.
 int escra_perf_arm(int event);
 
+/// fanotify_init(2) and a mark for FAN_MODIFY on the inode of an open file, non-blocking; and on
+/// that of another one, unless it is -1.
+/// EPERM without CAP_SYS_ADMIN, EMFILE for one too many (fs.fanotify.max_user_groups).
+int escra_fanotify_writes(int file, int other);
+
+/// The most events that one call of `escra_fanotify_take` gives.
+enum { ESCRA_EVENTS = 64 };
+
+/// Takes events off `escra_fanotify_writes`: whose writes they were, as pids of this namespace.
+/// Returns how many, 0 for none; `writers` has room for ESCRA_EVENTS.
+int escra_fanotify_take(int watch, pid_t *_Nullable writers);
+
+/// A directory with one entry a process and nothing else, read-only, and mounted nowhere: a proc
+/// file system with subset=pid (Linux 5.8), by fsopen(2) and fsmount(2). Needs CAP_SYS_ADMIN.
+/// There is no way up from it, so a process in chroot(2) can have it.
+int escra_processes_directory(void);
+
 /// The number the kernel's real-time signals start at, as glibc leaves them (SIGRTMIN is a call).
 int escra_sigrtmin(void);
 

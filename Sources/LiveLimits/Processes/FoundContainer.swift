@@ -29,9 +29,7 @@ struct FoundContainer {
     if state.base.declared.quota == nil {
       state.base.declared.period = try writer.current().period
     }
-    let watch = FileWatch.ifAvailable()
-    try watch.addWrites(to: writer.quotaFile)
-    if writer.outerFile.isOpen { try watch.addWrites(to: writer.outerFile) }
+    let watch = try WriteWatch(on: writer.quotaFile, and: writer.outerFile)
     let usesCpuacct = location.version == .v1 && location.cpuacct != nil
 
     handover = Handover(
@@ -40,7 +38,8 @@ struct FoundContainer {
       ancestorLimit: location.ancestorLimit(of: state.cgroupName))
     (open[.quota], open[.period], open[.burst], open[.outer]) = writer.release()
     let hears = watch.hears
-    open[.watch] = watch.release()
+    handover.namesWriters = watch.namesWriters
+    (open[.watch], open[.processes]) = watch.release()
     open[.usage] = try FileDescriptor.open(
       usesCpuacct ? (location.cpuacct ?? "") + "/cpuacct.usage" : location.cpu + "/cpu.stat",
       O_RDONLY

@@ -14,7 +14,7 @@ struct Handover {
   enum Place: Int32, CaseIterable {
     case directory = 3
     case initProcess, listener, watch, quota, period, burst, outer, group, usage, freezer, pressure
-    case filter, alarm
+    case processes, filter, alarm
   }
 
   var base: CPUBase
@@ -28,6 +28,8 @@ struct Handover {
   var cpus: Int64 = 1
   /// How many perf events follow the last place; none means there is no alarm.
   var clocks = 0
+  /// Whether who is heard of in ``Place/watch`` is named.
+  var namesWriters = false
   /// Places that hold nothing, a bit each.
   private var missing: Int64 = 0
 
@@ -52,6 +54,7 @@ struct Handover {
       base.limit, version == .v1 ? 1 : 2, usageFormat == .nanoseconds ? 1 : 2, isObserver ? 1 : 0,
       ancestorLimit ?? -1, cpus, Int64(clocks), missing,
       rootLength, base.told?.quota ?? -1, base.told?.period ?? -1,
+      namesWriters ? 1 : 0,
     ]
     return words.map { "\($0)" }
   }
@@ -59,7 +62,7 @@ struct Handover {
   /// Reads ``arguments`` back.
   init?(_ arguments: ArraySlice<String>) {
     let words = arguments.compactMap { Int64($0) }
-    guard words.count == 15 else { return nil }
+    guard words.count == 16 else { return nil }
     func present(_ word: Int64) -> Int64? { word < 0 ? nil : word }
     self.init(
       base: CPUBase(
@@ -72,6 +75,7 @@ struct Handover {
     missing = words[11]
     rootLength = words[12]
     base.told = present(words[14]).map { CPUQuota(quota: present(words[13]), period: $0) }
+    namesWriters = words[15] == 1
   }
 
   init(

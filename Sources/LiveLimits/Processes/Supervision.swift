@@ -19,7 +19,8 @@ final class Supervision: CPUController.Surroundings {
 
   private let poller: Poller
   private var timer: DeadlineTimer
-  private let watch: FileWatch
+  private let watch: WriteWatch
+  private var heard = HeardWriters()
   private let conversations: Conversations
 
   private var nextReading: Nanoseconds?
@@ -44,7 +45,9 @@ final class Supervision: CPUController.Surroundings {
     self.attachment = attachment
     poller = try Poller()
     timer = try DeadlineTimer()
-    watch = FileWatch(adopting: handover.take(.watch))
+    watch = WriteWatch(
+      adopting: handover.take(.watch), processes: handover.take(.processes),
+      namesWriters: handover.namesWriters)
     conversations = Conversations(listener: handover.take(.listener))
     record = try Record(in: directory.descriptor)
 
@@ -102,7 +105,7 @@ final class Supervision: CPUController.Surroundings {
       attachment.alarm?.acknowledge()
       read(called: true)
     case Token.watch:
-      watch.drain()
+      hearWriters()
       judgeForeignWrite()
     case Token.listener: conversations.accept(poller)
     default: conversations.hear(token, answer: answer)
@@ -112,8 +115,9 @@ final class Supervision: CPUController.Surroundings {
   // MARK: control
 
   private func read(called: Bool) {
-    // Where nothing tells of other writers, they are looked for whenever there is a look at all.
-    if !watch.hears { judgeForeignWrite() }
+    // Before a decision writes over it. Where nothing tells of other writers, they are looked for
+    // whenever there is a look at all.
+    if !watch.hears || hearWriters() { judgeForeignWrite() }
     do throws(SystemError) {
       let step = controller.observe(
         usage: try attachment.meter.read(), at: monotonicNow(), called: called,
@@ -145,7 +149,7 @@ final class Supervision: CPUController.Surroundings {
     do throws(SystemError) {
       try attachment.writer.set(limit, from: old)
       foreign.wrote(limit)
-      watch.drain()
+      hearWriters()
       append(rule: decision.rule, before: before, after: decision.quota, use: use)
       // Somebody may have written in the same moment, and its event was drained with ours.
       judgeForeignWrite()
@@ -188,15 +192,23 @@ final class Supervision: CPUController.Surroundings {
 
   // MARK: other writers
 
+  @discardableResult
+  private func hearWriters() -> Bool {
+    watch.take { heard.add($0, name: watch.name(of: $0)) }
+  }
+
   private func judgeForeignWrite() {
     guard let found = try? attachment.writer.current(besides: foreign.ours) else {
       return checkMembers()
     }
     let now = monotonicNow()
-    switch foreign.judge(found, at: now) {
-    case .ours: nextCorrection = nil
+    switch foreign.judge(found, by: heard.kinds, at: now) {
+    case .ours:
+      nextCorrection = nil
+      heard = HeardWriters()
     case .expected:
       nextCorrection = nil
+      heard = HeardWriters()
       try? attachment.writer.align()
       // The law may have moved on between our answer and the write.
       adopt(quota: base.quota(of: found), bounds: controller.bounds)
@@ -209,20 +221,24 @@ final class Supervision: CPUController.Surroundings {
       foreign.corrected(at: now)
       if (try? attachment.writer.set(ours, from: found)) != nil {
         foreign.wrote(ours)
-        watch.drain()
+        hearWriters()
         append(
-          rule: .drift, before: base.quota(of: found), after: controller.quota, use: 0)
+          rule: .drift, before: base.quota(of: found), after: controller.quota, use: 0,
+          writer: heard.last)
       }
+      heard = HeardWriters()
     case .news:
       nextCorrection = nil
-      rebase(to: found, rule: .news)
-      foreign.learned(found)
+      if heard.kinds.contains(.runtime) { base.told = found }
+      rebase(to: found, rule: .news, writer: heard.last)
+      foreign.learned(found, from: heard.kinds)
+      heard = HeardWriters()
       let wanted = base.limit(of: controller.quota)
       if !attachment.writer.isReadOnly, found.quota != nil, wanted != found,
         (try? attachment.writer.set(wanted, from: found)) != nil
       {
         foreign.wrote(wanted)
-        watch.drain()
+        hearWriters()
       } else {
         foreign.wrote(found)
       }
@@ -230,7 +246,9 @@ final class Supervision: CPUController.Surroundings {
   }
 
   /// A new declared limit: the container starts from it as it would at create.
-  private func rebase(to declared: CPUQuota, rule: Rule) {
+  private func rebase(
+    to declared: CPUQuota, rule: Rule, writer: RecordEntry.Writer? = nil
+  ) {
     let before = controller.quota
     let hasOtherPeriod = declared.period != base.declared.period
     base.declared = declared
@@ -243,7 +261,7 @@ final class Supervision: CPUController.Surroundings {
         now: monotonicNow(), usage: (try? attachment.meter.read()) ?? 0)
     }
     adopt(quota: bounds.clamp(base.quota(of: declared)), bounds: bounds)
-    append(rule: rule, before: before, after: controller.quota, use: 0)
+    append(rule: rule, before: before, after: controller.quota, use: 0, writer: writer)
   }
 
   private func saveBase() {
@@ -293,12 +311,13 @@ final class Supervision: CPUController.Surroundings {
   private var lastQuota: Nanoseconds = 0
 
   private func append(
-    rule: Rule, before: Nanoseconds, after: Nanoseconds, use: Nanoseconds
+    rule: Rule, before: Nanoseconds, after: Nanoseconds, use: Nanoseconds,
+    writer: RecordEntry.Writer? = nil
   ) {
     lastQuota = after
     record.append(
       RecordEntry(
         time: wallClockNow(), rule: rule, applied: !attachment.writer.isReadOnly, before: before,
-        after: after, use: use, period: base.period))
+        after: after, use: use, period: base.period, writer: writer))
   }
 }

@@ -20,11 +20,21 @@ public struct RecordEntry: Equatable, Sendable {
   public var use: Nanoseconds
   /// The period, in nanoseconds.
   public var period: Nanoseconds
+  /// Whose write it answers; nil where nobody knows, or it answers none.
+  public var writer: Writer?
+
+  /// A process that has written a limit.
+  public enum Writer: Equatable, Sendable {
+    /// What it was called; the first 14 bytes are kept.
+    case named(String)
+    /// It was gone before it could be asked for its name.
+    case process(Int32)
+  }
 
   /// Makes an entry.
   public init(
     sequence: UInt64 = 0, time: Nanoseconds, rule: Rule, applied: Bool, before: Nanoseconds,
-    after: Nanoseconds, use: Nanoseconds, period: Nanoseconds
+    after: Nanoseconds, use: Nanoseconds, period: Nanoseconds, writer: Writer? = nil
   ) {
     self.sequence = sequence
     self.time = time
@@ -34,16 +44,35 @@ public struct RecordEntry: Equatable, Sendable {
     self.after = after
     self.use = use
     self.period = period
+    self.writer = writer
   }
 
   static let size = 64
+  private static let nameLength = 14
 
   /// The 64 bytes of the file: little-endian words and a checksum, so that a torn entry shows.
   func encode(into buffer: UnsafeMutableRawBufferPointer) {
+    var flags = UInt64(rule.rawValue) | (applied ? 256 : 0)
+    var use = UInt64(bitPattern: use)
+    // Who answers a write has not looked at the use, and a reader that knows no writers does not
+    // show it.
+    switch writer {
+    case .named(let name)?:
+      let bytes = Array(name.utf8.prefix(Self.nameLength))
+      flags |= 512
+      use = 0
+      for (index, byte) in bytes.prefix(8).enumerated() { use |= UInt64(byte) << (8 * index) }
+      for (index, byte) in bytes.dropFirst(8).enumerated() {
+        flags |= UInt64(byte) << (16 + 8 * index)
+      }
+    case .process(let pid)?:
+      flags |= 1024
+      use = UInt64(UInt32(bitPattern: pid))
+    case nil: break
+    }
     let words: [UInt64] = [
-      sequence, UInt64(bitPattern: time), UInt64(rule.rawValue) | (applied ? 256 : 0),
-      UInt64(bitPattern: before), UInt64(bitPattern: after), UInt64(bitPattern: use),
-      UInt64(bitPattern: period),
+      sequence, UInt64(bitPattern: time), flags, UInt64(bitPattern: before),
+      UInt64(bitPattern: after), use, UInt64(bitPattern: period),
     ]
     var sum = FNV1a()
     for (index, word) in words.enumerated() {
@@ -68,6 +97,15 @@ public struct RecordEntry: Equatable, Sendable {
       applied: word(2) & 256 != 0, before: Int64(bitPattern: word(3)),
       after: Int64(bitPattern: word(4)), use: Int64(bitPattern: word(5)),
       period: Int64(bitPattern: word(6)))
+    if word(2) & 512 != 0 {
+      var name = (0..<8).map { UInt8(truncatingIfNeeded: word(5) >> (8 * UInt64($0))) }
+      name += (2..<8).map { UInt8(truncatingIfNeeded: word(2) >> (8 * UInt64($0))) }
+      writer = .named(String(decoding: name.prefix { $0 != 0 }, as: UTF8.self))
+      use = 0
+    } else if word(2) & 1024 != 0 {
+      writer = .process(Int32(truncatingIfNeeded: word(5)))
+      use = 0
+    }
   }
 }
 

@@ -1,0 +1,110 @@
+// SPDX-License-Identifier: Apache-2.0
+internal import CLinux
+internal import Glibc
+public import Syscalls
+
+/// Hears of each write to a file, or two, and of who has written where the kernel tells.
+///
+/// fanotify(7) names the writer, and takes CAP_SYS_ADMIN when it is opened; inotify(7) is what is
+/// left without. Of both the event of a write is queued before write(2) returns, so what is read
+/// right after a write of our own includes that write.
+public struct WriteWatch: ~Copyable {
+  /// Readable when somebody has written.
+  public let descriptor: FileDescriptor
+  /// Whether it is told who.
+  public let namesWriters: Bool
+  /// The directory of all processes and of nothing else, read-only.
+  private let processes: FileDescriptor
+  private let ownProcess: Int32
+
+  /// Hears of writes to an open file; of none where a user's share of both is used up
+  /// (fs.fanotify.max_user_groups, fs.inotify.max_user_instances: 128 each).
+  public init(on file: borrowing FileDescriptor) throws(SystemError) {
+    try self.init(on: file, and: .none)
+  }
+
+  /// Hears of writes to two open files, the second of which may be none; see ``init(on:)``.
+  public init(
+    on file: borrowing FileDescriptor, and other: borrowing FileDescriptor
+  ) throws(SystemError) {
+    let naming = FileDescriptor(owning: escra_fanotify_writes(file.number, other.number))
+    if naming.isOpen {
+      self.init(
+        adopting: naming, processes: FileDescriptor(owning: escra_processes_directory()),
+        namesWriters: true)
+      return
+    }
+    let watch = FileWatch.ifAvailable()
+    try watch.addWrites(to: file)
+    if other.isOpen { try watch.addWrites(to: other) }
+    self.init(
+      adopting: FileDescriptor(owning: watch.release()), processes: .none, namesWriters: false)
+  }
+
+  /// Takes over what another image of this process has opened.
+  public init(
+    adopting descriptor: consuming FileDescriptor, processes: consuming FileDescriptor,
+    namesWriters: Bool
+  ) {
+    self.descriptor = descriptor
+    self.processes = processes
+    self.namesWriters = namesWriters
+    ownProcess = getpid()
+  }
+
+  /// Gives both descriptors away: for another image.
+  public consuming func release() -> (watch: Int32, processes: Int32) {
+    (descriptor.release(), processes.release())
+  }
+
+  /// Whether it hears anything.
+  public var hears: Bool { descriptor.isOpen }
+
+  /// Has a poller say when somebody has written; for one that hears nothing it never will.
+  public func add(to poller: borrowing Poller, token: UInt64) throws(SystemError) {
+    if hears { try poller.add(descriptor.number, token: token) }
+  }
+
+  /// Takes what has happened since the last call.
+  ///
+  /// - Parameter body: Called for each writer but this process, with 0 for one in another pid
+  ///   namespace; never where nobody is told who.
+  /// - Returns: Whether anything has happened, where no writer is told also by ourselves.
+  @discardableResult
+  public func take(_ body: (Int32) -> Void) -> Bool {
+    guard hears else { return false }
+    guard namesWriters else { return drain() }
+    var isAny = false
+    withUnsafeTemporaryAllocation(of: pid_t.self, capacity: Int(ESCRA_EVENTS)) { writers in
+      while true {
+        let count = escra_fanotify_take(descriptor.number, writers.baseAddress)
+        guard count > 0 else { return }
+        for writer in writers.prefix(Int(count)) where writer != ownProcess {
+          isAny = true
+          body(writer)
+        }
+      }
+    }
+    return isAny
+  }
+
+  private func drain() -> Bool {
+    withUnsafeTemporaryAllocation(byteCount: 4096, alignment: 8) { buffer in
+      var happened = false
+      while Glibc.read(descriptor.number, buffer.baseAddress, buffer.count) > 0 { happened = true }
+      return happened
+    }
+  }
+
+  /// What a process is called, if it is still there: /proc/PID/comm, at most 15 bytes (proc(5)).
+  ///
+  /// - Parameter process: Its pid.
+  /// - Returns: nil for one that has ended, or where names cannot be had.
+  public func name(of process: Int32) -> String? {
+    guard processes.isOpen, process > 0,
+      let file = try? processes.open("\(process)/comm", O_RDONLY),
+      let text = try? file.contents(subject: "a process's name")
+    else { return nil }
+    return String(Substring(text.utf8.prefix { $0 != UInt8(ascii: "\n") }))
+  }
+}
