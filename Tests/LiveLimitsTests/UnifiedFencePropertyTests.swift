@@ -110,7 +110,13 @@ private struct Play {
 
   mutating func settle() throws {
     try node.settle()
-    if shared.isEmpty { return }
+    // A partition is made when there is a group for it.
+    let made = node.holders.filter { holder in
+      !node.kernel.hasPartitions
+        || root.all.contains { holder.has(path: $0.path, inode: $0.inode) }
+    }
+    let shared = made.reduce(root.cpus) { $0.subtracting($1.cpus) }
+    if self.shared.isEmpty { return }
     for group in others where group.children.isEmpty && !isAboveHolder(group) {
       let cpus = node.kernel.effective(group)
       try #require(
