@@ -208,12 +208,18 @@ def test_a_group_without_processes_stays_wide(strict, neighbour, world):
     world.groups.append(parent)
     other = neighbour(cgroup=f"{parent}/first")
     made = strict(cgroup=f"{parent}/strict").started()
-    assert cpus(parent) == set(ONLINE)
+    if cgroups.VERSION == 1:
+        assert cpus(parent) == set(ONLINE)
+    else:
+        # A partition takes its CPUs from there; nobody has written a set.
+        assert cgroups.read(parent, "cpuset.cpus") == ""
     later = neighbour(cgroup=f"{parent}/second", cpuset=ALL)
     for each in (other, later):
         wait_for_cpus(each, set(ONLINE) - cpus(made))
 
 
+@pytest.mark.skipif(
+    cgroups.VERSION == 2, reason="a group with processes has none with sets in it on cgroup v2")
 def test_groups_inside_a_container_keep_off_and_come_back(strict, neighbour):
     other = neighbour()
     inner = cgroups.directory(other.cgroup, "cpuset") + "/inner"

@@ -1,0 +1,293 @@
+# SPDX-License-Identifier: Apache-2.0
+"""CPUs of one's own on cgroup v2: by a partition where the kernel makes one, else by sets."""
+import contextlib
+import os
+import signal
+import subprocess
+
+import pytest
+
+import cgroups
+from processes import keepers, kill, ours, supervisors, wait_until
+from test_strict import (  # noqa: F401
+    ALL, ONLINE, allowed, cpus, members, neighbour, set_cpus, strict, wait_for_cpus)
+
+
+def _has_partitions():
+    """Whether the kernel makes one below a group that is none: since Linux 6.7."""
+    release = os.uname().release.split(".")
+    return (int(release[0]), int(release[1].split("-")[0])) >= (6, 7)
+
+
+pytestmark = pytest.mark.skipif(
+    cgroups.VERSION == 1 or not cgroups.has_cpuset(), reason="cgroup v2 has no cpuset here")
+with_partitions = pytest.mark.skipif(
+    cgroups.VERSION == 1 or not _has_partitions(), reason="the kernel has no such partitions")
+ROOT = "/"
+
+
+def written(container_or_path):
+    """cpuset.cpus, which is empty for a group that follows the one above."""
+    path = getattr(container_or_path, "cgroup", container_or_path)
+    return cgroups.read(path, "cpuset.cpus")
+
+
+def partition(container):
+    return cgroups.read(container.cgroup, "cpuset.cpus.partition")
+
+
+def exclusive(path):
+    return cgroups.read(path, "cpuset.cpus.exclusive")
+
+
+def wait_for_partition(container, wanted="root"):
+    wait_until(lambda: partition(container) == wanted, 2, f"a partition that is {wanted}")
+
+
+@pytest.fixture(autouse=True)
+def no_cpu_is_lost(world):
+    """Behind each test everybody may use all CPUs again."""
+    yield
+    world.sweep()
+
+    def all_have_all():
+        groups = [ROOT] + ["/" + name for name in os.listdir(cgroups.ROOT)]
+        for group in groups:
+            with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+                if cpus(group) != set(ONLINE):
+                    return False
+        return True
+
+    wait_until(all_have_all, 2, "all CPUs for everybody")
+
+
+@pytest.fixture
+def parent(world):
+    """A group for containers; it goes after the test."""
+    path = "/" + world.name()
+    world.groups.append(path)
+    return path
+
+
+@with_partitions
+def test_the_kernel_fences_who_has_no_set_of_its_own(strict, neighbour, parent):
+    others = [neighbour(), neighbour(cgroup=f"{parent}/other")]
+    made = strict(cgroup=f"{parent}/strict").started()
+    wait_for_partition(made)
+    shared = set(ONLINE) - cpus(made)
+    later = neighbour(cgroup=f"{parent}/later")
+    for other in (*others, later):
+        assert cpus(other) == allowed(other.pid) == shared and written(other) == ""
+    assert cpus(ROOT) == shared
+    assert members(exclusive(parent)) == cpus(made)
+    made.call("delete", "--force")
+    for other in (*others, later):
+        wait_for_cpus(other, ONLINE)
+        assert written(other) == ""
+    wait_until(lambda: exclusive(parent) == "", 2, "no exclusive CPUs above")
+
+
+@with_partitions
+def test_who_is_in_the_root_group_keeps_off_too(strict, world):
+    """Daemons of a host without systemd are; cgroup v1 cannot fence them."""
+    sleeper = world.spawn(subprocess.Popen(
+        ["sleep", "1000"], preexec_fn=lambda: cgroups.join("", ("cpuset",))))
+    assert cgroups.membership(sleeper.pid)[""] == "/" and allowed(sleeper.pid) == set(ONLINE)
+    made = strict().started()
+    wait_for_partition(made)
+    assert allowed(sleeper.pid) == set(ONLINE) - cpus(made)
+
+
+def test_who_has_a_set_of_its_own_is_narrowed_and_let_back(strict, neighbour):
+    other = neighbour(cpuset=ALL)
+    made = strict().started()
+    wait_for_cpus(other, set(ONLINE) - cpus(made))
+    assert members(written(other)).isdisjoint(cpus(made))
+    made.call("delete", "--force")
+    wait_until(lambda: written(other) == ALL, 2, "the set it declared")
+
+
+@with_partitions
+@pytest.mark.parametrize("how", ["a set that is written", "a container", "its very CPU"])
+def test_who_breaks_the_partition_is_put_off_and_no_cpu_is_lost(strict, neighbour, how):
+    other = neighbour()
+    made = strict().started()
+    made.supervisor()
+    wait_for_partition(made)
+    own = cpus(made)
+    for _ in range(3):
+        if how == "a container":
+            intruder = neighbour(cpuset=ALL)
+        else:
+            intruder = other
+            set_cpus(other, ALL if "written" in how else str(min(own)))
+        wait_for_cpus(intruder, set(ONLINE) - own)
+        wait_for_partition(made)
+        assert cpus(made) == allowed(made.pid) == own
+    made.call("delete", "--force")
+    wait_until(lambda: cpus(ROOT) == set(ONLINE), 2, "no CPU lost")
+
+
+@with_partitions
+def test_a_partition_that_somebody_undoes_is_made_again(strict):
+    made = strict().started()
+    made.supervisor()
+    wait_for_partition(made)
+    cgroups.write(made.cgroup, "cpuset.cpus.partition", "member")
+    wait_for_partition(made)
+
+
+@with_partitions
+def test_an_intruder_while_nobody_looks_is_put_off_by_the_next_supervisor(strict, neighbour):
+    other = neighbour()
+    made = strict().started()
+    first = made.supervisor()
+    wait_for_partition(made)
+    os.kill(first, signal.SIGSTOP)
+    set_cpus(other, ALL)
+    assert partition(made).startswith("root invalid")
+    kill(first)
+    wait_until(lambda: supervisors(made.id) not in ([], [first]), 2, "another supervisor")
+    wait_for_partition(made)
+    wait_for_cpus(other, set(ONLINE) - cpus(made))
+
+
+@with_partitions
+def test_what_is_above_is_cleared_up_after_everything_died_at_once(strict, neighbour, parent):
+    neighbour(cgroup=f"{parent}/other")
+    made = strict(cgroup=f"{parent}/strict").started()
+    supervisor = made.supervisor()
+    wait_for_partition(made)
+    kill(supervisor, *keepers(), made.pid)
+    wait_until(lambda: not ours(), 2)
+    assert exclusive(parent) != ""
+    made.call("delete", "--force")
+    wait_until(lambda: exclusive(parent) == "", 2, "no exclusive CPUs above")
+
+
+@with_partitions
+def test_one_that_is_given_up_is_no_partition_any_more(strict, neighbour, parent):
+    neighbour(cgroup=f"{parent}/other")
+    made = strict(cgroup=f"{parent}/strict").started()
+    wait_for_partition(made)
+    for _ in range(3):
+        pid = made.supervisor()
+        kill(pid)
+        wait_until(lambda: pid not in supervisors(made.id), 2)
+    wait_for_partition(made, "member")
+    wait_until(lambda: exclusive(parent) == exclusive(made.cgroup) == "", 2)
+    wait_until(lambda: not ours(), 2)
+
+
+@with_partitions
+@pytest.mark.skipif(len(ONLINE) < 4, reason="two strict containers that share need four CPUs")
+def test_two_of_them_are_partitions_side_by_side(strict, neighbour, parent):
+    first = strict(cgroup=f"{parent}/first").started()
+    second = strict(cgroup=f"{parent}/second").started()
+    third = strict().started()
+    other = neighbour(cgroup=f"{parent}/other")
+    own = [cpus(made) for made in (first, second, third)]
+    for made in (first, second, third):
+        wait_for_partition(made)
+    assert sum(len(each) for each in own) == len(set().union(*own)) == 3
+    wait_for_cpus(other, set(ONLINE) - set().union(*own))
+    first.call("delete", "--force")
+    wait_for_cpus(other, set(ONLINE) - own[1] - own[2])
+    assert partition(second) == partition(third) == "root"
+    wait_until(lambda: members(exclusive(parent)) == own[1], 2)
+
+
+@with_partitions
+def test_an_update_moves_the_partition(strict, neighbour, parent):
+    other = neighbour(cgroup=f"{parent}/other")
+    made = strict(cgroup=f"{parent}/strict").started()
+    made.supervisor()
+    wait_for_partition(made)
+    for cpu in (0, ONLINE[-1]):
+        made.call("update", "--cpuset-cpus", str(cpu))
+        wait_for_partition(made)
+        assert cpus(made) == {cpu} and members(exclusive(parent)) == {cpu}
+        wait_for_cpus(other, set(ONLINE) - {cpu})
+
+
+@pytest.mark.skipif(_has_partitions(), reason="the kernel has partitions")
+def test_where_there_are_no_partitions_all_beside_it_get_a_set(strict, neighbour, parent):
+    other, inner = neighbour(), neighbour(cgroup=f"{parent}/other")
+    made = strict().started()
+    shared = set(ONLINE) - cpus(made)
+    for each in (other, inner, neighbour()):
+        wait_for_cpus(each, shared)
+    assert members(written(parent)) == shared and written(inner) == ""
+    made.call("delete", "--force")
+    for each in (other, inner):
+        wait_for_cpus(each, ONLINE)
+
+
+@pytest.mark.skipif(
+    len(ONLINE) < 8 or not os.path.isdir("/sys/devices/system/node/node1"),
+    reason="a machine of several nodes and of cores with two threads is needed")
+def test_it_gets_whole_cores_of_one_node_and_that_nodes_memory(strict, neighbour):
+    other = neighbour()
+    made = strict(reserved=4)
+    made.bundle.config["linux"]["resources"]["memory"] = {"limit": 32 << 20}
+    made.bundle.write()
+    made.started()
+    with open("/sys/devices/system/node/node1/cpulist") as file:
+        assert cpus(made) == members(file.read())
+    assert cgroups.read(made.cgroup, "cpuset.mems.effective") == "1"
+    wait_for_cpus(other, set(ONLINE) - cpus(made))
+    half = strict(reserved=2).started()
+    with open(f"/sys/devices/system/cpu/cpu{min(cpus(half))}/topology/core_cpus_list") as file:
+        assert cpus(half) == members(file.read())
+
+
+# --- systemd
+
+@pytest.fixture
+def scope(strict, escra, world):
+    """Makes strict containers in a scope that runc asks systemd for; not yet created."""
+
+    def make(**options):
+        made = strict(**options)
+        made.runtime = escra.using("--systemd-cgroup")
+        made.bundle.config["linux"]["cgroupsPath"] = f"system.slice:escra:{made.id}"
+        made.bundle.write()
+        made.cgroup = f"/system.slice/escra-{made.id}.scope"
+        return made
+
+    return make
+
+
+has_systemd = pytest.mark.skipif(
+    not os.path.isdir("/run/systemd/system"), reason="systemd does not run here")
+
+
+@has_systemd
+def test_in_a_scope_of_systemds_it_outlives_a_reload(scope, neighbour):
+    other = neighbour()
+    made = scope().started()
+    made.supervisor()
+    own = cpus(made)
+    shared = set(ONLINE) - own
+    assert len(own) == 1 and allowed(made.pid) == own
+    wait_for_cpus(other, shared)
+    wait_for_cpus("/system.slice", shared)
+    subprocess.run(["systemctl", "daemon-reload"], check=True)
+    subprocess.run(["systemd-run", "--quiet", "--wait", "true"], check=True)
+    for path in ("/system.slice", "/user.slice", "/init.scope", other):
+        wait_for_cpus(path, shared)
+    assert cpus(made) == allowed(made.pid) == own
+    made.call("delete", "--force")
+    for path in ("/system.slice", "/user.slice", "/init.scope", other):
+        wait_for_cpus(path, ONLINE)
+
+
+@has_systemd
+@with_partitions
+def test_a_scope_is_a_partition_below_its_slice(scope):
+    made = scope().started()
+    made.supervisor()
+    wait_for_partition(made)
+    assert members(exclusive("/system.slice")) == cpus(made)
+    made.call("delete", "--force")
+    wait_until(lambda: exclusive("/system.slice") == "", 2, "no exclusive CPUs above")
