@@ -253,7 +253,8 @@ struct SupervisedStart {
     var state = ContainerState(
       root: call.root, id: id, bundle: absolutePath(call.invocation.bundle?.text ?? "."),
       policy: policy.name.rawValue, runtime: runtime, pidFile: pidFile, base: base)
-    state.stalePidFile = try? FileStatus.following(pidFile).identity
+    let stale = try? FileStatus.following(pidFile)
+    (state.stalePidFile, state.stalePidFileChanged) = (stale?.identity, stale?.changed)
     state.cgroupName = cgroupName
     state.declaredMemory = document.declared.memory
     return state

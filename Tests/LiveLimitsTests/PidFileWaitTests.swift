@@ -57,6 +57,21 @@ import Testing
     #expect(wait.look() == own)
   }
 
+  @Test func `a new pid in the file that was there before is believed, as crun writes it`() throws {
+    try temporary.write("1", to: "pid")
+    let before = try #require(try temporary.opened().status(of: "pid"))
+    var state = state()
+    (state.stalePidFile, state.stalePidFileChanged) = (before.identity, before.changed)
+    let wait = try PidFileWait(state)
+    #expect(wait.look() == nil)
+    // The clock of a file system moves on with the kernel's tick.
+    usleep(20_000)
+    let file = try temporary.opened().open("pid", O_WRONLY | O_TRUNC)
+    try file.write("\(own.pid)")
+    #expect(try temporary.opened().status(of: "pid")?.identity == before.identity)
+    #expect(wait.look() == own)
+  }
+
   @Test func `what is no regular file is not believed, and blocks nobody`() throws {
     #expect(mkfifo(temporary.path + "/pid", 0o600) == 0)
     #expect(try PidFileWait(state()).look() == nil)

@@ -166,7 +166,10 @@ def _told(cases):
 
 def _table(cases):
     """A line a case: for each step the plain runtime's median, and the others' ratios."""
-    plain, *others = dict.fromkeys(name for compared in cases for name in compared.accounts)
+    # A case that is about the policy alone has no plain runtime.
+    plain, *others = dict.fromkeys(
+        name for compared in sorted(cases, key=lambda compared: -len(compared.accounts))
+        for name in compared.accounts)
     ratios = collections.defaultdict(list)
 
     def cells(step, seconds):

@@ -242,6 +242,9 @@ escra-runc = ["{escra_runc}"]
         # The words that we typed, and a list whose order changes from call to call.
         del one["Config"]["CreateCommand"]
         one["Config"]["Env"].sort()
+        # Which of its locks it took, and of a rootless one the process that keeps the network.
+        one.pop("lockNumber", None)
+        one["NetworkSettings"].pop("SandboxKey", None)
         return one
 
 

@@ -85,7 +85,8 @@ def test_containers_outlive_their_daemon(through, engine, end):
         view.saw("exit code", made.state["ExitCode"])
 
     seen = through(case)
-    assert seen["ended.State.ExitCode"] == "9" and seen["exit code"] == "3"
+    # Docker 26 does not find out what one ended with whose containerd was killed with it: 255.
+    assert seen["ended.State.ExitCode"] in ("9", "255") and seen["exit code"] == "3"
     assert seen["paused.State.Status"] == "paused" and seen["running.State.Status"] == "running"
 
 

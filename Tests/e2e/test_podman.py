@@ -1,18 +1,23 @@
 # SPDX-License-Identifier: Apache-2.0
 """What only Podman has: crun beneath, health checks on request, conmon, users that are not root."""
+import json
 import os
+import shutil
+import subprocess
 
 import pytest
 
 import engines
-from processes import is_alive, kill, status, wait_until
+from processes import PATIENCE, is_alive, kill, ours, status, wait_until
 # The same cases, with crun beneath.
 from test_engines import (  # noqa: F401
     POLITE, test_a_pause_freezes_and_an_unpause_thaws,
+    test_a_restart_gives_the_same_container_another_process,
     test_exec_passes_on_streams_environment_and_exit_code,
     test_inspect_says_the_same_of_every_stage_of_a_life,
     test_run_passes_on_streams_environment_and_exit_code, test_update_changes_the_kernels_limits,
     test_what_cannot_be_executed_fails_with_the_same_text_and_code)
+from world import ESCRA_RUNC, PATH, RUNC, make_rootfs
 
 
 @pytest.fixture(scope="module")
@@ -95,6 +100,39 @@ def test_a_user_who_is_not_root_gets_what_runc_gives_him(through, engine):
     seen = through(case)
     assert (seen["run.code"], seen["missing.code"], seen["exit code"]) == ("7", "127", "3")
     wait_until(lambda: of_user(engine.USER) <= before, 5, "no process of his is left")
+
+
+def test_a_user_who_is_not_root_is_told_once_that_nobody_supervises(world):
+    """Without an engine in between: the container runs as with runc, after one sentence of ours."""
+    user, directory = engines.RootlessPodman.USER, world.path("user")
+    os.chmod(world.directory, 0o755)
+    make_rootfs(directory + "/rootfs")
+    for name in ("", "/rootfs"):
+        os.chown(directory + name, user, user)
+    program = shutil.copy(ESCRA_RUNC, world.path("escra-runc"))
+
+    def as_user(*words):
+        return subprocess.run(
+            ["setpriv", "--reuid", str(user), "--regid", str(user), "--clear-groups", *words],
+            env={"PATH": PATH, "XDG_RUNTIME_DIR": directory}, stdin=subprocess.DEVNULL,
+            capture_output=True, text=True, timeout=20 * PATIENCE)
+
+    assert as_user(RUNC, "spec", "--rootless", "--bundle", directory).returncode == 0
+    with open(directory + "/config.json") as file:
+        config = json.load(file)
+    config["process"].update(terminal=False, args=["sh", "-c", "echo here; exit 7"])
+    config["annotations"] = {"io.escra.policy": "reactive"}
+    with open(directory + "/config.json", "w") as file:
+        json.dump(config, file)
+    plain, told = (
+        as_user(one, "--root", directory + "/state", "run", "--bundle", directory, world.name())
+        for one in (RUNC, program))
+    if plain.returncode != 7:
+        pytest.skip(f"a user's containers do not run with plain runc here either: {plain.stderr}")
+    assert (told.returncode, told.stdout) == (7, "here\n") == (7, plain.stdout)
+    sentence, *rest = told.stderr.splitlines()
+    assert "starts with its declared limits, unsupervised" in sentence
+    assert rest == plain.stderr.splitlines() and ours() == {}
 
 
 def of_user(user):

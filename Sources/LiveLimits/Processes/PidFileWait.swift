@@ -8,7 +8,7 @@ struct PidFileWait: ~Copyable {
   private let directory: FileDescriptor
   private let name: String
   private let watch: FileWatch
-  private let stale: FileStatus.Identity?
+  private let stale: (identity: FileStatus.Identity, changed: Int64?)?
   private let readyTicks: Int64
 
   /// The time between two looks where nothing tells of the file.
@@ -26,7 +26,7 @@ struct PidFileWait: ~Copyable {
     try watch.addArrivals(in: directory)
     self.directory = directory
     self.watch = watch
-    stale = state.stalePidFile
+    stale = state.stalePidFile.map { ($0, state.stalePidFileChanged) }
     readyTicks = state.readyTicks
   }
 
@@ -63,12 +63,18 @@ struct PidFileWait: ~Copyable {
 
   /// Reads the file, and believes it only if it is new and names a process younger than READY.
   func look() -> ProcessIdentity? {
-    guard let status = try? directory.status(of: name), status.isRegularFile,
-      status.identity != stale,
+    guard let status = try? directory.status(of: name), status.isRegularFile, !isStale(status),
       let text = try? directory.open(name, O_RDONLY | O_NOFOLLOW).contents(subject: name),
       let pid = Int32(text.prefix { $0 != "\n" }), pid > 0,
       let identity = ProcessIdentity(pid: pid), identity.startTicks >= readyTicks
     else { return nil }
     return identity
+  }
+
+  /// Whether it is what lay there before: runc renames a new file into its place, crun writes the
+  /// new pid into the old file.
+  private func isStale(_ status: FileStatus) -> Bool {
+    guard let stale, status.identity == stale.identity else { return false }
+    return stale.changed.map { $0 == status.changed } ?? true
   }
 }

@@ -34,6 +34,8 @@ public struct ContainerState: Equatable, Sendable {
   public var pidFile: String
   /// The file that had that name before, which must not be believed.
   public var stalePidFile: FileStatus.Identity?
+  /// When that one last changed, in nanoseconds since 1970: crun writes into a file that is there.
+  public var stalePidFileChanged: Int64?
   /// The last part of the cgroup path that init is expected in.
   public var cgroupName: String?
   /// Init, once it is known.
@@ -108,6 +110,7 @@ public struct ContainerState: Equatable, Sendable {
       let inode = keyed["staleInode"].flatMap({ UInt64($0) })
     {
       stalePidFile = FileStatus.Identity(device: device, inode: inode)
+      stalePidFileChanged = keyed[int: "staleChanged"]
     }
   }
 
@@ -125,6 +128,7 @@ public struct ContainerState: Equatable, Sendable {
     keyed["pidFile"] = pidFile
     keyed["staleDevice"] = stalePidFile.map { "\($0.device)" }
     keyed["staleInode"] = stalePidFile.map { "\($0.inode)" }
+    keyed["staleChanged"] = stalePidFileChanged.map { "\($0)" }
     keyed["cgroupName"] = cgroupName
     keyed["init"] = initProcess?.description
     keyed["supervisor"] = supervisor?.description
