@@ -33,7 +33,7 @@ import Testing
     #expect(heard?.ancestorLimit == above)
     #expect(heard?.cpus == 64)
     #expect(heard?.rootLength == 21)
-    #expect(heard?.clockDescriptors == Array(16..<80))
+    #expect(heard?.clockDescriptors == Array(18..<82))
     #expect(heard?.arguments == said.arguments)
   }
 

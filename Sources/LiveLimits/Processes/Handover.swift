@@ -13,7 +13,8 @@ struct Handover {
   /// Where an open file is found.
   enum Place: Int32, CaseIterable {
     case directory = 3
-    case initProcess, listener, watch, quota, period, burst, outer, group, usage, freezer, pressure
+    case initProcess, listener, watch, quota, period, burst, outer, outerBurst
+    case group, usage, freezer, pressure
     case filter, alarm
   }
 
