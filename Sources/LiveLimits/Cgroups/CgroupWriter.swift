@@ -108,18 +108,17 @@ public struct CgroupWriter: ~Copyable {
     return CPUQuota(cpuMax: try outerFile.contents(subject: "the scope's CPU quota")) ?? inner
   }
 
-  /// Gives the group around the container's the limit that the container's own has.
+  /// Makes two copies of the limit one, where there are two; a single one is left alone.
   ///
-  /// Who makes both rounds one of them: systemd knows percent.
+  /// Who makes both rounds one of them, since systemd knows percent; who changes the limit may
+  /// change one only.
   ///
+  /// - Parameter limit: What one of them is.
   /// - Throws: ``SystemError``; ENODEV once the cgroup is gone.
-  public mutating func align() throws(SystemError) {
+  public mutating func align(to limit: CPUQuota) throws(SystemError) {
     guard outerFile.isOpen, !isReadOnly else { return }
-    let limit = try current()
-    guard try current(besides: limit) != limit else { return }
-    try outerBurst.makeRoom(for: limit.quota)
-    try outerFile.overwrite(limit.cpuMax, subject: "the scope's CPU quota")
-    outerBurst.bringBack()
+    let inner = try current()
+    if try inner != limit || current(besides: limit) != limit { try set(limit, from: inner) }
   }
 
   /// Sets the limit, and keeps the burst as far as the limit lets it.

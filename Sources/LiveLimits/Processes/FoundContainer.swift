@@ -24,7 +24,7 @@ struct FoundContainer {
     var writer = try CgroupWriter(
       directory: found.directory, version: location.version, readOnly: isObserver,
       in: CgroupLocation.scope(around: location.cpu, named: state.cgroupName))
-    try? writer.align()
+    if let found = try? writer.current() { try? writer.align(to: found) }
     // A container that declares no quota may still have a period of its own.
     if state.base.declared.quota == nil {
       state.base.declared.period = try writer.current().period

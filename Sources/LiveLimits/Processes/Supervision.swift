@@ -197,7 +197,7 @@ final class Supervision: CPUController.Surroundings {
     case .ours: nextCorrection = nil
     case .expected:
       nextCorrection = nil
-      try? attachment.writer.align()
+      try? attachment.writer.align(to: found)
       // The law may have moved on between our answer and the write.
       adopt(quota: base.quota(of: found), bounds: controller.bounds)
     case .drift(let moment) where moment > now:
@@ -224,6 +224,7 @@ final class Supervision: CPUController.Surroundings {
         foreign.wrote(wanted)
         watch.drain()
       } else {
+        try? attachment.writer.align(to: found)
         foreign.wrote(found)
       }
     }
