@@ -24,9 +24,10 @@ private func updateReactive(_ call: RuntimeCall, _ socket: borrowing ControlSock
     socket.send(.update(quota: request.quota, period: request.period)),
     case .message(.apply(let limit)) = socket.receive(within: 200)
   else { request.pass() }
+  // crun takes a period that a request does not name for the default one.
   let isSame =
     (request.quota.map { max($0, -1) } ?? (limit.quota ?? -1)) == (limit.quota ?? -1)
-    && (request.period ?? limit.period) == limit.period && request.quota != nil
+    && (request.period ?? CPUQuota.defaultPeriod) == limit.period && request.quota != nil
   if isSame { request.pass() }
   request.pass(ConfigEdit(cpuQuota: limit.quota ?? -1, cpuPeriod: limit.period))
 }

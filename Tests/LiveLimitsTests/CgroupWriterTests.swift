@@ -86,17 +86,25 @@ private func set(
 
   @Test func `a container's group and the scope around it have one limit`() throws {
     let inner = try directory(v2Files)
-    let outer = try directory(["cpu.max": "60000 100000\n"])
+    let outer = try directory(["cpu.max": "60000 100000\n", "cpu.max.burst": "55000\n"])
     var writer = try CgroupWriter(
       directory: try inner.opened(), version: .v2, readOnly: false, in: outer.path)
     #expect(try writer.current() == CPUQuota(quota: 50_000))
     #expect(try writer.current(besides: CPUQuota(quota: 50_000)) == CPUQuota(quota: 60_000))
     #expect(try writer.current(besides: CPUQuota(quota: 40_000)) == CPUQuota(quota: 50_000))
-    try writer.align()
+    try writer.align(to: CPUQuota(quota: 50_000))
     #expect(try outer.read("cpu.max") == "50000 100000\n")
+    #expect(try outer.read("cpu.max.burst") == "50000\n")
     try writer.set(CPUQuota(quota: 70_000), from: try writer.current())
     #expect(try inner.read("cpu.max") == "70000 100000\n")
     #expect(try outer.read("cpu.max") == "70000 100000\n")
+    #expect(try outer.read("cpu.max.burst") == "55000\n")
+    // Somebody has changed one of them.
+    try outer.write("30000 100000\n", to: "cpu.max")
+    let found = try writer.current(besides: CPUQuota(quota: 70_000))
+    #expect(found == CPUQuota(quota: 30_000))
+    try writer.align(to: found)
+    #expect(try inner.read("cpu.max") == "30000 100000\n")
   }
 
   @Test(arguments: [CgroupLocation.Version.v1, .v2])

@@ -109,15 +109,15 @@ class World:
         """Ends everything, then returns what should have ended by itself."""
         for container in self.containers:
             container.close()
-        left = []
+        left, said = [], ""
         roots = {self.root, *(c.runtime.globals[1] for c in self.containers)}
         for program, root in itertools.product({RUNC, LOW_LEVEL}, roots):
             listed = subprocess.run(
                 [program, "--root", root, "list", "--quiet"], capture_output=True, text=True)
             for id in listed.stdout.split():
-                subprocess.run(
+                said += subprocess.run(
                     [program, "--root", root, "delete", "--force", id], capture_output=True,
-                    timeout=20 * processes.PATIENCE)
+                    text=True, timeout=20 * processes.PATIENCE).stderr
         for process in self.children:
             if process.poll() is None:
                 process.kill()
@@ -128,7 +128,7 @@ class World:
         for group in groups:
             cgroups.remove(group)
         groups = [group for group in groups if group not in self.groups]
-        left += [f"cgroup {group}" for group in groups]
+        left += [f"cgroup {group}; delete said: {said}" for group in groups]
 
         def is_clean():
             return not ours() and not processes.files_of_ours()

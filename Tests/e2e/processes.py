@@ -25,7 +25,8 @@ def wait_until(condition, seconds, what=None):
         if value:
             return value
         if time.monotonic() > deadline:
-            raise AssertionError(f"not within {seconds * PATIENCE:g} s: {what or condition.__doc__}")
+            what = what or condition.__doc__
+            raise AssertionError(f"not within {seconds * PATIENCE:g} s: {what}")
         time.sleep(0.005)
 
 

@@ -11,7 +11,7 @@ import pytest
 
 import cgroups
 import kernel
-from processes import RUN, is_alive, keepers, kill, ours, supervisors, wait_until
+from processes import PATIENCE, RUN, is_alive, keepers, kill, ours, supervisors, wait_until
 from world import Sampler, without_time
 
 FLOOR = 5_000
@@ -86,7 +86,7 @@ def test_a_restart_with_the_same_id_is_another_container(container, world):
     new = made.supervisor()
     wait_until(lambda: supervisors() == [new], 2, "one supervisor, that of the last one")
     assert [state["init"].split("@")[0] for state in made.states()] == [str(made.pid)]
-    assert made.pid not in inits and slowest < 0.5
+    assert made.pid not in inits and slowest < 0.5 * PATIENCE
     wait_for_floor(made)
     assert made.bundle.is_original(before)
 
@@ -442,14 +442,18 @@ def test_a_stopped_supervisor_holds_nobody_up(container, plain, world):
                 ("state", []), ("pause", []), ("resume", []), ("ps", []),
                 ("update", ["--cpu-quota", "30000"]), ("update", ["--pids-limit", "9"])):
             times = [one.call(verb, *flags).seconds for one in (made, twin)]
-            assert times[0] < times[1] + 0.7, (verb, times)
-        assert made.quota == 30_000, "nobody answered, so runc wrote what it was asked to"
+            assert times[0] < times[1] + 0.7 * PATIENCE, (verb, times)
+        # crun asked for a quota alone leaves the scope as it is.
+        asked = cgroups.quota_file(cgroups.inner(made.cgroup))
+        with open(asked) as file:
+            written = file.read().split()[0]
+        assert written == "30000", "nobody answered, so runc wrote what it was asked to"
         before = time.monotonic()
         assert made.runtime("exec", made.id, "true").code == 0
         assert made.runtime("kill", made.id, "KILL").code == 0
         wait_until(lambda: made.status == "stopped", 3)
         made.call("delete")
-        assert time.monotonic() - before < 3
+        assert time.monotonic() - before < 3 * PATIENCE
     finally:
         kill(pid, signal=signal.SIGCONT)
     gone(made)
@@ -465,7 +469,7 @@ def test_a_stopped_keeper_holds_nobody_up(container):
         second = container({"io.escra.cpu.max": "300m"}, quota=150_000)
         before = time.monotonic()
         second.started()
-        assert time.monotonic() - before < 2
+        assert time.monotonic() - before < 2 * PATIENCE
         second.supervisor(4)
         second.wait_for_quota(lambda quota: quota == FLOOR, 5, "down to the floor")
     finally:

@@ -127,6 +127,15 @@ def test_an_update_of_the_period_keeps_bounds_in_cores(container):
     made.wait_for_quota(lambda quota: quota == 10_000, 4, "up to the ceiling")
 
 
+def test_an_update_of_the_quota_keeps_the_period(container):
+    """crun alone would go back to 100 ms."""
+    made = container(quota=25_000, period=50_000).started()
+    made.supervisor()
+    made.call("update", "--cpu-quota", "20000")
+    assert base(made) == (20_000, 50_000) and was_told(made)
+    assert cgroups.limit(made.cgroup)[1] == 50_000
+
+
 @pytest.mark.v2
 def test_an_update_of_memory_alone_leaves_the_base(container, world):
     """runc 1.1.5 writes every value that it knows with it; that is drift, and is written over."""

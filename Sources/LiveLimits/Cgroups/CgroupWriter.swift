@@ -13,11 +13,10 @@ public struct CgroupWriter: ~Copyable {
   /// cpu.cfs_quota_us or cpu.max: the file whose writes are watched.
   public let quotaFile: FileDescriptor
   private let periodFile: FileDescriptor
-  private let burstFile: FileDescriptor
+  private var burst: CPUBurst
   /// cpu.max of the group around the container's own, where there is one with the same limit.
   public let outerFile: FileDescriptor
-  /// The burst that a lower quota has taken away for now, and what was left of it, in microseconds.
-  private var lowered: (from: Int64, to: Int64)?
+  private var outerBurst: CPUBurst
   /// Whether this writer may change anything.
   public let isReadOnly: Bool
 
@@ -44,27 +43,41 @@ public struct CgroupWriter: ~Copyable {
     self.periodFile = periodFile
     self.quotaFile = quotaFile
     // Linux before 5.14 has no burst.
-    burstFile =
-      (try? directory.open(isV1 ? "cpu.cfs_burst_us" : "cpu.max.burst", flags)) ?? .none
+    burst = CPUBurst(
+      owning: (try? directory.open(isV1 ? "cpu.cfs_burst_us" : "cpu.max.burst", flags)) ?? .none)
+    outerBurst = CPUBurst(owning: Self.file("cpu.max.burst", in: scope, flags))
+  }
+
+  private static func file(_ name: String, in directory: String?, _ flags: CInt) -> FileDescriptor {
+    guard let directory else { return .none }
+    return (try? FileDescriptor.open(directory + "/" + name, flags)) ?? .none
   }
 
   /// Takes over files that are open already; only the quota must be there.
   init(
     version: CgroupLocation.Version, readOnly: Bool, quota: consuming FileDescriptor,
     period: consuming FileDescriptor, burst: consuming FileDescriptor,
-    outer: consuming FileDescriptor
+    outer: consuming FileDescriptor, outerBurst: consuming FileDescriptor
   ) {
     self.version = version
     isReadOnly = readOnly
     quotaFile = quota
     periodFile = period
-    burstFile = burst
+    self.burst = CPUBurst(owning: burst)
     outerFile = outer
+    self.outerBurst = CPUBurst(owning: outerBurst)
   }
 
   /// The numbers of the files, for an image that takes them over.
-  consuming func release() -> (quota: Int32, period: Int32, burst: Int32, outer: Int32) {
-    (quotaFile.release(), periodFile.release(), burstFile.release(), outerFile.release())
+  consuming func release() -> Files {
+    Files(
+      quota: quotaFile.release(), period: periodFile.release(), burst: burst.release(),
+      outer: outerFile.release(), outerBurst: outerBurst.release())
+  }
+
+  /// The numbers of open files; -1 for one that is not there.
+  struct Files {
+    let quota, period, burst, outer, outerBurst: Int32
   }
 
   /// The limit that the kernel has now.
@@ -95,23 +108,20 @@ public struct CgroupWriter: ~Copyable {
     return CPUQuota(cpuMax: try outerFile.contents(subject: "the scope's CPU quota")) ?? inner
   }
 
-  /// Gives the group around the container's the limit that the container's own has.
+  /// Makes two copies of the limit one, where there are two; a single one is left alone.
   ///
-  /// Who makes both rounds one of them: systemd knows percent.
+  /// Who makes both rounds one of them, since systemd knows percent; who changes the limit may
+  /// change one only.
   ///
+  /// - Parameter limit: What one of them is.
   /// - Throws: ``SystemError``; ENODEV once the cgroup is gone.
-  public func align() throws(SystemError) {
+  public mutating func align(to limit: CPUQuota) throws(SystemError) {
     guard outerFile.isOpen, !isReadOnly else { return }
-    let limit = try current()
-    guard try current(besides: limit) != limit else { return }
-    try outerFile.overwrite(limit.cpuMax, subject: "the scope's CPU quota")
+    let inner = try current()
+    if try inner != limit || current(besides: limit) != limit { try set(limit, from: inner) }
   }
 
-  /// Sets the limit.
-  ///
-  /// The kernel refuses a quota below the burst, so a burst that is in the way is lowered first. It
-  /// is not forgotten: Linux before 6.10 divides it by a thousand at each write of cpu.max
-  /// (kernel/sched/core.c, cpu_max_write), and what was lowered comes back with the quota.
+  /// Sets the limit, and keeps the burst as far as the limit lets it.
   ///
   /// - Parameters:
   ///   - limit: The new limit.
@@ -120,19 +130,11 @@ public struct CgroupWriter: ~Copyable {
   ///   the cgroup is gone, EBADF for a reader.
   public mutating func set(_ limit: CPUQuota, from old: CPUQuota) throws(SystemError) {
     if isReadOnly { throw SystemError("write", "the CPU quota", errno: EBADF) }
-    let found = (try? burst()) ?? nil
-    if found != lowered?.to { lowered = nil }
-    let wanted = lowered?.from ?? found ?? 0
-    let burst = min(wanted, limit.quota ?? .max)
-    if let found, burst < found {
-      try burstFile.overwrite("\(burst)", subject: "the CPU burst")
-    }
+    try burst.makeRoom(for: limit.quota)
+    try outerBurst.makeRoom(for: limit.quota)
     try write(limit, from: old)
-    lowered = burst < wanted ? (wanted, burst) : nil
-    // Better a container without its burst than one without its limit.
-    if burst > 0, (try? self.burst()) != burst {
-      try? burstFile.overwrite("\(burst)", subject: "the CPU burst")
-    }
+    burst.bringBack()
+    outerBurst.bringBack()
   }
 
   private func write(_ limit: CPUQuota, from old: CPUQuota) throws(SystemError) {
@@ -185,10 +187,5 @@ public struct CgroupWriter: ~Copyable {
     let file = try FileDescriptor.open(path, O_WRONLY)
     // A write of no bytes is none; a line without any clears the set.
     try file.overwrite(cpus.isEmpty ? "\n" : cpus.description, subject: path)
-  }
-
-  private func burst() throws(SystemError) -> Int64? {
-    guard burstFile.isOpen else { return nil }
-    return Int64(try burstFile.contents(subject: "the CPU burst").prefix { $0 != "\n" })
   }
 }

@@ -23,7 +23,7 @@ final class Attachment {
     writer = CgroupWriter(
       version: handover.version, readOnly: handover.isObserver, quota: handover.take(.quota),
       period: handover.take(.period), burst: handover.take(.burst),
-      outer: handover.take(.outer))
+      outer: handover.take(.outer), outerBurst: handover.take(.outerBurst))
     meter = UsageMeter(owning: handover.take(.usage), format: handover.usageFormat)
     group = handover.take(.group)
     freezer = handover.take(.freezer)

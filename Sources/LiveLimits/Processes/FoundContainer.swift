@@ -21,10 +21,10 @@ struct FoundContainer {
     let location = found.location
     let inode = found.inode
     let isObserver = state.policy == "observe"
-    let writer = try CgroupWriter(
+    var writer = try CgroupWriter(
       directory: found.directory, version: location.version, readOnly: isObserver,
       in: CgroupLocation.scope(around: location.cpu, named: state.cgroupName))
-    try? writer.align()
+    if let found = try? writer.current() { try? writer.align(to: found) }
     // A container that declares no quota may still have a period of its own.
     if state.base.declared.quota == nil {
       state.base.declared.period = try writer.current().period
@@ -36,7 +36,12 @@ struct FoundContainer {
       base: state.base, version: location.version,
       usageFormat: usesCpuacct ? .nanoseconds : .cpuStat, isObserver: isObserver,
       ancestorLimit: location.ancestorLimit(of: state.cgroupName))
-    (open[.quota], open[.period], open[.burst], open[.outer]) = writer.release()
+    let files = writer.release()
+    open[.quota] = files.quota
+    open[.period] = files.period
+    open[.burst] = files.burst
+    open[.outer] = files.outer
+    open[.outerBurst] = files.outerBurst
     let hears = watch.hears
     handover.namesWriters = watch.namesWriters
     (open[.watch], open[.processes]) = watch.release()

@@ -13,8 +13,9 @@ struct Handover {
   /// Where an open file is found.
   enum Place: Int32, CaseIterable {
     case directory = 3
-    case initProcess, listener, watch, quota, period, burst, outer, group, usage, freezer, pressure
-    case processes, filter, alarm
+    case initProcess, listener, watch, processes, quota, period, burst, outer, outerBurst
+    case group, usage, freezer, pressure
+    case filter, alarm
   }
 
   var base: CPUBase

@@ -209,7 +209,7 @@ final class Supervision: CPUController.Surroundings {
     case .expected:
       nextCorrection = nil
       heard = HeardWriters()
-      try? attachment.writer.align()
+      try? attachment.writer.align(to: found)
       // The law may have moved on between our answer and the write.
       adopt(quota: base.quota(of: found), bounds: controller.bounds)
     case .drift(let moment) where moment > now:
@@ -240,6 +240,7 @@ final class Supervision: CPUController.Surroundings {
         foreign.wrote(wanted)
         hearWriters()
       } else {
+        try? attachment.writer.align(to: found)
         foreign.wrote(found)
       }
     }
