@@ -15,7 +15,8 @@ private func write(to path: String, thenWait: Bool, during body: (pid_t) throws 
   posix_spawn_file_actions_adddup2(&actions, input[0], 0)
   posix_spawn_file_actions_addclose(&actions, input[1])
   defer { posix_spawn_file_actions_destroy(&actions) }
-  var arguments: [UnsafeMutablePointer<CChar>?] = ["sh", "-c", script].map { strdup($0) }
+  let words: [String] = ["sh", "-c", script]
+  var arguments: [UnsafeMutablePointer<CChar>?] = words.map { strdup($0) }
   arguments.append(nil)
   defer { for argument in arguments { free(argument) } }
   #expect(posix_spawn(&pid, "/bin/sh", &actions, nil, &arguments, nil) == 0)
