@@ -334,7 +334,8 @@ def docker(world, service):
     for unit in reversed(made.units):
         systemctl("stop", unit)
     storage = os.path.join(made.directory, made.STORAGE)
-    while os.path.ismount(storage):
+    # Mounted on itself, which os.path.ismount does not see.
+    while storage in kernel.mount_points():
         kernel.unmount(storage)
 
 

@@ -90,7 +90,8 @@ final class Keeper {
       if case .refused(let reason) = outcome {
         escra_syslog(
           false,
-          "escra: systemd made no scope for the keeper (\(reason)); it ends with its caller's group")
+          "escra: systemd made no scope for the keeper (\(reason)); it ends with its caller's group"
+        )
       }
     default: hear(Int32(token - Token.connection))
     }
