@@ -91,10 +91,12 @@ private func overwrite(
   @Test(
     arguments: [
       (.named("systemd"), .named("systemd")), (.named("runc"), .named("runc")),
-      (.named("eightlet"), .named("eightlet")), (.named("containerd-shim"), .named("containerd-shi")),
+      (.named("eightlet"), .named("eightlet")),
+      (.named("containerd-shim"), .named("containerd-shi")),
       (.named(""), .named("")), (.process(4_194_304), .process(4_194_304)), (nil, nil),
     ] as [(RecordEntry.Writer?, RecordEntry.Writer?)])
-  func `whose write it answers is kept`(said: RecordEntry.Writer?, kept: RecordEntry.Writer?) throws {
+  func `whose write it answers is kept`(said: RecordEntry.Writer?, kept: RecordEntry.Writer?) throws
+  {
     for rule in Rule.allCases {
       let directory = try TemporaryDirectory()
       var record = try Record(in: try directory.opened())

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """A container in a scope of systemd's, which writes that scope's limits again when it likes."""
+import json
 import os
 import subprocess
 import time
@@ -7,9 +8,11 @@ import time
 import pytest
 
 import cgroups
+import engines
+import images
 import kernel
 from processes import PATIENCE, is_alive, keepers, kill, supervisors, wait_until
-from world import PREFIX, escra_tool
+from world import PREFIX, Supervised, escra_tool
 
 FLOOR = 5_000
 DECLARED = 20_000
@@ -296,3 +299,84 @@ def test_the_end_of_the_unit_that_called_the_runtime_is_not_the_supervisors(
     work(world, made)
     made.wait_for_quota(lambda quota: quota == DECLARED, 4, "up when it works")
     assert made.supervisor() == pid
+
+
+@pytest.fixture
+def docker(world, service):
+    """Docker with the systemd driver; its daemons are services, which are stopped as those are."""
+    if not os.path.exists("/usr/sbin/dockerd"):
+        pytest.skip("there is no Docker here")
+    made = engines.Docker(world.directory)
+
+    def start(live_restore):
+        with open(made.dockerd.path) as file:
+            config = json.load(file)
+        config.update({
+            "exec-opts": ["native.cgroupdriver=systemd"], "cgroup-parent": SLICE,
+            "live-restore": live_restore})
+        with open(made.dockerd.path, "w") as file:
+            json.dump(config, file)
+        # As packaged: containerd's shims outlive it, and so may whatever else it has started.
+        if not made.units:
+            made.units.append(service(daemon(made.containerd), "KillMode=process"))
+        made.units[1:] = [service(daemon(made.dockerd), "KillMode=mixed")]
+        wait_until(lambda: made.cli("version").code == 0, 20, "dockerd answers")
+        return made
+
+    def daemon(one):
+        return f"exec {' '.join(one.command)} >>{one.path}.log 2>&1"
+
+    made.units, made.start = [], start
+    yield made
+    ids = made.cli("ps", "--all", "--quiet").out.split()
+    if ids:
+        made.cli("rm", "--force", *ids)
+    for unit in reversed(made.units):
+        systemctl("stop", unit)
+    storage = os.path.join(made.directory, made.STORAGE)
+    # Mounted on itself, which os.path.ismount does not see.
+    while storage in kernel.mount_points():
+        kernel.unmount(storage)
+
+
+def run_in(docker):
+    docker.load(images.busybox_archive(docker.directory))
+    id = docker.cli(
+        "run", "--detach", "--runtime", "escra-reactive", "--network", "none", "--cpus", "0.2",
+        docker.image, "sleep", "10000").out.strip()
+    assert id
+    made = Supervised(id, f"/{SLICE}/docker-{id}.scope")
+    made.supervisor(6)
+    made.wait_for_quota(lambda quota: quota == FLOOR, 4, "down to the floor")
+    return made
+
+
+def test_supervision_outlives_the_services_of_the_engine_with_live_restore(docker, world):
+    """Docker's service is stopped and started again, and containerd's, too; nothing moves."""
+    made = run_in(docker.start(live_restore=True))
+    pid = made.supervisor()
+    wait_for_a_scope(pid, "supervisor")
+    systemctl("stop", docker.units[1])
+    systemctl("stop", docker.units.pop(0))
+    docker.units.clear()
+    assert is_alive(pid) and made.quota == FLOOR
+    docker.start(live_restore=True)
+    assert made.supervisor() == pid and made.quota == FLOOR
+    world.spawn(docker.cli.start("exec", made.id, "sh", "-c", "while :; do :; done"))
+    made.wait_for_quota(lambda quota: quota == DECLARED, 4, "up when it works")
+    # What Docker writes on an update is the base, and what it writes beside that is drift.
+    assert docker.cli("update", "--cpus", "0.4", made.id).code == 0
+    wait_until(lambda: base(made) == (40_000, 100_000), 1, "the base")
+    made.wait_for_quota(lambda quota: quota == 40_000, 4, "up to the new limit")
+
+
+def test_without_live_restore_nothing_of_ours_outlives_the_engines_service(docker):
+    """Docker ends its containers, and with them go their supervisors."""
+    made = run_in(docker.start(live_restore=False))
+    pid = made.supervisor()
+    systemctl("stop", docker.units[1])
+    wait_until(lambda: not is_alive(pid) and not made.states(), 4, "its supervisor has left")
+    docker.start(live_restore=False)
+    assert docker.cli("start", made.id).code == 0
+    assert made.supervisor(6) != pid
+    made.wait_for_quota(lambda quota: quota == FLOOR, 4, "down to the floor")

@@ -62,14 +62,15 @@ import Testing
     #expect(entry.sentence == sentence)
   }
 
-  @Test(arguments: [
-    (Rule.drift, .named("systemd"), "systemd had written an old value over it"),
-    (.drift, .process(4711), "process 4711 had written an old value over it"),
-    (
-      .news, .named("runc"), "runc wrote a new limit, which counts as the declared one now"
-    ),
-    (.drift, .named("a\u{1b}b"), "a?b had written an old value over it"),
-  ] as [(Rule, RecordEntry.Writer, String)])
+  @Test(
+    arguments: [
+      (Rule.drift, .named("systemd"), "systemd had written an old value over it"),
+      (.drift, .process(4711), "process 4711 had written an old value over it"),
+      (
+        .news, .named("runc"), "runc wrote a new limit, which counts as the declared one now"
+      ),
+      (.drift, .named("a\u{1b}b"), "a?b had written an old value over it"),
+    ] as [(Rule, RecordEntry.Writer, String)])
   func `who wrote is told`(rule: Rule, writer: RecordEntry.Writer, end: String) {
     var entry = entry(rule, 1, 0.05)
     entry.writer = writer

@@ -85,7 +85,14 @@ final class Keeper {
       look()
     case Token.scope:
       // Whatever it says: closed, it is out of the poller, too.
-      if scope?.receive() != .pending { scope = nil }
+      guard let outcome = scope?.receive(), outcome != .pending else { return }
+      scope = nil
+      if case .refused(let reason) = outcome {
+        escra_syslog(
+          false,
+          "escra: systemd made no scope for the keeper (\(reason)); it ends with its caller's group"
+        )
+      }
     default: hear(Int32(token - Token.connection))
     }
   }

@@ -1,0 +1,35 @@
+// SPDX-License-Identifier: Apache-2.0
+import Testing
+
+@testable import LiveLimits
+
+@Suite struct HeardWritersTests {
+  @Test(
+    arguments: [
+      (1, "systemd", .serviceManager, .named("systemd")),
+      (1, nil, .serviceManager, .process(1)),
+      (7, "runc", .runtime, .named("runc")), (7, "crun", .runtime, .named("crun")),
+      (7, "runc:[2:INIT]", .runtime, .named("runc:[2:INIT]")),
+      (7, "sh", .other, .named("sh")), (7, "", .other, .named("")),
+      // Who is gone may have been any of them, and who is in another namespace, too.
+      (7, nil, .unknown, .process(7)), (0, nil, .unknown, nil),
+    ] as [(Int32, String?, ForeignWrites.Writers, RecordEntry.Writer?)])
+  func `a writer is of a kind and has a name`(
+    process: Int32, name: String?, kind: ForeignWrites.Writers, writer: RecordEntry.Writer?
+  ) {
+    var heard = HeardWriters()
+    heard.add(process, name: name)
+    #expect(heard.kinds == kind)
+    #expect(heard.last == writer)
+  }
+
+  @Test func `several are all heard, and the last one that is known is told`() {
+    var heard = HeardWriters()
+    #expect(heard.kinds == .unknown && heard.last == nil)
+    heard.add(1, name: "systemd")
+    heard.add(7, name: "runc")
+    heard.add(0, name: nil)
+    #expect(heard.kinds == [.serviceManager, .runtime])
+    #expect(heard.last == .named("runc"))
+  }
+}
