@@ -11,6 +11,7 @@ import cgroups
 from processes import keepers, kill, ours, supervisors, wait_until
 from test_strict import (  # noqa: F401
     ALL, ONLINE, allowed, cpus, members, neighbour, set_cpus, strict, wait_for_cpus)
+from world import escra_tool
 
 
 def _has_partitions():
@@ -126,6 +127,14 @@ def test_who_breaks_the_partition_is_put_off_and_no_cpu_is_lost(strict, neighbou
         assert cpus(made) == allowed(made.pid) == own
     made.call("delete", "--force")
     wait_until(lambda: cpus(ROOT) == set(ONLINE), 2, "no CPU lost")
+
+
+@with_partitions
+def test_explain_says_that_it_is_a_partition(strict):
+    made = strict().started()
+    made.supervisor()
+    wait_until(
+        lambda: "its cgroup is a partition" in escra_tool("explain", made.id), 2, "the sentence")
 
 
 @with_partitions
