@@ -3,13 +3,14 @@
 /// Where the low-level runtime will make a container's cpuset group, as far as can be known before:
 /// from then on it is where it was found.
 enum StrictGroup {
-  /// The path from the root of the hierarchy.
+  /// Says where, for a path that the low-level runtime makes itself.
   ///
   /// - Parameters:
   ///   - cgroupsPath: linux.cgroupsPath of config.json; empty for none.
   ///   - id: The container's id.
   ///   - own: The caller's group.
   ///   - isUnified: Whether the hierarchy is cgroup v2.
+  /// - Returns: The path from the root of the hierarchy.
   static func path(
     _ cgroupsPath: String, id: String, own: String, isUnified: Bool
   ) -> String {
@@ -25,6 +26,7 @@ enum StrictGroup {
   /// - Parameters:
   ///   - cgroupsPath: "SLICE:PREFIX:NAME"; each may be empty, and so may all of it.
   ///   - unit: The scope's name.
+  /// - Returns: The path from the root of the hierarchy.
   static func systemdPath(_ cgroupsPath: String, unit: String) -> String {
     let slice = cgroupsPath.split(separator: ":", omittingEmptySubsequences: false).first
     let name = slice.map { String($0) } ?? ""

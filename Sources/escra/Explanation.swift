@@ -75,6 +75,10 @@ struct Explanation {
 
   private func own(_ claim: CPUClaim) -> String {
     let others = "no other container runs on them"
+    if state.source?.utf8.starts(with: "partition".utf8) == true {
+      return "It has \(list(claim.held)) of its own: its cgroup is a partition, and the kernel "
+        + "keeps everybody else off."
+    }
     return
       "It has \(list(claim.held)) of its own: \(others), and tasks of the root cgroup, which no "
       + "cpuset narrows, are all that could."

@@ -27,6 +27,38 @@ import Testing
     #expect(NeighbourRecord(text: NeighbourRecord().text) == NeighbourRecord())
   }
 
+  @Test func `exclusive CPUs and empty sets read back`() {
+    var record = Self.record
+    record.lent = [3: Self.set("3"), 12: Self.set("2-3")]
+    record.neighbours.append(
+      Neighbour(inode: 11, declared: CPUSet(), applied: Self.set("0")))
+    record.pending[11] = [CPUSet(), Self.set("0")]
+    #expect(NeighbourRecord(text: record.text) == record)
+  }
+
+  @Test func `on cgroup v2 a lost record comes back from what the runtimes know and what is there`()
+  {
+    func group(
+      _ path: String, _ inode: UInt64, _ cpus: String, _ exclusive: String = ""
+    ) -> UnifiedGroup {
+      UnifiedGroup(
+        path: path, inode: inode, cpus: Self.set(cpus), exclusive: Self.set(exclusive))
+    }
+    let rebuilt = NeighbourRecord(
+      rebuiltFrom: [
+        group("/", 1, "0-3"), group("/p", 2, "", "1,3"), group("/p/strict", 5, "3", "3"),
+        group("/p/known", 6, "0"), group("/p/none", 7, "0-2"), group("/p/own", 8, "1"),
+        group("/p/follows", 9, ""),
+      ], holders: [Holder(cpus: Self.set("3"), path: "/p/strict", inode: 5)],
+      declared: { $0 == "/p/known" ? Self.set("0,3") : nil })
+    #expect(
+      rebuilt.neighbours == [
+        Neighbour(inode: 6, declared: Self.set("0,3"), applied: Self.set("0")),
+        Neighbour(inode: 7, declared: CPUSet(), applied: Self.set("0-2")),
+      ])
+    #expect(rebuilt.lent == [2: Self.set("3"), 5: Self.set("3")])
+  }
+
   @Test func `a file that was cut or changed anywhere is torn`() {
     let text = Array(Self.record.text.utf8)
     for length in 0..<text.count - 1 {

@@ -161,7 +161,8 @@ struct UnifiedNode {
     #expect(["/a", "/p", "/p/b"].map(node.cpus) == ["0-2", "", "0-2"])
   }
 
-  @Test func `two of them are partitions side by side and one below the other's neighbour`() throws {
+  @Test func `two of them are partitions side by side and one below the other's neighbour`() throws
+  {
     var node = try UnifiedNode("0-5", "/p -", "/q 3-5", "/q/a 5 *")
     try node.hold("/p/s 1 *")
     try node.hold("/p/t 2 *")
@@ -228,10 +229,11 @@ struct UnifiedNode {
     #expect(plan == UnifiedPlan(writes: [], neighbours: neighbours, lent: [4: "1"]))
   }
 
-  @Test(arguments: [
-    ("member\n", .member), ("root\n", .root), ("isolated\n", .root), ("", .member),
-    ("root invalid (Cpu list in cpuset.cpus not exclusive)\n", .invalid),
-  ] as [(String, UnifiedGroup.Partition)])
+  @Test(
+    arguments: [
+      ("member\n", .member), ("root\n", .root), ("isolated\n", .root), ("", .member),
+      ("root invalid (Cpu list in cpuset.cpus not exclusive)\n", .invalid),
+    ] as [(String, UnifiedGroup.Partition)])
   func `reads what kind of partition it is`(
     text: String, partition: UnifiedGroup.Partition
   ) {

@@ -11,6 +11,7 @@ import cgroups
 from processes import keepers, kill, ours, supervisors, wait_until
 from test_strict import (  # noqa: F401
     ALL, ONLINE, allowed, cpus, members, neighbour, set_cpus, strict, wait_for_cpus)
+from world import escra_tool
 
 
 def _has_partitions():
@@ -126,6 +127,14 @@ def test_who_breaks_the_partition_is_put_off_and_no_cpu_is_lost(strict, neighbou
         assert cpus(made) == allowed(made.pid) == own
     made.call("delete", "--force")
     wait_until(lambda: cpus(ROOT) == set(ONLINE), 2, "no CPU lost")
+
+
+@with_partitions
+def test_explain_says_that_it_is_a_partition(strict):
+    made = strict().started()
+    made.supervisor()
+    wait_until(
+        lambda: "its cgroup is a partition" in escra_tool("explain", made.id), 2, "the sentence")
 
 
 @with_partitions
@@ -271,14 +280,14 @@ def test_in_a_scope_of_systemds_it_outlives_a_reload(scope, neighbour):
     shared = set(ONLINE) - own
     assert len(own) == 1 and allowed(made.pid) == own
     wait_for_cpus(other, shared)
-    wait_for_cpus("/system.slice", shared)
     subprocess.run(["systemctl", "daemon-reload"], check=True)
     subprocess.run(["systemd-run", "--quiet", "--wait", "true"], check=True)
-    for path in ("/system.slice", "/user.slice", "/init.scope", other):
+    beside = ("/system.slice/systemd-journald.service", "/user.slice", "/init.scope", other)
+    for path in beside:
         wait_for_cpus(path, shared)
     assert cpus(made) == allowed(made.pid) == own
     made.call("delete", "--force")
-    for path in ("/system.slice", "/user.slice", "/init.scope", other):
+    for path in beside:
         wait_for_cpus(path, ONLINE)
 
 

@@ -113,7 +113,8 @@ public struct CPURegistry: ~Copyable {
   public static func groupOfCaller() -> String {
     let text = (try? FileDescriptor.text(of: "/proc/self/cgroup")) ?? ""
     let groups = CgroupMembership.parse(text)
-    let group = groups.first { $0.controllers.contains("cpuset") }
+    let group =
+      groups.first { $0.controllers.contains("cpuset") }
       ?? groups.first { $0.controllers.isEmpty }
     return group.map { String($0.path) } ?? "/"
   }

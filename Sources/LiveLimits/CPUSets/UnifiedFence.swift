@@ -48,6 +48,7 @@ struct UnifiedFence {
   ///   - neighbours: What the last plan has said of the sets it wrote.
   ///   - lent: What it has said of the exclusive CPUs.
   ///   - refused: The inodes of strict containers that the kernel makes no partition.
+  /// - Returns: The writes, and what to remember once they are done.
   static func plan(
     groups: [UnifiedGroup], holders: [Holder], neighbours: [Neighbour] = [],
     lent: [UInt64: CPUSet] = [:], refused: Set<UInt64> = []

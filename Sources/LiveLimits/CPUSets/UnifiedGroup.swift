@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 
-/// A group of cgroup v2 that has the cpuset controller (Documentation/admin-guide/cgroup-v2.rst,
-/// "Cpuset"). One without follows the nearest above it that has, and is no business of a fence.
+/// A group of cgroup v2 that has the cpuset controller.
+///
+/// One without follows the nearest above it that has, and is no business of a fence
+/// (Documentation/admin-guide/cgroup-v2.rst, "Cpuset").
 struct UnifiedGroup: Equatable, Sendable {
   /// What cpuset.cpus.partition says.
   enum Partition: Sendable {

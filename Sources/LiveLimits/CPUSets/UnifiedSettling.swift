@@ -99,22 +99,26 @@ extension CPUFence {
         if error.errno == ENOENT || error.errno == ENODEV { return nil }
         if case .cpus = write.value { return error }
         // No partition, then; the next round does without.
-        refuse(at: group, groups, holders)
-        return nil
+        return refuse(at: group, groups, holders) ? nil : error
       }
     }
     return nil
   }
 
   /// Takes note that the strict containers at or below a group are not made partitions.
+  ///
+  /// - Returns: Whether there are any that were not known to be none.
+  @discardableResult
   private func refuse(
     at group: UnifiedGroup, _ groups: [UnifiedGroup], _ holders: [CPUHolder]
-  ) {
+  ) -> Bool {
+    let before = refused.inodes.count
     for holder in holders.map(\.fenced)
     where holder.path == group.path || holder.path.isGroup(below: group.path) {
       if let own = groups.first(where: { holder.has(path: $0.path, inode: $0.inode) }) {
         refused.inodes.insert(own.inode)
       }
     }
+    return refused.inodes.count > before
   }
 }

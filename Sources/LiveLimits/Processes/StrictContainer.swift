@@ -45,7 +45,7 @@ final class StrictContainer {
     self.initProcess =
       state.initProcess.flatMap { ProcessHandle($0) } ?? ProcessHandle(owning: .none)
     cpuset = tree.directory(claim.group)
-    state.source = "inotify"
+    state.source = Self.source(state.version, cpuset)
     state.supervisor = ProcessIdentity(pid: getpid())
     self.state = state
     try directory.save(state)
@@ -59,6 +59,15 @@ final class StrictContainer {
     }
     state.complete(with: found.location, inode: found.inode)
     state.claim?.inode = try FileStatus.following(cpuset).identity.inode
+  }
+
+  /// What keeps others off, and how changes are heard of, for people.
+  var source: String { Self.source(quota.version, cpuset) }
+
+  private static func source(_ version: CgroupLocation.Version?, _ cpuset: String) -> String {
+    guard version == .v2 else { return "inotify" }
+    let text = (try? FileDescriptor.text(of: cpuset + "/cpuset.cpus.partition")) ?? ""
+    return UnifiedGroup.Partition(text) == .root ? "partition, inotify" : "cpusets, inotify"
   }
 
   /// Says when init has ended.

@@ -105,11 +105,20 @@ final class StrictSupervision {
       try judgeOwnSet(registry)
       removeQuota()
       try fence.settle(registry)
+      try noteSource()
       failures = 0
     } catch {
       report(error)
     }
     if !fence.hearsOfAll { settle(at: monotonicNow() + Self.poll) }
+  }
+
+  /// Says in the state whether it is a partition now.
+  private func noteSource() throws(SystemError) {
+    let source = container.source
+    if source == state.source { return }
+    state.source = source
+    try directory.save(state)
   }
 
   /// What could not be done is tried again, ever less often; the log says so once.
