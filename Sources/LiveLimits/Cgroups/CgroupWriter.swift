@@ -118,7 +118,8 @@ public struct CgroupWriter: ~Copyable {
   public mutating func align(to limit: CPUQuota) throws(SystemError) {
     guard outerFile.isOpen, !isReadOnly else { return }
     let inner = try current()
-    if try inner != limit || current(besides: limit) != limit { try set(limit, from: inner) }
+    let isOne = inner == limit ? try current(besides: limit) == limit : false
+    if !isOne { try set(limit, from: inner) }
   }
 
   /// Sets the limit, and keeps the burst as far as the limit lets it.
