@@ -247,8 +247,8 @@ public struct FileStatus: Equatable, Sendable {
   public let group: UInt32
   /// Size in bytes.
   public let size: Int
-  /// When its contents or its inode last changed, in nanoseconds since 1970.
-  public let changed: Int64
+  /// When its contents last changed, in nanoseconds since 1970.
+  public let modified: Int64
 
   init(_ status: stat) {
     identity = Identity(device: UInt64(status.st_dev), inode: UInt64(status.st_ino))
@@ -256,7 +256,7 @@ public struct FileStatus: Equatable, Sendable {
     user = status.st_uid
     group = status.st_gid
     size = Int(status.st_size)
-    changed = Int64(status.st_ctim.tv_sec) * 1_000_000_000 + Int64(status.st_ctim.tv_nsec)
+    modified = Int64(status.st_mtim.tv_sec) * 1_000_000_000 + Int64(status.st_mtim.tv_nsec)
   }
 
   /// Whether it is a regular file.

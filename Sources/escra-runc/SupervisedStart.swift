@@ -254,7 +254,7 @@ struct SupervisedStart {
       root: call.root, id: id, bundle: absolutePath(call.invocation.bundle?.text ?? "."),
       policy: policy.name.rawValue, runtime: runtime, pidFile: pidFile, base: base)
     let stale = try? FileStatus.following(pidFile)
-    (state.stalePidFile, state.stalePidFileChanged) = (stale?.identity, stale?.changed)
+    (state.stalePidFile, state.stalePidFileModified) = (stale?.identity, stale?.modified)
     state.cgroupName = cgroupName
     state.declaredMemory = document.declared.memory
     return state

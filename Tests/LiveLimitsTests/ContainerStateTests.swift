@@ -34,7 +34,7 @@ private func state(_ random: inout SeededGenerator) -> ContainerState {
   state.phase = Bool.random(using: &random) ? .starting : .running
   state.stalePidFile = maybe(
     FileStatus.Identity(device: random.next(), inode: random.next()))
-  state.stalePidFileChanged = state.stalePidFile == nil ? nil : maybe(random.number())
+  state.stalePidFileModified = state.stalePidFile == nil ? nil : maybe(random.number())
   state.cgroupName = maybe(random.text())
   state.initProcess = maybe(process())
   state.supervisor = maybe(process())

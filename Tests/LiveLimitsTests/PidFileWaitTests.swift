@@ -61,7 +61,7 @@ import Testing
     try temporary.write("1", to: "pid")
     let before = try #require(try temporary.opened().status(of: "pid"))
     var state = state()
-    (state.stalePidFile, state.stalePidFileChanged) = (before.identity, before.changed)
+    (state.stalePidFile, state.stalePidFileModified) = (before.identity, before.modified)
     let wait = try PidFileWait(state)
     #expect(wait.look() == nil)
     // The clock of a file system moves on with the kernel's tick.

@@ -8,7 +8,7 @@ struct PidFileWait: ~Copyable {
   private let directory: FileDescriptor
   private let name: String
   private let watch: FileWatch
-  private let stale: (identity: FileStatus.Identity, changed: Int64?)?
+  private let stale: (identity: FileStatus.Identity, modified: Int64?)?
   private let readyTicks: Int64
 
   /// The time between two looks where nothing tells of the file.
@@ -26,7 +26,7 @@ struct PidFileWait: ~Copyable {
     try watch.addArrivals(in: directory)
     self.directory = directory
     self.watch = watch
-    stale = state.stalePidFile.map { ($0, state.stalePidFileChanged) }
+    stale = state.stalePidFile.map { ($0, state.stalePidFileModified) }
     readyTicks = state.readyTicks
   }
 
@@ -75,6 +75,6 @@ struct PidFileWait: ~Copyable {
   /// new pid into the old file.
   private func isStale(_ status: FileStatus) -> Bool {
     guard let stale, status.identity == stale.identity else { return false }
-    return stale.changed.map { $0 == status.changed } ?? true
+    return stale.modified.map { $0 == status.modified } ?? true
   }
 }

@@ -35,7 +35,7 @@ public struct ContainerState: Equatable, Sendable {
   /// The file that had that name before, which must not be believed.
   public var stalePidFile: FileStatus.Identity?
   /// When that one last changed, in nanoseconds since 1970: crun writes into a file that is there.
-  public var stalePidFileChanged: Int64?
+  public var stalePidFileModified: Int64?
   /// The last part of the cgroup path that init is expected in.
   public var cgroupName: String?
   /// Init, once it is known.
@@ -110,7 +110,7 @@ public struct ContainerState: Equatable, Sendable {
       let inode = keyed["staleInode"].flatMap({ UInt64($0) })
     {
       stalePidFile = FileStatus.Identity(device: device, inode: inode)
-      stalePidFileChanged = keyed[int: "staleChanged"]
+      stalePidFileModified = keyed[int: "staleModified"]
     }
   }
 
@@ -128,7 +128,7 @@ public struct ContainerState: Equatable, Sendable {
     keyed["pidFile"] = pidFile
     keyed["staleDevice"] = stalePidFile.map { "\($0.device)" }
     keyed["staleInode"] = stalePidFile.map { "\($0.inode)" }
-    keyed["staleChanged"] = stalePidFileChanged.map { "\($0)" }
+    keyed["staleModified"] = stalePidFileModified.map { "\($0)" }
     keyed["cgroupName"] = cgroupName
     keyed["init"] = initProcess?.description
     keyed["supervisor"] = supervisor?.description
