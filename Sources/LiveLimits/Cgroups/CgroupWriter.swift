@@ -118,7 +118,9 @@ public struct CgroupWriter: ~Copyable {
   public mutating func align(to limit: CPUQuota) throws(SystemError) {
     guard outerFile.isOpen, !isReadOnly else { return }
     let inner = try current()
-    if try inner != limit || current(besides: limit) != limit { try set(limit, from: inner) }
+    // The outer one, where the inner one is as it should be.
+    let other = try current(besides: limit)
+    if inner != limit || other != limit { try set(limit, from: inner) }
   }
 
   /// Sets the limit, and keeps the burst as far as the limit lets it.
