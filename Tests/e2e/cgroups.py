@@ -98,11 +98,12 @@ def quota_file(path):
 
 def limit(path):
     """(quota, period) in microseconds; the quota of no limit is None. The lesser of two holds."""
-    both = [_limit(each) for each in {path, inner(path)}]
+    both = [own_limit(each) for each in {path, inner(path)}]
     return min(both, key=lambda one: float("inf") if one[0] is None else one[0] / one[1])
 
 
-def _limit(path):
+def own_limit(path):
+    """As limit(), of that group alone."""
     if VERSION == 1:
         quota, period = read(path, "cpu.cfs_quota_us"), read(path, "cpu.cfs_period_us")
     else:
