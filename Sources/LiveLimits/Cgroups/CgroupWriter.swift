@@ -161,7 +161,33 @@ public struct CgroupWriter: ~Copyable {
   ///   below has others, ENOSPC for none while tasks are there (kernel/cgroup/cpuset.c,
   ///   validate_change), ENOENT or ENODEV once the group is gone.
   static func setCPUs(_ cpus: CPUSet, of directory: String) throws(SystemError) {
-    let file = try FileDescriptor.open(directory + "/cpuset.cpus", O_WRONLY)
-    try file.overwrite(cpus.description, subject: directory + "/cpuset.cpus")
+    try write(cpus, to: directory + "/cpuset.cpus")
+  }
+
+  /// Sets the CPUs that a partition may take out of a group of cgroup v2.
+  ///
+  /// - Throws: ``SystemError``: EINVAL for a CPU that a group beside it has as exclusive, or when it
+  ///   covers all that one beside it may use.
+  static func setExclusiveCPUs(_ cpus: CPUSet, of directory: String) throws(SystemError) {
+    try write(cpus, to: directory + "/cpuset.cpus.exclusive")
+  }
+
+  /// Makes a group of cgroup v2 a partition, or a member of the one it is in.
+  ///
+  /// - Returns: What it is now: the kernel takes the write also where it cannot be.
+  /// - Throws: ``SystemError``.
+  static func setPartition(
+    isRoot: Bool, of directory: String
+  ) throws(SystemError) -> UnifiedGroup.Partition {
+    let path = directory + "/cpuset.cpus.partition"
+    let file = try FileDescriptor.open(path, O_RDWR)
+    try file.overwrite(isRoot ? "root" : "member", subject: path)
+    return UnifiedGroup.Partition(try file.contents(subject: path))
+  }
+
+  private static func write(_ cpus: CPUSet, to path: String) throws(SystemError) {
+    let file = try FileDescriptor.open(path, O_WRONLY)
+    // A write of no bytes is none; a line without any clears the set.
+    try file.overwrite(cpus.isEmpty ? "\n" : cpus.description, subject: path)
   }
 }
