@@ -79,6 +79,9 @@ class Machine:
         if not shutil.which("swift"):
             # Nothing is built where there is no compiler: what is to be installed lies there.
             self._write("make", '#!/bin/sh\nexec /usr/bin/make --assume-old=build "$@"\n')
+        if not shutil.which("strip"):
+            # Of the binutils, which come with a compiler.
+            self._write("strip", "#!/bin/sh\n")
         for name, command in DAEMONS.items():
             self._write(name + ".daemon", f"#!/bin/sh\nexec {command}\n")
         self.environment = {
