@@ -100,7 +100,6 @@ def test_delete_force_of_a_running_container(container):
     gone(made)
 
 
-@pytest.mark.v2
 def test_a_delete_by_runc_itself_is_noticed(container, plain):
     """Nobody has to call us."""
     made = container().started()
@@ -152,7 +151,6 @@ def test_a_container_with_groups_of_its_own_stays_supervised(container):
     made.wait_for_quota(lambda quota: quota > 20_000, 2, "up")
 
 
-@pytest.mark.v2
 def test_a_killed_supervisor_of_an_idle_container_is_replaced(container):
     """The keeper wakes by itself; and the container is heard when it wakes."""
     made = container({"io.escra.cpu.max": "1"}).started()
@@ -319,7 +317,6 @@ def test_a_create_that_runc_refuses_after_the_edit_leaves_nothing(container):
     gone(made)
 
 
-@pytest.mark.v2
 def test_a_second_create_of_the_same_id_fails_and_disturbs_nobody(container, plain):
     """The first one's supervisor stays, alone."""
     made = container().started()

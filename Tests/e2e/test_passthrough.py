@@ -13,7 +13,7 @@ import sys
 import pytest
 
 import kernel
-from processes import is_alive, ours, read_to_the_end, status, wait_until
+from processes import PATIENCE, is_alive, ours, read_to_the_end, status, wait_until
 from world import IS_CRUN, Runtime, without_time
 
 
@@ -184,6 +184,8 @@ def test_sigterm_to_the_runtime_reaches_the_container(both, container):
 @pytest.mark.v2
 def test_the_process_becomes_runc(container, plain, escra, world):
     """The pid that the caller got is runc's: nobody stands between."""
+    if IS_CRUN:
+        pytest.skip("crun runs from a sealed copy of itself, which has no path")
     for policy in (None, "reactive"):
         made = container(policy=policy)
         process = world.spawn(made.create(verb="run"))
@@ -271,7 +273,9 @@ def test_listen_fds_arrive(both, bundle, world):
         with os.fdopen(reading) as pipe:
             return result[:3], pipe.read()
 
-    assert both(case) == ((0, "", ""), "1\n")
+    result, seen = both(case)
+    # crun alone does not pass the variable on.
+    assert result == (0, "", "") and (seen == "1\n" or IS_CRUN)
 
 
 @pytest.mark.parametrize("env", [{}, {"XDG_RUNTIME_DIR": "/run/user/0"}, {"PATH": "/nowhere"}])
@@ -329,11 +333,11 @@ def test_a_console_socket_gets_the_terminal(both, bundle, world, plain):
         with socket.socket(socket.AF_UNIX) as listener:
             listener.bind(path)
             listener.listen()
-            listener.settimeout(5)
+            listener.settimeout(5 * PATIENCE)
             process = runtime.start(
                 "create", "--bundle", made.path, "--console-socket", path, id)
             name, terminal = receive_terminal(listener)
-            assert process.wait(5) == 0
+            assert process.wait(5 * PATIENCE) == 0
         os.unlink(path)
         assert os.isatty(terminal)
         os.write(terminal, b"hello\n")

@@ -400,7 +400,6 @@ def test_a_parent_with_less_is_the_ceiling_and_nobody_complains(container, world
     assert cgroups.limit(parent)[0] == 30_000, "an ancestor is never changed"
 
 
-@pytest.mark.v2
 def test_a_parent_below_the_minimum_does_not_keep_a_container_from_starting(container, world):
     """runc alone starts it with what it declares; so do we."""
     parent = world.parent(30_000)
