@@ -12,7 +12,7 @@ class Session:
     """Cases that run with one cgroup driver and one low-level runtime."""
     name: str
     shape: str
-    # Arguments of pytest: a selection, and everything that makes sense there.
+    # Arguments of pytest: a selection, which may be nothing, and everything that makes sense there.
     some: tuple
     all: tuple
     driver: str = "cgroupfs"
@@ -31,8 +31,26 @@ def files(*names):
 
 # What calls the runtime itself, as engines do.
 CALLS = files("errors", "lifecycle", "passthrough", "reactive", "supervisor", "tool", "update")
+# A life under a policy through each engine, and what engines do to one that runs.
+LIVES = (
+    "Tests/e2e/test_engines_today.py::test_a_life_under_a_policy",
+    "Tests/e2e/test_containerd.py::test_under_the_policy_the_limit_follows_the_use",
+    "Tests/e2e/test_pods.py::test_an_update_of_resources_goes_through_us")
+ENGINES = files("containerd", "docker", "engines", "engines_today", "podman", "pods")
+RESTORED = "Tests/e2e/test_checkpoint.py::test_a_restored_container_is_what_it_was[reactive]"
+STRICT = files("strict", "strict_v2")
+
 SESSIONS = (
-    Session("runc", "trixie", ("-m", "v2", *CALLS), CALLS),
-    Session("runc-systemd", "trixie", ("-m", "v2", *CALLS, *files("systemd")),
+    Session("runc", "trixie", ("-m", "v2", *CALLS, RESTORED), (*CALLS, *files("checkpoint"))),
+    Session("runc-systemd", "trixie", ("-m", "v2", *files("reactive", "systemd")),
             (*CALLS, *files("systemd")), driver="systemd"),
+    Session("crun-systemd", "trixie", ("-m", "v2", *files("reactive")), CALLS,
+            driver="systemd", runtime="crun"),
+    Session("crun", "trixie", (), CALLS, runtime="crun"),
+    Session("strict", "trixie", files("strict_v2"), (*STRICT, *files("strict_random"))),
+    Session("engines", "trixie", LIVES, (*ENGINES, *files("docs"))),
+    Session("engines-systemd", "trixie", LIVES, (*ENGINES, *files("docs")), driver="systemd"),
+    Session("strict-numa", "numa", ("-k", "node or core or side", *files("strict_v2")), STRICT),
+    Session("runc-6.1", "bookworm", ("-m", "v2", *files("reactive")), CALLS),
+    Session("strict-6.1", "bookworm", (), STRICT),
 )
