@@ -117,6 +117,7 @@ def test_a_reload_alone_changes_nothing(scoped):
     assert drifts(made) == 0
 
 
+@pytest.mark.v2
 def test_what_a_reload_and_the_start_of_another_unit_write_is_drift(scoped):
     """All scopes of a slice are applied again; ours is back within a second, time and again."""
     made = idle(scoped())
@@ -134,6 +135,7 @@ def test_setting_another_property_of_the_scope_is_drift(scoped):
     assert cgroups.read(made.cgroup, "cpu.weight") == "200"
 
 
+@pytest.mark.v2
 def test_what_an_operator_sets_by_systemctl_is_the_new_base(scoped):
     """Up, and back to what it was at first; what a reload writes then is drift again."""
     made = idle(scoped())
@@ -186,6 +188,7 @@ def test_another_period_comes_back_as_systemd_counts(scoped):
     assert cgroups.limit(made.cgroup) == (2_500, 50_000)
 
 
+@pytest.mark.v2
 def test_explain_names_who_wrote(scoped, plain):
     """fanotify says it: systemd what it had, runc what it was told past us."""
     made = idle(scoped())
@@ -224,6 +227,7 @@ def wait_for_a_scope(pid, role):
         f"a scope of the {role}'s own")
 
 
+@pytest.mark.v2
 def test_supervisor_and_keeper_have_scopes_of_their_own(scoped):
     """In a slice of ours, which ends with them; whoever looks at it sees what they are for."""
     made = scoped().started()
@@ -279,6 +283,7 @@ def service():
         subprocess.run(["systemctl", "stop", unit], capture_output=True)
 
 
+@pytest.mark.v2
 @pytest.mark.parametrize("mode", ["control-group", "mixed"])
 def test_the_end_of_the_unit_that_called_the_runtime_is_not_the_supervisors(
         scoped, service, world, mode):
@@ -351,6 +356,7 @@ def run_in(docker):
     return made
 
 
+@pytest.mark.v2
 def test_supervision_outlives_the_services_of_the_engine_with_live_restore(docker, world):
     """Docker's service is stopped and started again, and containerd's, too; nothing moves."""
     made = run_in(docker.start(live_restore=True))
