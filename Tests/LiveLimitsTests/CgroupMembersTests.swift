@@ -14,6 +14,7 @@ import Testing
     let directory = try TemporaryDirectory()
     for (name, text) in files { try directory.write(text, to: name) }
     #expect(try directory.opened().hasCgroupMembers == hasMembers)
+    #expect(try directory.opened().hasCgroupProcesses == (files["cgroup.procs"]?.isEmpty == false))
   }
 
   @Test(arguments: [

@@ -94,7 +94,7 @@ struct CpusetTree {
       if rest.isEmpty { return nil }
       let group = String(Substring(rest))
       if let open = try? FileDescriptor.open(directory(group), O_RDONLY | O_DIRECTORY),
-        open.hasCgroupMembers
+        open.hasCgroupProcesses
       {
         return group
       }
@@ -126,7 +126,7 @@ struct CpusetTree {
         groups.append(
           CpusetGroup(
             path: group, inode: try directory.status().identity.inode, cpus: cpus,
-            hasProcesses: directory.hasCgroupMembers))
+            hasProcesses: directory.hasCgroupProcesses))
         for child in try directory.subdirectories() {
           open.append(group == "/" ? "/" + child : group + "/" + child)
         }

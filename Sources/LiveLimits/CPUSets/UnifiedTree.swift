@@ -64,7 +64,7 @@ extension CpusetTree {
       group.partition = UnifiedGroup.Partition(
         try file.contents(subject: "cpuset.cpus.partition"))
     }
-    if !group.cpus.isEmpty { group.isPopulated = directory.hasMembersBelow }
+    if !group.cpus.isEmpty { group.isPopulated = directory.hasCgroupMembers }
     return group
   }
 
@@ -87,15 +87,5 @@ extension CpusetTree {
       }
     }
     return hasRoom
-  }
-}
-
-extension FileDescriptor {
-  /// Whether any process is in the group of cgroup v2 whose directory this is, or below it.
-  var hasMembersBelow: Bool {
-    guard let file = try? open("cgroup.events", O_RDONLY),
-      let events = try? file.contents(subject: "cgroup.events")
-    else { return hasCgroupMembers }
-    return events.split(at: "\n").contains("populated 1")
   }
 }

@@ -5,9 +5,6 @@ public import Syscalls
 extension FileDescriptor {
   /// Whether any process is in the cgroup whose directory this is, on v2 also in one below it; a
   /// group that is gone has none.
-  ///
-  /// The list is opened for each look: v1 shows an open file what it made at the first read for up
-  /// to a second (kernel/cgroup/cgroup-v1.c, CGROUP_PIDLIST_DESTROY_DELAY).
   public var hasCgroupMembers: Bool {
     if let file = try? open("cgroup.events", O_RDONLY),
       let events = try? file.contents(subject: "cgroup.events"),
@@ -15,6 +12,14 @@ extension FileDescriptor {
     {
       return isPopulated
     }
+    return hasCgroupProcesses
+  }
+
+  /// Whether any process is in the cgroup itself; a group that is gone has none.
+  ///
+  /// The list is opened for each look: v1 shows an open file what it made at the first read for up
+  /// to a second (kernel/cgroup/cgroup-v1.c, CGROUP_PIDLIST_DESTROY_DELAY).
+  public var hasCgroupProcesses: Bool {
     guard let file = try? open("cgroup.procs", O_RDONLY),
       let members = try? file.contents(subject: "cgroup.procs")
     else { return false }

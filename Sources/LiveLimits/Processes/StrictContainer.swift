@@ -83,9 +83,7 @@ final class StrictContainer {
   }
 
   /// Whether its init has gone and nobody else is left.
-  var hasEnded: Bool {
-    hasLostInit && !(quota.version == .v1 ? group.hasCgroupMembers : group.hasMembersBelow)
-  }
+  var hasEnded: Bool { hasLostInit && !group.hasCgroupMembers }
 
   /// Whether its init has gone.
   var hasLostInit: Bool { !initProcess.descriptor.isOpen || initProcess.hasEnded }
