@@ -17,6 +17,8 @@ class Session:
     all: tuple
     driver: str = "cgroupfs"
     runtime: str = "runc"
+    # Sessions with the same number and shape share a machine.
+    machine: int = 1
 
     def command(self, is_all, results):
         return [
@@ -47,10 +49,11 @@ SESSIONS = (
     Session("crun-systemd", "trixie", ("-m", "v2", *files("reactive")), CALLS,
             driver="systemd", runtime="crun"),
     Session("crun", "trixie", (), CALLS, runtime="crun"),
-    Session("strict", "trixie", files("strict_v2"), (*STRICT, *files("strict_random"))),
-    Session("engines", "trixie", LIVES, (*ENGINES, *files("docs"))),
-    Session("engines-systemd", "trixie", LIVES, (*ENGINES, *files("docs")), driver="systemd"),
-    Session("strict-numa", "numa", ("-k", "node or core or side", *files("strict_v2")), STRICT),
+    Session("engines", "trixie", LIVES, (*ENGINES, *files("docs")), machine=2),
+    Session("engines-systemd", "trixie", LIVES, (*ENGINES, *files("docs")), driver="systemd",
+            machine=2),
+    Session("strict", "trixie", files("strict_v2"), (*STRICT, *files("strict_random")), machine=3),
     Session("runc-6.1", "bookworm", ("-m", "v2", *files("reactive")), CALLS),
     Session("strict-6.1", "bookworm", (), STRICT),
+    Session("strict-numa", "numa", ("-k", "node or core or side", *files("strict_v2")), STRICT),
 )
