@@ -3,7 +3,9 @@ internal import Glibc
 internal import Syscalls
 
 /// The control laws there are.
-public enum LawName: String, Sendable {
+public enum LawName: String, CaseIterable, Sendable {
+  /// Ours: the recent peak of the use plus a margin.
+  case headroom
   /// The rules of the Escra authors' controller.
   case escra
 }
@@ -62,7 +64,7 @@ public struct OperatorConfig: Equatable, Sendable {
   /// The policies that containers may ask for.
   public var allowedPolicies = PolicyName.allCases
   /// The control law.
-  public var law = LawName.escra
+  public var law = LawName.headroom
   /// What limits are lowered to unless an annotation says otherwise: 50m and 16Mi.
   public var floor = Floor()
   /// The most that one application may have on this node.

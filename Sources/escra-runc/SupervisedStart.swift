@@ -236,6 +236,7 @@ struct SupervisedStart {
       policy: policy.name.rawValue, runtime: runtime, pidFile: pidFile, base: base)
     state.stalePidFile = try? FileStatus.following(pidFile).identity
     state.cgroupName = cgroupName
+    state.law = policy.law.rawValue
     state.declaredMemory = document.declared.memory
     return state
   }

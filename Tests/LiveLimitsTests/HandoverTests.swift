@@ -23,6 +23,7 @@ import Testing
     said.cpus = 64
     said.clocks = 64
     said.rootLength = 21
+    said.law = .escra(.published)
     said.leaveOut(.burst)
     said.leaveOut(.freezer)
     let heard = Handover(said.arguments[...])
@@ -33,6 +34,7 @@ import Testing
     #expect(heard?.ancestorLimit == above)
     #expect(heard?.cpus == 64)
     #expect(heard?.rootLength == 21)
+    #expect(heard?.law == .escra(.published))
     #expect(heard?.clockDescriptors == Array(16..<80))
     #expect(heard?.arguments == said.arguments)
   }
@@ -45,7 +47,7 @@ import Testing
     #expect(burst.isOpen == false)
   }
 
-  @Test(arguments: [0, 1, 12, 14])
+  @Test(arguments: [0, 1, 13, 15])
   func `another number of words is not understood`(count: Int) {
     #expect(Handover(Array(repeating: "1", count: count)[...]) == nil)
   }

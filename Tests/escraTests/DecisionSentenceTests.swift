@@ -57,8 +57,37 @@ import Testing
       entry(.declared, 0.05, 1),
       "raised 0.05 -> 1.00 cores: supervision ended, so the declared limit is back"
     ),
-  ])
+  ] as [(RecordEntry, String)])
   func `every rule is a sentence`(entry: RecordEntry, sentence: String) {
+    #expect(entry.sentence == sentence)
+  }
+
+  @Test(arguments: [
+    (
+      entry(.predicted, 0.3, 1.2, used: 0.25),
+      "raised 0.30 -> 1.20 cores: at its pace it was about to run out of its quota (used 0.25)"
+    ),
+    (
+      entry(.exhausted, 0.3, 0.6, used: 0.3),
+      "raised 0.30 -> 0.60 cores: it used up its quota, so that nobody knows how much it wants "
+        + "(used 0.30)"
+    ),
+    (
+      entry(.giveBack, 1.2, 0.4, used: 0.3),
+      "lowered 1.20 -> 0.40 cores: its recent peak and the margin need less (used 0.30)"
+    ),
+    (
+      entry(.rest, 0.4, 0.05),
+      "lowered 0.40 -> 0.05 cores: it has used next to nothing for as long as its peaks are "
+        + "remembered (used 0.00)"
+    ),
+    (
+      entry(.due, 0.6, 1, used: 0.5),
+      "raised 0.60 -> 1.00 cores: a new period began, and the rest of what it wanted was due "
+        + "(used 0.50)"
+    ),
+  ] as [(RecordEntry, String)])
+  func `every rule of headroom is a sentence`(entry: RecordEntry, sentence: String) {
     #expect(entry.sentence == sentence)
   }
 

@@ -35,6 +35,7 @@ struct FoundContainer {
       base: state.base, version: location.version,
       usageFormat: usesCpuacct ? .nanoseconds : .cpuStat, isObserver: isObserver,
       ancestorLimit: location.ancestorLimit())
+    handover.law = ControlLaw.Parameters(named: state.law)
     (open[.quota], open[.period], open[.burst]) = writer.release()
     let hears = watch.hears
     open[.watch] = watch.release()

@@ -28,6 +28,8 @@ struct Handover {
   var cpus: Int64 = 1
   /// How many perf events follow the last place; none means there is no alarm.
   var clocks = 0
+  /// The control law.
+  var law = ControlLaw.Parameters(named: nil)
   /// Places that hold nothing, a bit each.
   private var missing: Int64 = 0
 
@@ -51,7 +53,7 @@ struct Handover {
       base.declared.quota ?? -1, base.declared.period, base.floor, base.explicitCeiling ?? -1,
       base.limit, version == .v1 ? 1 : 2, usageFormat == .nanoseconds ? 1 : 2, isObserver ? 1 : 0,
       ancestorLimit ?? -1, cpus, Int64(clocks), missing,
-      rootLength,
+      rootLength, law == ControlLaw.Parameters(named: "escra") ? 1 : 0,
     ]
     return words.map { "\($0)" }
   }
@@ -59,7 +61,7 @@ struct Handover {
   /// Reads ``arguments`` back.
   init?(_ arguments: ArraySlice<String>) {
     let words = arguments.compactMap { Int64($0) }
-    guard words.count == 13 else { return nil }
+    guard words.count == 14 else { return nil }
     func present(_ word: Int64) -> Int64? { word < 0 ? nil : word }
     self.init(
       base: CPUBase(
@@ -71,6 +73,7 @@ struct Handover {
     clocks = Int(words[10])
     missing = words[11]
     rootLength = words[12]
+    law = ControlLaw.Parameters(named: words[13] == 1 ? "escra" : nil)
   }
 
   init(
