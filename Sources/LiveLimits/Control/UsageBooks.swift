@@ -60,9 +60,15 @@ public struct UsageBooks: Sendable {
   ///   - now: When it was read.
   public mutating func charge(usage: Nanoseconds, at now: Nanoseconds) {
     let used = max(0, usage - self.usage)
-    // Nothing tells when it was used. The worst is: at the end, and on all CPUs at once.
-    let silence = max(0, now - time - used / cpus)
-    excess = max(0, excess - drained(in: silence)) + overshoot(used)
+    let elapsed = max(0, now - time)
+    let silence = elapsed - used / cpus
+    if silence >= 0 {
+      // Nothing tells when it was used. The worst is: at the end, and on all CPUs at once.
+      excess = max(0, excess - drained(in: silence)) + overshoot(used)
+    } else {
+      // More than fits: the kernel had not counted all of it at the last reading.
+      excess += max(0, used - drained(in: elapsed))
+    }
     self.usage = usage
     time = now
   }

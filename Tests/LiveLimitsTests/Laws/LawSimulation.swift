@@ -35,7 +35,7 @@ struct LawSimulation {
   enum Hook: CaseIterable { case none, blind, seeing }
 
   private let limit: Nanoseconds
-  private let period: Nanoseconds
+  let period: Nanoseconds
   private let alarmAt: Nanoseconds
   private var level: Nanoseconds = 0
   private var deadline: Nanoseconds?
@@ -62,11 +62,11 @@ struct LawSimulation {
     deadline = 0
   }
 
-  /// What the limit and one period's worth leave for what the kernel counts late: a tick a CPU
-  /// that it overruns, and a tick a CPU that the last reading did not show.
-  var allowance: Nanoseconds { 2 * SimulatedKernel.tick * Nanoseconds(backlog.count) }
-
-  var kernelPeriod: Nanoseconds { period }
+  /// What comes on top of the limit and one period's worth: a tick, by which each CPU overruns, and
+  /// what it keeps of a slice when it has nothing to run.
+  var allowance: Nanoseconds {
+    (SimulatedKernel.tick + SimulatedKernel.kept) * Nanoseconds(backlog.count)
+  }
 
   /// How far use may be above the limit.
   var depth: Nanoseconds {
