@@ -39,8 +39,9 @@ public struct CPUController: Sendable {
   private var pace: Pace
   /// What the container started with is kept until then.
   private var settling: (quota: Nanoseconds, until: Nanoseconds)
-  /// What is to be written when the period that a hook spoke of has ended.
-  private var pending: (decision: QuotaDecision, from: Nanoseconds)?
+  /// A raise that the books refused, and when to try it again: when the period that a hook spoke
+  /// of has ended, or when the limit has drained enough.
+  private var pending: (decision: QuotaDecision, from: Nanoseconds, periodEnd: Nanoseconds?)?
 
   /// Starts with a container that counts as busy.
   ///
@@ -82,7 +83,9 @@ public struct CPUController: Sendable {
   ) -> Step {
     take(usage, now)
     defer { lastReading = (now, usage) }
-    if let due = pending, now >= due.from { return settle(due.decision, usage, now) }
+    if let due = pending, now >= due.from, case .busy(let start, let before, _) = mode {
+      return settle(due.decision, periodEnd: due.periodEnd, start, usage - before, usage, now)
+    }
     switch mode {
     case .quiet(let since, let before):
       return quiet(
@@ -210,7 +213,11 @@ public struct CPUController: Sendable {
     // A jump start is for what has just woken; later in the same window its use is known.
     var decision = law.decide(report, bounds: heldBounds(now))
     if let wanted = decision, wanted.quota < quota, surroundings.isFrozen() { decision = nil }
-    if let wanted = decision { decision = permit(wanted, at: now, periodEnd: periodEnd) }
+    if let wanted = decision {
+      decision = permit(wanted, at: now, periodEnd: periodEnd)
+    } else if !report.isPartial {
+      pending = nil  // It does not want it any more.
+    }
     if let decision { set(decision, at: now, isPrediction: report.use < report.quota) }
     var step: Step
     if report.isPartial && law.keepsPeriods {
@@ -270,6 +277,7 @@ public struct CPUController: Sendable {
   ) -> QuotaDecision? {
     guard parameters.keepsBooks else { return wanted }
     if wanted.quota < quota {
+      pending = nil
       guard now >= lastReturn + parameters.period else { return nil }
       // A cut is a refill too: one that would be too much waits for the next period.
       if books.grant(wanted.quota) >= wanted.quota { return wanted }
@@ -283,40 +291,41 @@ public struct CPUController: Sendable {
     if let periodEnd {
       // The rest at the boundary; nobody has to be asked again until then.
       pending = (
-        QuotaDecision(quota: wanted.quota, rule: .due), periodEnd + parameters.boundaryDelay
+        QuotaDecision(quota: wanted.quota, rule: .due), periodEnd + parameters.boundaryDelay,
+        periodEnd
       )
       allowedFrom = periodEnd + parameters.boundaryDelay
     } else {
-      // A raise is worth its refill when it brings half of what is missing.
-      let least = quota + (wanted.quota - quota + 1) / 2
+      // A raise is worth its refill when it brings half of what is missing, or the last quarter.
+      let isNear = quota >= wanted.quota / 4 * 3
+      let least = isNear ? wanted.quota : quota + (wanted.quota - quota + 1) / 2
       if granted < least {
         allowedFrom = max(now + parameters.shortestSample, books.moment(of: least))
+        // By then the window may be another one, in which nothing has been used yet.
+        pending = (wanted, allowedFrom, nil)
         return nil
       }
     }
     return granted > quota ? QuotaDecision(quota: granted, rule: wanted.rule) : nil
   }
 
-  /// A new period has begun: writes what the books kept back in the last one.
+  /// Tries again what the books refused.
   private mutating func settle(
-    _ due: QuotaDecision, _ usage: Nanoseconds, _ now: Nanoseconds
+    _ due: QuotaDecision, periodEnd: Nanoseconds?, _ start: Nanoseconds, _ used: Nanoseconds,
+    _ usage: Nanoseconds, _ now: Nanoseconds
   ) -> Step {
-    let boundary = (pending?.from ?? now) - parameters.boundaryDelay
     pending = nil
-    guard case .busy(let start, let before, let silentSince) = mode else { return Step() }
-    mode = .busy(start: start, usage: before, silentSince: silentSince)
     // The raise of the period before does not count in this one.
-    lastRaise = min(lastRaise, now - parameters.period)
+    if periodEnd != nil { lastRaise = min(lastRaise, now - parameters.period) }
+    let wanted = QuotaDecision(quota: bounds.clamp(due.quota), rule: due.rule)
     var decision: QuotaDecision?
-    if bounds.clamp(due.quota) > quota {
-      decision = permit(
-        QuotaDecision(quota: bounds.clamp(due.quota), rule: due.rule), at: now,
-        periodEnd: boundary + parameters.period)
+    if wanted.quota > quota {
+      decision = permit(wanted, at: now, periodEnd: periodEnd.map { $0 + parameters.period })
     }
     if let decision { set(decision, at: now, isPrediction: false) }
-    var step = next(start, usage - before, usage, now)
+    var step = next(start, used, usage, now)
     step.decision = decision
-    step.use = usage - before
+    step.use = used
     return step
   }
 
@@ -324,6 +333,7 @@ public struct CPUController: Sendable {
     _ decision: QuotaDecision, at now: Nanoseconds, isPrediction: Bool
   ) {
     if decision.quota > quota {
+      if pending?.periodEnd == nil { pending = nil }
       lastRaise = now
       counters.raises += 1
       if isPrediction { counters.predictions += 1 }

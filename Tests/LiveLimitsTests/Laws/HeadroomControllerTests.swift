@@ -142,14 +142,17 @@ private struct World: CPUController.Surroundings {
     }
   }
 
-  @Test func `a raise that the books refuse comes as soon as they allow it`() {
-    var simulation = simulation(quota: 80 * ms, floor: 80 * ms, ceiling: 100 * ms)
+  @Test(arguments: stride(from: 0, to: 100, by: 9).map { Nanoseconds($0) }, [20, 30, 60, 100])
+  func `a raise that the books refuse comes as soon as they allow it`(
+    phase: Nanoseconds, ceiling: Nanoseconds
+  ) {
+    var simulation = simulation(
+      quota: ceiling * 4 / 5 * ms, ceiling: ceiling * ms, phase: phase * ms)
     simulation.run(3000 * ms)
     simulation.backlog = [5000 * ms, 5000 * ms]
-    simulation.run(3000 * ms)
-    #expect(simulation.kernel.quota > 95 * ms)
-    #expect(simulation.controller?.counters.deferrals ?? 0 > 0)
-    // It got what it may have: a core for three seconds.
-    #expect(simulation.kernel.used > 2850 * ms)
+    simulation.run(2000 * ms)
+    #expect(simulation.kernel.quota == ceiling * ms)
+    // It got what it may have.
+    #expect(simulation.kernel.used > ceiling * 19 * ms)
   }
 }
