@@ -26,7 +26,9 @@ extension CPUController {
     public var boundaryDelay: Nanoseconds = 200_000
     /// The law, and its constants.
     public var law: ControlLaw.Parameters
-    /// Whether writes wait for the books. Only the tests that show what the books are for say no.
+    /// Whether writes wait for the books.
+    ///
+    /// Only the tests that show what the books are for say no.
     var keepsBooks = true
 
     /// Makes the parameters of one container.
@@ -84,7 +86,9 @@ extension CPUController {
     }
   }
 
-  /// What happened so far. The kernel's own count of throttles stays 0 under a fast controller.
+  /// What happened so far.
+  ///
+  /// The kernel's own count of throttles stays 0 under a fast controller.
   public struct Counters: Equatable, Sendable {
     /// Raises that came before the quota was used up.
     public var predictions: Int64 = 0

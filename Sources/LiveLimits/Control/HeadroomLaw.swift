@@ -15,14 +15,17 @@ public struct HeadroomLaw: Sendable {
     /// What each CPU in use may strand: the kernel hands quota to CPUs in slices of 5 ms
     /// (sched_cfs_bandwidth_slice_us, Documentation/scheduler/sched-bwc.rst).
     public var slice: Nanoseconds
-    /// For how many periods a peak is remembered: 3. Chosen by simulation (LawComparisonTests):
+    /// For how many periods a peak is remembered: 3.
+    ///
+    /// Chosen by simulation (LawComparisonTests):
     /// with 2 a load that comes every 300 ms is cut each time, with 5 slack exceeds `escra`'s.
     public var window: Int
     /// The factor by which a quota grows that was used up, when nothing better is known: 2, the
     /// least number of steps to an unknown demand that never overshoots by more than itself.
     public var growth: Double
-    /// The part of the quota that must be saved for a write to be worth it: a tenth. A write costs
-    /// a microsecond, but the periods' noise is of this size.
+    /// The part of the quota that must be saved for a write to be worth it: a tenth.
+    ///
+    /// A write costs a microsecond, but the periods' noise is of this size.
     public var worthwhile: Double
     /// One CPU for a period: the least that a task which runs uses, and what a container gets that
     /// wakes from rest (the "jump start" of Escra's controller, Manager.cpp).

@@ -57,7 +57,8 @@ final class Supervision: CPUController.Surroundings {
     cpus = handover.cpus
     law = handover.law
     controller = CPUController(
-      Self.parameters(base, attachment, cpus: handover.cpus, law: handover.law), quota: quota, bounds: bounds,
+      Self.parameters(base, attachment, cpus: handover.cpus, law: handover.law), quota: quota,
+      bounds: bounds,
       now: monotonicNow(), usage: try attachment.meter.read())
     self.directory = directory
 
@@ -241,7 +242,8 @@ final class Supervision: CPUController.Surroundings {
     if hasOtherPeriod {
       // The law counts in periods, and what it has seen was of another length.
       controller = CPUController(
-        Self.parameters(base, attachment, cpus: cpus, law: law), quota: controller.quota, bounds: bounds,
+        Self.parameters(base, attachment, cpus: cpus, law: law), quota: controller.quota,
+        bounds: bounds,
         now: monotonicNow(), usage: (try? attachment.meter.read()) ?? 0)
     }
     adopt(quota: bounds.clamp(base.quota(of: declared)), bounds: bounds)

@@ -118,9 +118,10 @@ private func ms(_ value: Double) -> Nanoseconds { Nanoseconds(value * 1_000_000)
     #expect(law.wake == ms(120))
   }
 
-  @Test(arguments: [
-    (100, 100, 95), (100, 200, 90), (100, 0, 95), (8, 200, 4), (40, 400, 20), (40, 800, 20),
-  ] as [(Double, Double, Double)])
+  @Test(
+    arguments: [
+      (100, 100, 95), (100, 200, 90), (100, 0, 95), (8, 200, 4), (40, 400, 20), (40, 800, 20),
+    ] as [(Double, Double, Double)])
   func `a quota is short from where the slices of the CPUs in use begin`(
     quota: Double, pace: Double, threshold: Double
   ) {

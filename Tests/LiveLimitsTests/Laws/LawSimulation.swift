@@ -41,7 +41,7 @@ struct LawSimulation {
   private var deadline: Nanoseconds?
   private var isArmed = false
 
-  /// - Parameter law: nil for a static limit at `quota`.
+  /// Starts it; no law is a static limit at `quota`.
   init(
     _ law: ControlLaw.Parameters?, quota: Nanoseconds, floor: Nanoseconds, ceiling: Nanoseconds,
     cpus: Int = 2, period: Nanoseconds = 100_000_000, phase: Nanoseconds = 0,

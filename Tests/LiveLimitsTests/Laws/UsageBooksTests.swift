@@ -13,9 +13,10 @@ private func books(limit: Nanoseconds = 100 * ms, cpus: Int64 = 2, used: Nanosec
 }
 
 @Suite struct UsageBooksTests {
-  @Test(arguments: [
-    (20, 2, 36), (50, 2, 75), (100, 2, 100), (150, 2, 150), (100, 8, 175), (200, 2, 200),
-  ] as [(Nanoseconds, Int64, Nanoseconds)])
+  @Test(
+    arguments: [
+      (20, 2, 36), (50, 2, 75), (100, 2, 100), (150, 2, 150), (100, 8, 175), (200, 2, 200),
+    ] as [(Nanoseconds, Int64, Nanoseconds)])
   func `one period's worth, or what the kernel itself allows at the seam of two periods`(
     limit: Nanoseconds, cpus: Int64, depth: Nanoseconds
   ) {
