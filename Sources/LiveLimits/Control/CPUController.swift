@@ -285,7 +285,7 @@ public struct CPUController: Sendable {
       return nil
     }
     guard now >= mayRaiseFrom else { return nil }
-    let granted = books.grant(wanted.quota, periodEnd: periodEnd)
+    var granted = books.grant(wanted.quota, periodEnd: periodEnd)
     if granted >= wanted.quota { return wanted }
     counters.deferrals += 1
     if let periodEnd {
@@ -305,6 +305,8 @@ public struct CPUController: Sendable {
         pending = (wanted, allowedFrom, nil)
         return nil
       }
+      // A demand that is left a sliver below the limit leaves the limit nothing to drain by.
+      granted = min(granted, max(least, wanted.quota / 4 * 3))
     }
     return granted > quota ? QuotaDecision(quota: granted, rule: wanted.rule) : nil
   }
