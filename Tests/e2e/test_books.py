@@ -55,7 +55,7 @@ class Meter:
         return most
 
 
-@pytest.mark.parametrize("law", ["headroom", "escra"])
+@pytest.mark.parametrize("law", ["headroom"])
 def test_raise_after_raise_uses_no_more_than_the_limit_and_one_periods_worth(
         container, escra, world, law):
     """Bursts of two threads at random for 30 s, with a floor so high that raises are small."""
