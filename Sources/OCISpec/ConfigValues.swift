@@ -61,10 +61,7 @@ extension JSONValue {
   }
 
   func law() throws(OperatorConfigError.Problem) -> LawName {
-    if let law = string.flatMap(LawName.init(rawValue:)) { return law }
-    // Part of the grammar, so that a config for a later version gets an answer it can use.
-    if string == "headroom" { throw refusal("is not in this version; use \"escra\"") }
-    throw refusal("is no control law; use \"escra\"")
+    try choice(of: LawName.self, called: "control law")
   }
 
   private func quantity<Value>(

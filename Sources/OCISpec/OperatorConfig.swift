@@ -3,7 +3,9 @@ internal import Glibc
 internal import Syscalls
 
 /// The control laws there are.
-public enum LawName: String, Sendable {
+public enum LawName: String, CaseIterable, Sendable {
+  /// Ours: the recent peak of the use plus a margin.
+  case headroom
   /// The rules of the Escra authors' controller.
   case escra
 }

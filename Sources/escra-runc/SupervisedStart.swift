@@ -256,6 +256,7 @@ struct SupervisedStart {
     let stale = try? FileStatus.following(pidFile)
     (state.stalePidFile, state.stalePidFileModified) = (stale?.identity, stale?.modified)
     state.cgroupName = cgroupName
+    state.law = policy.law.rawValue
     state.declaredMemory = document.declared.memory
     return state
   }

@@ -18,6 +18,11 @@ extension Rule {
     case .end: "end"
     case .refused: "refused"
     case .declared: "declared"
+    case .predicted: "predicted"
+    case .exhausted: "exhausted"
+    case .giveBack: "giveBack"
+    case .rest: "rest"
+    case .due: "due"
     }
   }
 
@@ -37,13 +42,20 @@ extension Rule {
     case .end: "the container has ended"
     case .refused: "a group above it has less, so the kernel refused"
     case .declared: "supervision ended, so the declared limit is back"
+    case .predicted: "at its pace it was about to run out of its quota"
+    case .exhausted: "it used up its quota, so that nobody knows how much it wants"
+    case .giveBack: "its recent peak and the margin need less"
+    case .rest: "it has used next to nothing for as long as its peaks are remembered"
+    case .due: "a new period began, and the rest of what it wanted was due"
     }
   }
 
   /// Whether it was decided from what the container used.
   fileprivate var isAboutUse: Bool {
     switch self {
-    case .jumpStart, .fairShare, .scaleUp, .scaleDown, .trim, .idle: true
+    case .jumpStart, .fairShare, .scaleUp, .scaleDown, .trim, .idle, .predicted, .exhausted,
+      .giveBack, .rest, .due:
+      true
     case .start, .update, .drift, .news, .end, .refused, .declared: false
     }
   }

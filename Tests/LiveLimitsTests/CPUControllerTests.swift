@@ -27,11 +27,11 @@ private struct SimulatedContainer {
 
   init(
     quota: Nanoseconds, floor: Nanoseconds = 5 * ms, ceiling: Nanoseconds, cpus: Int64 = 2,
-    hasAlarm: Bool = true
+    hasAlarm: Bool = true, law: ControlLaw.Parameters = .escra(.published)
   ) {
     left = quota
     controller = CPUController(
-      .init(period: 100 * ms, cpus: cpus, quietUse: floor / 5, hasAlarm: hasAlarm),
+      .init(period: 100 * ms, cpus: cpus, quietUse: floor / 5, hasAlarm: hasAlarm, law: law),
       quota: quota, bounds: QuotaBounds(floor: floor, ceiling: ceiling), now: 0, usage: 0)
     deadline = 100 * ms
   }

@@ -30,6 +30,7 @@ private func state(_ random: inout SeededGenerator) -> ContainerState {
       declared: CPUQuota(
         quota: maybe(random.number()), period: .random(in: 1 ... .max, using: &random)),
       floor: random.number(), explicitCeiling: maybe(random.number()), limit: random.number()))
+  state.law = maybe(random.text())
   state.app = maybe(random.text())
   state.phase = Bool.random(using: &random) ? .starting : .running
   state.stalePidFile = maybe(

@@ -25,6 +25,7 @@ import Testing
     said.clocks = 64
     said.rootLength = 21
     said.namesWriters = quota == nil
+    said.law = .headroom(.standard)
     said.leaveOut(.burst)
     said.leaveOut(.freezer)
     let heard = Handover(said.arguments[...])
@@ -35,6 +36,7 @@ import Testing
     #expect(heard?.ancestorLimit == above)
     #expect(heard?.cpus == 64)
     #expect(heard?.rootLength == 21)
+    #expect(heard?.law == .headroom(.standard))
     #expect(heard?.namesWriters == said.namesWriters)
     let first = Handover.Place.alarm.rawValue + 1
     #expect(heard?.clockDescriptors == Array(first..<first + 64))
@@ -49,7 +51,7 @@ import Testing
     #expect(burst.isOpen == false)
   }
 
-  @Test(arguments: [0, 1, 15, 17])
+  @Test(arguments: [0, 1, 16, 18])
   func `another number of words is not understood`(count: Int) {
     #expect(Handover(Array(repeating: "1", count: count)[...]) == nil)
   }

@@ -12,7 +12,7 @@ import Testing
         "runtimes": ["/opt/runc", "/usr/bin/crun"],
         "defaultPolicy": "observe",
         "allowedPolicies": ["observe", "reactive"],
-        "law": "escra",
+        "law": "headroom",
         "floor": {"cpu": "100m", "memory": "32Mi"},
         "ceiling": {"cpu": 4, "memory": "8Gi"},
         "reservedCPUs": "0-1,4",
@@ -23,6 +23,7 @@ import Testing
       }
       """)
     var expected = OperatorConfig()
+    expected.law = .headroom
     expected.runtimes = ["/opt/runc", "/usr/bin/crun"]
     expected.defaultPolicy = .observe
     expected.allowedPolicies = [.observe, .reactive]
@@ -117,9 +118,8 @@ import Testing
       #"{"allowedPolicies": []}"#,
       "allowedPolicies [] allows nothing; write an array of standard, strict, reactive or observe"
     ),
-    (#"{"law": "headroom"}"#, #"law "headroom" is not in this version; use "escra""#),
-    (#"{"law": "murphy"}"#, #"law "murphy" is no control law; use "escra""#),
-    (#"{"law": true}"#, #"law true is no control law; use "escra""#),
+    (#"{"law": "murphy"}"#, #"law "murphy" is no control law; write headroom or escra"#),
+    (#"{"law": true}"#, #"law true is no control law; write headroom or escra"#),
     (#"{"floor": "50m"}"#, #"floor "50m" is no object; write one with floor.cpu and floor.memory"#),
     (
       #"{"floor": {"cpu": 0.5}}"#,

@@ -5,59 +5,60 @@ import Testing
 @testable import escra
 
 @Suite struct DecisionSentenceTests {
-  @Test(arguments: [
-    (entry(.start, 1, 1), "found 1.00 cores: a supervisor took the container over"),
-    (
-      entry(.jumpStart, 0.05, 1, used: 0.03),
-      "raised 0.05 -> 1.00 cores: it had been idle and ran out of its quota (used 0.03)"
-    ),
-    (
-      entry(.fairShare, 0.5, 1, used: 0.5),
-      "raised 0.50 -> 1.00 cores: it ran out of its quota in most periods of the last second "
-        + "(used 0.50)"
-    ),
-    (
-      entry(.scaleUp, 1, 1.6, used: 0.97),
-      "raised 1.00 -> 1.60 cores: it ran out of its quota (used 0.97)"
-    ),
-    (
-      entry(.scaleDown, 1, 0.8, used: 0.4),
-      "lowered 1.00 -> 0.80 cores: more than a fifth of the quota was left over (used 0.40)"
-    ),
-    (
-      entry(.trim, 1, 0.95, used: 0.9),
-      "lowered 1.00 -> 0.95 cores: a little of the quota was left over in period after period "
-        + "(used 0.90)"
-    ),
-    (
-      entry(.idle, 0.8, 0.05),
-      "lowered 0.80 -> 0.05 cores: it has been idle for two seconds (used 0.00)"
-    ),
-    (entry(.update, 1, 2), "raised 1.00 -> 2.00 cores: the declared limit was changed"),
-    (entry(.update, 1, 1), "kept 1.00 cores: the declared limit was changed"),
-    (
-      entry(.drift, 1, 0.05),
-      "lowered 1.00 -> 0.05 cores: somebody else had written an old value over it"
-    ),
-    (
-      entry(.news, 0.05, 0.7),
-      "raised 0.05 -> 0.70 cores: somebody else wrote a new limit, which counts as the declared "
-        + "one now"
-    ),
-    (entry(.end, 1, 0.05), "lowered 1.00 -> 0.05 cores: the container has ended"),
-    (
-      entry(.refused, 0.8, 1.2, used: 0.8),
-      "tried 0.80 -> 1.20 cores: a group above it has less, so the kernel refused"
-    ),
-    (
-      entry(.refused, 1.2, 0.8),
-      "stays at 0.80 cores: a group above it has less, so the kernel refused"
-    ),
-    (
-      entry(.declared, 0.05, 1),
-      "raised 0.05 -> 1.00 cores: supervision ended, so the declared limit is back"
-    ),
-  ])
+  @Test(
+    arguments: [
+      (entry(.start, 1, 1), "found 1.00 cores: a supervisor took the container over"),
+      (
+        entry(.jumpStart, 0.05, 1, used: 0.03),
+        "raised 0.05 -> 1.00 cores: it had been idle and ran out of its quota (used 0.03)"
+      ),
+      (
+        entry(.fairShare, 0.5, 1, used: 0.5),
+        "raised 0.50 -> 1.00 cores: it ran out of its quota in most periods of the last second "
+          + "(used 0.50)"
+      ),
+      (
+        entry(.scaleUp, 1, 1.6, used: 0.97),
+        "raised 1.00 -> 1.60 cores: it ran out of its quota (used 0.97)"
+      ),
+      (
+        entry(.scaleDown, 1, 0.8, used: 0.4),
+        "lowered 1.00 -> 0.80 cores: more than a fifth of the quota was left over (used 0.40)"
+      ),
+      (
+        entry(.trim, 1, 0.95, used: 0.9),
+        "lowered 1.00 -> 0.95 cores: a little of the quota was left over in period after period "
+          + "(used 0.90)"
+      ),
+      (
+        entry(.idle, 0.8, 0.05),
+        "lowered 0.80 -> 0.05 cores: it has been idle for two seconds (used 0.00)"
+      ),
+      (entry(.update, 1, 2), "raised 1.00 -> 2.00 cores: the declared limit was changed"),
+      (entry(.update, 1, 1), "kept 1.00 cores: the declared limit was changed"),
+      (
+        entry(.drift, 1, 0.05),
+        "lowered 1.00 -> 0.05 cores: somebody else had written an old value over it"
+      ),
+      (
+        entry(.news, 0.05, 0.7),
+        "raised 0.05 -> 0.70 cores: somebody else wrote a new limit, which counts as the declared "
+          + "one now"
+      ),
+      (entry(.end, 1, 0.05), "lowered 1.00 -> 0.05 cores: the container has ended"),
+      (
+        entry(.refused, 0.8, 1.2, used: 0.8),
+        "tried 0.80 -> 1.20 cores: a group above it has less, so the kernel refused"
+      ),
+      (
+        entry(.refused, 1.2, 0.8),
+        "stays at 0.80 cores: a group above it has less, so the kernel refused"
+      ),
+      (
+        entry(.declared, 0.05, 1),
+        "raised 0.05 -> 1.00 cores: supervision ended, so the declared limit is back"
+      ),
+    ] as [(RecordEntry, String)])
   func `every rule is a sentence`(entry: RecordEntry, sentence: String) {
     #expect(entry.sentence == sentence)
   }
@@ -75,6 +76,36 @@ import Testing
     var entry = entry(rule, 1, 0.05)
     entry.writer = writer
     #expect(entry.sentence == "lowered 1.00 -> 0.05 cores: " + end)
+  }
+
+  @Test(
+    arguments: [
+      (
+        entry(.predicted, 0.3, 1.2, used: 0.25),
+        "raised 0.30 -> 1.20 cores: at its pace it was about to run out of its quota (used 0.25)"
+      ),
+      (
+        entry(.exhausted, 0.3, 0.6, used: 0.3),
+        "raised 0.30 -> 0.60 cores: it used up its quota, so that nobody knows how much it wants "
+          + "(used 0.30)"
+      ),
+      (
+        entry(.giveBack, 1.2, 0.4, used: 0.3),
+        "lowered 1.20 -> 0.40 cores: its recent peak and the margin need less (used 0.30)"
+      ),
+      (
+        entry(.rest, 0.4, 0.05),
+        "lowered 0.40 -> 0.05 cores: it has used next to nothing for as long as its peaks are "
+          + "remembered (used 0.00)"
+      ),
+      (
+        entry(.due, 0.6, 1, used: 0.5),
+        "raised 0.60 -> 1.00 cores: a new period began, and the rest of what it wanted was due "
+          + "(used 0.50)"
+      ),
+    ] as [(RecordEntry, String)])
+  func `every rule of headroom is a sentence`(entry: RecordEntry, sentence: String) {
+    #expect(entry.sentence == sentence)
   }
 
   @Test(arguments: [

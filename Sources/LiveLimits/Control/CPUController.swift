@@ -7,60 +7,11 @@ public import Syscalls
 /// busy its use is read every few milliseconds, sooner the nearer the quota is; a report goes to
 /// the law when a period is over, or at once when the quota is about to be used up. While it is
 /// quiet there is one deadline, at which the quota goes to the floor, and then none.
+///
+/// What the law wants is written when the ``UsageBooks`` allow it: at most one raise and one return
+/// a period, and never so much that the container could use more than its limit and one period's
+/// worth, in whatever window.
 public struct CPUController: Sendable {
-  /// What does not change while a container lives.
-  public struct Parameters: Equatable, Sendable {
-    /// The CFS period in nanoseconds.
-    public var period: Nanoseconds
-    /// CPUs the container can run on at once.
-    public var cpus: Int64
-    /// CPU time a period below which a container counts as quiet: a fifth of the floor.
-    public var quietUse: Nanoseconds
-    /// Whether a ``Hooks/BusyAlarm`` calls when a quiet container starts to use CPU.
-    public var hasAlarm: Bool
-    /// The kernel hands quota to CPUs in slices of this size (sched_cfs_bandwidth_slice_us), so a
-    /// group is throttled with up to one of them unused.
-    public var slice: Nanoseconds = 5_000_000
-    /// The shortest time between two readings.
-    public var shortestSample: Nanoseconds = 1_000_000
-    /// The time between two readings of a quiet container where there is no alarm: 20 a second.
-    public var poll: Nanoseconds = 50_000_000
-    /// The law's constants.
-    public var law: EscraLaw.Parameters
-
-    /// Makes the parameters of one container.
-    public init(
-      period: Nanoseconds, cpus: Int64, quietUse: Nanoseconds, hasAlarm: Bool,
-      law: EscraLaw.Parameters = .published
-    ) {
-      self.period = period
-      self.cpus = cpus
-      self.quietUse = quietUse
-      self.hasAlarm = hasAlarm
-      self.law = law.scaled(toPeriod: period)
-    }
-  }
-
-  /// What the world outside knows at the moment of a reading; asked only when it matters.
-  public protocol Surroundings {
-    /// Whether the container waited for CPUs that others had, since the last time it was asked.
-    func wasContended() -> Bool
-    /// Whether the container is frozen (paused).
-    func isFrozen() -> Bool
-  }
-
-  /// What to do now.
-  public struct Step: Equatable, Sendable {
-    /// The quota to set, and why; nil to leave it.
-    public var decision: EscraLaw.Decision?
-    /// The use that the decision was made from, in nanoseconds of CPU time a period.
-    public var use: Nanoseconds = 0
-    /// When to read again; nil: when the alarm calls.
-    public var deadline: Nanoseconds?
-    /// Whether to arm the alarm.
-    public var armsAlarm = false
-  }
-
   private enum Mode: Sendable {
     /// A window is open since `start`. `silentSince` is when it was last seen to work, if it was
     /// quiet before and has not proved busy yet.
@@ -72,11 +23,25 @@ public struct CPUController: Sendable {
   public private(set) var quota: Nanoseconds
   /// What it moves between.
   public private(set) var bounds: QuotaBounds
+  /// What was used above the limit.
+  public private(set) var books: UsageBooks
+  /// What happened so far.
+  public private(set) var counters = Counters()
+
   private let parameters: Parameters
-  private var law: EscraLaw
+  private var law: ControlLaw
   private var mode: Mode
   private var lastRaise: Nanoseconds = .min / 2
+  private var lastReturn: Nanoseconds = .min / 2
+  /// When the books may allow what they have just refused.
+  private var allowedFrom: Nanoseconds = .min
   private var lastReading: (time: Nanoseconds, usage: Nanoseconds)
+  private var pace: Pace
+  /// What the container started with is kept until then.
+  private var settling: (quota: Nanoseconds, until: Nanoseconds)
+  /// A raise that the books refused, and when to try it again: when the period that a hook spoke
+  /// of has ended, or when the limit has drained enough.
+  private var pending: (decision: QuotaDecision, from: Nanoseconds, periodEnd: Nanoseconds?)?
 
   /// Starts with a container that counts as busy.
   ///
@@ -93,9 +58,14 @@ public struct CPUController: Sendable {
     self.parameters = parameters
     self.quota = quota
     self.bounds = bounds
-    law = EscraLaw(parameters.law)
+    law = ControlLaw(parameters.law)
+    books = UsageBooks(
+      limit: bounds.ceiling, period: parameters.period, cpus: parameters.cpus, now: now,
+      usage: usage)
     mode = .busy(start: now, usage: usage, silentSince: nil)
     lastReading = (now, usage)
+    pace = Pace(at: now, usage)
+    settling = (quota, now + parameters.law.settling)
   }
 
   /// Takes a reading: the deadline has come, or the alarm has called.
@@ -111,7 +81,11 @@ public struct CPUController: Sendable {
     usage: Nanoseconds, at now: Nanoseconds, called: Bool = false,
     surroundings: some Surroundings
   ) -> Step {
+    take(usage, now)
     defer { lastReading = (now, usage) }
+    if let due = pending, now >= due.from, case .busy(let start, let before, _) = mode {
+      return settle(due.decision, periodEnd: due.periodEnd, start, usage - before, usage, now)
+    }
     switch mode {
     case .quiet(let since, let before):
       return quiet(
@@ -119,6 +93,52 @@ public struct CPUController: Sendable {
     case .busy(let start, let before, let silentSince):
       return busy(start, used: usage - before, silentSince, usage, now, surroundings)
     }
+  }
+
+  /// Takes what a hook in the scheduler has seen.
+  ///
+  /// - Parameters:
+  ///   - event: What it was.
+  ///   - usage: CPU time used so far, in nanoseconds.
+  ///   - now: The time.
+  ///   - surroundings: What else to ask.
+  /// - Returns: What to do.
+  public mutating func hear(
+    _ event: KernelEvent, usage: Nanoseconds, at now: Nanoseconds,
+    surroundings: some Surroundings
+  ) -> Step {
+    take(usage, now)
+    defer { lastReading = (now, usage) }
+    // N threads make up to N events, and one raise a period is all there is.
+    let mayRaise = quota < bounds.ceiling && now >= mayRaiseFrom
+    var afterIdle = false
+    if case .quiet(let since, let before) = mode {
+      afterIdle = now - since >= parameters.law.idleAfter
+      mode = .busy(
+        start: now, usage: max(before, usage - parameters.quietUse), silentSince: since)
+      pace = Pace(at: now, usage)
+    }
+    guard case .busy(let start, let before, let silentSince) = mode else { return Step() }
+    let used = usage - before
+    switch event.kind {
+    case .throttled:
+      counters.throttles += 1
+      if !mayRaise, let end = event.periodEnd { counters.stalled += max(0, end - now) }
+    case .runningOut(let left):
+      // What is left may last until the refill.
+      let time = max(0, (event.periodEnd ?? .max / 2) - now)
+      let fastest = max(parameters.period, pace.estimate(usage, now, parameters))
+      if CPUQuota.scaled(time, by: fastest, over: parameters.period) <= left {
+        return next(start, used, usage, now)
+      }
+    }
+    guard mayRaise else { return next(start, used, usage, now) }
+    let isOut = event.kind == .throttled
+    return report(
+      PeriodReport(
+        use: isOut ? max(used, quota) : used, quota: quota, throttled: true, afterIdle: afterIdle,
+        pace: pace.estimate(usage, now, parameters), isPartial: true),
+      (start, used, silentSince), usage, now, periodEnd: event.periodEnd, surroundings)
   }
 
   /// Takes note of a quota that came from elsewhere: an update, a foreign write, a refusal.
@@ -134,15 +154,26 @@ public struct CPUController: Sendable {
   ) -> Step {
     self.quota = quota
     self.bounds = bounds
+    take(usage, now)
+    books.set(limit: bounds.ceiling)
     law.forget()
+    pending = nil
+    allowedFrom = .min
+    settling.until = .min
     lastReading = (now, usage)
     return open(at: now, usage)
   }
 
+  private mutating func take(_ usage: Nanoseconds, _ now: Nanoseconds) {
+    books.charge(usage: usage, at: now)
+    pace.take(usage, now, parameters)
+  }
+
   // MARK: busy
 
-  /// Use from which the container is about to be throttled: all but what the CPUs' slices strand.
-  private var threshold: Nanoseconds { max(quota / 2, quota - parameters.slice) }
+  private func threshold(_ pace: Nanoseconds) -> Nanoseconds {
+    law.threshold(of: quota, pace: pace, slice: parameters.slice)
+  }
 
   private mutating func busy(
     _ start: Nanoseconds, used: Nanoseconds, _ silentSince: Nanoseconds?, _ usage: Nanoseconds,
@@ -150,47 +181,68 @@ public struct CPUController: Sendable {
   ) -> Step {
     let elapsed = now - start
     let isOver = elapsed >= parameters.period
+    let estimate = pace.estimate(usage, now, parameters)
+    let isUsedUp = used >= threshold(estimate)
     // One raise a period: each is a refill, and what was given has to be seen first.
-    let isShort = used >= threshold && quota < bounds.ceiling && now >= mayRaiseFrom
-    guard isOver || isShort else {
-      return Step(deadline: min(start + parameters.period, nextLook(used, usage, now)))
-    }
+    let isShort = isUsedUp && quota < bounds.ceiling && now >= mayRaiseFrom
+    guard isOver || isShort else { return next(start, used, usage, now) }
 
     // A late reading covers more than a period: what it says is a rate.
     let use = isOver ? used * parameters.period / max(elapsed, 1) : used
     if isOver && use < parameters.quietUse {
       return fallQuiet(since: silentSince ?? start, usage, now)
     }
-
+    let isThrottled = use >= threshold(estimate)
+    if use >= quota { counters.throttles += 1 }
     return report(
-      use: use, afterIdle: silentSince.map { start - $0 >= parameters.law.idleAfter } ?? false,
-      usage, now, surroundings)
+      PeriodReport(
+        use: use, quota: quota, throttled: isThrottled,
+        afterIdle: silentSince.map { start - $0 >= parameters.law.idleAfter } ?? false,
+        contended: isThrottled ? false : surroundings.wasContended(), pace: estimate,
+        isPartial: !isOver && law.keepsPeriods),
+      (start, used, silentSince), usage, now, periodEnd: nil, surroundings)
   }
 
-  /// Asks the law, and opens the next window.
+  /// Asks the law, and goes on with the window or opens the next one.
   private mutating func report(
-    use: Nanoseconds, afterIdle: Bool, _ usage: Nanoseconds, _ now: Nanoseconds,
+    _ report: PeriodReport,
+    _ window: (start: Nanoseconds, used: Nanoseconds, silentSince: Nanoseconds?),
+    _ usage: Nanoseconds, _ now: Nanoseconds, periodEnd: Nanoseconds?,
     _ surroundings: some Surroundings
   ) -> Step {
-    let report = PeriodReport(
-      use: use, quota: quota, throttled: use >= threshold, afterIdle: afterIdle,
-      contended: use < threshold ? surroundings.wasContended() : false)
-    let decision = law.decide(
-      report,
-      pool: EscraLaw.Pool(
-        unallocated: max(0, bounds.ceiling - quota), fairShare: bounds.ceiling),
-      bounds: bounds)
-    if let decision, decision.quota < quota, surroundings.isFrozen() {
-      return open(at: now, usage)
+    // A jump start is for what has just woken; later in the same window its use is known.
+    var decision = law.decide(report, bounds: heldBounds(now))
+    if let wanted = decision, wanted.quota < quota, surroundings.isFrozen() { decision = nil }
+    if let wanted = decision {
+      decision = permit(wanted, at: now, periodEnd: periodEnd)
+    } else if !report.isPartial {
+      pending = nil  // It does not want it any more.
     }
-    if let decision { set(decision, at: now) }
-    var step = open(at: now, usage)
+    if let decision { set(decision, at: now, isPrediction: report.use < report.quota) }
+    var step: Step
+    if report.isPartial && law.keepsPeriods {
+      mode = .busy(
+        start: window.start, usage: usage - window.used,
+        silentSince: decision == nil ? window.silentSince : nil)
+      step = next(window.start, window.used, usage, now)
+    } else {
+      step = open(at: now, usage)
+    }
     step.decision = decision
-    step.use = use
+    step.use = report.use
     return step
   }
 
-  private var mayRaiseFrom: Nanoseconds { lastRaise + parameters.period }
+  private var mayRaiseFrom: Nanoseconds {
+    max(lastRaise + parameters.period, allowedFrom)
+  }
+
+  private func next(
+    _ start: Nanoseconds, _ used: Nanoseconds, _ usage: Nanoseconds, _ now: Nanoseconds
+  ) -> Step {
+    let end = min(start + parameters.period, pending?.from ?? .max)
+    return Step(deadline: min(max(end, now), nextLook(used, usage, now)))
+  }
 
   /// When the quota could be nearly used up at the fastest pace that is to be expected.
   private func nextLook(
@@ -199,18 +251,98 @@ public struct CPUController: Sendable {
     guard quota < bounds.ceiling else { return .max }
     // Twice the pace of the last reading, at least one CPU, at most all of them.
     let time = max(now - lastReading.time, 1)
-    let pace = min(parameters.cpus, max(1, 2 * (usage - lastReading.usage) / time))
-    let wait = max(parameters.shortestSample, (threshold - used) / pace)
-    return max(now + wait, mayRaiseFrom)
+    let fastest = min(parameters.cpus, max(1, 2 * (usage - lastReading.usage) / time))
+    let left = threshold(pace.estimate(usage, now, parameters)) - used
+    return max(now + max(parameters.shortestSample, left / fastest), mayRaiseFrom)
   }
 
   private mutating func open(at now: Nanoseconds, _ usage: Nanoseconds) -> Step {
     mode = .busy(start: now, usage: usage, silentSince: nil)
-    return Step(deadline: min(now + parameters.period, nextLook(0, usage, now)))
+    pace.openWindow()
+    return next(now, 0, usage, now)
   }
 
-  private mutating func set(_ decision: EscraLaw.Decision, at now: Nanoseconds) {
-    if decision.quota > quota { lastRaise = now }
+  // MARK: writing
+
+  /// The bounds, with what the container started with as the floor while it settles.
+  private func heldBounds(_ now: Nanoseconds) -> QuotaBounds {
+    guard now < settling.until else { return bounds }
+    return QuotaBounds(
+      floor: max(bounds.floor, min(settling.quota, quota)), ceiling: bounds.ceiling)
+  }
+
+  /// What of a decision may be written now, if anything.
+  private mutating func permit(
+    _ wanted: QuotaDecision, at now: Nanoseconds, periodEnd: Nanoseconds? = nil
+  ) -> QuotaDecision? {
+    guard parameters.keepsBooks else { return wanted }
+    if wanted.quota < quota {
+      pending = nil
+      guard now >= lastReturn + parameters.period else { return nil }
+      // A cut is a refill too: one that would be too much waits for the next period.
+      if books.grant(wanted.quota) >= wanted.quota { return wanted }
+      counters.deferrals += 1
+      return nil
+    }
+    guard now >= mayRaiseFrom else { return nil }
+    var granted = books.grant(wanted.quota, periodEnd: periodEnd)
+    if granted >= wanted.quota { return wanted }
+    counters.deferrals += 1
+    if let periodEnd {
+      // The rest at the boundary; nobody has to be asked again until then.
+      pending = (
+        QuotaDecision(quota: wanted.quota, rule: .due), periodEnd + parameters.boundaryDelay,
+        periodEnd
+      )
+      allowedFrom = periodEnd + parameters.boundaryDelay
+    } else {
+      // A raise is worth its refill when it brings half of what is missing, or the last quarter.
+      let isNear = quota >= wanted.quota / 4 * 3
+      let least = isNear ? wanted.quota : quota + (wanted.quota - quota + 1) / 2
+      if granted < least {
+        allowedFrom = max(now + parameters.shortestSample, books.moment(of: least))
+        // By then the window may be another one, in which nothing has been used yet.
+        pending = (wanted, allowedFrom, nil)
+        return nil
+      }
+      // A demand that is left a sliver below the limit leaves the limit nothing to drain by.
+      granted = min(granted, max(least, wanted.quota / 4 * 3))
+    }
+    return granted > quota ? QuotaDecision(quota: granted, rule: wanted.rule) : nil
+  }
+
+  /// Tries again what the books refused.
+  private mutating func settle(
+    _ due: QuotaDecision, periodEnd: Nanoseconds?, _ start: Nanoseconds, _ used: Nanoseconds,
+    _ usage: Nanoseconds, _ now: Nanoseconds
+  ) -> Step {
+    pending = nil
+    // The raise of the period before does not count in this one.
+    if periodEnd != nil { lastRaise = min(lastRaise, now - parameters.period) }
+    let wanted = QuotaDecision(quota: bounds.clamp(due.quota), rule: due.rule)
+    var decision: QuotaDecision?
+    if wanted.quota > quota {
+      decision = permit(wanted, at: now, periodEnd: periodEnd.map { $0 + parameters.period })
+    }
+    if let decision { set(decision, at: now, isPrediction: false) }
+    var step = next(start, used, usage, now)
+    step.decision = decision
+    step.use = used
+    return step
+  }
+
+  private mutating func set(
+    _ decision: QuotaDecision, at now: Nanoseconds, isPrediction: Bool
+  ) {
+    if decision.quota > quota {
+      if pending?.periodEnd == nil { pending = nil }
+      lastRaise = now
+      counters.raises += 1
+      if isPrediction { counters.predictions += 1 }
+    } else {
+      lastReturn = now
+      counters.returns += 1
+    }
     quota = decision.quota
   }
 
@@ -220,12 +352,14 @@ public struct CPUController: Sendable {
     since: Nanoseconds, _ usage: Nanoseconds, _ now: Nanoseconds
   ) -> Step {
     mode = .quiet(since: since, usage: usage)
+    pending = nil
     return Step(deadline: quietDeadline(since: since, now), armsAlarm: parameters.hasAlarm)
   }
 
   private func quietDeadline(since: Nanoseconds, _ now: Nanoseconds) -> Nanoseconds? {
     if !parameters.hasAlarm { return now + parameters.poll }
-    return quota > bounds.floor ? max(since + parameters.law.idleAfter, now) : nil
+    return quota > bounds.floor
+      ? max(since + parameters.law.idleAfter, settling.until, now) : nil
   }
 
   private mutating func quiet(
@@ -244,15 +378,20 @@ public struct CPUController: Sendable {
       let counted = parameters.hasAlarm ? min(used, parameters.quietUse) : used
       let start = parameters.hasAlarm ? now : lastReading.time
       mode = .busy(start: start, usage: usage - counted, silentSince: since)
+      pace = Pace(at: now, usage)
       // What wakes from idle is reported at once. Its quota is small, and split among CPUs in
       // slices it can be stranded on the wrong one: then use stands still, and shows nothing.
-      if silentEnough && quota < min(parameters.law.jumpStart, bounds.ceiling) {
-        return report(use: counted, afterIdle: true, usage, now, surroundings)
+      if silentEnough && quota < min(law.wake(parameters.law), bounds.ceiling) {
+        return report(
+          PeriodReport(
+            use: counted, quota: quota, throttled: counted >= threshold(0), afterIdle: true,
+            isPartial: law.keepsPeriods),
+          (start, counted, since), usage, now, periodEnd: nil, surroundings)
       }
-      return Step(deadline: min(start + parameters.period, nextLook(counted, usage, now)))
+      return next(start, counted, usage, now)
     }
     if !parameters.hasAlarm { mode = .quiet(since: since, usage: usage) }
-    guard silentEnough, quota > bounds.floor else {
+    guard silentEnough, quota > bounds.floor, now >= settling.until else {
       return Step(
         deadline: quietDeadline(since: since, now), armsAlarm: parameters.hasAlarm)
     }
@@ -261,8 +400,12 @@ public struct CPUController: Sendable {
     if surroundings.isFrozen() || surroundings.wasContended() {
       return Step(deadline: now + (parameters.hasAlarm ? 1_000_000_000 : parameters.poll))
     }
-    let decision = EscraLaw.Decision(quota: bounds.floor, rule: .idle)
-    set(decision, at: now)
+    guard
+      let decision = permit(QuotaDecision(quota: bounds.floor, rule: law.idleRule), at: now)
+    else {
+      return Step(deadline: now + parameters.period, armsAlarm: parameters.hasAlarm)
+    }
+    set(decision, at: now, isPrediction: false)
     law.forget()
     return Step(
       decision: decision, use: 0, deadline: parameters.hasAlarm ? nil : now + parameters.poll,

@@ -1,82 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 public import Syscalls
 
-/// What one CFS period of a container looked like, in nanoseconds of CPU time a period.
-public struct PeriodReport: Equatable, Sendable {
-  /// CPU time used.
-  public var use: Nanoseconds
-  /// The quota that was in force.
-  public var quota: Nanoseconds
-  /// Whether the container ran out of quota, or was about to.
-  public var throttled: Bool
-  /// Whether it had been silent for longer than ``EscraLaw/Parameters/idleAfter`` before.
-  public var afterIdle: Bool
-  /// Whether it waited for a CPU that others had: it used little because it could not run.
-  public var contended: Bool
-
-  /// Makes a report.
-  public init(
-    use: Nanoseconds, quota: Nanoseconds, throttled: Bool = false, afterIdle: Bool = false,
-    contended: Bool = false
-  ) {
-    self.use = use
-    self.quota = quota
-    self.throttled = throttled
-    self.afterIdle = afterIdle
-    self.contended = contended
-  }
-
-  /// Quota that was left over.
-  public var remaining: Nanoseconds { max(0, quota - use) }
-}
-
-/// What a container may move between, in nanoseconds of CPU time a period.
-public struct QuotaBounds: Equatable, Sendable {
-  /// Never less than this.
-  public var floor: Nanoseconds
-  /// Never more than this.
-  public var ceiling: Nanoseconds
-
-  /// Makes bounds; a floor above the ceiling is the ceiling.
-  public init(floor: Nanoseconds, ceiling: Nanoseconds) {
-    self.floor = min(floor, ceiling)
-    self.ceiling = ceiling
-  }
-
-  /// The nearest value within the bounds.
-  public func clamp(_ quota: Nanoseconds) -> Nanoseconds { min(max(quota, floor), ceiling) }
-}
-
-/// Why a quota is what it is: the rule that decided, for the record and for `escra explain`.
-public enum Rule: UInt8, Sendable, CaseIterable {
-  /// What the container started with, or what was found when the supervisor took over.
-  case start = 0
-  /// It had been idle and runs again: a core at once, if the application has it.
-  case jumpStart = 1
-  /// It is throttled and has less than its fair share: a part of what it lacks.
-  case fairShare = 2
-  /// It is throttled: a step up.
-  case scaleUp = 3
-  /// More than a fifth of the quota was left over: four fifths of it.
-  case scaleDown = 4
-  /// A little is left over on average: a little less.
-  case trim = 5
-  /// It has been silent for two seconds: the floor.
-  case idle = 6
-  /// The declared limit was changed (`docker update`).
-  case update = 7
-  /// Somebody else wrote an old value over ours: ours again.
-  case drift = 8
-  /// Somebody else wrote a new value: the new base.
-  case news = 9
-  /// The container has ended.
-  case end = 10
-  /// The kernel refused a value: an ancestor's limit is in the way.
-  case refused = 11
-  /// Back to the declared limit: supervision ended before the container did.
-  case declared = 12
-}
-
 /// Escra's control law: the rules of the authors' controller, as a pure function of reports.
 ///
 /// Gregory Cusack et al., "Escra: Event-driven, Sub-second Container Resource Allocation",
@@ -139,18 +63,7 @@ public struct EscraLaw: Sendable {
   }
 
   /// What the law wants.
-  public struct Decision: Equatable, Sendable {
-    /// The new quota, in nanoseconds of CPU time a period.
-    public let quota: Nanoseconds
-    /// The rule that wanted it.
-    public let rule: Rule
-
-    /// Makes a decision.
-    public init(quota: Nanoseconds, rule: Rule) {
-      self.quota = quota
-      self.rule = rule
-    }
-  }
+  public typealias Decision = QuotaDecision
 
   private let parameters: Parameters
   // The window as sums over a ring: at most `window` entries, the oldest overwritten.

@@ -36,6 +36,7 @@ struct FoundContainer {
       base: state.base, version: location.version,
       usageFormat: usesCpuacct ? .nanoseconds : .cpuStat, isObserver: isObserver,
       ancestorLimit: location.ancestorLimit(of: state.cgroupName))
+    handover.law = ControlLaw.Parameters(named: state.law)
     let files = writer.release()
     open[.quota] = files.quota
     open[.period] = files.period

@@ -31,6 +31,8 @@ struct Handover {
   var clocks = 0
   /// Whether who is heard of in ``Place/watch`` is named.
   var namesWriters = false
+  /// The control law.
+  var law = ControlLaw.Parameters(named: nil)
   /// Places that hold nothing, a bit each.
   private var missing: Int64 = 0
 
@@ -55,7 +57,7 @@ struct Handover {
       base.limit, version == .v1 ? 1 : 2, usageFormat == .nanoseconds ? 1 : 2, isObserver ? 1 : 0,
       ancestorLimit ?? -1, cpus, Int64(clocks), missing,
       rootLength, base.told?.quota ?? -1, base.told?.period ?? -1,
-      namesWriters ? 1 : 0,
+      namesWriters ? 1 : 0, law == ControlLaw.Parameters(named: "headroom") ? 1 : 0,
     ]
     return words.map { "\($0)" }
   }
@@ -63,7 +65,7 @@ struct Handover {
   /// Reads ``arguments`` back.
   init?(_ arguments: ArraySlice<String>) {
     let words = arguments.compactMap { Int64($0) }
-    guard words.count == 16 else { return nil }
+    guard words.count == 17 else { return nil }
     func present(_ word: Int64) -> Int64? { word < 0 ? nil : word }
     self.init(
       base: CPUBase(
@@ -77,6 +79,7 @@ struct Handover {
     rootLength = words[12]
     base.told = present(words[14]).map { CPUQuota(quota: present(words[13]), period: $0) }
     namesWriters = words[15] == 1
+    law = ControlLaw.Parameters(named: words[16] == 1 ? "headroom" : nil)
   }
 
   init(

@@ -12,6 +12,7 @@ final class Supervision: CPUController.Surroundings {
   private let directory: StateDirectory
   private var base: CPUBase
   private let cpus: Int64
+  private let law: ControlLaw.Parameters
   private let attachment: Attachment
   private var controller: CPUController
   private var foreign: ForeignWrites
@@ -57,8 +58,10 @@ final class Supervision: CPUController.Surroundings {
     let quota = min(base.quota(of: found), max(bounds.ceiling, base.quota(of: base.declared)))
     foreign = ForeignWrites(ours: found, declared: base.declared, told: base.told)
     cpus = handover.cpus
+    law = handover.law
     controller = CPUController(
-      Self.parameters(base, attachment, cpus: handover.cpus), quota: quota, bounds: bounds,
+      Self.parameters(base, attachment, cpus: handover.cpus, law: handover.law), quota: quota,
+      bounds: bounds,
       now: monotonicNow(), usage: try attachment.meter.read())
     self.directory = directory
 
@@ -139,7 +142,7 @@ final class Supervision: CPUController.Surroundings {
     if step.armsAlarm { attachment.alarm?.arm() }
   }
 
-  private func apply(_ decision: EscraLaw.Decision, from old: CPUQuota, use: Nanoseconds) {
+  private func apply(_ decision: QuotaDecision, from old: CPUQuota, use: Nanoseconds) {
     let limit = base.limit(of: decision.quota)
     let before = lastQuota
     if attachment.writer.isReadOnly {
@@ -159,7 +162,7 @@ final class Supervision: CPUController.Surroundings {
   }
 
   /// The kernel would not have it: an ancestor has less (v1), and that is the ceiling from now on.
-  private func refuse(_ decision: EscraLaw.Decision, use: Nanoseconds) {
+  private func refuse(_ decision: QuotaDecision, use: Nanoseconds) {
     guard let found = try? attachment.writer.current() else { return checkMembers() }
     append(rule: .refused, before: lastQuota, after: decision.quota, use: use)
     let held = base.quota(of: found)
@@ -174,11 +177,11 @@ final class Supervision: CPUController.Surroundings {
   }
 
   private static func parameters(
-    _ base: CPUBase, _ attachment: Attachment, cpus: Int64
+    _ base: CPUBase, _ attachment: Attachment, cpus: Int64, law: ControlLaw.Parameters
   ) -> CPUController.Parameters {
     CPUController.Parameters(
       period: base.period, cpus: cpus, quietUse: base.bounds(hasAlarm: true).floor / 5,
-      hasAlarm: attachment.alarm != nil)
+      hasAlarm: attachment.alarm != nil, law: law)
   }
 
   private static func bounds(_ base: CPUBase, _ attachment: Attachment) -> QuotaBounds {
@@ -258,7 +261,8 @@ final class Supervision: CPUController.Surroundings {
     if hasOtherPeriod {
       // The law counts in periods, and what it has seen was of another length.
       controller = CPUController(
-        Self.parameters(base, attachment, cpus: cpus), quota: controller.quota, bounds: bounds,
+        Self.parameters(base, attachment, cpus: cpus, law: law), quota: controller.quota,
+        bounds: bounds,
         now: monotonicNow(), usage: (try? attachment.meter.read()) ?? 0)
     }
     adopt(quota: bounds.clamp(base.quota(of: declared)), bounds: bounds)

@@ -24,6 +24,8 @@ public struct ContainerState: Equatable, Sendable {
   public var bundle: String
   /// "reactive", "observe" or "strict".
   public var policy: String
+  /// The control law that moves its limits, by its name in the operator's config.
+  public var law: String?
   /// The application, where the annotations name one.
   public var app: String?
   /// How far it has come.
@@ -94,6 +96,7 @@ public struct ContainerState: Equatable, Sendable {
       base: base)
     self.phase = phase
     readyTicks = ready
+    law = keyed["law"]
     app = keyed["app"]
     cgroupName = keyed["cgroupName"]
     initProcess = keyed["init"].flatMap { ProcessIdentity($0) }
@@ -122,6 +125,7 @@ public struct ContainerState: Equatable, Sendable {
     keyed["id"] = id
     keyed["bundle"] = bundle
     keyed["policy"] = policy
+    keyed["law"] = law
     keyed["app"] = app
     keyed["phase"] = phase.rawValue
     keyed["runtime"] = runtime.description

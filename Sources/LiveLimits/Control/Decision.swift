@@ -1,0 +1,108 @@
+// SPDX-License-Identifier: Apache-2.0
+public import Syscalls
+
+/// What one CFS period of a container looked like, in nanoseconds of CPU time a period.
+public struct PeriodReport: Equatable, Sendable {
+  /// CPU time used.
+  public var use: Nanoseconds
+  /// The quota that was in force.
+  public var quota: Nanoseconds
+  /// Whether the container ran out of quota, or was about to.
+  public var throttled: Bool
+  /// Whether it had been silent for longer than the law's idle time before.
+  public var afterIdle: Bool
+  /// Whether it waited for a CPU that others had: it used little because it could not run.
+  public var contended: Bool
+  /// What a whole period at its fastest pace of late would take: the slope of its demand.
+  public var pace: Nanoseconds
+  /// Whether the period is still going on: the report was made because the quota runs short.
+  public var isPartial: Bool
+
+  /// Makes a report.
+  public init(
+    use: Nanoseconds, quota: Nanoseconds, throttled: Bool = false, afterIdle: Bool = false,
+    contended: Bool = false, pace: Nanoseconds = 0, isPartial: Bool = false
+  ) {
+    self.use = use
+    self.quota = quota
+    self.throttled = throttled
+    self.afterIdle = afterIdle
+    self.contended = contended
+    self.pace = pace
+    self.isPartial = isPartial
+  }
+
+  /// Quota that was left over.
+  public var remaining: Nanoseconds { max(0, quota - use) }
+}
+
+/// What a container may move between, in nanoseconds of CPU time a period.
+public struct QuotaBounds: Equatable, Sendable {
+  /// Never less than this.
+  public var floor: Nanoseconds
+  /// Never more than this.
+  public var ceiling: Nanoseconds
+
+  /// Makes bounds; a floor above the ceiling is the ceiling.
+  public init(floor: Nanoseconds, ceiling: Nanoseconds) {
+    self.floor = min(floor, ceiling)
+    self.ceiling = ceiling
+  }
+
+  /// The nearest value within the bounds.
+  public func clamp(_ quota: Nanoseconds) -> Nanoseconds { min(max(quota, floor), ceiling) }
+}
+
+/// Why a quota is what it is: the rule that decided, for the record and for `escra explain`.
+public enum Rule: UInt8, Sendable, CaseIterable {
+  /// What the container started with, or what was found when the supervisor took over.
+  case start = 0
+  /// It had been idle and runs again: a core at once, if the application has it.
+  case jumpStart = 1
+  /// `escra`: it is throttled and has less than its fair share: a part of what it lacks.
+  case fairShare = 2
+  /// `escra`: it is throttled: a step up.
+  case scaleUp = 3
+  /// `escra`: more than a fifth of the quota was left over: four fifths of it.
+  case scaleDown = 4
+  /// `escra`: a little is left over on average: a little less.
+  case trim = 5
+  /// `escra`: it has been silent for two seconds: the floor.
+  case idle = 6
+  /// The declared limit was changed (`docker update`).
+  case update = 7
+  /// Somebody else wrote an old value over ours: ours again.
+  case drift = 8
+  /// Somebody else wrote a new value: the new base.
+  case news = 9
+  /// The container has ended.
+  case end = 10
+  /// The kernel refused a value: an ancestor's limit is in the way.
+  case refused = 11
+  /// Back to the declared limit: supervision ended before the container did.
+  case declared = 12
+  /// `headroom`: at its pace it would run out: what a period at that pace takes, and the margin.
+  case predicted = 13
+  /// `headroom`: it did run out, so what it wants is not known: at least twice as much.
+  case exhausted = 14
+  /// `headroom`: its recent peak and the margin are less than the quota: that much.
+  case giveBack = 15
+  /// `headroom`: it has used next to nothing for as long as peaks are remembered: the floor.
+  case rest = 16
+  /// A new period has begun, and what its books refused in the last one is due.
+  case due = 17
+}
+
+/// What a law wants.
+public struct QuotaDecision: Equatable, Sendable {
+  /// The new quota, in nanoseconds of CPU time a period.
+  public let quota: Nanoseconds
+  /// The rule that wanted it.
+  public let rule: Rule
+
+  /// Makes a decision.
+  public init(quota: Nanoseconds, rule: Rule) {
+    self.quota = quota
+    self.rule = rule
+  }
+}
