@@ -10,7 +10,7 @@ DESTDIR ?=
 export PREFIX DESTDIR FORCE
 
 help: ## Say what can be made (this text)
-	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
 
 deps: ## Install by apt what is missing: engines, runc, libraries, pytest
 	@scripts/deps
