@@ -71,7 +71,12 @@ public final class CPUFence {
     for _ in 0..<Self.rounds {
       let groups = try look()
       let loaded = registry.loadNeighbours()
-      let record = loaded ?? recover(registry, groups, holders)
+      let record =
+        loaded
+        ?? recover(registry, holders) {
+          NeighbourRecord(
+            rebuiltFrom: groups, holders: holders.map(\.fenced), declared: $0.cpus)
+        }
       let plan = Fence.plan(
         groups: groups, holders: holders.map(\.fenced), neighbours: record.reconciled(with: groups))
       // The first round may find nothing to do and yet more to write down.
@@ -122,17 +127,22 @@ public final class CPUFence {
   }
 
   /// What the groups had, when the file that says so is lost or torn.
-  private func recover(
-    _ registry: borrowing CPURegistry, _ groups: [CpusetGroup], _ holders: [CPUHolder]
+  ///
+  /// - Parameters:
+  ///   - registry: The lock.
+  ///   - holders: The strict containers.
+  ///   - rebuild: Makes a record of the groups there are and of what runtimes declare.
+  /// - Returns: The last record, if this process wrote one; else a rebuilt one, or an empty one.
+  func recover(
+    _ registry: borrowing CPURegistry, _ holders: [CPUHolder],
+    rebuild: (RuntimeStates) -> NeighbourRecord
   ) -> NeighbourRecord {
     if let last { return last }
     // The first strict container there is finds everything as its owner wrote it.
     guard registry.hasNeighbours || holders.contains(where: \.isRunning) else {
       return NeighbourRecord()
     }
-    let declared = RuntimeStates(roots: registry.states().map(\.root))
-    return NeighbourRecord(
-      rebuiltFrom: groups, holders: holders.map(\.fenced), declared: declared.cpus)
+    return rebuild(RuntimeStates(roots: registry.states().map(\.root)))
   }
 
   /// Writes set after set, as long as each group has what it was planned from.

@@ -40,7 +40,12 @@ extension CPUFence {
       let groups = try lookAtUnified(holders)
       if round == 0 { refused.look(at: groups) }
       let loaded = registry.loadNeighbours()
-      let record = loaded ?? recoverUnified(registry, groups, holders)
+      let record =
+        loaded
+        ?? recover(registry, holders) {
+          NeighbourRecord(
+            rebuiltFrom: groups, holders: holders.map(\.fenced), declared: $0.cpus)
+        }
       let plan = UnifiedFence.plan(
         groups: groups, holders: holders.map(\.fenced),
         neighbours: record.reconciled(with: groups), lent: record.lent, refused: refused.inodes)
@@ -58,18 +63,6 @@ extension CPUFence {
     let snapshot = try tree.unifiedSnapshot(watch, holders: holders.map(\.fenced))
     hearsOfAll = !isListening || watch.hears && snapshot.isWatched
     return snapshot.groups
-  }
-
-  private func recoverUnified(
-    _ registry: borrowing CPURegistry, _ groups: [UnifiedGroup], _ holders: [CPUHolder]
-  ) -> NeighbourRecord {
-    if let last { return last }
-    guard registry.hasNeighbours || holders.contains(where: \.isRunning) else {
-      return NeighbourRecord()
-    }
-    let declared = RuntimeStates(roots: registry.states().map(\.root))
-    return NeighbourRecord(
-      rebuiltFrom: groups, holders: holders.map(\.fenced), declared: declared.cpus)
   }
 
   /// - Returns: What was in the way; what was merely overtaken the next round sees.

@@ -49,10 +49,7 @@ def stage(target):
         ["tar", "-C", image.REPOSITORY, "--null", "-T", "-", "-ch"],
         input=b"\0".join(names + built), capture_output=True, check=True).stdout
     subprocess.run(["tar", "-C", directory, "--no-same-owner", "-x"], input=archive, check=True)
-    subprocess.run(
-        ["mke2fs", "-q", "-t", "ext4", "-O", "^has_journal", "-d", directory, target,
-         f"{len(archive) // 2**20 + 128}M"], check=True, stderr=subprocess.DEVNULL,
-        env={**os.environ, "PATH": os.environ["PATH"] + ":/usr/sbin:/sbin"})
+    image.make_disk(directory, target, f"{len(archive) // 2**20 + 128}M")
     subprocess.run(["rm", "-rf", directory], check=True)
     return archive
 

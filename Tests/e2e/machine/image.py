@@ -15,6 +15,9 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 REPOSITORY = os.path.abspath(os.path.join(HERE, "../../.."))
 CACHE = os.environ.get("ESCRA_MACHINES", os.path.join(REPOSITORY, ".build/machines"))
 
+# Where Debian keeps what makes file systems.
+PATH = os.environ["PATH"] + ":/usr/sbin:/sbin"
+
 SYSTEM = (
     "dbus", "dbus-user-session", "e2fsprogs", "initramfs-tools", "iproute2", "kmod",
     "libpam-systemd", "linux-image-cloud-amd64", "procps", "systemd", "systemd-sysv", "udev",
@@ -115,7 +118,7 @@ def build(shape, say):
     if os.path.isdir(target):
         return target
     for program in ("mmdebstrap", "mke2fs"):
-        if not shutil.which(program, path=os.environ["PATH"] + ":/usr/sbin:/sbin"):
+        if not shutil.which(program, path=PATH):
             raise SystemExit(f"machine: {program} is missing; run: make e2e-v2")
     os.makedirs(CACHE, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".making-", dir=CACHE) as work:
@@ -126,14 +129,19 @@ def build(shape, say):
         say("making the disk")
         for name in ("vmlinuz", "initrd.img"):
             shutil.copy(os.path.join(root, name), os.path.join(made, name))
-        subprocess.run(
-            ["mke2fs", "-q", "-t", "ext4", "-E", "lazy_itable_init=0", "-O", "^has_journal",
-             "-d", root, os.path.join(made, "disk"), "5G"], check=True, stderr=subprocess.DEVNULL,
-            env={**os.environ, "PATH": os.environ["PATH"] + ":/usr/sbin:/sbin"})
+        make_disk(root, os.path.join(made, "disk"), "5G")
         os.rename(made, target)
         # By hand: the temporary directory's own way trips over what root alone may remove.
         subprocess.run(["rm", "-rf", root], check=True)
     return target
+
+
+def make_disk(directory, target, size):
+    """A file system with what is in a directory; nothing on it is worth a journal."""
+    subprocess.run(
+        ["mke2fs", "-q", "-t", "ext4", "-E", "lazy_itable_init=0", "-O", "^has_journal",
+         "-d", directory, target, size], check=True, stderr=subprocess.DEVNULL,
+        env={**os.environ, "PATH": PATH})
 
 
 def install(shape, root):
