@@ -26,6 +26,18 @@ static inline void use_cpu(int64_t nanoseconds) {
   }
 }
 
+// CPU time by the wall's clock: what passes between two looks counts, unless it is so long that
+// somebody else has run. A program that asks the kernel for its CPU time has it accounted for each
+// time, which would tell the scheduler's hooks more than ordinary programs do.
+static inline void use_cpu_quietly(int64_t nanoseconds) {
+  int64_t used = 0, last = now(CLOCK_MONOTONIC);
+  while (used < nanoseconds) {
+    int64_t moment = now(CLOCK_MONOTONIC);
+    if (moment - last < 10000) used += moment - last;
+    last = moment;
+  }
+}
+
 // Blocks until the host says when the start is, on CLOCK_MONOTONIC in nanoseconds.
 static inline int64_t wait_for_start(void) {
   int64_t start;
