@@ -54,7 +54,7 @@ class Workshop:
         self.escra, self.runc = os.path.abspath(escra), runc
         self.prefix = f"escra-bench-{os.getpid()}"
         self.containers, self.helpers = [], []
-        self.progress = progress
+        self.progress, self.told = progress, 0
         # What has been found so far is written down by whoever runs the benchmarks.
         self.publish = lambda result: None
         self.count = 0
@@ -286,6 +286,12 @@ class Workshop:
         else:
             sys.stderr.write(f"\r\x1b[K{text}" if terminal else f"  {text}\n")
         sys.stderr.flush()
+
+    def tell(self, text):
+        """Progress of many small steps: on a terminal all of them, else one in 15 seconds."""
+        if sys.stderr.isatty() or time.monotonic() - self.told > 15:
+            self.told = time.monotonic()
+            self.say(text)
 
     def sleep(self, seconds, text):
         """Waits, and says for how long still."""
