@@ -34,7 +34,7 @@ class Service:
     def __init__(self, shop, title, operator=None, cpu=LIMIT):
         self.shop, self.title = shop, title
         self.container = shop.waiting(
-            "requests", ["requests", "serve", "/shared", WORK],
+            "requests", ["requests", "serve", WORK],
             sources.REACTIVE if operator else None, cpu, operator=operator)
         self.container.start()
         self.supervisor = self.container.supervisor if operator else None
@@ -49,7 +49,7 @@ class Service:
 
     def play(self, schedule, seconds):
         before = self._state()
-        client = self.shop.start_helper("requests", "ask", self.container.shared, schedule)
+        client = self.shop.start_helper("requests", self.container.shared, "ask", schedule)
         foreign = Foreign([self.container.group], [client.pid])
         answers = [int(line) for line in client.stdout]
         # The client is gone, and its CPU time with it, unless it is waited for afterwards.
