@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Many supervised containers at once, each with one process that sleeps."""
+"""Many containers at once, each with one process that sleeps."""
 import concurrent.futures
 import json
 import os
@@ -15,12 +15,16 @@ HANDS = 4  # runtimes at a time: most of a create is waiting for the kernel's gr
 class Crowd:
     """Grows and shrinks to a number of containers."""
 
-    def __init__(self, shop, operator):
-        self.shop = shop
-        self.options = ["--escra-config", shop.operator_config(operator)]
+    def __init__(self, shop, name, operator=None):
+        """operator: the config of escra-runc; None for runc's containers."""
+        self.shop, self.name = shop, name
+        self.runtime, self.options = shop.runc, []
+        if operator:
+            self.runtime = shop.escra
+            self.options = ["--escra-config", shop.operator_config(operator)]
         self.members, self.made = [], 0
         with open(os.path.join(
-                shop.bundle("crowd", ["/bin/sleep", "100000"], REACTIVE, cpu=0.5),
+                shop.bundle(name, ["/bin/sleep", "100000"], REACTIVE if operator else None, 0.5),
                 "config.json")) as file:
             self.config = json.load(file)
 
@@ -55,9 +59,9 @@ class Crowd:
             new = []
             for _ in range(count - len(self.members)):
                 self.made += 1
-                name = f"crowd{self.made}"
+                name = f"{self.name}{self.made}"
                 new.append(Container(
-                    self.shop, self.shop.escra, name, self._bundle(name), self.options))
+                    self.shop, self.runtime, name, self._bundle(name), self.options))
             made = self._do(lambda each: each.start(), new, f"starting {len(new)} containers",
                             begin + seconds)
             self.members += new[:made]

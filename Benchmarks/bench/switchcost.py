@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """What supervised containers cost those who are in none, at each context switch."""
+import dataclasses
 import os
 
 from . import cgroups, sources
@@ -10,10 +11,18 @@ from .foreign import Foreign
 from .report import Result
 
 NAME = "switch"
-COUNTS = (0, 1, 100, 1000, 100, 1, 0)
 REPEATS = 10
 SECONDS = 180  # that a crowd may take to gather
 LOOPS = (("p", "pipe"), ("y", "yield"))
+NOBODY, RUNC = "nobody", "runc's"
+# What matters most comes first, should somebody end the run.
+STAGES = (
+    (NOBODY, 0), (sources.HOOKS, 1), (sources.HOOKS, 100), (sources.HOOKS, 1000),
+    (sources.HOOKS, 100), (NOBODY, 0), (RUNC, 1000), (NOBODY, 0), (sources.SAMPLING, 1),
+    (sources.SAMPLING, 100), (NOBODY, 0))
+QUICK = (
+    (NOBODY, 0), (sources.HOOKS, 1), (sources.HOOKS, 10), (RUNC, 10), (sources.SAMPLING, 10),
+    (NOBODY, 0))
 
 
 class Outside:
@@ -33,12 +42,19 @@ class Outside:
         self.shop.helpers.remove(self.helper)
 
 
+@dataclasses.dataclass
 class Stage:
-    """What was found beside so many containers, on the way up or down."""
+    """What was found beside so many containers of one kind."""
+    kind: str
+    count: int
+    seconds: float = 0  # that they took to gather, or to go
+    added: int = 0
+    foreign: float = 0
+    found: dict = dataclasses.field(default_factory=dict)
 
-    def __init__(self, count, seconds):
-        self.count, self.seconds = count, seconds
-        self.found, self.foreign = {}, 0
+    @property
+    def title(self):
+        return f"{self.count}, {self.kind}" if self.count else NOBODY
 
     def measure(self, shop, places, repeats):
         groups = [each.container.group for each in places.values()
@@ -47,7 +63,7 @@ class Stage:
                    if hasattr(each.container, "helper")]
         foreign = Foreign(groups, outside)
         for repeat in range(repeats):
-            shop.tell(f"switch: beside {self.count}, {repeat + 1} of {repeats}")
+            shop.tell(f"switch: beside {self.title}, {repeat + 1} of {repeats}")
             for where, talk in places.items():
                 for byte, loop in LOOPS:
                     _, (nanoseconds, switches) = talk.ask(byte.encode())
@@ -55,69 +71,84 @@ class Stage:
         self.foreign = foreign.close()
 
 
-def table(stages, source, notes):
+def table(stages, notes):
     result = Result(
         NAME, "What a context switch costs those who are in no supervised container",
-        ["who switches, beside how many", "ns a switch, median (95 %)", "to none", "switches",
-         "measured"],
+        ["who switches, beside how many", "ns a switch, median (95 %)", "to nobody", "switched"],
         ["Two processes on one CPU hand a byte to each other by pipes, or yield to each other, for "
-         "0.25 s at a time, all four in turns; CPU time of both; ratios of medians. Beside none nothing of ours is "
-         "loaded, at the beginning and at the end; the crowd grows, then shrinks.",
+         "0.25 s at a time, all four in turns: CPU time of both; ratios of medians. Beside nobody "
+         "nothing of ours is loaded: at the beginning, in between and at the end.",
          "In a container with a limit: runc's, whose quota is never short.",
-         f"Each of the crowd is supervised ({source}), reactive, with one process that sleeps.",
+         "Beside them: reactive containers with one process that sleeps, by where their "
+         "supervisors hear of a shortage from; or as many of runc's, which nobody supervises.",
          *notes])
-    keys = list(stages[0].found)
-    counts = sorted({stage.count for stage in stages})
-    for key in keys:
+    for key in stages[0].found:
+        titles = dict.fromkeys(stage.title for stage in stages)
         found = {
-            count: [value for stage in stages if stage.count == count
-                    for value in stage.found.get(key, [])]
-            for count in counts}
-        for count in counts:
-            ratio = median(found[count]) / median(found[0])
-            runs = [stage for stage in stages if stage.count == count]
-            title = f"{key[0]}, {key[1]}: {count}"
+            title: [value for stage in stages if stage.title == title
+                    for value in stage.found[key]]
+            for title in titles}
+        for title, values in found.items():
+            ratio = median(values) / median(found[NOBODY])
+            row = f"{key[0]}, {key[1]}: {title}"
+            runs = [stage.found[key] for stage in stages if stage.title == title]
             result.add(
-                title, with_interval(found[count], 0), "" if count == 0 else f"{ratio:.3f}",
-                len(found[count]), "twice" if len(runs) > 1 else "once")
-            result.figures[title] = {
-                "ns": [[round(value, 1) for value in stage.found[key]] for stage in runs],
-                "to_none": round(ratio, 4)}
-    gathered = max(stages, key=lambda stage: stage.count)
+                row, with_interval(values, 0), "" if title == NOBODY else f"{ratio:.3f}",
+                f"{len(runs)} x {len(runs[0])}")
+            result.figures[row] = {
+                "ns": [[round(value, 1) for value in run] for run in runs],
+                "to_nobody": round(ratio, 4)}
+    largest = max(stages, key=lambda stage: stage.added)
     result.notes.append(
-        f"Starting the last {gathered.added} containers took {gathered.seconds:.0f} s. Others used "
+        f"{largest.added} more containers ({largest.kind}) were there in {largest.seconds:.0f} s. "
+        "Others used "
         f"at most {max(stage.foreign for stage in stages):.1%} of the machine's CPU time.")
     result.figures["stages"] = [
-        {"count": stage.count, "seconds": round(stage.seconds, 1),
+        {"beside": stage.title, "added": stage.added, "seconds": round(stage.seconds, 1),
          "foreign": round(stage.foreign, 4)} for stage in stages]
     return result
 
 
+def gather(crowds, kind, count, notes):
+    """As many containers of this kind as are asked for, and of no other; a Stage."""
+    for other, crowd in crowds.items():
+        if other != kind and crowd.members:
+            crowd.become(0, SECONDS)
+    if not count:
+        return Stage(NOBODY, 0)
+    crowd = crowds[kind]
+    before = len(crowd.members)
+    seconds = crowd.become(count, SECONDS)
+    if len(crowd.members) != count:
+        notes.append(f"{count} containers {kind} were not there in {SECONDS} s: "
+                     f"{len(crowd.members)} stand for them.")
+    return Stage(kind, len(crowd.members), seconds, len(crowd.members) - before)
+
+
 def run(shop, quick):
-    counts, repeats = ((0, 1, 20, 0), 2) if quick else (COUNTS, REPEATS)
+    plan, repeats = (QUICK, 2) if quick else (STAGES, REPEATS)
     found, notes = sources.available(shop)
-    source = sources.HOOKS if sources.HOOKS in found else sources.SAMPLING
     cpu = max(os.sched_getaffinity(0))
     limited = shop.waiting("switch", ["switches", cpu], cpu=cgroups.online_cpus()).start()
     outside = Outside(shop, cpu)
     places = {"in no container": Conversation(outside, 2),
               "in a container with a limit": Conversation(limited, 2)}
-    crowd, stages, before = Crowd(shop, found[source]), [], 0
+    crowds = {RUNC: Crowd(shop, "beside")}
+    for source, operator in found.items():
+        crowds[source] = Crowd(shop, source.replace(" ", "-"), operator)
     # Programs and pages are warm.
-    Stage(0, 0).measure(shop, places, 1)
-    for count in counts:
-        seconds = crowd.become(count, SECONDS)
-        if len(crowd.members) != count:
-            notes.append(f"{count} containers were not there in {SECONDS} s: "
-                         f"{len(crowd.members)} stand for them.")
-        shop.sleep(0 if not count else 4, "switch: waiting for the limits to come down")
-        stage = Stage(len(crowd.members), seconds)
-        stage.added = stage.count - before
-        before = stage.count
+    Stage(NOBODY, 0).measure(shop, places, 1)
+    stages, result = [], None
+    for kind, count in plan:
+        if count and kind not in crowds:
+            continue
+        stage = gather(crowds, kind, count, notes)
+        shop.sleep(4 if count else 1, "switch: waiting for the limits to come down")
         stage.measure(shop, places, repeats)
         stages.append(stage)
-        shop.publish(table(stages, source, notes))
+        result = table(stages, notes)
+        shop.publish(result)
     for talk in places.values():
         talk.close()
         talk.container.stop()
-    return table(stages, source, notes)
+    return result
