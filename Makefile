@@ -3,7 +3,7 @@
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help deps build test unit e2e e2e-v2 demo check bench docs fmt install uninstall clean
+.PHONY: help bpf deps build test unit e2e e2e-v2 demo check bench docs fmt install uninstall clean
 
 PREFIX ?= /usr/local
 DESTDIR ?=
@@ -29,6 +29,9 @@ e2e: build ## Run real containers under escra-runc (needs root)
 e2e-v2: build ## Run it in emulated machines with cgroup v2 and systemd (CASES=all: whole)
 	@scripts/deps-machine
 	@Tests/e2e/machine/machine suite $(if $(filter all,$(CASES)),--all)
+
+bpf: deps ## Compile the programs in the scheduler into their skeleton
+	@scripts/bpf
 
 demo: build ## Watch a container's CPU limit follow its use (needs root)
 	@scripts/demo

@@ -47,6 +47,15 @@ let package = Package(
     .systemLibrary(
       name: "CSeccomp", pkgConfig: "libseccomp", providers: [.apt(["libseccomp-dev"])]),
 
+    // The programs in the scheduler, and the calls to them. What bpf/ holds is for another machine:
+    // `make bpf` compiles it into the skeleton.
+    .target(
+      name: "CBPF", exclude: ["bpf"],
+      cSettings: [
+        .define("_GNU_SOURCE"), .unsafeFlags(["-Wall", "-Wextra", "-Werror"]),
+      ],
+      linkerSettings: [.linkedLibrary("bpf"), .linkedLibrary("elf"), .linkedLibrary("z")]),
+
     // The one choke point for system calls.
     .target(name: "Syscalls", dependencies: ["CLinux"], swiftSettings: strict),
 
@@ -54,7 +63,7 @@ let package = Package(
     .target(name: "OCISpec", dependencies: ["CJansson", "Syscalls"], swiftSettings: strict),
 
     // Where the kernel calls us: use, wake-ups, exit, drift.
-    .target(name: "Hooks", dependencies: ["CLinux", "Syscalls"], swiftSettings: strict),
+    .target(name: "Hooks", dependencies: ["CBPF", "CLinux", "Syscalls"], swiftSettings: strict),
 
     // cgroups, control laws, the record, supervisor and keeper.
     .target(

@@ -35,6 +35,8 @@ public struct ContainerPolicy: Equatable, Sendable {
   public let name: PolicyName
   /// The control law that moves the limits.
   public let law: LawName
+  /// How it is heard that it needs more CPU.
+  public let hooks: HooksChoice
   /// The application that the container is a member of; nil for a container alone.
   public let app: String?
   /// What the whole application may use, where an annotation says so.
@@ -142,6 +144,7 @@ public struct ContainerPolicy: Equatable, Sendable {
         ceiling: ("ceiling.memory", config.ceiling.memory), isMember: request.app != nil))
     self.name = name
     law = config.law
+    hooks = config.hooks
     app = request.app?.value
     appCPU = request.cpu.application?.value
     appMemory = request.memory.application?.value.bytes

@@ -10,6 +10,14 @@ public enum LawName: String, CaseIterable, Sendable {
   case escra
 }
 
+/// How it is heard that a container needs more CPU.
+public enum HooksChoice: String, CaseIterable, Sendable {
+  /// By BPF programs in the scheduler where the kernel takes them, else by sampling.
+  case auto
+  /// By reading its use every few milliseconds while it works.
+  case sampling
+}
+
 /// What the operator of a node allows and wants: `/etc/escra/config.json`.
 ///
 /// Annotations come from whoever may start a container; everything that names a program, a path or
@@ -65,6 +73,8 @@ public struct OperatorConfig: Equatable, Sendable {
   public var allowedPolicies = PolicyName.allCases
   /// The control law.
   public var law = LawName.escra
+  /// How it is heard that a container needs more CPU.
+  public var hooks = HooksChoice.auto
   /// What limits are lowered to unless an annotation says otherwise: 50m and 16Mi.
   public var floor = Floor()
   /// The most that one application may have on this node.

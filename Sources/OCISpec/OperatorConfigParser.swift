@@ -3,7 +3,7 @@
 extension OperatorConfig {
   /// The keys of the config.
   enum Key: String, CaseIterable {
-    case runtimes, defaultPolicy, allowedPolicies, law, floor, ceiling, reservedCPUs
+    case runtimes, defaultPolicy, allowedPolicies, law, hooks, floor, ceiling, reservedCPUs
     case hostMemoryReserve, appParents, appConflict, onFailure
   }
 
@@ -48,6 +48,7 @@ extension OperatorConfig {
     case .defaultPolicy: defaultPolicy = try value.policy()
     case .allowedPolicies: allowedPolicies = try value.policies()
     case .law: law = try value.law()
+    case .hooks: hooks = try value.choice(of: HooksChoice.self)
     case .floor:
       try value.forEachMember(of: Resource.self) {
         resource, value throws(OperatorConfigError.Problem) in

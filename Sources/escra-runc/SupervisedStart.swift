@@ -257,6 +257,7 @@ struct SupervisedStart {
     (state.stalePidFile, state.stalePidFileModified) = (stale?.identity, stale?.modified)
     state.cgroupName = cgroupName
     state.law = policy.law.rawValue
+    state.usesHooks = policy.hooks == .auto
     state.declaredMemory = document.declared.memory
     return state
   }

@@ -4,9 +4,9 @@ public import Syscalls
 /// Turns readings of one container's CPU usage into quotas, and says when to read again.
 ///
 /// A pure state machine: time and usage come in, what to do comes out. While the container is
-/// busy its use is read every few milliseconds, sooner the nearer the quota is; a report goes to
-/// the law when a period is over, or at once when the quota is about to be used up. While it is
-/// quiet there is one deadline, at which the quota goes to the floor, and then none.
+/// busy its use is read every few milliseconds, sooner the nearer the quota is, or once a period
+/// where a hook in the scheduler speaks up; a report goes to the law when a period is over, or at
+/// once when the quota is about to be used up. While it is quiet there is one deadline, at which the quota goes to the floor, and then none.
 ///
 /// What the law wants is written when the ``UsageBooks`` allow it: at most one raise and one return
 /// a period, and never so much that the container could use more than its limit and one period's
@@ -111,33 +111,39 @@ public struct CPUController: Sendable {
     defer { lastReading = (now, usage) }
     // N threads make up to N events, and one raise a period is all there is.
     let mayRaise = quota < bounds.ceiling && now >= mayRaiseFrom
-    var afterIdle = false
     if case .quiet(let since, let before) = mode {
-      afterIdle = now - since >= parameters.law.idleAfter
       mode = .busy(
         start: now, usage: max(before, usage - parameters.quietUse), silentSince: since)
       pace = Pace(at: now, usage)
     }
     guard case .busy(let start, let before, let silentSince) = mode else { return Step() }
     let used = usage - before
+    let afterIdle = silentSince.map { start - $0 >= parameters.law.idleAfter } ?? false
+    let estimate = pace.estimate(usage, now, parameters)
     switch event.kind {
     case .throttled:
       counters.throttles += 1
       if !mayRaise, let end = event.periodEnd { counters.stalled += max(0, end - now) }
     case .runningOut(let left):
-      // What is left may last until the refill.
+      // The hook's margin is the widest there is; and what is left may last until the refill.
+      let isShort = afterIdle || left <= quota - threshold(estimate)
       let time = max(0, (event.periodEnd ?? .max / 2) - now)
-      let fastest = max(parameters.period, pace.estimate(usage, now, parameters))
-      if CPUQuota.scaled(time, by: fastest, over: parameters.period) <= left {
+      let fastest = max(parameters.period, estimate)
+      if !isShort || CPUQuota.scaled(time, by: fastest, over: parameters.period) <= left {
         return next(start, used, usage, now)
       }
     }
-    guard mayRaise else { return next(start, used, usage, now) }
+    guard mayRaise else {
+      var step = next(start, used, usage, now)
+      // Nobody calls again in this period.
+      if quota < bounds.ceiling { step.deadline = min(step.deadline ?? .max, mayRaiseFrom) }
+      return step
+    }
     let isOut = event.kind == .throttled
     return report(
       PeriodReport(
         use: isOut ? max(used, quota) : used, quota: quota, throttled: true, afterIdle: afterIdle,
-        pace: pace.estimate(usage, now, parameters), isPartial: true),
+        pace: estimate, isPartial: true),
       (start, used, silentSince), usage, now, periodEnd: event.periodEnd, surroundings)
   }
 
@@ -163,6 +169,9 @@ public struct CPUController: Sendable {
     lastReading = (now, usage)
     return open(at: now, usage)
   }
+
+  /// Takes note that a group above the container's was throttled, and it with that one.
+  public mutating func countAncestorThrottle() { counters.ancestorThrottles += 1 }
 
   private mutating func take(_ usage: Nanoseconds, _ now: Nanoseconds) {
     books.charge(usage: usage, at: now)
@@ -248,7 +257,7 @@ public struct CPUController: Sendable {
   private func nextLook(
     _ used: Nanoseconds, _ usage: Nanoseconds, _ now: Nanoseconds
   ) -> Nanoseconds {
-    guard quota < bounds.ceiling else { return .max }
+    guard quota < bounds.ceiling, !parameters.hasHooks else { return .max }
     // Twice the pace of the last reading, at least one CPU, at most all of them.
     let time = max(now - lastReading.time, 1)
     let fastest = min(parameters.cpus, max(1, 2 * (usage - lastReading.usage) / time))

@@ -2,6 +2,9 @@
 public import Syscalls
 
 extension CPUController {
+  /// sched_cfs_bandwidth_slice_us of the kernel (Documentation/scheduler/sched-bwc.rst): 5 ms.
+  public static let slice: Nanoseconds = 5_000_000
+
   /// What does not change while a container lives.
   public struct Parameters: Equatable, Sendable {
     /// The CFS period in nanoseconds.
@@ -12,9 +15,12 @@ extension CPUController {
     public var quietUse: Nanoseconds
     /// Whether a ``Hooks/BusyAlarm`` calls when a quiet container starts to use CPU.
     public var hasAlarm: Bool
+    /// Whether ``CPUController/KernelEvent``s come when the quota runs short: then a busy container
+    /// is looked at once a period.
+    public var hasHooks = false
     /// The kernel hands quota to CPUs in slices of this size (sched_cfs_bandwidth_slice_us), so a
     /// group is throttled with up to one of them unused.
-    public var slice: Nanoseconds = 5_000_000
+    public var slice: Nanoseconds = CPUController.slice
     /// The shortest time between two readings.
     public var shortestSample: Nanoseconds = 1_000_000
     /// The shortest time over which a pace is measured: the kernel brings the usage of a running
@@ -94,6 +100,8 @@ extension CPUController {
     public var predictions: Int64 = 0
     /// Times the quota was seen to be used up, or a hook said so.
     public var throttles: Int64 = 0
+    /// Times a group above the container's was throttled, and it with that one.
+    public var ancestorThrottles: Int64 = 0
     /// Raises, whatever for.
     public var raises: Int64 = 0
     /// Cuts, whatever for.

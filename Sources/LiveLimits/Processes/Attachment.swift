@@ -8,10 +8,15 @@ final class Attachment {
   let initProcess: ProcessHandle
   var writer: CgroupWriter
   let meter: UsageMeter
+  /// What the hooks in the scheduler tell; nil where there are none.
+  let events: SchedulerEvents?
+  /// What calls when an idle container starts to work, where no hook does.
   let alarm: BusyAlarm?
   /// Limits above the container's own, as the least number of nanocores; nil for none.
   let ancestorLimit: Int64?
 
+  /// They keep the programs alive.
+  private let firstLink, secondLink, thirdLink: FileDescriptor
   private let group: FileDescriptor
   private let freezer: FileDescriptor
   private let pressure: FileDescriptor
@@ -28,6 +33,11 @@ final class Attachment {
     group = handover.take(.group)
     freezer = handover.take(.freezer)
     pressure = handover.take(.pressure)
+    let ring = handover.take(.events)
+    events = ring.isOpen ? try? SchedulerEvents(adopting: ring) : nil
+    firstLink = handover.take(.firstLink)
+    secondLink = handover.take(.secondLink)
+    thirdLink = handover.take(.thirdLink)
     alarm =
       handover.clocks == 0
       ? nil : BusyAlarm(adopting: handover.take(.alarm), events: handover.clockDescriptors)
@@ -35,6 +45,9 @@ final class Attachment {
     stalled = (0, monotonicNow())
     stalled.total = stallTotal() ?? 0
   }
+
+  /// Whether something calls when an idle container starts to work.
+  var hearsUse: Bool { alarm != nil || events != nil }
 
   /// Whether any process is left in the container's cgroup; a group that is gone has none.
   var hasMembers: Bool { group.hasCgroupMembers }

@@ -13,10 +13,12 @@ struct FoundContainer {
 
   /// Opens all of it, and completes the state with what was found.
   ///
-  /// - Parameter state: Must have an ``ContainerState/initProcess``.
+  /// - Parameters:
+  ///   - state: Must have an ``ContainerState/initProcess``.
+  ///   - root: Where the hooks are shared.
   /// - Throws: ``SystemError``: ESRCH when the container has ended already, EXDEV when its init is
   ///   not in a cgroup of its own, and whatever opening a file says.
-  init(_ state: inout ContainerState) throws(SystemError) {
+  init(_ state: inout ContainerState, _ root: StateRoot) throws(SystemError) {
     let found = try FoundGroup(of: state)
     let location = found.location
     let inode = found.inode
@@ -58,10 +60,14 @@ struct FoundContainer {
     (open[.initProcess], open[.group]) = found.release()
     let cpus = Machine.onlineCPUs()
     handover.cpus = Int64(cpus.count)
-    openAlarm(location, cpus)
-
+    var source = "sampling"
+    if state.usesHooks, let nets = try? openHooks(location, inode, state.cgroupName, root) {
+      source = "bpf, " + nets.description
+    } else if openAlarm(location, cpus) {
+      source = "perf, sampling"
+    }
     state.complete(with: location, inode: inode)
-    state.source = (clocks.isEmpty ? "" : "perf, ") + "sampling" + (hears ? "" : ", no inotify")
+    state.source = source + (hears ? "" : ", no inotify")
   }
 
   /// Leaves the files at their places and becomes the image that supervises.
@@ -97,16 +103,46 @@ struct FoundContainer {
       descriptors + clocks, executable)
   }
 
-  private mutating func openAlarm(_ location: CgroupLocation, _ cpus: [Int32]) {
+  /// Has the hooks in the scheduler tell of the container.
+  private mutating func openHooks(
+    _ location: CgroupLocation, _ inode: UInt64, _ name: String?, _ root: StateRoot
+  ) throws(SystemError) -> HookIdentity.Nets {
+    guard let owner = ProcessIdentity(pid: getpid()) else {
+      throw SystemError("find", "/proc/self/stat", errno: ENOENT)
+    }
+    let scope = CgroupLocation.scope(around: location.cpu, named: name)
+    let outer = try scope.map { path throws(SystemError) in
+      try FileDescriptor.open(path, O_RDONLY | O_DIRECTORY).status().identity.inode
+    }
+    let bounds = handover.base.bounds(hasAlarm: true)
+    // Each CPU in use may hold a slice that the others wait for.
+    let most = min(handover.cpus, max(1, bounds.ceiling / handover.base.period))
+    let share = try HookShare(root)
+    let hooks = try share.hooks()
+    let nets = hooks.nets
+    let events = try hooks.watch(
+      inode, outer: outer,
+      SchedulerHooks.Limits(
+        floor: bounds.floor, quiet: bounds.floor / 5, margin: CPUController.slice * most),
+      owner: owner)
+    open[.events] = events.release()
+    let places: [Handover.Place] = [.firstLink, .secondLink, .thirdLink]
+    for (place, link) in zip(places, hooks.release()) { open[place] = link }
+    return nets
+  }
+
+  /// - Returns: Whether there is one.
+  private mutating func openAlarm(_ location: CgroupLocation, _ cpus: [Int32]) -> Bool {
     guard let path = location.perf,
       let directory = try? FileDescriptor.open(path, O_RDONLY | O_DIRECTORY),
       let alarm = try? BusyAlarm(
         cgroup: directory, cpus: cpus,
         after: handover.base.bounds(hasAlarm: true).floor / 5)
-    else { return }
+    else { return false }
     let descriptors = alarm.release()
     open[.alarm] = descriptors.first
     clocks = Array(descriptors.dropFirst())
+    return true
   }
 
   private static func open(_ paths: [String]) -> Int32? {

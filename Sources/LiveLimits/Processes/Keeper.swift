@@ -23,6 +23,7 @@ final class Keeper {
   private var callers: [Int32] = []
   private var crashes: [String: (count: Int, last: Nanoseconds)] = [:]
   private var nextLook: Nanoseconds?
+  private var nextSweep: Nanoseconds?
   private var isSeated = false
   /// A scope of its own, as long as it is asked for.
   private var scope: ScopeRequest?
@@ -31,6 +32,8 @@ final class Keeper {
   private static let tooManyCrashes = 3
   /// A supervisor that has lived this long has not crashed in a row.
   private static let soundAfter: Nanoseconds = 10_000_000_000
+
+  private static let sweepDelay: Nanoseconds = 1_000_000_000
 
   private enum Token {
     static let listener: UInt64 = 1
@@ -62,12 +65,14 @@ final class Keeper {
     if let number = scope?.socket.number { try poller.add(number, token: Token.scope) }
     look()
     while !root.instances().isEmpty || !callers.isEmpty {
-      try timer.set(nextLook)
+      let next = min(nextLook ?? .max, nextSweep ?? .max)
+      try timer.set(next == .max ? nil : next)
       var tokens: [UInt64] = []
       try poller.wait { tokens.append($0) }
       for token in tokens { try handle(token) }
     }
     CPUFence.letBack(root)
+    sweepHooks(leavingNothing: true)
     try? directory.remove(Self.socketName)
     rmdir(root.keeper)
   }
@@ -81,8 +86,15 @@ final class Keeper {
       callers.append(number)
     case Token.timer:
       timer.acknowledge()
-      nextLook = nil
-      look()
+      let now = monotonicNow()
+      if let moment = nextSweep, moment <= now {
+        nextSweep = nil
+        sweepHooks(leavingNothing: false)
+      }
+      if let moment = nextLook, moment <= now {
+        nextLook = nil
+        look()
+      }
     case Token.scope:
       // Whatever it says: closed, it is out of the poller, too.
       guard let outcome = scope?.receive(), outcome != .pending else { return }
@@ -145,8 +157,20 @@ final class Keeper {
     replace(state, directory)
   }
 
+  /// Removes what dead supervisors have left in the hooks; that costs a little memory and no time,
+  /// so it can wait until more have died.
+  private func sweepHooks(leavingNothing isEmpty: Bool) {
+    guard access(root.hooks, F_OK) == 0 else { return }
+    guard let share = try? HookShare(root) else {
+      nextSweep = monotonicNow() + Self.sweepDelay
+      return
+    }
+    share.sweep(leavingNothing: isEmpty)
+  }
+
   /// A connection has closed: nearly always because its supervisor is dead, or done.
   private func mourn(_ path: String) {
+    if nextSweep == nil { nextSweep = monotonicNow() + Self.sweepDelay }
     guard let directory = try? StateDirectory(opening: path) else {
       crashes[path] = nil
       return keepOffStrictCPUs()

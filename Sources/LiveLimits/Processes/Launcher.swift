@@ -13,6 +13,8 @@ public enum Role: String, Sendable {
   case supervisor = "escra-supervisor"
   /// One a host, from the first supervised container to the last.
   case keeper = "escra-keeper"
+  /// Loads the hooks in the scheduler, and ends when they have been taken.
+  case hooks = "escra-hooks"
 }
 
 /// How a supervisor comes to life.
@@ -67,6 +69,17 @@ public enum Launcher {
     _ = try spawn(
       .supervisor, [id, directory.path, SupervisorStart.resumed.rawValue],
       [directory.descriptor.number])
+  }
+
+  /// Starts the process that loads the hooks in the scheduler.
+  ///
+  /// - Returns: Where it says what it has loaded; it lets go of it when this is closed.
+  static func startHookLoader() throws(SystemError) -> FileDescriptor {
+    let ends = try ControlSocket.pair()
+    let ours = FileDescriptor(owning: ends.0)
+    let theirs = FileDescriptor(owning: ends.1)
+    _ = try spawn(.hooks, [], [theirs.number])
+    return ours
   }
 
   /// Makes sure that a keeper lives and has seen all containers there are.

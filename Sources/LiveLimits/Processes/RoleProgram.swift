@@ -11,7 +11,7 @@ extension Role {
   /// - Parameter arguments: What the launcher passed behind argv[0].
   /// - Returns: The exit code.
   public func run(_ arguments: [String]) -> Int32 {
-    escra_set_name(self == .keeper ? "escra-keeper" : "escra-super")
+    escra_set_name(self == .supervisor ? "escra-super" : rawValue)
     let start = arguments.count > 2 ? SupervisorStart(rawValue: arguments[2]) : nil
     // An image that follows another of the same process has these manners already.
     if start != .found {
@@ -24,6 +24,7 @@ extension Role {
       switch self {
       case .keeper: try Self.keep(StateRoot(path: arguments.first ?? StateRoot.system.path))
       case .supervisor: try Self.supervise(arguments, start)
+      case .hooks: try HookShare.load(answering: FileDescriptor(owning: Self.answerDescriptor))
       }
       return 0
     } catch {
@@ -40,6 +41,7 @@ extension Role {
   }
 
   // Descriptors, as the launcher arranges them.
+  private static let answerDescriptor: Int32 = 3
   private static let directoryDescriptor: Int32 = 3
   private static let runtimeDescriptor: Int32 = 4
   private static let readyDescriptor: Int32 = 5
@@ -91,7 +93,7 @@ extension Role {
 
     var found: FoundContainer
     do throws(SystemError) {
-      found = try FoundContainer(&state)
+      found = try FoundContainer(&state, root)
     } catch {
       directory.remove()
       // ESRCH, ENOENT, ENODEV: it was over before it could be looked at. That is no failure.

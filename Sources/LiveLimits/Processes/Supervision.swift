@@ -35,6 +35,7 @@ final class Supervision: CPUController.Surroundings {
     static let alarm: UInt64 = 3
     static let watch: UInt64 = 4
     static let listener: UInt64 = 5
+    static let events: UInt64 = 6
   }
 
   /// Takes over an attached container.
@@ -69,6 +70,9 @@ final class Supervision: CPUController.Surroundings {
     try poller.add(timer.descriptor.number, token: Token.timer)
     try watch.add(to: poller, token: Token.watch)
     try poller.add(conversations.listener.number, token: Token.listener)
+    if let events = attachment.events {
+      try poller.add(events.descriptor.number, token: Token.events)
+    }
     if let alarm = attachment.alarm {
       try poller.add(alarm.descriptor.number, token: Token.alarm)
     }
@@ -107,6 +111,7 @@ final class Supervision: CPUController.Surroundings {
     case Token.alarm:
       attachment.alarm?.acknowledge()
       read(called: true)
+    case Token.events: hearScheduler()
     case Token.watch:
       hearWriters()
       judgeForeignWrite()
@@ -118,13 +123,40 @@ final class Supervision: CPUController.Surroundings {
   // MARK: control
 
   private func read(called: Bool) {
+    control { usage, now in
+      controller.observe(usage: usage, at: now, called: called, surroundings: self)
+    }
+  }
+
+  /// Takes all that the hooks in the scheduler have seen as one event: the worst.
+  private func hearScheduler() {
+    var worst: SchedulerEvent?
+    let inForce = foreign.ours.quota.map { $0 * 1000 }
+    while let event = attachment.events?.take() {
+      if event.kind == .ancestorThrottled {
+        controller.countAncestorThrottle()
+      } else if event.quota == inForce, worst?.kind != .throttled {
+        // One of another quota was answered already: each write is a refill.
+        worst = event
+      }
+    }
+    guard let worst else { return }
+    control { usage, now in
+      controller.hear(
+        CPUController.KernelEvent(
+          worst.kind == .throttled ? .throttled : .runningOut(left: worst.left),
+          periodEnd: worst.periodEnd > now ? worst.periodEnd : nil),
+        usage: usage, at: now, surroundings: self)
+    }
+  }
+
+  /// Has the controller look at the use as it is now, and does what it says.
+  private func control(_ look: (_ usage: Nanoseconds, _ now: Nanoseconds) -> CPUController.Step) {
     // Before a decision writes over it. Where nothing tells of other writers, they are looked for
     // whenever there is a look at all.
     if !watch.hears || hearWriters() { judgeForeignWrite() }
     do throws(SystemError) {
-      let step = controller.observe(
-        usage: try attachment.meter.read(), at: monotonicNow(), called: called,
-        surroundings: self)
+      let step = look(try attachment.meter.read(), monotonicNow())
       let before = foreign.ours
       take(step)
       if let decision = step.decision {
@@ -179,15 +211,17 @@ final class Supervision: CPUController.Surroundings {
   private static func parameters(
     _ base: CPUBase, _ attachment: Attachment, cpus: Int64, law: ControlLaw.Parameters
   ) -> CPUController.Parameters {
-    CPUController.Parameters(
+    var parameters = CPUController.Parameters(
       period: base.period, cpus: cpus, quietUse: base.bounds(hasAlarm: true).floor / 5,
-      hasAlarm: attachment.alarm != nil, law: law)
+      hasAlarm: attachment.hearsUse, law: law)
+    parameters.hasHooks = attachment.events != nil
+    return parameters
   }
 
   private static func bounds(_ base: CPUBase, _ attachment: Attachment) -> QuotaBounds {
     var bounded = base
     if let above = attachment.ancestorLimit { bounded.limit = min(bounded.limit, above) }
-    return bounded.bounds(hasAlarm: attachment.alarm != nil)
+    return bounded.bounds(hasAlarm: attachment.hearsUse)
   }
 
   func wasContended() -> Bool { attachment.wasContended() }

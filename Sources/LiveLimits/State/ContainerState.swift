@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 public import Hooks
+internal import OCISpec
 public import Syscalls
 
 /// Everything a supervisor needs to take a container over from nothing but this.
@@ -26,6 +27,8 @@ public struct ContainerState: Equatable, Sendable {
   public var policy: String
   /// The control law that moves its limits, by its name in the operator's config.
   public var law: String?
+  /// Whether the hooks in the scheduler are used where the kernel has them.
+  public var usesHooks = true
   /// The application, where the annotations name one.
   public var app: String?
   /// How far it has come.
@@ -97,6 +100,7 @@ public struct ContainerState: Equatable, Sendable {
     self.phase = phase
     readyTicks = ready
     law = keyed["law"]
+    usesHooks = keyed["hooks"] != HooksChoice.sampling.rawValue
     app = keyed["app"]
     cgroupName = keyed["cgroupName"]
     initProcess = keyed["init"].flatMap { ProcessIdentity($0) }
@@ -126,6 +130,7 @@ public struct ContainerState: Equatable, Sendable {
     keyed["bundle"] = bundle
     keyed["policy"] = policy
     keyed["law"] = law
+    keyed["hooks"] = usesHooks ? nil : HooksChoice.sampling.rawValue
     keyed["app"] = app
     keyed["phase"] = phase.rawValue
     keyed["runtime"] = runtime.description

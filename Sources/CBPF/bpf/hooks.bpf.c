@@ -1,0 +1,224 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The scheduler tells supervisors that a container's CPU time runs out, before it has.
+//
+// One object for the whole host. A task's groups are looked for by the id of their cgroup, so what
+// a context switch costs does not depend on how many containers are supervised; a task whose groups
+// have no quota costs a few loads.
+#include <linux/bpf.h>
+#include <linux/types.h>
+#include <stdbool.h>
+#include <bpf/bpf_helpers.h>
+#include <bpf/bpf_core_read.h>
+#include <bpf/bpf_tracing.h>
+
+#include "../include/hooks.h"
+
+#pragma clang attribute push(__attribute__((preserve_access_index)), apply_to = record)
+
+// Only what is read, relocated to where it is in the kernel that runs (CO-RE). Where they come
+// from: kernel/sched/sched.h, include/linux/{cgroup-defs,kernfs,hrtimer_types,sched}.h.
+struct kernfs_node {
+    __u64 id;
+};
+struct cgroup {
+    struct kernfs_node *kn;
+};
+struct cgroup_subsys_state {
+    struct cgroup *cgroup;
+};
+struct timerqueue_node {
+    __s64 expires;
+};
+struct hrtimer {
+    struct timerqueue_node node;
+};
+struct cfs_bandwidth {
+    __u64 quota;
+    __u64 runtime;
+    struct hrtimer period_timer;
+};
+struct task_group {
+    struct cgroup_subsys_state css;
+    struct cfs_bandwidth cfs_bandwidth;
+};
+struct cfs_rq {
+    struct task_group *tg;
+    int runtime_enabled;
+    __s64 runtime_remaining;
+    int throttled;
+    int throttle_count;
+};
+struct sched_entity {
+    struct sched_entity *parent;
+    struct cfs_rq *cfs_rq;
+};
+struct task_struct {
+    struct sched_entity se;
+};
+
+#pragma clang attribute pop
+
+// Groups of groups are looked through this far: a container with an init system of its own has
+// some below the supervised one, a pod's and its slices are above.
+#define LEVELS 8
+
+struct {
+    __uint(type, BPF_MAP_TYPE_HASH);
+    __uint(max_entries, 16384);
+    __uint(map_flags, BPF_F_NO_PREALLOC);
+    __type(key, escra_u64);
+    __type(value, struct escra_hook_group);
+} escra_groups SEC(".maps");
+
+struct {
+    __uint(type, BPF_MAP_TYPE_HASH_OF_MAPS);
+    __uint(max_entries, 16384);
+    __uint(map_flags, BPF_F_NO_PREALLOC);
+    __type(key, escra_u64);
+    __array(values, struct {
+        __uint(type, BPF_MAP_TYPE_RINGBUF);
+        __uint(max_entries, 4096);
+    });
+} escra_rings SEC(".maps");
+
+static __always_inline void tell(const struct escra_hook_group *group, struct cfs_rq *queue,
+                                 escra_u64 id, escra_s64 left, escra_u32 kind)
+{
+    escra_u64 key = group->ring;
+    void *ring = bpf_map_lookup_elem(&escra_rings, &key);
+    if (!ring)
+        return;
+    struct escra_hook_event event = {
+        .group = id,
+        .time = bpf_ktime_get_ns(),
+        .left = left,
+        .period_end = queue->tg->cfs_bandwidth.period_timer.node.expires,
+        .quota = queue->tg->cfs_bandwidth.quota,
+        .cpu = bpf_get_smp_processor_id(),
+        .kind = kind,
+    };
+    // Full: who does not read has been told.
+    bpf_ringbuf_output(ring, &event, sizeof event, 0);
+}
+
+// What CPU time this CPU can still get: its own slice, which `ran` is not charged to yet, and the
+// rest that no CPU has taken. What other CPUs hold of their slices is out of its reach.
+static __always_inline escra_s64 left_on(struct cfs_rq *queue, escra_u64 ran)
+{
+    return (escra_s64)queue->tg->cfs_bandwidth.runtime + queue->runtime_remaining - (escra_s64)ran;
+}
+
+static __always_inline void look(struct cfs_rq *queue, escra_u64 ran)
+{
+    struct task_group *tg = queue->tg;
+    escra_u64 id = tg->css.cgroup->kn->id;
+    struct escra_hook_group *group = bpf_map_lookup_elem(&escra_groups, &id);
+    if (!group)
+        return;
+    escra_u64 quota = tg->cfs_bandwidth.quota;
+    escra_s64 left = left_on(queue, ran);
+    escra_s64 margin = quota / 2 < group->margin ? quota / 2 : group->margin;
+    // At rest, whatever is more than nothing is news: there is not enough to wait for half of it.
+    if (quota <= group->floor && quota - group->quiet > (escra_u64)margin)
+        margin = quota - group->quiet;
+    if (left >= margin)
+        return;
+    escra_u64 end = tg->cfs_bandwidth.period_timer.node.expires;
+    // Once a period and quota, and again when half of what was told is gone. At the end of the
+    // kernel's patience it is the net that speaks.
+    if (group->told_end == end && group->told_quota == quota &&
+        (left * 2 >= group->told_left || group->told_left <= 0))
+        return;
+    group->told_end = end;
+    group->told_quota = quota;
+    group->told_left = left;
+    tell(group, queue, id, left, ESCRA_RUNNING_OUT);
+}
+
+// update_curr(): `ran` nanoseconds of CPU time are about to be charged to a task and its groups.
+SEC("tp_btf/sched_stat_runtime")
+int BPF_PROG(escra_runtime, struct task_struct *task, escra_u64 ran)
+{
+    struct sched_entity *entity = &task->se;
+    for (int level = 0; level < LEVELS && entity; level++) {
+        struct cfs_rq *queue = entity->cfs_rq;
+        if (queue->runtime_enabled)
+            look(queue, ran);
+        entity = entity->parent;
+    }
+    return 0;
+}
+
+static __always_inline void tell_throttled(struct escra_hook_group *group, struct cfs_rq *queue,
+                                           escra_u64 id, escra_u32 kind)
+{
+    escra_u64 end = queue->tg->cfs_bandwidth.period_timer.node.expires;
+    escra_u64 quota = queue->tg->cfs_bandwidth.quota;
+    if (group->throttled_end == end && group->throttled_quota == quota)
+        return;
+    group->throttled_end = end;
+    group->throttled_quota = quota;
+    tell(group, queue, id, left_on(queue, 0), kind);
+}
+
+// Finds out which of a task's groups is throttled, and whose concern that is: a group's below the
+// supervised one is the container's own.
+static __always_inline void blame(struct task_struct *task)
+{
+    struct sched_entity *entity = &task->se;
+    if (!entity->cfs_rq->throttle_count)
+        return;
+    struct escra_hook_group *group = NULL;
+    escra_u64 id = 0;
+    for (int level = 0; level < LEVELS && entity; level++) {
+        struct cfs_rq *queue = entity->cfs_rq;
+        struct escra_hook_group *ours = NULL;
+        if (queue->runtime_enabled) {
+            escra_u64 key = queue->tg->css.cgroup->kn->id;
+            ours = bpf_map_lookup_elem(&escra_groups, &key);
+            if (ours) {
+                group = ours;
+                id = key;
+            }
+        }
+        // A bit since Linux 6.18, an int before.
+        if (group && BPF_CORE_READ_BITFIELD(queue, throttled)) {
+            tell_throttled(group, queue, id, ours ? ESCRA_THROTTLED : ESCRA_ANCESTOR_THROTTLED);
+            return;
+        }
+        entity = entity->parent;
+    }
+}
+
+// A throttled task leaves its CPU.
+SEC("tp_btf/sched_switch")
+int BPF_PROG(escra_switch, bool preempt, struct task_struct *previous)
+{
+    blame(previous);
+    return 0;
+}
+
+// A task wakes in a group that was throttled while it slept, or by its waking (before 6.18).
+SEC("tp_btf/sched_wakeup")
+int BPF_PROG(escra_wakeup, struct task_struct *task)
+{
+    blame(task);
+    return 0;
+}
+
+// throttle_cfs_rq() says false when it found CPU time after all.
+SEC("fexit/throttle_cfs_rq")
+int BPF_PROG(escra_throttle, struct cfs_rq *queue, bool did)
+{
+    if (!did)
+        return 0;
+    escra_u64 id = queue->tg->css.cgroup->kn->id;
+    struct escra_hook_group *group = bpf_map_lookup_elem(&escra_groups, &id);
+    if (group)
+        tell_throttled(group, queue, id, ESCRA_THROTTLED);
+    return 0;
+}
+
+// The kernel lends some of its helpers only to programs under its own licence.
+char escra_license[] SEC("license") = "Dual BSD/GPL";

@@ -1,0 +1,74 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// What the programs in the kernel and the supervisors have in common. Its bytes are part of the
+// layout that `escra_hooks_layout` names, as they are part of the object's type information.
+#ifndef ESCRA_HOOKS_H
+#define ESCRA_HOOKS_H
+
+#ifdef __bpf__
+typedef __u64 escra_u64;
+typedef __s64 escra_s64;
+typedef __u32 escra_u32;
+#else
+#include <stdint.h>
+typedef uint64_t escra_u64;
+typedef int64_t escra_s64;
+typedef uint32_t escra_u32;
+#endif
+
+/// One supervised group, by the id of its cgroup in the cpu hierarchy.
+struct escra_hook_group {
+    /// Whose ring hears of it. A group that lies in another (crun's) has its supervisor's other
+    /// group's key here.
+    escra_u64 ring;
+    /// At or below this quota the group counts as resting, in nanoseconds.
+    escra_u64 floor;
+    /// What a resting group may use in a period before it is told of, in nanoseconds.
+    escra_u64 quiet;
+    /// What is told of when less is left, but never more than half of the quota, in nanoseconds.
+    escra_u64 margin;
+    /// The supervisor that listens: its pid and when it started, in clock ticks since boot. An
+    /// entry whose supervisor is dead means nothing any more.
+    escra_u64 owner;
+    escra_u64 owner_start;
+
+    // What was told last: the programs' own. Written without a lock, since the worst that a race
+    // does is an event told twice.
+    escra_u64 told_end;
+    escra_u64 told_quota;
+    escra_s64 told_left;
+    escra_u64 throttled_end;
+    escra_u64 throttled_quota;
+};
+
+/// What was seen.
+enum escra_hook_kind {
+    /// What is left of the period's runtime fell below the margin, or again below half of what was
+    /// told.
+    ESCRA_RUNNING_OUT = 1,
+    /// The group was throttled.
+    ESCRA_THROTTLED = 2,
+    /// A group above it was throttled, and it with that one.
+    ESCRA_ANCESTOR_THROTTLED = 3,
+};
+
+/// An event.
+struct escra_hook_event {
+    /// The group's cgroup id.
+    escra_u64 group;
+    /// When, on CLOCK_MONOTONIC, in nanoseconds.
+    escra_u64 time;
+    /// Nanoseconds of runtime that the CPU on which it was seen may still have: the rest of its own
+    /// slice and what no CPU has taken yet. Negative when it was overrun.
+    escra_s64 left;
+    /// When the kernel refills the group, on CLOCK_MONOTONIC; in the past when no timer runs.
+    escra_u64 period_end;
+    /// The quota in force, in nanoseconds a period.
+    escra_u64 quota;
+    /// On which CPU.
+    escra_u32 cpu;
+    /// An `escra_hook_kind`.
+    escra_u32 kind;
+};
+
+#endif

@@ -1,0 +1,65 @@
+// SPDX-License-Identifier: Apache-2.0
+internal import CBPF
+internal import Glibc
+public import Syscalls
+
+/// What the hooks in the scheduler saw of one container.
+public struct SchedulerEvent: Equatable, Sendable {
+  /// What happened.
+  public enum Kind: Equatable, Sendable {
+    /// What is left of the period's CPU time fell below a margin.
+    case runningOut
+    /// The container was throttled.
+    case throttled
+    /// A group above it was, and it with that one: its own limit has nothing to do with it.
+    case ancestorThrottled
+  }
+
+  /// What happened.
+  public let kind: Kind
+  /// CPU time that the CPU on which it was seen may still get, in nanoseconds: what is left of its
+  /// slice and what no CPU has taken yet. Negative when it was overrun.
+  public let left: Nanoseconds
+  /// The quota in force at that moment, in nanoseconds a period.
+  public let quota: Nanoseconds
+  /// When the kernel refills it, on CLOCK_MONOTONIC (``monotonicNow()``); in the past when no
+  /// period is running.
+  public let periodEnd: Nanoseconds
+
+  init?(_ event: escra_hook_event) {
+    switch escra_hook_kind(event.kind) {
+    case ESCRA_RUNNING_OUT: kind = .runningOut
+    case ESCRA_THROTTLED: kind = .throttled
+    case ESCRA_ANCESTOR_THROTTLED: kind = .ancestorThrottled
+    default: return nil
+    }
+    left = event.left
+    quota = Int64(bitPattern: event.quota)
+    periodEnd = Int64(bitPattern: event.period_end)
+  }
+}
+
+/// The ring that a container's events come in: BPF_MAP_TYPE_RINGBUF, mapped.
+public final class SchedulerEvents {
+  /// The ring, for a poller.
+  public let descriptor: FileDescriptor
+  private var mapped = escra_ring()
+
+  /// Maps a ring that ``SchedulerHooks/watch(_:outer:_:owner:)`` has made, here or in another image.
+  ///
+  /// - Throws: ``SystemError``.
+  public init(adopting ring: consuming FileDescriptor) throws(SystemError) {
+    descriptor = ring
+    let number = descriptor.number
+    try retrying("map", "a ring") { escra_ring_map(number, &mapped) }
+  }
+
+  /// Takes the oldest event; nil when there is none.
+  public func take() -> SchedulerEvent? {
+    var event = escra_hook_event()
+    while escra_ring_take(&mapped, &event) {
+      if let event = SchedulerEvent(event) { return event }
+    }
+    return nil
+  }
+}

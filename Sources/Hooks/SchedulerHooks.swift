@@ -1,0 +1,221 @@
+// SPDX-License-Identifier: Apache-2.0
+internal import CBPF
+internal import Glibc
+public import Syscalls
+
+/// The BPF programs that tell of a CPU limit before it is hit: one set for the whole host.
+///
+/// Whoever comes first loads them, everybody else opens them by the ids that the first one wrote
+/// down; nothing is pinned. The kernel keeps them as long as one supervisor holds the links, and a
+/// supervisor that dies leaves an entry behind that costs nothing (Sources/CBPF/bpf/hooks.bpf.c).
+public struct SchedulerHooks: ~Copyable {
+  /// What sees throttles that happen all the same.
+  public let nets: HookIdentity.Nets
+  private let groups: FileDescriptor
+  private let rings: FileDescriptor
+  private var links: [Int32]
+
+  /// Opens what another process has loaded.
+  ///
+  /// - Parameter identity: Its ids.
+  /// - Throws: ``SystemError``: ENOENT when it is gone, ESTALE when an id is somebody else's by
+  ///   now, EPERM without CAP_SYS_ADMIN.
+  public init(opening identity: HookIdentity) throws(SystemError) {
+    var ids = identity.ids
+    var files = escra_hook_files()
+    try retrying("open", "the hooks in the scheduler") { escra_hooks_open(&ids, &files) }
+    nets = identity.nets
+    groups = FileDescriptor(owning: files.groups)
+    rings = FileDescriptor(owning: files.rings)
+    links = [files.links.0, files.links.1, files.links.2].filter { $0 >= 0 }
+  }
+
+  deinit { for link in links { close(link) } }
+
+  /// Loads the programs, attaches them, and says what they are.
+  ///
+  /// They live as long as this process or who has opened them. For a process of its own that ends
+  /// soon: libbpf's heap is nobody's to keep.
+  ///
+  /// - Throws: ``SystemError`` with what the kernel says to the last of the attempts: EPERM, or
+  ///   ESRCH and ENOENT without /sys/kernel/btf/vmlinux.
+  public static func load() throws(SystemError) -> HookIdentity {
+    var ids = escra_hook_ids()
+    try retrying("load", "the hooks in the scheduler") { escra_hooks_load(&ids) }
+    return HookIdentity(ids)
+  }
+
+  /// Tells the programs of a container, and has what they see of it come into a ring.
+  ///
+  /// - Parameters:
+  ///   - group: The id of its cgroup in the cpu hierarchy: the inode of its directory.
+  ///   - outer: That of a group around it which has the same limit.
+  ///   - limits: What is worth telling.
+  ///   - owner: The supervisor that listens.
+  /// - Returns: The ring: readable when something was seen (``SchedulerEvents``).
+  /// - Throws: ``SystemError``.
+  public func watch(
+    _ group: UInt64, outer: UInt64?, _ limits: Limits, owner: ProcessIdentity
+  ) throws(SystemError) -> FileDescriptor {
+    let ring = FileDescriptor(owning: try retrying("make", "a ring") { escra_ring_create() })
+    let number = ring.number
+    try retrying("connect", "a ring") { escra_hooks_connect(rings.number, group, number) }
+    var entry = escra_hook_group()
+    entry.ring = group
+    entry.floor = UInt64(max(0, limits.floor))
+    entry.quiet = UInt64(max(0, limits.quiet))
+    entry.margin = UInt64(max(0, limits.margin))
+    entry.owner = UInt64(UInt32(bitPattern: owner.pid))
+    entry.owner_start = UInt64(bitPattern: owner.startTicks)
+    for id in [group, outer].compactMap(\.self) {
+      try retrying("watch", "a group") { escra_hooks_watch(groups.number, id, &entry) }
+    }
+    return ring
+  }
+
+  /// What of a container's use is told; in nanoseconds of CPU time a period.
+  public struct Limits: Equatable, Sendable {
+    /// At or below this quota it rests.
+    public var floor: Nanoseconds
+    /// What it may use in a period while it rests before that is news.
+    public var quiet: Nanoseconds
+    /// When less than this is left, or less than half of the quota, it is told.
+    public var margin: Nanoseconds
+
+    /// Makes limits.
+    public init(floor: Nanoseconds, quiet: Nanoseconds, margin: Nanoseconds) {
+      self.floor = floor
+      self.quiet = quiet
+      self.margin = margin
+    }
+  }
+
+  /// Removes what dead supervisors have left.
+  ///
+  /// - Parameter isAlive: Whether a supervisor is.
+  /// - Returns: How many entries are left.
+  @discardableResult
+  public func sweep(isAlive: (ProcessIdentity) -> Bool) -> Int {
+    var keys: [UInt64] = []
+    var key: UInt64 = 0
+    var next: UInt64 = 0
+    var result = escra_hooks_next(groups.number, nil, &next)
+    // A key that goes meanwhile starts the walk over: a bound keeps that from being for ever.
+    while result == 0 && keys.count < 1 << 20 {
+      keys.append(next)
+      key = next
+      result = escra_hooks_next(groups.number, &key, &next)
+    }
+    var left = 0
+    for key in keys {
+      var entry = escra_hook_group()
+      guard escra_hooks_look(groups.number, key, &entry) == 0 else { continue }
+      let owner = ProcessIdentity(
+        pid: Int32(truncatingIfNeeded: entry.owner),
+        startTicks: Int64(bitPattern: entry.owner_start))
+      if isAlive(owner) {
+        left += 1
+      } else {
+        _ = escra_hooks_remove(groups.number, key)
+        if entry.ring == key { _ = escra_hooks_remove(rings.number, key) }
+      }
+    }
+    return left
+  }
+
+  /// Gives the links away, which keep the programs alive: for another image.
+  public consuming func release() -> [Int32] {
+    let links = links
+    self.links = []
+    return links
+  }
+}
+
+/// What one load of the hooks is called by the kernel, as it is written down for others.
+public struct HookIdentity: Equatable, Sendable {
+  /// Ids of the maps.
+  public let groups, rings: UInt32
+  /// Ids of the links and of the programs behind them.
+  public let links: [Link]
+  /// What sees throttles that happen all the same.
+  public let nets: Nets
+
+  /// A link, and what it links.
+  public struct Link: Equatable, Sendable {
+    /// The link's id.
+    public let id: UInt32
+    /// Its program's id.
+    public let program: UInt32
+  }
+
+  /// The programs that see throttles.
+  public struct Nets: OptionSet, Sendable {
+    /// Bits of escra_hook_net.
+    public let rawValue: UInt32
+    /// Makes a set of bits.
+    public init(rawValue: UInt32) { self.rawValue = rawValue }
+    /// fexit/throttle_cfs_rq.
+    public static let throttle = Nets(rawValue: 1)
+    /// tp_btf/sched_switch.
+    public static let `switch` = Nets(rawValue: 2)
+    /// tp_btf/sched_wakeup.
+    public static let wakeup = Nets(rawValue: 4)
+
+    /// For people: "sched_switch".
+    public var description: String {
+      let names: [(Nets, String)] = [
+        (.throttle, "throttle_cfs_rq"), (.switch, "sched_switch"), (.wakeup, "sched_wakeup"),
+      ]
+      return names.filter { contains($0.0) }.map(\.1).joined(separator: "+")
+    }
+  }
+
+  /// The programs and their layout, as a number: hooks of another version live beside ours.
+  public static var layout: UInt64 { escra_hooks_layout() }
+
+  init(_ ids: escra_hook_ids) {
+    groups = ids.groups
+    rings = ids.rings
+    nets = Nets(rawValue: ids.nets)
+    let all = [
+      Link(id: ids.links.0, program: ids.programs.0),
+      Link(id: ids.links.1, program: ids.programs.1),
+      Link(id: ids.links.2, program: ids.programs.2),
+    ]
+    links = Array(all.prefix(Int(ids.link_count)))
+  }
+
+  var ids: escra_hook_ids {
+    var ids = escra_hook_ids()
+    ids.groups = groups
+    ids.rings = rings
+    ids.nets = nets.rawValue
+    ids.link_count = UInt32(links.count)
+    func link(_ index: Int) -> Link {
+      index < links.count ? links[index] : Link(id: 0, program: 0)
+    }
+    ids.links = (link(0).id, link(1).id, link(2).id)
+    ids.programs = (link(0).program, link(1).program, link(2).program)
+    return ids
+  }
+
+  /// Numbers in a line.
+  public var text: String {
+    ([groups, rings, nets.rawValue] + links.flatMap { [$0.id, $0.program] })
+      .map { "\($0)" }.joined(separator: " ") + "\n"
+  }
+
+  /// Reads ``text`` back; nil for anything else, as half a line.
+  public init?(_ text: String) {
+    guard text.utf8.last == UInt8(ascii: "\n") else { return nil }
+    let words = text.dropLast().split(separator: " ").map { UInt32($0) }
+    let numbers = words.compactMap(\.self)
+    guard numbers.count == words.count, [5, 7, 9].contains(numbers.count) else { return nil }
+    groups = numbers[0]
+    rings = numbers[1]
+    nets = Nets(rawValue: numbers[2])
+    links = stride(from: 3, to: numbers.count, by: 2).map {
+      Link(id: numbers[$0], program: numbers[$0 + 1])
+    }
+  }
+}
