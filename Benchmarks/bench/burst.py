@@ -193,6 +193,12 @@ def run(shop, quick):
         for subjects in mine.values():
             for subject in subjects:
                 subject.burst()
+    hooked = [each.container for mine in everybody.values() for kind, subjects in mine.items()
+              if kind.operator == found.get(sources.HOOKS) for each in subjects]
+    missing = sources.without_hooks(shop, hooked) if sources.HOOKS in found else 0
+    if missing:
+        notes.append(f"{missing} of {len(hooked)} containers in the row of the kernel hooks had to "
+                     "do without them.")
     draw = random.Random(1)
     result = None
     for number in range(rounds):

@@ -128,6 +128,9 @@ def run(shop, quick):
         Service(shop, UNLIMITED, cpu=None)]
     # A supervisor keeps what was declared for the first two seconds.
     shop.sleep(3, "requests: waiting for the limits to come down")
+    for service in services:
+        if sources.HOOKS in service.title and sources.without_hooks(shop, [service.container]):
+            notes.append("The container in the row of the kernel hooks had to do without them.")
     schedule = os.path.join(shop.path, "arrivals")
     for number in range(rounds):
         moments = arrivals(number + 1, seconds)

@@ -144,6 +144,10 @@ def run(shop, quick):
             continue
         stage = gather(crowds, kind, count, notes)
         shop.sleep(4 if count else 1, "switch: waiting for the limits to come down")
+        if kind == sources.HOOKS:
+            missing = sources.without_hooks(shop, crowds[kind].members)
+            if missing:
+                notes.append(f"{missing} of {count} containers with kernel hooks had none.")
         stage.measure(shop, places, repeats)
         stages.append(stage)
         result = table(stages, notes)

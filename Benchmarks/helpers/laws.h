@@ -53,8 +53,8 @@ static inline double mean(const double *values, int periods) {
   return sum / (periods < 10 ? periods : 10);
 }
 
-// Escra's controller (ec_gcm, Manager.cpp), at each report: one a period in which the group ran.
-// The floor is the base: the authors' 30 ms for all containers is above what this one declared.
+// Escra's controller (ec_gcm, Manager.cpp), at each report: one a period in which the group's timer
+// ran. The floor is the base: the authors' 30 ms for all are above what this one declared.
 static inline int64_t escra_law(struct law *law, struct seen seen) {
   const double slice = 30000;
   double quota = (double)seen.quota, free = (double)law->ceiling - quota, fair = law->ceiling;
