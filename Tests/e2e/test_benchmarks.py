@@ -95,8 +95,8 @@ def test_escra_takes_5_ms_where_as_much_was_left_on_average(peers):
 
 def test_what_a_quota_reserves_is_summed_up_from_write_to_write():
     second = 1_000_000_000
-    events = [(-second, 99), (second, 50_000), (3 * second, 10_000), (9 * second, 99)]
-    # What was written before the beginning is what it began with.
-    assert reserved(0, 4 * second, 10_000, 100_000, events[1:]) == pytest.approx(
+    # The first was written between the look at the quota and the beginning.
+    events = [(-1, 10_000), (second, 50_000), (3 * second, 10_000), (9 * second, 99)]
+    assert reserved(0, 4 * second, 20_000, 100_000, events) == pytest.approx(
         1 * 0.1 + 2 * 0.5 + 1 * 0.1)
     assert reserved(0, 2 * second, 10_000, 100_000, []) == pytest.approx(0.2)
