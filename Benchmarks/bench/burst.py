@@ -132,10 +132,10 @@ def table(situations, notes, rounds):
         NAME, "30 ms of CPU asked at a random phase of a container that declares 10 ms in 100 ms",
         ["limit", "bursts", "p50", "p90", "p99", "max", "throttled", "reserved, not used",
          "controller", "quota writes", "goal"],
-        [f"From the first instruction to the end of the last thread; 30 ms in sum, so that with 2 "
-         "threads 15 ms is the ideal. Work is counted without system calls. Every burst finds its "
-         f"container at rest: {COPIES} containers of each kind take turns, each of them "
-         "undisturbed while all other kinds had three bursts or more.",
+        ["From the first instruction to the end of the last thread; 30 ms in sum, so that with 2 "
+         "threads 15 ms is the ideal. Every burst finds its container at rest: "
+         f"{COPIES} containers of each kind take turns, each of them asked for nothing for more "
+         "than 3 s.",
          "All kinds in turns, one burst at a time, before each a pause of "
          f"{PAUSE[0] // MS}-{PAUSE[1] // MS} ms, seeded. {rounds} rounds of all situations.",
          "Throttled: cpu.stat's throttled time, summed over CPUs and bursts. Reserved, not used: "

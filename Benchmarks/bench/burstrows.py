@@ -4,7 +4,7 @@ import os
 import signal
 
 from .conversation import Conversation
-from .figures import percentile
+from .figures import percentile, summary
 from .idle import wakeups
 from .sources import HOOKS, REACTIVE, SAMPLING
 
@@ -103,7 +103,7 @@ class Found:
     def published(self):
         return {
             "done_us": [round(value / 1000) for value in self.done],
-            "woken_late_us": [round(value / 1000) for value in self.late],
+            "woken_late_ns": summary(self.late),
             "throttled_seconds": round(self.throttled, 6),
             "slack_core_seconds": round(self.slack, 3), "container_seconds": round(self.seconds, 1),
             "controller_ns": self.controller_ns, "quota_writes": self.writes,
