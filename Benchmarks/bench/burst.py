@@ -76,6 +76,8 @@ def play(shop, draw, situation, everybody, cycles, text):
     mine = everybody[situation.threads]
     subjects = [each for copies in mine.values() for each in copies]
     other = neighbour(shop) if situation.busy else None
+    for each in subjects:
+        each.begin()
     shop.sleep(SETTLE, text)
     watcher, file = watch(shop, subjects)
     groups = [each.group for all in everybody.values() for row in all.values() for each in row]
@@ -93,10 +95,9 @@ def play(shop, draw, situation, everybody, cycles, text):
             subject = mine[kind][cycle % len(mine[kind])]
             subject.prepare()
             time.sleep(draw.randrange(*PAUSE) / 1e9)
-            done, late = subject.burst()
             found = situation.found.setdefault(kind, Found())
-            found.done.append(done)
-            found.late.append(late)
+            for values, value in zip((found.done, found.late, found.rested), subject.burst()):
+                values.append(value)
     end = time.monotonic_ns()
     situation.foreign.append(foreign.close())
     written = events(shop, watcher, file)
@@ -128,24 +129,26 @@ def verdicts(situation, kind, found):
 
 
 def table(situations, notes, rounds):
+    rested = [value for each in situations for found in each.found.values()
+              for value in found.rested]
     result = Result(
         NAME, "30 ms of CPU asked at a random phase of a container that declares 10 ms in 100 ms",
         ["limit", "bursts", "p50", "p90", "p99", "max", "throttled", "reserved, not used",
          "controller", "quota writes", "goal"],
         ["From the first instruction to the end of the last thread; 30 ms in sum, so that with 2 "
          "threads 15 ms is the ideal. Every burst finds its container at rest: "
-         f"{COPIES} containers of each kind take turns, each of them asked for nothing for more "
-         "than 3 s.",
+         f"{COPIES} containers of each kind take turns, and none was asked for anything in the "
+         f"{min(rested) / 1e9:.1f} s before.",
          "All kinds in turns, one burst at a time, before each a pause of "
          f"{PAUSE[0] // MS}-{PAUSE[1] // MS} ms, seeded. {rounds} rounds of all situations.",
          "Throttled: cpu.stat's throttled time, summed over CPUs and bursts. Reserved, not used: "
          "the quota in force over the whole time minus the use, CPUs on average, for a container. "
          "Controller: its own CPU time, of one CPU, for a container.",
          "The ceiling is 1 CPU a thread, for every controller; Koordinator's is 300 % of the "
-         "declared. Koordinator's law never gives back on a node that has CPUs to spare, and "
-         "takes seven bursts to its ceiling: `begins` is put back before each burst, `goes on` is "
-         "not. Escra's floor is what is declared here, not its own of 30 ms; "
-         "escra-runc's is its default, 5 ms.",
+         "declared. Its law takes seven seconds to there, and gives nothing back while the node "
+         "has CPUs to spare: one row is put back to its base before each burst, the other is put "
+         "to 300 % three seconds before each part. Escra's floor is what is declared here, not "
+         "its own of 30 ms; escra-runc's is its default, 5 ms.",
          "Somebody else's work is a spinning thread in another container, on one of two CPUs.",
          *notes])
     for situation in situations:

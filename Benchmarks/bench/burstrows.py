@@ -35,8 +35,8 @@ def kinds(sources):
         Kind(STATIC),
         Kind("cpu.cfs_burst_us at its maximum", burst=True),
         Kind("polling nr_throttled each 100 ms", law="poll"),
-        Kind("Koordinator's law, begins", law="koordinator", fresh=True),
-        Kind("Koordinator's law, goes on", law="koordinator"),
+        Kind("Koordinator's law, from its base", law="koordinator", fresh=True),
+        Kind("Koordinator's law, from 300 %", law="koordinator"),
         Kind("Escra's law, a report a period", law="escra"),
         *(Kind(f"escra-runc, {source}", operator=sources[source])
           for source in (SAMPLING, HOOKS) if source in sources),
@@ -65,7 +65,12 @@ class Subject:
                 "peers", kind.law, base, threads * group.period(), group.quota_file,
                 os.path.join(group.cpu, "cpu.stat"), group.usage_file)
             self.controller = self.helper.pid
-        self.talk = Conversation(self.container, 3)
+        self.talk, self.ended = Conversation(self.container, 3), 0
+
+    def begin(self):
+        """Before the first burst of a part."""
+        if self.kind.law == "koordinator" and not self.kind.fresh:
+            self.helper.send_signal(signal.SIGUSR2)
 
     def prepare(self):
         """Before a burst, and long enough before it that its period goes on undisturbed."""
@@ -73,9 +78,11 @@ class Subject:
             self.helper.send_signal(signal.SIGUSR1)
 
     def burst(self):
-        """Nanoseconds: from its first instruction to its end, and how late the first one was."""
+        """Nanoseconds: from its first instruction to its end, how late the first one was, and how
+        long it had rested."""
         asked, (begun, ended, _) = self.talk.ask(b"!")
-        return ended - begun, begun - asked
+        rested, self.ended = begun - self.ended, ended
+        return ended - begun, begun - asked, rested
 
     def controller_ns(self):
         return wakeups(self.controller)[1] if self.controller else 0
@@ -85,7 +92,7 @@ class Found:
     """What was found of one kind in one situation, summed up over rounds."""
 
     def __init__(self):
-        self.done, self.late = [], []
+        self.done, self.late, self.rested = [], [], []
         self.throttled = self.slack = self.seconds = 0.0
         self.controller_ns = self.writes = 0
 
@@ -103,7 +110,7 @@ class Found:
     def published(self):
         return {
             "done_us": [round(value / 1000) for value in self.done],
-            "woken_late_ns": summary(self.late),
+            "woken_late_ns": summary(self.late), "rested_ns": summary(self.rested),
             "throttled_seconds": round(self.throttled, 6),
             "slack_core_seconds": round(self.slack, 3), "container_seconds": round(self.seconds, 1),
             "controller_ns": self.controller_ns, "quota_writes": self.writes,

@@ -36,14 +36,17 @@ static inline int64_t poll_law(struct law *law, struct seen seen) {
 // Koordinator's cfsQuotaBurst at its defaults, once a second (koordlet, cpu_burst.go): up by a
 // fifth while there were throttled periods, to 300 %; down by a fifth while the node uses half of
 // its CPUs or more. A quota that is not needed any more stays where there are CPUs to spare.
+static inline int64_t koordinator_most(const struct law *law) {
+  return within(3 * law->base, law->base, law->ceiling);
+}
+
 static inline int64_t koordinator_law(struct law *law, struct seen seen) {
-  int64_t most = law->ceiling < 3 * law->base ? law->ceiling : 3 * law->base;
   double quota = (double)seen.quota;
   if (seen.node >= 0.5)
     quota *= 0.8;
   else if (seen.node < 0.45 && seen.throttled > 0)
     quota *= 1.2;
-  return within((int64_t)quota, law->base, most);
+  return within((int64_t)quota, law->base, koordinator_most(law));
 }
 
 // The mean of the last ten, as the authors' window has it: emptied, it keeps the number of periods.

@@ -8,7 +8,8 @@
 // LAW: poll (every 100 ms), koordinator (every second), escra (at the end of each period). The
 // period is 100 ms. Escra's reports come from its kernel's period timer; here the first period
 // that ends says when periods end, and a look a millisecond after each end is the report.
-// SIGUSR1 sets the base, and forgets: as if the container had just begun.
+// SIGUSR1 sets the base, and forgets: as if the container had just begun. SIGUSR2 sets the most that
+// Koordinator gives, as if its seven seconds to there were over.
 #define _GNU_SOURCE
 #include <fcntl.h>
 #include <signal.h>
@@ -25,8 +26,7 @@ static int quota_file, stat_file, usage_file, node_file;
 static volatile sig_atomic_t is_reset;
 
 static void reset(int number) {
-  (void)number;
-  is_reset = 1;
+  is_reset = number;
 }
 
 static int64_t now(void) {
@@ -107,7 +107,7 @@ int main(int argc, char **argv) {
 
   prctl(PR_SET_PDEATHSIG, SIGKILL);
   prctl(PR_SET_TIMERSLACK, 1);
-  signal(SIGUSR1, reset);
+  signal(SIGUSR1, reset), signal(SIGUSR2, reset);
   quota_file = open(argv[4], O_RDWR), stat_file = open(argv[5], O_RDONLY);
   usage_file = open(argv[6], O_RDONLY), node_file = open("/proc/stat", O_RDONLY);
   if (quota_file < 0 || stat_file < 0 || usage_file < 0 || node_file < 0) {
@@ -127,8 +127,8 @@ int main(int argc, char **argv) {
     int64_t throttled_now = number(stat_file, "nr_throttled ");
     int64_t periods_now = number(stat_file, "nr_periods ");
     if (is_reset) {
+      law = fresh, wanted = is_reset == SIGUSR1 ? law.base : koordinator_most(&law), next -= step;
       is_reset = 0;
-      law = fresh, wanted = law.base, next -= step;
     } else if (!is_escra || periods_now != periods) {
       struct seen seen = {
           quota, used_now - used, throttled_now - throttled, moment - reported,
