@@ -8,8 +8,8 @@
 // LAW: poll (every 100 ms), koordinator (every second), escra (at the end of each period). The
 // period is 100 ms. Escra's reports come from its kernel's period timer; here the first period
 // that ends says when periods end, and a look a millisecond after each end is the report.
-// SIGUSR1 sets the base, and forgets: as if the container had just begun. SIGUSR2 sets the most that
-// Koordinator gives, as if its seven seconds to there were over.
+// SIGUSR1 sets the base, and forgets: as if the container had just begun. SIGUSR2 sets the most
+// that Koordinator gives, as if its seven seconds to there were over.
 #define _GNU_SOURCE
 #include <fcntl.h>
 #include <signal.h>
