@@ -17,8 +17,9 @@ public struct SchedulerEvent: Equatable, Sendable {
 
   /// What happened.
   public let kind: Kind
-  /// CPU time that the CPU on which it was seen may still get, in nanoseconds: what is left of its
-  /// slice and what no CPU has taken yet. Negative when it was overrun.
+  /// CPU time that the CPU on which it was seen may still get, in nanoseconds.
+  ///
+  /// What is left of its slice and what no CPU has taken yet; negative when it was overrun.
   public let left: Nanoseconds
   /// The quota in force at that moment, in nanoseconds a period.
   public let quota: Nanoseconds

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+internal import LiveLimits
 
 /// What the kernel says of a limit.
 enum Limit<Number: Equatable & Sendable>: Equatable, Sendable {
@@ -25,6 +26,18 @@ struct Amounts<Number: Equatable & Sendable>: Equatable {
   var used: Number?
 }
 
+extension CPUController.Counters {
+  /// As a member of `escra ps --json`.
+  var json: JSON {
+    .object([
+      ("predictions", .integer(predictions)), ("throttles", .integer(throttles)),
+      ("ancestorThrottles", .integer(ancestorThrottles)), ("raises", .integer(raises)),
+      ("returns", .integer(returns)), ("deferrals", .integer(deferrals)),
+      ("stalledNanoseconds", .integer(stalled)),
+    ])
+  }
+}
+
 /// What one container has and uses at one moment.
 struct ContainerReport: Equatable {
   var id: String
@@ -48,6 +61,8 @@ struct ContainerReport: Equatable {
   var ownCPUs: String?
   /// What the limit would be in cores, under `observe`.
   var wouldBe: Double?
+  /// What happened to its CPU limit since it began; nil where nobody has counted.
+  var counters: CPUController.Counters?
   /// In bytes.
   var memory: Amounts<Int64>
 
@@ -59,6 +74,7 @@ struct ContainerReport: Equatable {
     ]
     if policy == "strict" { cpuMembers.append(("ownCPUs", .optional(ownCPUs))) }
     if policy == "observe" { cpuMembers.append(("wouldBe", .optional(wouldBe))) }
+    cpuMembers.append(("counters", counters?.json ?? .null))
     return .object([
       ("id", .string(id)), ("policy", .string(policy)), ("app", .optional(app)),
       ("phase", .string(phase)), ("pid", .optional(pid)), ("source", .optional(source)),

@@ -12,7 +12,10 @@ struct Escra: ParsableCommand {
     commandName: "escra",
     abstract: "Shows what escra-runc does with the limits of the containers on this node.",
     version: "escra version \(EscraVersion.current)",
-    subcommands: [ListCommand.self, TopCommand.self, ExplainCommand.self, WatchCommand.self])
+    subcommands: [
+      ListCommand.self, TopCommand.self, ExplainCommand.self, WatchCommand.self,
+      DoctorCommand.self,
+    ])
 }
 
 /// What all subcommands take.

@@ -15,12 +15,16 @@ struct Explanation {
   /// CPUs of the machine.
   let cpus: Int
 
-  /// Whether a call comes when the idle container starts to work; nil before that is known.
-  private var hasAlarm: Bool? {
-    report.source.map {
-      $0.split(whereSeparator: { $0 == "," || $0 == " " }).contains("perf")
-    }
+  /// Where use is heard from, in words; nil before that is known.
+  private var sources: [Substring]? {
+    report.source.map { $0.split(whereSeparator: { $0 == "," || $0 == " " || $0 == "+" }) }
   }
+
+  /// Whether hooks in the scheduler tell of it.
+  private var hasHooks: Bool { sources?.contains("bpf") == true }
+
+  /// Whether a call comes when the idle container starts to work; nil before that is known.
+  private var hasAlarm: Bool? { sources.map { $0.contains("perf") || $0.contains("bpf") } }
 
   private var observes: Bool { report.policy == "observe" }
 
@@ -63,7 +67,7 @@ struct Explanation {
   /// Why the CPU limit is what it is.
   var cpu: [String] {
     if let claim = state.claim { return [declared, own(claim), current].compactMap(\.self) }
-    return [declared, floor, ceiling, current, lastDecision, source].compactMap(\.self)
+    return [declared, floor, ceiling, current, lastDecision, source, counted].compactMap(\.self)
   }
 
   private var declared: String {
@@ -145,6 +149,11 @@ struct Explanation {
     guard let hasAlarm else {
       return "Its use is not heard of yet: no supervisor has found its cgroup."
     }
+    if hasHooks {
+      let net = sources?.contains("throttle_cfs_rq") == true ? "throttle_cfs_rq" : "sched_switch"
+      return "The scheduler itself tells when its quota runs out (BPF: sched_stat_runtime, and "
+        + "\(net) for a throttle that happened all the same): idle, it costs nothing."
+    }
     if hasAlarm {
       return "A perf event calls when it starts to work and costs nothing until then; while it is "
         + "busy its use is read every few milliseconds."
@@ -152,6 +161,24 @@ struct Explanation {
     return "There is no alarm: the kernel refused a perf event for its cgroup. So its use is read "
       + "20 times a second while it is idle, which costs as many wake-ups, and a burst waits up "
       + "to 50 ms for more than the floor."
+  }
+
+  /// What its supervisors have counted.
+  private var counted: String? {
+    guard let counters = report.counters else { return nil }
+    var parts = [
+      "\(counters.raises) raises, \(counters.predictions) of them before the quota was used up",
+      "\(counters.returns) returns",
+    ]
+    if counters.deferrals > 0 {
+      parts.append("\(counters.deferrals) writes that waited for what had been used too much")
+    }
+    let stalled = fixed(Double(counters.stalled) / 1e6, 1)
+    parts.append("\(counters.throttles) throttles, \(stalled) ms of them not lifted")
+    if counters.ancestorThrottles > 0 {
+      parts.append("\(counters.ancestorThrottles) throttles of a group above it")
+    }
+    return "Since it began: " + parts.joined(separator: "; ") + "."
   }
 
   /// What there is to say of memory.

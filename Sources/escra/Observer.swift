@@ -42,6 +42,7 @@ final class Observer {
       else { continue }
       let entries = Record.entries(in: directory.descriptor)
       var report = ContainerReport(state)
+      report.counters = CounterFile.counters(in: directory.descriptor)
       if directory.isSupervised, let supervisor = state.supervisor,
         ProcessIdentity(pid: supervisor.pid) == supervisor
       {

@@ -76,7 +76,7 @@ import Testing
     (#"{"onfailure": "refuse"}"#, "unknown key onfailure; the nearest known one is onFailure"),
     (
       #"{"colour": "blue"}"#,
-      "unknown key colour; known are runtimes, defaultPolicy, allowedPolicies, law, floor, ceiling, "
+      "unknown key colour; known are runtimes, defaultPolicy, allowedPolicies, law, hooks, floor, ceiling, "
         + "reservedCPUs, hostMemoryReserve, appParents, appConflict and onFailure"
     ),
     (

@@ -320,9 +320,14 @@ def test_the_operator_may_refuse_what_cannot_be_supervised(container, read_only,
     assert not cgroups.exists(made.cgroup)
 
 
-def test_without_an_alarm_it_looks_twenty_times_a_second_and_keeps_half(container, no_unified):
-    """Where no cgroup of the container's own has perf events."""
-    made = container({"io.escra.cpu.max": "1"}).started()
+def test_without_an_alarm_it_looks_twenty_times_a_second_and_keeps_half(
+        container, no_unified, escra, world):
+    """Where no cgroup of the container's own has perf events, and no hook is wanted."""
+    config = world.path("sampling.json")
+    with open(config, "w") as file:
+        json.dump({"hooks": "sampling"}, file)
+    made = container(
+        {"io.escra.cpu.max": "1"}, runtime=escra.using("--escra-config", config)).started()
     pid = made.supervisor()
     assert made.states()[0]["source"] == "sampling"
     half = made.quota // 2

@@ -17,13 +17,14 @@ struct CgroupMembership {
 }
 
 /// One mounted hierarchy: a line of `/proc/self/mountinfo` whose type is cgroup or cgroup2.
-struct CgroupMount {
-  /// As in ``CgroupMembership``; a v1 mount lists flags of its own beside them.
-  let controllers: [Substring]
+public struct CgroupMount {
+  /// The hierarchy's controllers, or `name=systemd` and the like, with a v1 mount's own flags beside
+  /// them; empty for the unified one.
+  public let controllers: [Substring]
   /// Which part of the hierarchy is mounted.
   let root: String
   /// Where.
-  let point: String
+  public let point: String
 
   /// The group's directory and the hierarchy's top below this mount, which may show a part only.
   func directory(for group: Substring) -> (path: String, root: String)? {
@@ -36,7 +37,8 @@ struct CgroupMount {
     return (rest == "/" ? point : point + rest, point)
   }
 
-  static func parse(_ mountinfo: String) -> [CgroupMount] {
+  /// Finds them in the text of `/proc/PID/mountinfo` (proc_pid_mountinfo(5)).
+  public static func parse(_ mountinfo: String) -> [CgroupMount] {
     mountinfo.split(at: "\n").compactMap { line in
       // The source of a mount may be the empty string.
       let fields = line.split(at: " ", omittingEmptySubsequences: false)

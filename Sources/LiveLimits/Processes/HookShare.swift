@@ -58,7 +58,11 @@ struct HookShare: ~Copyable {
   func sweep(leavingNothing isEmpty: Bool) {
     if isEmpty { return (try? directory.remove(file)) ?? () }
     guard let known, let hooks = try? SchedulerHooks(opening: known) else { return }
-    hooks.sweep { ProcessIdentity(pid: $0.pid) == $0 }
+    hooks.sweep { owner in
+      // A process that nobody has reaped yet still has a pid.
+      guard let handle = ProcessHandle(owner) else { return false }
+      return !handle.hasEnded
+    }
   }
 
   private var known: HookIdentity? {

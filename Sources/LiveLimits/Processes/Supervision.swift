@@ -17,6 +17,7 @@ final class Supervision: CPUController.Surroundings {
   private var controller: CPUController
   private var foreign: ForeignWrites
   private var record: Record
+  private var counters: CounterFile
 
   private let poller: Poller
   private var timer: DeadlineTimer
@@ -52,6 +53,7 @@ final class Supervision: CPUController.Surroundings {
       namesWriters: handover.namesWriters)
     conversations = Conversations(listener: handover.take(.listener))
     record = try Record(in: directory.descriptor)
+    counters = try CounterFile(in: directory.descriptor)
 
     let found = try attachment.writer.current()
     let bounds = Self.bounds(base, attachment)
@@ -88,6 +90,7 @@ final class Supervision: CPUController.Surroundings {
       var tokens: [UInt64] = []
       try poller.wait { tokens.append($0) }
       for token in tokens where !hasEnded { handle(token) }
+      counters.note(controller.counters)
     }
     // What still exists of the group is nobody's demand any more.
     if !attachment.writer.isReadOnly {
@@ -294,10 +297,12 @@ final class Supervision: CPUController.Surroundings {
     let bounds = Self.bounds(base, attachment)
     if hasOtherPeriod {
       // The law counts in periods, and what it has seen was of another length.
+      let counted = controller.counters
       controller = CPUController(
         Self.parameters(base, attachment, cpus: cpus, law: law), quota: controller.quota,
         bounds: bounds,
         now: monotonicNow(), usage: (try? attachment.meter.read()) ?? 0)
+      controller.counters = counted
     }
     adopt(quota: bounds.clamp(base.quota(of: declared)), bounds: bounds)
     append(rule: rule, before: before, after: controller.quota, use: 0, writer: writer)

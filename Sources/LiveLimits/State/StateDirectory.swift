@@ -75,6 +75,7 @@ public struct StateDirectory: ~Copyable {
 
   static let stateFile = "state"
   static let recordFile = "record"
+  static let counterFile = "counters"
   static let socketName = "socket"
   static let pidFile = "pid"
 
@@ -181,7 +182,9 @@ public struct StateDirectory: ~Copyable {
 
   /// Removes the instance; for the holder of the lock only.
   public borrowing func remove() {
-    for name in [Self.stateFile, ".state", Self.recordFile, Self.socketName, Self.pidFile] {
+    for name in [
+      Self.stateFile, ".state", Self.recordFile, Self.counterFile, Self.socketName, Self.pidFile,
+    ] {
       try? descriptor.remove(name)
     }
     rmdir(path)

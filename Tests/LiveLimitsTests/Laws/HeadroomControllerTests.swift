@@ -18,10 +18,8 @@ private struct World: CPUController.Surroundings {
     quota: Nanoseconds = 50 * ms, floor: Nanoseconds = 5 * ms, ceiling: Nanoseconds = 200 * ms,
     phase: Nanoseconds = 0, hook: LawSimulation.Hook = .none
   ) -> LawSimulation {
-    var simulation = LawSimulation(
-      .headroom(.standard), quota: quota, floor: floor, ceiling: ceiling, phase: phase)
-    simulation.hook = hook
-    return simulation
+    LawSimulation(
+      .headroom(.standard), quota: quota, floor: floor, ceiling: ceiling, phase: phase, hook: hook)
   }
 
   private func controller(quota: Nanoseconds, ceiling: Nanoseconds) -> CPUController {
@@ -55,15 +53,67 @@ private struct World: CPUController.Surroundings {
     #expect(simulation.readings == before)
   }
 
-  @Test(arguments: stride(from: 0, to: 100, by: 7).map { Nanoseconds($0) })
+  @Test(
+    arguments: stride(from: 0, to: 100, by: 7).map { Nanoseconds($0) },
+    LawSimulation.Hook.allCases)
   func `a burst of 30 ms out of rest is done in less than 35, at any phase of the period`(
-    phase: Nanoseconds
+    phase: Nanoseconds, hook: LawSimulation.Hook
   ) {
-    var simulation = simulation(phase: phase * ms)
+    var simulation = simulation(phase: phase * ms, hook: hook)
     simulation.run(3000 * ms)
     simulation.backlog = [30 * ms, 0]
     simulation.run(35 * ms)
     #expect(simulation.backlog[0] == 0)
+  }
+
+  @Test(arguments: stride(from: 0, to: 100, by: 7).map { Nanoseconds($0) })
+  func `with hooks one thread is not throttled at all, and a busy container is looked at rarely`(
+    phase: Nanoseconds
+  ) {
+    var simulation = simulation(phase: phase * ms, hook: .seeing)
+    simulation.run(3000 * ms)
+    let before = simulation.readings
+    simulation.backlog = [30 * ms, 0]
+    simulation.run(1000 * ms)
+    #expect(simulation.kernel.throttled == 0)
+    // A look at each period's end while it works, and one at which it goes to rest.
+    #expect(simulation.readings - before <= 4)
+  }
+
+  @Test func `what a resting container uses below a fifth of its floor wakes nobody`() {
+    var simulation = simulation(hook: .seeing)
+    simulation.run(3000 * ms)
+    let before = simulation.readings
+    simulation.run(10_000 * ms) { now, backlog in
+      if now % (100 * ms) == 50 * ms { backlog[0] += ms / 2 }
+    }
+    #expect(simulation.readings == before)
+    #expect(simulation.kernel.quota == 5 * ms)
+  }
+
+  @Test func `what the hooks' widest margin tells of is no reason to raise before the law's is`() {
+    var controller = controller(quota: 60 * ms, ceiling: 200 * ms)
+    let step = controller.hear(
+      .init(.runningOut(left: 9 * ms), periodEnd: 90 * ms), usage: 51 * ms, at: 60 * ms,
+      surroundings: World())
+    #expect(step.decision == nil)
+    let closer = controller.hear(
+      .init(.runningOut(left: 4 * ms), periodEnd: 90 * ms), usage: 56 * ms, at: 65 * ms,
+      surroundings: World())
+    #expect(closer.decision?.rule == .predicted)
+  }
+
+  @Test func `a hook's word in a period that has had its raise is remembered until the next one`() {
+    var controller = controller(quota: 20 * ms, ceiling: 200 * ms)
+    let raise = controller.hear(
+      .init(.throttled), usage: 19 * ms, at: 90 * ms, surroundings: World())
+    #expect(raise.decision != nil)
+    _ = controller.observe(usage: 29 * ms, at: 100 * ms, surroundings: World())
+    let refused = controller.hear(
+      .init(.runningOut(left: ms), periodEnd: 200 * ms), usage: 140 * ms, at: 150 * ms,
+      surroundings: World())
+    #expect(refused.decision == nil)
+    #expect(refused.deadline == 190 * ms)
   }
 
   @Test func `when demand ends the quota goes in half a second, in one step or two`() {

@@ -16,8 +16,7 @@ private struct Outcome {
   /// A container of half a core that may have two, under a law; under none its limit stays.
   init(_ load: Load, _ law: ControlLaw.Parameters?, _ hook: LawSimulation.Hook = .none) {
     var simulation = LawSimulation(
-      law, quota: 50 * ms, floor: 5 * ms, ceiling: 200 * ms, phase: 37 * ms)
-    simulation.hook = hook
+      law, quota: 50 * ms, floor: 5 * ms, ceiling: 200 * ms, phase: 37 * ms, hook: hook)
     simulation.run(30_000 * ms) { now, backlog in
       for (thread, work) in load.work(at: now).enumerated() { backlog[thread] += work }
     }

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+import Hooks
 import Syscalls
 
 @testable import LiveLimits
@@ -30,8 +31,9 @@ struct LawSimulation {
   /// How late the supervisor is: it has to get a CPU first.
   var lateness: () -> Nanoseconds = { 0 }
   /// Whether a hook tells of a running period, and whether it knows when that ends.
-  var hook = Hook.none
+  let hook: Hook
 
+  /// None, as where there is no BPF; else the hooks, and whether they know when a period ends.
   enum Hook: CaseIterable { case none, blind, seeing }
 
   private let limit: Nanoseconds
@@ -45,8 +47,9 @@ struct LawSimulation {
   init(
     _ law: ControlLaw.Parameters?, quota: Nanoseconds, floor: Nanoseconds, ceiling: Nanoseconds,
     cpus: Int = 2, period: Nanoseconds = 100_000_000, phase: Nanoseconds = 0,
-    hasAlarm: Bool = true, keepsBooks: Bool = true
+    hasAlarm: Bool = true, keepsBooks: Bool = true, hook: Hook = .none
   ) {
+    self.hook = hook
     kernel = SimulatedKernel(quota: quota, period: period, phase: phase, cpus: cpus)
     backlog = Array(repeating: 0, count: cpus)
     limit = ceiling
@@ -56,6 +59,13 @@ struct LawSimulation {
     var parameters = CPUController.Parameters(
       period: period, cpus: Int64(cpus), quietUse: floor / 5, hasAlarm: hasAlarm, law: law)
     parameters.keepsBooks = keepsBooks
+    if hook != .none {
+      parameters.hasHooks = true
+      parameters.hasAlarm = true
+      kernel.hooks = SchedulerHooks.Limits(
+        floor: floor, quiet: floor / 5,
+        margin: CPUController.slice * min(Int64(cpus), max(1, ceiling / period)))
+    }
     controller = CPUController(
       parameters, quota: quota, bounds: QuotaBounds(floor: floor, ceiling: ceiling), now: 0,
       usage: 0)
@@ -108,7 +118,7 @@ struct LawSimulation {
           .init(.runningOut(left: left), periodEnd: end), usage: kernel.usage, at: kernel.time,
           surroundings: Quiet()))
     }
-    let called = isArmed && kernel.cpus.contains { $0.sinceArmed >= alarmAt }
+    let called = hook == .none && isArmed && kernel.cpus.contains { $0.sinceArmed >= alarmAt }
     if called { isArmed = false }
     guard called || deadline.map({ kernel.time >= $0 }) == true else { return }
     readings += 1

@@ -1,5 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
+import Hooks
 import Syscalls
+
+@testable import LiveLimits
 
 /// CFS bandwidth control as the kernel does it (kernel/sched/fair.c, core.c), in steps of 0.1 ms.
 ///
@@ -37,7 +40,10 @@ struct SimulatedKernel {
   private var pool: Nanoseconds
   private let period: Nanoseconds
   private let phase: Nanoseconds
-  private var saidOut = false
+  /// What is worth telling, as Sources/CBPF/bpf/hooks.bpf.c sees it; nil without hooks.
+  var hooks: SchedulerHooks.Limits?
+  private var told = (end: Nanoseconds.min, quota: Nanoseconds.min, left: Nanoseconds.max)
+  private var left: Nanoseconds?
 
   init(quota: Nanoseconds, period: Nanoseconds, phase: Nanoseconds, cpus: Int) {
     self.quota = quota
@@ -56,7 +62,6 @@ struct SimulatedKernel {
   mutating func write(_ quota: Nanoseconds) {
     self.quota = quota
     pool = quota
-    saidOut = false
     for cpu in cpus.indices {
       cpus[cpu].remaining = 0
       cpus[cpu].isThrottled = false
@@ -71,6 +76,7 @@ struct SimulatedKernel {
   /// - Returns: How long each CPU ran, and what a hook would tell.
   mutating func run(_ runnable: [Bool]) -> (ran: [Bool], seen: Seen) {
     var wasThrottled = false
+    left = nil
     var ran = Array(repeating: false, count: cpus.count)
     for cpu in cpus.indices {
       if runnable[cpu] && !cpus[cpu].isRunning && !cpus[cpu].isThrottled {
@@ -97,18 +103,25 @@ struct SimulatedKernel {
     }
     if time % period == phase % period { refill() }
     if wasThrottled { return (ran, .throttled) }
-    let running = cpus.count { $0.isRunning }
-    let left = pool + cpus.reduce(0) { $0 + max(0, $1.remaining - $1.uncounted) }
-    if running > 0 && !saidOut && left < Self.slice * Nanoseconds(running + 1) {
-      saidOut = true
-      return (ran, .runningOut(left: left))
+    return (ran, left.map { .runningOut(left: $0) } ?? .nothing)
+  }
+
+  /// look() of the program behind sched_stat_runtime: before the CPU time is charged.
+  private mutating func look(_ cpu: Int) {
+    guard let hooks else { return }
+    let left = pool + cpus[cpu].remaining - cpus[cpu].uncounted
+    var margin = min(quota / 2, hooks.margin)
+    if quota <= hooks.floor { margin = max(margin, quota - hooks.quiet) }
+    guard left < margin else { return }
+    if told.end == periodEnd && told.quota == quota && (left * 2 >= told.left || told.left <= 0) {
+      return
     }
-    return (ran, .nothing)
+    told = (periodEnd, quota, left)
+    self.left = min(self.left ?? .max, left)
   }
 
   private mutating func refill() {
     pool = quota
-    saidOut = false
     distribute()
   }
 
@@ -124,6 +137,7 @@ struct SimulatedKernel {
 
   /// update_curr(): false when the CPU is throttled now.
   private mutating func count(_ cpu: Int) -> Bool {
+    look(cpu)
     usage += cpus[cpu].uncounted
     cpus[cpu].remaining -= cpus[cpu].uncounted
     cpus[cpu].uncounted = 0

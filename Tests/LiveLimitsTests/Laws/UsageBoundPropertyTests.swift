@@ -25,8 +25,7 @@ struct Trial {
       law, quota: Nanoseconds.random(in: max(ms, floor)...ceiling, using: &random),
       floor: max(ms, floor), ceiling: ceiling, cpus: cpus, period: period,
       phase: Nanoseconds.random(in: 0..<period, using: &random),
-      hasAlarm: Bool.random(using: &random), keepsBooks: keepsBooks)
-    simulation.hook = hook
+      hasAlarm: Bool.random(using: &random), keepsBooks: keepsBooks, hook: hook)
     var dice = SeededGenerator(seed: seed ^ 0xffff)
     simulation.lateness = {
       UInt8.random(in: 0..<20, using: &dice) == 0

@@ -1,0 +1,79 @@
+// SPDX-License-Identifier: Apache-2.0
+
+/// One thing that a kernel may offer, and what became of trying it.
+struct Finding: Equatable {
+  /// What it is, in a word or two.
+  let name: String
+  /// What it is for.
+  let use: String
+  /// Why it does not work, as an errno's name or in words; nil when it does.
+  let failure: String?
+  /// What is done instead, and what that costs.
+  let instead: String
+
+  var works: Bool { failure == nil }
+
+  /// "yes", or why not, and what that means.
+  var cells: [String] {
+    [name, failure.map { "no (\($0))" } ?? "yes", works ? use : instead]
+  }
+
+  /// For programs.
+  var json: JSON {
+    .object([
+      ("name", .string(name)), ("works", .bool(works)), ("failure", .optional(failure)),
+      ("use", .string(use)), ("instead", .string(instead)),
+    ])
+  }
+}
+
+/// What this machine offers to a container whose limits live.
+struct Diagnosis {
+  /// Whether BPF predicts, and what else was tried.
+  let prediction: Finding
+  let nets: [Finding]
+  let perf: Finding
+  /// Everything else.
+  let others: [Finding]
+
+  var findings: [Finding] { [prediction] + nets + [perf] + others }
+
+  /// By what a new container's need would be heard, as `escra ps` calls it.
+  ///
+  /// The same choice that a supervisor makes: what predicts and any net, else sampling.
+  var source: String {
+    if prediction.works, let net = nets.first(where: \.works) {
+      return "bpf, " + (net.name.split(separator: "/").last.map(String.init) ?? net.name)
+    }
+    return perf.works ? "perf, sampling" : "sampling"
+  }
+
+  /// What that means, in a sentence.
+  var conclusion: String {
+    let source = source
+    let meaning =
+      switch source {
+      case "sampling":
+        "an idle container costs 20 wake-ups a second, its floor is half of what it declared, and "
+          + "a burst waits up to 50 ms"
+      case "perf, sampling":
+        "an idle container costs nothing, a busy one is looked at every few milliseconds"
+      default:
+        "an idle container costs nothing, a busy one ten wake-ups a second, and its limit is "
+          + "raised before it is hit"
+      }
+    return "A new reactive container's need is heard of by: \(source). So \(meaning)."
+  }
+
+  /// Lines for a terminal.
+  var lines: [String] {
+    var table = Table(columns: [.init(title: "WHAT"), .init(title: "WORKS"), .init(title: "MEANS")])
+    table.rows = findings.map(\.cells)
+    return table.lines + ["", conclusion]
+  }
+
+  /// For programs.
+  var json: JSON {
+    .object([("source", .string(source)), ("findings", .array(findings.map(\.json)))])
+  }
+}

@@ -1,0 +1,102 @@
+// SPDX-License-Identifier: Apache-2.0
+internal import ArgumentParser
+internal import Glibc
+internal import Hooks
+internal import LiveLimits
+internal import Syscalls
+
+/// `escra doctor`.
+struct DoctorCommand: ParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "doctor",
+    abstract: "Say what this kernel offers, what is missing, and what that costs.",
+    discussion: """
+      Everything is tried, for a moment and beside whatever runs, as a supervisor would try it. \
+      Run it as root: most of it is refused to anybody else.
+      """)
+
+  @Flag(help: "Print a JSON object.")
+  var json = false
+
+  func run() {
+    let diagnosis = Examination.diagnosis()
+    Output.write(lines: json ? [diagnosis.json.text] : diagnosis.lines)
+  }
+}
+
+/// Tries what a supervisor would use.
+enum Examination {
+  static func diagnosis() -> Diagnosis {
+    let programs = SchedulerProgram.all
+    let mounts = CgroupMount.parse((try? FileDescriptor.text(of: "/proc/self/mountinfo")) ?? "")
+    return Diagnosis(
+      prediction: finding(programs[0]), nets: programs.dropFirst().map(finding),
+      perf: perf(mounts), others: [writers, pressure, partitions(mounts)])
+  }
+
+  private static func finding(_ program: SchedulerProgram) -> Finding {
+    Finding(
+      name: program.name,
+      use: program.predicts
+        ? "tells that a quota runs out before it has" : "tells of throttles that happened",
+      failure: failure { () throws(SystemError) in try program.attempt() },
+      instead: program.predicts
+        ? "use is read every few milliseconds while a container works"
+        : "another net, if there is one")
+  }
+
+  private static func perf(_ mounts: [CgroupMount]) -> Finding {
+    // On a hybrid machine the unified hierarchy has it; on v1 alone a mount of its own.
+    let mount =
+      mounts.first { $0.controllers.isEmpty }
+      ?? mounts.first {
+        $0.controllers.contains("perf_event")
+      }
+    return Finding(
+      name: "perf clock of a cgroup", use: "wakes the supervisor of an idle container without BPF",
+      failure: failure { () throws(SystemError) in
+        let directory = try FileDescriptor.open(
+          mount?.point ?? "/sys/fs/cgroup", O_RDONLY | O_DIRECTORY)
+        _ = try BusyAlarm(cgroup: directory, cpus: [0], after: 1_000_000)
+      },
+      instead: "without BPF an idle container is looked at 20 times a second")
+  }
+
+  private static var writers: Finding {
+    Finding(
+      name: "fanotify", use: "names who writes a limit beside us",
+      failure: failure { () throws(SystemError) in
+        let file = try FileDescriptor.open("/proc/self/exe", O_RDONLY)
+        let watch = try WriteWatch(on: file, and: FileDescriptor.none)
+        if !watch.namesWriters { throw SystemError("watch", "writes", errno: EPERM) }
+      },
+      instead: "writes are seen by inotify, and nobody knows whose they were")
+  }
+
+  private static var pressure: Finding {
+    Finding(
+      name: "pressure (PSI)",
+      use: "tells a container that could not run from one that did not want to",
+      failure: failure { () throws(SystemError) in
+        _ = try FileDescriptor.text(of: "/proc/pressure/cpu")
+      },
+      instead: "a container that waits for CPUs may lose quota; boot with psi=1")
+  }
+
+  private static func partitions(_ mounts: [CgroupMount]) -> Finding {
+    let unified = mounts.first { $0.controllers.isEmpty }
+    return Finding(
+      name: "cpuset partitions", use: "the kernel keeps others off a strict container's CPUs",
+      failure: failure { () throws(SystemError) in
+        _ = try FileDescriptor.text(of: (unified?.point ?? "") + "/cpuset.cpus.isolated")
+      },
+      instead: "strict: everybody else's sets are rewritten")
+  }
+
+  private static func failure(_ body: () throws(SystemError) -> Void) -> String? {
+    do throws(SystemError) {
+      try body()
+      return nil
+    } catch { return error.symbol }
+  }
+}

@@ -1,0 +1,210 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The scheduler tells of a limit before it is hit: one set of BPF programs for the whole host."""
+import json
+import os
+import time
+
+import pytest
+
+import bpf
+import cgroups
+from processes import PATIENCE, keepers, kill, supervisors, wait_until
+from world import escra_tool
+
+FLOOR = 5_000
+
+
+@pytest.fixture(scope="module", autouse=True)
+def hooks():
+    """Only where the kernel takes the programs; what is there otherwise is another file's."""
+    diagnosis = json.loads(escra_tool("doctor", "--json"))
+    if not diagnosis["source"].startswith("bpf"):
+        pytest.skip("this kernel takes no BPF programs: " + json.dumps(diagnosis["findings"][0]))
+    return diagnosis
+
+
+def counters(made):
+    """What the supervisors of a container have counted."""
+    [report] = [one for one in json.loads(escra_tool("ps", "--json")) if one["id"] == made.id]
+    return report["cpu"]["counters"]
+
+
+def inode(made):
+    return os.stat(cgroups.directory(cgroups.inner(made.cgroup))).st_ino
+
+
+def at_rest(container, **options):
+    """A container that has gone to its floor."""
+    made = container({"io.escra.cpu.max": "1"}, **options).started()
+    made.supervisor()
+    made.wait_for_quota(lambda quota: quota == FLOOR, 5, "down to the floor")
+    return made
+
+
+@pytest.mark.v2
+def test_the_scheduler_tells_of_a_limit_that_runs_out(container, hooks):
+    made = at_rest(container)
+    [state] = made.states()
+    assert state["source"].startswith(hooks["source"]) and "perf" not in state["source"]
+    assert inode(made) in bpf.keys(bpf.identity()["groups"])
+    made.work()
+    made.wait_for_quota(lambda quota: quota > 60_000, 4, "up to what one loop uses")
+    counted = wait_until(lambda: counters(made), 2, "what happened is counted")
+    assert counted["raises"] >= 1 and counted["returns"] >= 1
+    assert "scheduler itself" in escra_tool("explain", made.id)
+
+
+@pytest.mark.v2
+def test_containers_that_start_at_once_share_the_programs_which_go_with_the_last(container):
+    made = [container({"io.escra.cpu.max": "1"}) for _ in range(3)]
+    for process in [each.create() for each in made]:
+        assert process.wait(20 * PATIENCE) == 0
+    for each in made:
+        each.call("start")
+        each.supervisor()
+    found = bpf.identity()
+    assert all(bpf.exists(program) for program in found["programs"])
+    assert bpf.keys(found["groups"]) == sorted(inode(each) for each in made)
+    assert bpf.keys(found["rings"]) == bpf.keys(found["groups"])
+    for each in made:
+        each.call("delete", "--force")
+    wait_until(
+        lambda: not any(bpf.exists(program) for program in found["programs"]), 4,
+        "the programs are gone")
+    wait_until(lambda: bpf.identity() is None and not keepers(), 4, "and what named them")
+
+
+@pytest.mark.v2
+def test_who_comes_after_a_killed_supervisor_hears_by_the_same_programs(container):
+    other = at_rest(container)
+    made = at_rest(container)
+    before = bpf.identity()
+    pid = made.supervisor()
+    kill(pid)
+    wait_until(lambda: supervisors(made.id) not in ([], [pid]), 4, "another supervisor")
+    made.supervisor()
+    assert bpf.identity() == before
+    made.work()
+    made.wait_for_quota(lambda quota: quota > FLOOR, 2, "up when it works")
+    assert other.quota == FLOOR
+
+
+def test_the_last_supervisor_killed_leaves_no_program_and_the_next_loads_them(container):
+    made = at_rest(container)
+    before = bpf.identity()["programs"]
+    kill(made.supervisor())
+    wait_until(lambda: not any(map(bpf.exists, before)), 2, "the kernel has let go of them")
+    after = wait_until(
+        lambda: (found := bpf.identity()) and found["programs"] != before and found, 4,
+        "others are loaded")["programs"]
+    assert all(map(bpf.exists, after)) and not set(before) & set(after)
+    made.work()
+    made.wait_for_quota(lambda quota: quota > FLOOR, 2, "up when it works")
+
+
+def test_what_a_container_that_ended_leaves_in_the_maps_is_swept_away(container):
+    stays, goes = at_rest(container), at_rest(container)
+    maps = bpf.identity()
+    assert len(bpf.keys(maps["groups"])) == 2
+    goes.call("delete", "--force")
+    for name in ("groups", "rings"):
+        wait_until(
+            lambda: bpf.keys(maps[name]) == [inode(stays)], 4, f"one entry in {name} is left")
+    stays.work()
+    stays.wait_for_quota(lambda quota: quota > FLOOR, 2, "up when it works")
+
+
+def test_a_file_that_names_what_is_gone_is_believed_by_nobody(container):
+    """A crash of everything at once leaves one; the numbers may be somebody else's by now."""
+    os.makedirs(bpf.DIRECTORY, exist_ok=True)
+    first = at_rest(container)
+    [name] = os.listdir(bpf.DIRECTORY)
+    good = bpf.identity()["programs"]
+    with open(os.path.join(bpf.DIRECTORY, name), "w") as file:
+        file.write("4294967 4294968 2 4294969 1\n")
+    second = at_rest(container)
+    assert second.states()[0]["source"].startswith("bpf")
+    assert bpf.identity()["programs"] != good and all(map(bpf.exists, good))
+    for made in (first, second):
+        made.work()
+        made.wait_for_quota(lambda quota: quota > FLOOR, 2, "up when it works")
+
+
+@pytest.mark.v2
+def test_what_runs_in_a_group_below_the_containers_is_the_containers(container):
+    """An init system in a container makes groups of its own."""
+    made = at_rest(container)
+    if cgroups.VERSION == 2:
+        pytest.skip("v2 has no group with processes both in it and below it")
+    below = made.cgroup + "/below"
+    os.mkdir(cgroups.directory(below))
+    try:
+        made.work()
+        made.wait_for_quota(lambda quota: quota > FLOOR, 2, "up when it works")
+        for pid in cgroups.processes(made.cgroup):
+            if pid != made.pid:
+                cgroups.write(below, "cgroup.procs", pid)
+        made.rest()
+        made.wait_for_quota(lambda quota: quota == FLOOR, 5, "down to the floor")
+        cgroups.write(below, "cgroup.procs", made.pid)
+        made.work()
+        made.wait_for_quota(lambda quota: quota > FLOOR, 2, "up when that group works")
+    finally:
+        made.call("delete", "--force")
+        wait_until(lambda: not cgroups.exists(made.cgroup), 2, "it is gone")
+
+
+@pytest.mark.v2
+def test_the_throttle_of_a_group_above_is_told_apart(container, world):
+    """Two containers that want more than the group around both may have."""
+    parent = world.parent(30_000)
+    made = [container(quota=30_000, cgroup=f"{parent}/{name}").started() for name in "ab"]
+    for each in made:
+        each.supervisor()
+        each.work(2)
+    wait_until(
+        lambda: sum(counters(each)["ancestorThrottles"] for each in made) > 0, 5,
+        "a throttle of the group above")
+    for each in made:
+        assert each.quota <= 30_000
+        each.call("delete", "--force")
+
+
+def test_the_operator_may_have_it_sample(container, escra, world):
+    config = world.path("sampling.json")
+    with open(config, "w") as file:
+        json.dump({"hooks": "sampling"}, file)
+    made = container({"io.escra.cpu.max": "1"}, runtime=escra.using("--escra-config", config))
+    made.started().supervisor()
+    assert made.states()[0]["source"].startswith(("perf, sampling", "sampling"))
+    assert bpf.identity() is None
+    made.work()
+    made.wait_for_quota(lambda quota: quota > 60_000, 4, "up to what one loop uses")
+
+
+@pytest.mark.v2
+def test_what_was_counted_outlives_a_supervisor(container):
+    made = at_rest(container)
+    made.work()
+    made.wait_for_quota(lambda quota: quota > FLOOR, 2, "up when it works")
+    made.rest()
+    made.wait_for_quota(lambda quota: quota == FLOOR, 5, "down to the floor")
+    time.sleep(0.2)
+    before = counters(made)
+    pid = made.supervisor()
+    kill(pid)
+    wait_until(lambda: supervisors(made.id) not in ([], [pid]), 4, "another supervisor")
+    made.supervisor()
+    made.work()
+    made.wait_for_quota(lambda quota: quota > FLOOR, 2, "up when it works")
+    wait_until(lambda: counters(made)["raises"] > before["raises"], 2, "and on it counts")
+
+
+def test_the_doctor_tries_everything_and_says_what_follows(hooks):
+    names = [finding["name"] for finding in hooks["findings"]]
+    assert names[0] == "tp_btf/sched_stat_runtime" and "fanotify" in names
+    text = escra_tool("doctor")
+    assert "A new reactive container's need is heard of by: bpf" in text
+    for finding in hooks["findings"]:
+        assert finding["works"] == (finding["failure"] is None)
+        assert finding["name"] in text
