@@ -169,6 +169,7 @@ def table(situations, notes, rounds):
         f"CPU time (median; at most {max(foreign):.1%}); "
         f"{sum(value > DISTURBED for value in foreign)} of {len(foreign)} parts had more than "
         f"{DISTURBED:.0%}.")
+    result.foreign = median(foreign)
     result.figures["foreign"] = {
         each.title: [round(value, 4) for value in each.foreign] for each in situations}
     result.drawing = burstplot.draw([

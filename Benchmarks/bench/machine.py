@@ -57,5 +57,10 @@ def load():
     }
 
 
+def is_too_much(busy):
+    """Whether others use so much of the CPU time that figures are about them as well."""
+    return busy > 0.1
+
+
 def is_busy(load):
-    return load["average"][0] > 0.5 or load["busy"] > 0.1
+    return load["average"][0] > 0.5 or is_too_much(load["busy"])

@@ -14,12 +14,13 @@ class Result:
     """What one benchmark found.
 
     columns and rows make the table; figures is what a program would want to know; notes say what
-    a reader has to know to judge the table.
+    a reader has to know to judge the table; foreign is the part of the machine's CPU time that
+    others used meanwhile, where it was measured.
     """
 
     def __init__(self, name, title, columns, notes=()):
         self.name, self.title, self.columns = name, title, columns
-        self.rows, self.notes, self.figures = [], list(notes), {}
+        self.rows, self.notes, self.figures, self.foreign = [], list(notes), {}, None
 
     def add(self, *cells):
         self.rows.append([str(cell) for cell in cells])

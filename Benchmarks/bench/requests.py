@@ -6,7 +6,7 @@ import struct
 
 from . import sources
 from .container import Failure
-from .figures import Pairs, percentile, verdict
+from .figures import Pairs, median, percentile, verdict
 from .foreign import Foreign
 from .idle import wakeups
 from .report import Result
@@ -113,9 +113,10 @@ def table(services, notes):
             goals)
         result.figures[service.title] = figures
     foreign = [value for each in services for value in each.foreign]
+    result.foreign = median(foreign)
     result.notes.append(
-        f"Others used at most {max(foreign):.1%} of the machine's CPU time in a slice, the client "
-        "included.")
+        f"Others used {median(foreign):.1%} of the machine's CPU time (median; at most "
+        f"{max(foreign):.1%} in a slice), the client included.")
     return result
 
 

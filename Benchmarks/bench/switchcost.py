@@ -11,9 +11,9 @@ from .foreign import Foreign
 from .report import Result
 
 NAME = "switch"
-REPEATS = 10
+REPEATS = 8
 SECONDS = 180  # that a crowd may take to gather
-LOOPS = (("p", "pipe"), ("y", "yield"))
+LOOPS = (("c", "control"), ("p", "pipe"), ("y", "yield"))
 NOBODY, RUNC = "nobody", "runc's"
 # What matters most comes first, should somebody end the run.
 STAGES = (
@@ -71,18 +71,30 @@ class Stage:
         self.foreign = foreign.close()
 
 
+def controlled(stages, key, title):
+    """What a switch takes, in what the control right before it took; of all such stages."""
+    return [
+        value / control for stage in stages if stage.title == title
+        for value, control in zip(stage.found[key], stage.found[(key[0], "control")])]
+
+
 def table(stages, notes):
     result = Result(
         NAME, "What a context switch costs those who are in no supervised container",
-        ["who switches, beside how many", "ns a switch, median (95 %)", "to nobody", "switched"],
+        ["who switches, beside how many", "ns a switch, median (95 %)", "to nobody",
+         "to nobody, by control (95 %)", "switched"],
         ["Two processes on one CPU hand a byte to each other by pipes, or yield to each other, for "
-         "0.25 s at a time, all four in turns: CPU time of both; ratios of medians. Beside nobody "
+         "0.25 s at a time, all in turns: CPU time of both; ratios of medians. Beside nobody "
          "nothing of ours is loaded: at the beginning, in between and at the end.",
+         "By control: divided by what it takes a process, right before, to hand a byte to itself, "
+         "which no hook sees: how fast the machine is at the moment cancels out.",
          "In a container with a limit: runc's, whose quota is never short.",
          "Beside them: reactive containers with one process that sleeps, by where their "
          "supervisors hear of a shortage from; or as many of runc's, which nobody supervises.",
          *notes])
     for key in stages[0].found:
+        if key[1] == "control":
+            continue
         titles = dict.fromkeys(stage.title for stage in stages)
         found = {
             title: [value for stage in stages if stage.title == title
@@ -90,19 +102,27 @@ def table(stages, notes):
             for title in titles}
         for title, values in found.items():
             ratio = median(values) / median(found[NOBODY])
+            steady = controlled(stages, key, title)
+            base = median(controlled(stages, key, NOBODY))
+            by_control = [value / base for value in steady]
             row = f"{key[0]}, {key[1]}: {title}"
             runs = [stage.found[key] for stage in stages if stage.title == title]
             result.add(
                 row, with_interval(values, 0), "" if title == NOBODY else f"{ratio:.3f}",
-                f"{len(runs)} x {len(runs[0])}")
+                with_interval(by_control, 3), f"{len(runs)} x {len(runs[0])}")
             result.figures[row] = {
                 "ns": [[round(value, 1) for value in run] for run in runs],
-                "to_nobody": round(ratio, 4)}
+                "to_nobody": round(ratio, 4),
+                "to_nobody_by_control": round(median(by_control), 4),
+                "control_ns": [
+                    [round(value, 1) for value in stage.found[(key[0], "control")]]
+                    for stage in stages if stage.title == title]}
+    result.foreign = max(stage.foreign for stage in stages)
     largest = max(stages, key=lambda stage: stage.added)
     result.notes.append(
         f"{largest.added} more containers ({largest.kind}) were there in {largest.seconds:.0f} s. "
         "Others used "
-        f"at most {max(stage.foreign for stage in stages):.1%} of the machine's CPU time.")
+        f"at most {result.foreign:.1%} of the machine's CPU time.")
     result.figures["stages"] = [
         {"beside": stage.title, "added": stage.added, "seconds": round(stage.seconds, 1),
          "foreign": round(stage.foreign, 4)} for stage in stages]

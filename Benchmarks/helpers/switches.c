@@ -6,7 +6,8 @@
 // DIRECTORY/go is a FIFO; of each byte read from it, `p` has two processes hand a byte to each
 // other by pipes, and `y` has two processes yield to each other, for a quarter of a second. Then
 // two 64-bit numbers go to the FIFO DIRECTORY/done: the nanoseconds of CPU time of both, which is
-// the CPU's time without other people's, and how many switches there were.
+// the CPU's time without other people's, and how many switches there were. `c` is for comparison:
+// one process hands a byte to itself, and the second number is how many times.
 #define _GNU_SOURCE
 #include <sched.h>
 #include <signal.h>
@@ -59,10 +60,12 @@ int main(int argc, char **argv) {
     int there[2], back[2];
     if (pipe(there) != 0 || pipe(back) != 0) return 1;
     int64_t before = switches(RUSAGE_SELF) + switches(RUSAGE_CHILDREN);
+    int64_t times = 0;
     int64_t used_before = used(), end = now(CLOCK_MONOTONIC) + DURATION;
     pid_t child = fork();
     if (child < 0) return 1;
     if (child == 0) {
+      if (kind == 'c') _exit(0);
       prctl(PR_SET_PDEATHSIG, SIGKILL);
       if (kind == 'y')
         yield(end);
@@ -70,7 +73,11 @@ int main(int argc, char **argv) {
         hand_over(there[0], back[1], end);
       _exit(0);
     }
-    if (kind == 'y') {
+    if (kind == 'c') {
+      char byte = 0;
+      for (; now(CLOCK_MONOTONIC) < end; times++)
+        if (write(there[1], &byte, 1) != 1 || read(there[0], &byte, 1) != 1) return 1;
+    } else if (kind == 'y') {
       yield(end);
     } else {
       char first = 0;
@@ -78,9 +85,8 @@ int main(int argc, char **argv) {
       hand_over(back[0], there[1], end + DURATION);
     }
     waitpid(child, NULL, 0);
-    int64_t numbers[] = {
-        used() - used_before,
-        switches(RUSAGE_SELF) + switches(RUSAGE_CHILDREN) - before};
+    if (kind != 'c') times = switches(RUSAGE_SELF) + switches(RUSAGE_CHILDREN) - before;
+    int64_t numbers[] = {used() - used_before, times};
     if (write(done, numbers, sizeof numbers) != sizeof numbers) break;
     for (int i = 0; i < 2; i++) close(there[i]), close(back[i]);
   }
