@@ -17,7 +17,7 @@ import driver
 import images
 from engines import Docker
 from processes import PATIENCE, is_alive, wait_until
-from world import ESCRA_RUNC, RUNC, Supervised
+from world import ESCRA, ESCRA_RUNC, RUNC, Supervised
 
 FLOOR, DECLARED = 5_000, 20_000
 CONFIG, DROP_IN = "/etc/docker/daemon.json", "/run/systemd/system/docker.service.d"
@@ -54,7 +54,7 @@ class Served(Supervised):
     @property
     def seen(self):
         """What `escra ps` says of it."""
-        told = json.loads(outside(os.path.join(os.path.dirname(ESCRA_RUNC), "escra"), "ps", "--json"))
+        told = json.loads(outside(ESCRA, "ps", "--json"))
         return next((one for one in told if one["id"] == self.id), None)
 
     @property
