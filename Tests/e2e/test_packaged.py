@@ -7,6 +7,7 @@ away.
 import json
 import os
 import shlex
+import shutil
 import subprocess
 
 import pytest
@@ -15,9 +16,9 @@ import cgroups
 import compatibility
 import driver
 import images
-from engines import Docker
+from engines import Docker, RootlessPodman
 from processes import PATIENCE, is_alive, wait_until
-from world import ESCRA, ESCRA_RUNC, RUNC, Supervised
+from world import ESCRA, ESCRA_RUNC, PATH, RUNC, Supervised
 
 FLOOR, DECLARED = 5_000, 20_000
 CONFIG, DROP_IN = "/etc/docker/daemon.json", "/run/systemd/system/docker.service.d"
@@ -119,3 +120,65 @@ def test_a_supervised_container_lives_through_everything_that_happens_to_the_ser
     served.wait_for_quota(lambda quota: quota == DECLARED, 4, "up when it works")
     docker("update", "--cpus", "0.4", served.id)
     served.wait_for_quota(lambda quota: quota == 40_000, 4, "up to the new limit")
+
+
+USER = str(RootlessPodman.USER)
+SESSION = {"XDG_RUNTIME_DIR": f"/run/user/{USER}",
+           "DBUS_SESSION_BUS_ADDRESS": f"unix:path=/run/user/{USER}/bus"}
+
+
+@pytest.fixture
+def session(world):
+    """Calls Podman in the session of a user who is not root: systemd delegates him cgroups."""
+    outside("systemctl", "start", f"user@{USER}.service")
+    directory = world.path("user")
+    os.chmod(world.directory, 0o755)
+    for name in ("", "/home", "/root", "/runroot", "/tmpdir"):
+        os.mkdir(directory + name)
+    program = shutil.copy(ESCRA_RUNC, directory + "/escra-runc")
+    archive = shutil.copy(images.busybox_archive(world.directory), directory + "/image")
+    with open(directory + "/containers.conf", "w") as file:
+        file.write(f"""
+[containers]
+default_ulimits = ["nofile=1024:1024", "nproc=1024:1024"]
+log_driver = "k8s-file"
+[engine]
+cgroup_manager = "systemd"
+events_logger = "file"
+[engine.runtimes]
+runc = ["{RUNC}"]
+escra-runc = ["{program}"]
+""")
+    outside("chown", "-R", f"{USER}:{USER}", directory)
+    environment = {
+        **SESSION, "PATH": PATH, "HOME": directory + "/home",
+        "CONTAINERS_CONF": directory + "/containers.conf"}
+
+    def podman(*words):
+        return subprocess.run(
+            ["nsenter", "--target=1", "--mount", "--wd=/", "setpriv", f"--reuid={USER}",
+             f"--regid={USER}", "--clear-groups", "env", "--ignore-environment",
+             *(f"{name}={value}" for name, value in environment.items()),
+             "systemd-run", "--user", "--scope", "--quiet", "--property=Delegate=yes",
+             RootlessPodman.CLIENT, "--root", directory + "/root",
+             "--runroot", directory + "/runroot", "--tmpdir", directory + "/tmpdir", *words],
+            stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=30 * PATIENCE)
+
+    loaded = podman("load", "--quiet", "--input", archive)
+    assert loaded.returncode == 0, loaded
+    yield podman
+    podman("system", "migrate")
+    outside("systemctl", "stop", f"user@{USER}.service")
+
+
+def test_in_a_users_own_session_a_container_has_its_limits_and_one_sentence_more(session):
+    """Where cgroups are delegated to him he has limits; what may not be supervised says so once."""
+    words = ["run", "--rm", "--network", "none", "--cpus", "0.5", "--annotation",
+             "io.escra.policy=reactive", RootlessPodman.image,
+             "sh", "-c", "cat /sys/fs/cgroup/cpu.max; id -u; exit 7"]
+    plain, told = (session("--runtime", one, *words) for one in ("runc", "escra-runc"))
+    compatibility.ran(RootlessPodman.CLIENT, RUNC, "reactive")
+    assert (plain.returncode, plain.stdout) == (7, "50000 100000\n0\n"), plain
+    assert (told.returncode, told.stdout) == (plain.returncode, plain.stdout), told
+    ours = [line for line in told.stderr.splitlines() if "escra" in line]
+    assert len(ours) == 1 and "starts with its declared limits, unsupervised" in ours[0], told
