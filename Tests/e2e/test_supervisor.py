@@ -14,11 +14,12 @@ import cgroups
 import driver
 import kernel
 from processes import (
-    RUN, arguments, descriptors, is_alive, keepers, kill, ours, read_to_the_end, status,
+    PATIENCE, RUN, arguments, descriptors, is_alive, keepers, kill, ours, read_to_the_end, status,
     wait_until)
 
-# A supervisor that holds a pipe of the caller's makes it wait for 2 to 12 seconds.
-NO_DELAY = 1.0
+# A supervisor that holds a pipe of the caller's makes it wait for 2 to 12 seconds, or for as long as
+# the container lives.
+NO_DELAY = 1.0 * PATIENCE
 
 
 def timed_to_the_end_of_file(runtime, *arguments):
