@@ -9,7 +9,7 @@ import pytest
 
 import cgroups
 from images import UNEXECUTABLE
-from processes import PATIENCE, is_alive, supervisors, wait_until
+from processes import MANY, is_alive, supervisors, wait_until
 from world import escra_tool
 
 # Ends at once when it is asked to, with a code of its own, and sleeps meanwhile.
@@ -344,10 +344,6 @@ def test_logs_are_what_was_written(through):
     seen = through(case)
     assert seen["logs.output"].startswith("1\n2\n") and seen["logs.error"].count("\n") == 2000
     assert "2000" in seen["tail.output"] and "end" in seen["tail.output"]
-
-
-# A supervisor has a second to be ready, and those of twenty containers share two emulated CPUs.
-MANY = 20 if PATIENCE == 1 else 4
 
 
 def test_many_containers_at_once(through, world):
