@@ -3,14 +3,15 @@
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help bpf deps build test unit e2e e2e-v2 demo check bench docs fmt install uninstall clean
+.PHONY: help bpf deps build test unit e2e e2e-v2 demo check bench bench-burst
+.PHONY: bench-requests bench-switch docs fmt install uninstall clean
 
 PREFIX ?= /usr/local
 DESTDIR ?=
 export PREFIX DESTDIR FORCE
 
 help: ## Say what can be made (this text)
-	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' Makefile
 
 deps: ## Install by apt what is missing: engines, runc, libraries, pytest
 	@scripts/deps
@@ -41,6 +42,15 @@ check: deps ## Format, warnings, documentation, scripts, house rules
 
 bench: build ## Measure everything we claim, runc in alternation (needs root)
 	@Benchmarks/run
+
+bench-burst: build ## Measure bursts under every kind of limit, 20 minutes (needs root)
+	@Benchmarks/run --only burst --markdown
+
+bench-requests: build ## Measure requests whose limit is ample, 5 minutes (needs root)
+	@Benchmarks/run --only requests --markdown
+
+bench-switch: build ## Measure context switches beside 1000 containers (needs root)
+	@Benchmarks/run --only switch --markdown
 
 docs: deps ## Write the DocC archive of the libraries to docs-out/
 	@scripts/docs

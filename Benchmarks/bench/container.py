@@ -34,8 +34,9 @@ def processes(executable, role):
 class Container:
     """A container that runs until it is stopped."""
 
-    def __init__(self, workshop, runtime, name, bundle):
+    def __init__(self, workshop, runtime, name, bundle, options=()):
         self.workshop, self.runtime, self.bundle = workshop, runtime, bundle
+        self.options = options
         self.id = f"{workshop.prefix}-{name}"
         self.group = None
 
@@ -43,7 +44,7 @@ class Container:
         with tempfile.TemporaryFile("w+") as errors:
             # A session of its own: ^C is for us, and we delete what runs.
             code = subprocess.call(
-                [self.runtime, "--root", self.workshop.root, *arguments],
+                [self.runtime, *self.options, "--root", self.workshop.root, *arguments],
                 stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=errors,
                 start_new_session=True)
             errors.seek(0)

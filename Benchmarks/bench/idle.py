@@ -3,6 +3,7 @@
 import os
 import re
 
+from . import sources
 from .container import Failure, processes
 from .figures import median, verdict
 from .report import Result
@@ -85,8 +86,35 @@ def census(shop, containers, seconds):
         found.close(shop)
 
 
+def row(result, title, source, found, wakes, seconds):
+    """Adds what was found of the processes of one sort."""
+    if not found:
+        result.add(title, *["not there"] * 6, "")
+        return
+    count = len(found)
+    middle = {key: median([each[key] for each in found]) for key in found[0]}
+    switches = sum(each[0] for each in wakes)
+    goal = ""
+    if title.startswith("supervisor"):
+        # With one alone nobody shares the program file: the goal is for many.
+        goal = verdict(switches, 0, "0 wake-ups")
+        if count > 1:
+            goal = "; ".join((
+                verdict(middle["Pss"], 250, "PSS <= 250"),
+                verdict(middle["Private"], 128, "private <= 128"), goal))
+    title = f"{title}, {source}"
+    result.add(
+        title, f"{middle['Pss']:.0f}", f"{middle['Private']:.0f}",
+        f"{middle['Private_Dirty']:.0f}", f"{middle['PageTables']:.0f}", switches,
+        f"{sum(each[1] for each in wakes) / 1e6:.2f} ms", goal)
+    result.figures[title] = {
+        "memory_kib": found, "wakeups": [each[0] for each in wakes],
+        "cpu_ns": [each[1] for each in wakes], "seconds": seconds}
+
+
 def run(shop, quick):
     counts, seconds = ((1, 10), 5) if quick else ((1, 50), 20)
+    found, notes = sources.available(shop)
     result = Result(
         NAME, "Supervising containers that idle",
         ["process", "PSS KiB", "private KiB", "of it dirty", "page tables KiB",
@@ -95,37 +123,24 @@ def run(shop, quick):
          "smaps_rollup after sync; private is Private_Dirty + Private_Clean.",
          "PSS of one alone counts the whole program file; it is shared, clean page cache.",
          "Wake-ups are context switches, voluntary or not. No container has used its CPU for "
-         f"{SETTLE} s: the limit is at its floor."])
+         f"{SETTLE} s: the limit is at its floor.",
+         "By where supervisors hear of a shortage from, all under the law headroom.", *notes])
     annotations = {"io.escra.policy": "reactive", "io.escra.cpu.max": "1"}
-    containers = []
-    for count in counts:
-        while len(containers) < count:
-            shop.say(f"idle: starting {len(containers) + 1} of {count}")
-            container = shop.container("idle", ["/bin/sleep", "100000"], annotations, cpu=0.5)
-            containers.append(container.start())
-        memories, wakes = census(shop, containers, seconds)
-        for name, found in memories.items():
-            if not found:
-                result.add(f"{name} beside {count}", *["not there"] * 6, "")
-                continue
-            middle = {key: median([each[key] for each in found]) for key in found[0]}
-            switches = sum(each[0] for each in wakes[name])
-            goal = ""
-            if name == "supervisor":
-                # With one alone nobody shares the program file: the goal is for many.
-                goal = verdict(switches, 0, "0 wake-ups")
-                if count > 1:
-                    goal = "; ".join((
-                        verdict(middle["Pss"], 250, "PSS <= 250"),
-                        verdict(middle["Private"], 128, "private <= 128"), goal))
-            title = f"{name} x {len(found)}" if name != "keeper" else f"keeper of {count}"
-            result.add(
-                title, f"{middle['Pss']:.0f}", f"{middle['Private']:.0f}",
-                f"{middle['Private_Dirty']:.0f}", f"{middle['PageTables']:.0f}", switches,
-                f"{sum(each[1] for each in wakes[name]) / 1e6:.2f} ms", goal)
-            result.figures[title] = {
-                "memory_kib": found, "wakeups": [each[0] for each in wakes[name]],
-                "cpu_ns": [each[1] for each in wakes[name]], "seconds": seconds}
-    for container in containers:
-        container.stop()
+    for source, operator in found.items():
+        containers = []
+        for count in counts:
+            while len(containers) < count:
+                shop.tell(f"idle: starting {len(containers) + 1} of {count}, {source}")
+                container = shop.container(
+                    "idle", ["/bin/sleep", "100000"], annotations, cpu=0.5, operator=operator)
+                containers.append(container.start())
+            memories, wakes = census(shop, containers, seconds)
+            if source == sources.HOOKS and (
+                    missing := sources.without_hooks(shop, containers)):
+                result.notes.append(f"{missing} of {count} supervisors with kernel hooks had none.")
+            for name, each in memories.items():
+                title = f"keeper of {count}" if name == "keeper" else f"{name} x {count}"
+                row(result, title, source, each, wakes[name], seconds)
+        for container in containers:
+            container.stop()
     return result

@@ -64,6 +64,18 @@ def newest(directory, names):
                 yield json.load(file)
 
 
+def _section(title, columns, rows, notes):
+    """Lines of Markdown."""
+    return [
+        "", f"## {title}", "", "| " + " | ".join(columns) + " |", "|---" * len(columns) + "|",
+        *["| " + " | ".join(row) + " |" for row in rows], "", *[f"- {note}" for note in notes]]
+
+
+def markdown(result):
+    """Lines of Markdown, to be pasted into a page."""
+    return _section(result.title, result.columns, result.rows, result.notes)
+
+
 def write_readme(directory, names):
     lines = [
         "# Results", "",
@@ -72,11 +84,7 @@ def write_readme(directory, names):
     ]
     for result in newest(directory, names):
         machine = result["machine"]
-        lines += ["", f"## {result['title']}", ""]
-        lines.append("| " + " | ".join(result["columns"]) + " |")
-        lines.append("|---" * len(result["columns"]) + "|")
-        lines += ["| " + " | ".join(row) + " |" for row in result["rows"]]
-        lines += [""] + [f"- {note}" for note in result["notes"]]
+        lines += _section(result["title"], result["columns"], result["rows"], result["notes"])
         lines.append(
             f"- `{result['command']}`, {result['date']}, commit {machine['commit']}; load average "
             f"at the start {result['load']['average'][0]:.2f}"

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import zlib
 
 from .container import Container, Failure, processes
 
@@ -53,7 +54,9 @@ class Workshop:
         self.escra, self.runc = os.path.abspath(escra), runc
         self.prefix = f"escra-bench-{os.getpid()}"
         self.containers, self.helpers = [], []
-        self.progress = progress
+        self.progress, self.told = progress, 0
+        # What has been found so far is written down by whoever runs the benchmarks.
+        self.publish = lambda result: None
         self.count = 0
         if os.geteuid() != 0:
             raise Failure("starting containers needs root; run: sudo make bench")
@@ -133,11 +136,14 @@ class Workshop:
     def helper(self, name):
         return os.path.join(self.path, name)
 
-    def start_helper(self, name, *arguments):
-        """A helper whose standard output is read; ended with the workshop at the latest."""
+    def start_helper(self, name, *arguments, output=subprocess.PIPE):
+        """A helper whose standard output is read; ended with the workshop at the latest.
+
+        output: a file for it, of a helper that says more than a pipe holds.
+        """
         helper = subprocess.Popen(
             [self.helper(name), *map(str, arguments)], stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE, text=True, bufsize=1)
+            stdout=output, text=True, bufsize=1)
         self.helpers.append(helper)
         return helper
 
@@ -146,7 +152,7 @@ class Workshop:
         for name in ("bin", "proc", "dev", "sys", "tmp", "shared"):
             os.makedirs(os.path.join(self.rootfs, name))
         shutil.copy(self.busybox, os.path.join(self.rootfs, "bin/busybox"))
-        for name in ("player", "wake", "batch", "spin"):
+        for name in ("player", "wake", "batch", "spin", "burst", "switches", "requests"):
             shutil.copy(self.helper(name), os.path.join(self.rootfs, "bin"))
         for applet in ("true", "sleep", "sh"):
             os.symlink("busybox", os.path.join(self.rootfs, "bin", applet))
@@ -182,8 +188,12 @@ class Workshop:
             json.dump(config, file, indent=1)
         return bundle
 
-    def container(self, name, arguments, annotations=None, cpu=None, shared=None, shares=None):
-        """A container that was not started yet; under escra-runc if it has annotations."""
+    def container(self, name, arguments, annotations=None, cpu=None, shared=None, shares=None,
+                  operator=None):
+        """A container that was not started yet; under escra-runc if it has annotations.
+
+        operator: the operator's config, where it is not the default one.
+        """
         self.count += 1
         name = f"{self.count}-{name}"
         bundle = self.bundle(name, arguments, annotations, cpu, shared, shares)
@@ -193,7 +203,16 @@ class Workshop:
         config["linux"]["cgroupsPath"] = f"/{self.prefix}-{name}"
         with open(path, "w") as file:
             json.dump(config, file, indent=1)
-        return Container(self, self.escra if annotations else self.runc, name, bundle)
+        options = ["--escra-config", self.operator_config(operator)] if operator else []
+        return Container(self, self.escra if annotations else self.runc, name, bundle, options)
+
+    def operator_config(self, operator):
+        """A file with it; equal ones share it."""
+        text = json.dumps(operator, sort_keys=True)
+        path = os.path.join(self.path, f"operator-{zlib.crc32(text.encode()):08x}.json")
+        with open(path, "w") as file:
+            file.write(text)
+        return path
 
     def player(self, name, schedule, annotations=None, cpu=None):
         """A container that waits for its start, then plays a schedule.
@@ -208,18 +227,19 @@ class Workshop:
             file.write(bytes(16 * len(schedule)))
         return container
 
-    def waiting(self, name, arguments, annotations=None, cpu=None, shares=None):
+    def waiting(self, name, arguments, annotations=None, cpu=None, shares=None, operator=None):
         """A container with one of our programs that wait for their start.
 
         arguments: the helper's name and what follows the directory.
         """
         shared = os.path.join(self.path, f"shared-{self.count + 1}-{name}")
         os.makedirs(shared)
-        os.mkfifo(os.path.join(shared, "go"))
+        for fifo in ("go", "done"):
+            os.mkfifo(os.path.join(shared, fifo))
         program, *rest = arguments
         container = self.container(
             name, [f"/bin/{program}", "/shared", *map(str, rest)], annotations, cpu, shared,
-            shares)
+            shares, operator)
         container.shared = shared
         return container
 
@@ -266,6 +286,12 @@ class Workshop:
         else:
             sys.stderr.write(f"\r\x1b[K{text}" if terminal else f"  {text}\n")
         sys.stderr.flush()
+
+    def tell(self, text):
+        """Progress of many small steps: on a terminal all of them, else one in 15 seconds."""
+        if sys.stderr.isatty() or time.monotonic() - self.told > 15:
+            self.told = time.monotonic()
+            self.say(text)
 
     def sleep(self, seconds, text):
         """Waits, and says for how long still."""

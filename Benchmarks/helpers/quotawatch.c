@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 // Says when cgroup limits are written: blocks in inotify, so it costs nothing in between.
 //
-//   quotawatch FILE...
+//   quotawatch [--ordinary] FILE...
 //
 // Prints "ns-of-CLOCK_MONOTONIC index quota" a write; the quota is the file's first number, -1 for
-// "max". It runs before ordinary processes (SCHED_FIFO) so that the load does not delay it.
+// "max". It runs before ordinary processes (SCHED_FIFO) so that the load does not delay it, unless
+// it is told to be ordinary: then it does not delay the load.
 #define _GNU_SOURCE
 #include <fcntl.h>
 #include <sched.h>
@@ -27,11 +28,13 @@ static int64_t now(void) {
 int main(int argc, char **argv) {
   prctl(PR_SET_PDEATHSIG, SIGKILL);
   struct sched_param priority = {.sched_priority = 1};
-  if (sched_setscheduler(0, SCHED_FIFO, &priority) != 0)
+  if (argc > 1 && strcmp(argv[1], "--ordinary") == 0)
+    argv++, argc--;
+  else if (sched_setscheduler(0, SCHED_FIFO, &priority) != 0)
     fprintf(stderr, "quotawatch: no real-time priority; times are those of an ordinary process\n");
   int watch = inotify_init1(IN_CLOEXEC);
-  int files[64], watches[64];
-  if (argc < 2 || argc > 64 || watch < 0) return 1;
+  int files[256], watches[256];
+  if (argc < 2 || argc > 256 || watch < 0) return 1;
   for (int i = 1; i < argc; i++) {
     files[i] = open(argv[i], O_RDONLY);
     watches[i] = inotify_add_watch(watch, argv[i], IN_MODIFY);
