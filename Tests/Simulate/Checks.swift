@@ -8,6 +8,7 @@ struct Checks {
   var kernelSum: Int64 = 0
   /// Use above the limit: what is used fills it, the limit drains it.
   var excess: Double = 0
+  private var largest: Int64 = 0
   private var drainedAt: Nanoseconds = 0
   /// The greatest excess so far, in periods' worth of the limit.
   var greatest: Double = 0
@@ -16,9 +17,11 @@ struct Checks {
     _ amount: Int64, limit: Int64, period: Nanoseconds, at now: Nanoseconds
   ) {
     excess -= Double(limit) * Double(now - drainedAt) / Double(period)
+    // What was used under a larger limit was within that one.
+    largest = excess <= 0 ? limit : max(largest, limit)
     excess = max(0, excess) + Double(amount)
     drainedAt = now
-    if limit > 0 { greatest = max(greatest, excess / Double(limit)) }
+    if largest > 0 { greatest = max(greatest, excess / Double(largest)) }
   }
 }
 
@@ -30,6 +33,15 @@ extension Simulation {
       fail("the kernel's limits are \(checks.kernelSum), \(limits.inForce) is in force")
     }
     if events % 1000 == 0 { recount() }
+  }
+
+  /// What a broker charges is never less than what the kernel keeps.
+  func checkCharge(_ container: Int) {
+    let own = containers[container]
+    guard let lockHolder, let account = pool(of: lockHolder)?.account(own.nonce),
+      account.standing != .expected, account.charged < own.kernel
+    else { return }
+    fail("\(own.nonce) is charged \(account.charged), and the kernel has \(own.kernel)")
   }
 
   /// The sums once more, from nothing.

@@ -123,8 +123,11 @@ extension Simulation {
 
   /// A write of a limit: a refill, of which the container uses what its own books leave it.
   func write(_ container: Int, _ value: Int64) {
+    // ENODEV: the cgroup is gone.
+    guard containers[container].exists else { return }
     checks.kernelSum += value - containers[container].kernel
     containers[container].kernel = value
+    checkCharge(container)
     use(container)
   }
 
@@ -136,7 +139,7 @@ extension Simulation {
   }
 
   private func use(_ container: Int) {
-    guard scenario.countsUse, containers[container].exists else { return }
+    guard scenario.countsUse, resource == .cpu, containers[container].exists else { return }
     let most = containers[container].kernel / 8 * containers[container].hunger
     let used = max(0, most - containers[container].used)
     containers[container].used += used

@@ -63,17 +63,20 @@ final class Simulation {
     if failure == nil { failure = Violation(text: text, event: events, time: now) }
   }
 
+  /// How long nothing goes wrong before everything has to be settled.
+  private var patience: Nanoseconds { scenario.members > 1000 ? 20 * second : 4 * second }
+
   /// Runs to the end.
   func run() throws(Violation) {
     step(until: scenario.duration)
     isCalm = true
     calm()
-    step(until: scenario.duration + 4 * second)
+    step(until: scenario.duration + patience)
     if let failure { throw failure }
     guard events < scenario.mostEvents else { return }
     checkSettled()
     endAllButBroker()
-    step(until: scenario.duration + 7 * second)
+    step(until: scenario.duration + patience + 3 * second)
     checkAlone()
     if let failure { throw failure }
   }

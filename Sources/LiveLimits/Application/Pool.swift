@@ -41,6 +41,8 @@ package struct Pool: Sendable {
     package var recall: (limit: Int64, sequence: UInt64, deadline: Nanoseconds)?
     package var leftAloneUntil: Nanoseconds = .min
     var isFenced = false
+    /// It was charged more, and is to be told.
+    var isGranted = false
 
     var share: FairShares.Member {
       FairShares.Member(floor: floor, ceiling: ceiling, wanted: wanted, priority: priority)
@@ -61,6 +63,7 @@ package struct Pool: Sendable {
   package internal(set) var charged: Int64 = 0
   private(set) var fixed: Int64 = 0
   private var declared: Int64 = 0
+  private var floors: Int64 = 0
   private var expected = 0
   private(set) var waiting = 0
   /// What rests until a period is over, oldest first.
@@ -138,6 +141,9 @@ package struct Pool: Sendable {
     case .status:
       return answer(message, .figures(figures), link, &actions)
     case .set(let limit):
+      if limit < floors {
+        return answer(message, .refuse(.minima, figure: floors), link, &actions)
+      }
       limits.explicit = limit
       setter = (link, message, now + parameters.recallTime)
       sharesAreStale = true
@@ -165,8 +171,10 @@ package struct Pool: Sendable {
     _ now: Nanoseconds, _ actions: inout [BrokerAction]
   ) {
     let known = byNonce[message.nonce]
+    // What a dead predecessor had said and nobody had read yet: connections count up.
+    if let known, accounts[known].link > link, rules.contains(.checksEpochs) { return }
     if known == nil, claim.held == 0 {
-      let least = accounts.reduce(0) { $0 + $1.floor }
+      let least = floors
       let limit = claim.application ?? limits.explicit ?? self.limit + claim.declared
       if least + claim.floor > limit {
         let left = max(0, limit - least)
@@ -400,6 +408,7 @@ package struct Pool: Sendable {
   private mutating func book(_ account: Account, _ sign: Int64) {
     charged += sign * account.charged
     declared += sign * account.declared
+    floors += sign * account.floor
     if account.standing != .joined { fixed += sign * account.charged }
     if account.standing == .expected { expected += Int(sign) }
     if account.isWaiting { waiting += Int(sign) }
