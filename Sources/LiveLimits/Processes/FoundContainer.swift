@@ -59,6 +59,11 @@ struct FoundContainer {
     let cpus = Machine.onlineCPUs()
     handover.cpus = Int64(cpus.count)
     openAlarm(location, cpus)
+    if let memory = state.memory {
+      handover.memory = memory
+      let files = try FoundMemory.open(location, memory, isObserver: isObserver)
+      open.merge(files) { _, found in found }
+    }
 
     state.complete(with: location, inode: inode)
     state.source = (clocks.isEmpty ? "" : "perf, ") + "sampling" + (hears ? "" : ", no inotify")

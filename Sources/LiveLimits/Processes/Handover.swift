@@ -15,6 +15,8 @@ struct Handover {
     case directory = 3
     case initProcess, listener, watch, processes, quota, period, burst, outer, outerBurst
     case group, usage, freezer, pressure
+    case memoryLimit, memorySwap, memoryUsage, memoryStatistics, memoryKills, memoryCalls
+    case outOfMemory, machineMemory
     case filter, alarm
   }
 
@@ -33,6 +35,8 @@ struct Handover {
   var namesWriters = false
   /// The control law.
   var law = ControlLaw.Parameters(named: nil)
+  /// What the container may have of memory; nil where that is not moved.
+  var memory: MemoryBase?
   /// Places that hold nothing, a bit each.
   private var missing: Int64 = 0
 
@@ -40,6 +44,9 @@ struct Handover {
   func take(_ place: Place) -> FileDescriptor {
     missing >> Int64(place.rawValue) & 1 == 1 ? .none : FileDescriptor(owning: place.rawValue)
   }
+
+  /// Whether a place holds a file.
+  func has(_ place: Place) -> Bool { missing >> Int64(place.rawValue) & 1 == 0 }
 
   /// Takes note that a place holds nothing.
   mutating func leaveOut(_ place: Place) { missing |= 1 << Int64(place.rawValue) }
@@ -59,7 +66,7 @@ struct Handover {
       rootLength, base.told?.quota ?? -1, base.told?.period ?? -1,
       namesWriters ? 1 : 0, law == ControlLaw.Parameters(named: "headroom") ? 1 : 0,
     ]
-    return words.map { "\($0)" }
+    return words.map { "\($0)" } + (memory.map { [$0.argument] } ?? [])
   }
 
   /// Reads ``arguments`` back.
@@ -80,6 +87,7 @@ struct Handover {
     base.told = present(words[14]).map { CPUQuota(quota: present(words[13]), period: $0) }
     namesWriters = words[15] == 1
     law = ControlLaw.Parameters(named: words[16] == 1 ? "headroom" : nil)
+    memory = arguments.lazy.compactMap { MemoryBase(argument: $0) }.first
   }
 
   init(
