@@ -4,6 +4,7 @@ import glob
 import os
 import subprocess
 import tempfile
+import time
 
 from . import cgroups
 
@@ -72,10 +73,14 @@ class Container:
 
     @property
     def supervisor(self):
-        pid = processes(self.workshop.escra, "escra-supervisor").get(self.id)
-        if pid is None:
-            raise Failure(f"container {self.id} has no supervisor; see the system's log")
-        return pid
+        # While it becomes a fresh image /proc shows no arguments of it.
+        deadline = time.monotonic() + 5
+        while time.monotonic() < deadline:
+            pid = processes(self.workshop.escra, "escra-supervisor").get(self.id)
+            if pid is not None:
+                return pid
+            time.sleep(0.01)
+        raise Failure(f"container {self.id} has no supervisor; see the system's log")
 
     def stop(self):
         if self in self.workshop.containers:

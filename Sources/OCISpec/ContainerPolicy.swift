@@ -57,6 +57,11 @@ public struct ContainerPolicy: Equatable, Sendable {
   public let cpuLimit: CPULimit
   /// Between what the memory limit moves, in bytes.
   public let memory: Bounds<Int64>
+  /// The most memory that an annotation gives the container in bytes; nil where what it declares
+  /// is the most, also after an update has changed that.
+  public let askedMemoryCeiling: Int64?
+  /// The most memory that there is for it in bytes: the operator's ceiling and the node.
+  public let memoryLimit: Int64
   /// Whether anything asks for the memory limit to move; it is left alone otherwise.
   public let memoryIsManaged: Bool
   /// From -1000 to 1000; higher wins when the application runs short.
@@ -155,6 +160,9 @@ public struct ContainerPolicy: Equatable, Sendable {
     cpuLimit = min(nodeCPU, config.ceiling.cpu ?? nodeCPU)
     self.memory = Bounds(
       floor: memory.floor.bytes, ceiling: memory.ceiling.bytes, declared: declared.memory)
+    askedMemoryCeiling =
+      request.memory.max == nil && request.memory.application == nil ? nil : memory.ceiling.bytes
+    memoryLimit = min(node.memory, config.ceiling.memory?.bytes ?? node.memory)
     memoryIsManaged = request.app != nil || !request.memory.isEmpty
     priority = request.priority
     let start = declared.cpu ?? nodeCPU

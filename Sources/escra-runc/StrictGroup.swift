@@ -33,6 +33,18 @@ enum StrictGroup {
     return expand(name.isEmpty ? "system.slice" : name) + "/" + unit
   }
 
+  /// The scope that the low-level runtime asks systemd for where config.json has no cgroupsPath:
+  /// runc and crun put their own names before the id.
+  ///
+  /// - Parameters:
+  ///   - id: The container's id.
+  ///   - runtime: The path of the low-level runtime.
+  static func unitWithoutPath(id: String, runtime: String) -> String {
+    let name = runtime.split(separator: "/").last ?? ""
+    let maker = LowLevelRuntime.names.first { name.utf8.starts(with: $0.utf8) } ?? "runc"
+    return "\(maker)-\(id).scope"
+  }
+
   /// "a-b.slice" is in "a.slice" (systemd.slice(5)), and "-.slice" is the root.
   private static func expand(_ slice: String) -> String {
     guard slice.hasSuffix(".slice"), slice != "-.slice" else { return "" }

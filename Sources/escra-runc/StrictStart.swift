@@ -92,7 +92,9 @@ extension SupervisedStart {
     let path = document.cgroupsPath ?? ""
     let isUnified = CPURegistry.isUnified
     if call.invocation.systemdCgroup && path.utf8.first != UInt8(ascii: "/") {
-      let unit = cgroupName ?? id
+      let unit =
+        path.isEmpty
+        ? StrictGroup.unitWithoutPath(id: id, runtime: call.runtime) : cgroupName ?? id
       return isUnified ? StrictGroup.systemdPath(path, unit: unit) : "/" + unit
     }
     return StrictGroup.path(

@@ -81,6 +81,7 @@ struct SupervisedStart {
   let call: RuntimeCall
   let settings: Settings
   let document: ConfigDocument
+  private let memoryReserve: Int64
 
   /// Finds out what holds for the container.
   init(
@@ -102,6 +103,7 @@ struct SupervisedStart {
       return (document, policy)
     }
     (document, policy) = parsed
+    memoryReserve = config.hostMemoryReserve
     self.id = id
     self.call = call
     self.settings = settings
@@ -140,6 +142,20 @@ struct SupervisedStart {
     CPUBase(
       declared: declared, floor: policy.cpu.floor.nanocores,
       explicitCeiling: policy.askedCPUCeiling?.nanocores, limit: policy.cpuLimit.nanocores)
+  }
+
+  /// What the memory limit starts from and moves between; nil where nothing asks for it to move.
+  private var memoryBase: MemoryBase? {
+    guard policy.memoryIsManaged, policy.name == .reactive || policy.name == .observe else {
+      return nil
+    }
+    let declared = document.declared.memory
+    let swap = document.declared.memorySwap.flatMap { $0 > 0 ? $0 : nil }
+    return MemoryBase(
+      declared: declared,
+      swapAllowance: declared.flatMap { limit in swap.map { max(0, $0 - limit) } },
+      floor: policy.memory.floor, explicitCeiling: policy.askedMemoryCeiling,
+      limit: policy.memoryLimit, hostReserve: memoryReserve)
   }
 
   /// The declared limit, as the kernel counts.
@@ -259,6 +275,7 @@ struct SupervisedStart {
     state.law = policy.law.rawValue
     state.usesHooks = policy.hooks == .auto
     state.declaredMemory = document.declared.memory
+    state.memory = memoryBase
     return state
   }
 

@@ -23,6 +23,16 @@ extension Rule {
     case .giveBack: "giveBack"
     case .rest: "rest"
     case .due: "due"
+    case .memoryFound: "memoryFound"
+    case .memoryGrown: "memoryGrown"
+    case .memoryNearMiss: "memoryNearMiss"
+    case .memoryGivenBack: "memoryGivenBack"
+    case .memoryRefused: "memoryRefused"
+    case .memoryHostFull: "memoryHostFull"
+    case .memoryNotTaken: "memoryNotTaken"
+    case .memoryNews: "memoryNews"
+    case .memoryKill: "memoryKill"
+    case .memoryBounded: "memoryBounded"
     }
   }
 
@@ -47,6 +57,16 @@ extension Rule {
     case .giveBack: "its recent peak and the margin need less"
     case .rest: "it has used next to nothing for as long as its peaks are remembered"
     case .due: "a new period began, and the rest of what it wanted was due"
+    case .memoryFound: "a supervisor took the container over"
+    case .memoryGrown: "it was about to use all of its limit"
+    case .memoryNearMiss: "it was within a hair of its limit"
+    case .memoryGivenBack: "it has not used more than that for a while"
+    case .memoryRefused: "it wants more, and that is all it may have"
+    case .memoryHostFull: "it wants more, and the machine has no more to spare"
+    case .memoryNotTaken: "the kernel would not take the limit"
+    case .memoryNews: "somebody else wrote a new limit, which counts as the declared one now"
+    case .memoryKill: "it was at its limit, and the kernel ended what it chose"
+    case .memoryBounded: "it had more than it may have"
     }
   }
 
@@ -54,9 +74,11 @@ extension Rule {
   fileprivate var isAboutUse: Bool {
     switch self {
     case .jumpStart, .fairShare, .scaleUp, .scaleDown, .trim, .idle, .predicted, .exhausted,
-      .giveBack, .rest, .due:
+      .giveBack, .rest, .due, .memoryFound, .memoryGrown, .memoryNearMiss, .memoryGivenBack,
+      .memoryRefused, .memoryHostFull, .memoryKill, .memoryBounded:
       true
-    case .start, .update, .drift, .news, .end, .refused, .declared: false
+    case .start, .update, .drift, .news, .end, .refused, .declared, .memoryNotTaken, .memoryNews:
+      false
     }
   }
 }
@@ -76,7 +98,8 @@ extension RecordEntry {
   /// "raised 0.05 -> 1.00 cores: it had been idle and ran out of its quota (used 0.03)"; with
   /// "would have" in front where nothing was written.
   var sentence: String {
-    let used = rule.isAboutUse ? " (used \(cores(coresUsed)))" : ""
+    let amount = rule.isMemory ? bytes(use) : cores(coresUsed)
+    let used = rule.isAboutUse ? " (used \(amount))" : ""
     return "\(deed): \(reason)\(used)"
   }
 
@@ -98,6 +121,27 @@ extension RecordEntry {
   }
 
   private var deed: String {
+    rule.isMemory ? memoryDeed : cpuDeed
+  }
+
+  private var memoryDeed: String {
+    switch rule {
+    case .memoryFound: return "found \(memory(after))"
+    case .memoryRefused, .memoryHostFull: return "stays at \(memory(after))"
+    case .memoryKill: return "out of memory at \(memory(after))"
+    case .memoryNotTaken: return "tried \(memory(before)), stays at \(memory(after))"
+    default: break
+    }
+    let condition = applied || rule == .memoryNews ? "" : "would have "
+    let change = "\(memory(before)) -> \(memory(after))"
+    return condition + (after > before ? "raised " : "lowered ") + change
+  }
+
+  private func memory(_ limit: Int64) -> String {
+    limit >= MemoryBase.unlimited ? "no memory limit" : bytes(limit) + " of memory"
+  }
+
+  private var cpuDeed: String {
     let change = "\(cores(coresBefore)) -> \(cores(coresAfter)) cores"
     // A supervisor that starts changes nothing, and a refused value was never in force.
     if rule == .start { return "found \(cores(coresAfter)) cores" }
@@ -114,8 +158,9 @@ extension RecordEntry {
     .object([
       ("sequence", .integer(Int64(clamping: sequence))), ("timeNanoseconds", .integer(time)),
       ("rule", .string(rule.name)), ("applied", .bool(applied)),
-      ("before", .number(coresBefore)), ("after", .number(coresAfter)),
-      ("used", .number(coresUsed)), ("writer", writerName.map { .string($0) } ?? .null),
+      ("before", rule.isMemory ? .integer(before) : .number(coresBefore)),
+      ("after", rule.isMemory ? .integer(after) : .number(coresAfter)),
+      ("used", rule.isMemory ? .integer(use) : .number(coresUsed)), ("writer", writerName.map { .string($0) } ?? .null),
       ("sentence", .string(sentence)),
     ])
   }

@@ -131,7 +131,7 @@ struct Explanation {
   }
 
   private var lastDecision: String? {
-    guard let last = entries.last else { return nil }
+    guard let last = entries.last(where: { !$0.rule.isMemory }) else { return nil }
     if observes {
       return "Under observe nothing is written; the limit would be \(cores(last.coresAfter)) "
         + "cores: \(last.rule.reason)."
@@ -193,7 +193,24 @@ struct Explanation {
     if let used = report.memory.used { now.append("counts \(bytes(used))") }
     return ["It declared \(declared ?? "no memory limit")."]
       + (now.isEmpty ? [] : ["The kernel " + now.joined(separator: " and ") + "."])
-      + ["This version records the memory limit and does not move it."]
+      + memoryBounds
+  }
+
+  /// Between what the memory limit moves, and why it is where it is.
+  private var memoryBounds: [String] {
+    guard let base = state.memory else {
+      return ["No annotation asks for its memory limit to move, so nobody does."]
+    }
+    let bounds = base.bounds
+    let origin =
+      base.explicitCeiling == nil
+      ? "what it declared; io.escra.memory.max can allow more"
+      : "io.escra.memory.max, else io.escra.app.memory"
+    let last = entries.last(where: { $0.rule.isMemory }).map { "The last decision: \($0.sentence)." }
+    return [
+      "It gets no less than \(bytes(bounds.floor)): io.escra.memory.min, else the operator's floor.",
+      "It gets no more than \(bytes(bounds.ceiling)): \(origin).",
+    ] + (last.map { [$0] } ?? [])
   }
 
   /// Everything, as lines.

@@ -1,10 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the cases ran with: engine, cgroup version, driver, low-level runtime, policy.
 
-Whatever starts a container under escra-runc says so by ran(). At the end of the session the file
-that ESCRA_E2E_RESULTS names gets a row for each combination, with the number of cases that passed
-and failed; scripts/compatibility makes docs/compatibility.md of such files. A case that was skipped
-before it ran anything is in no row.
+Whatever starts a container under escra-runc says so by ran(). As each case ends the file that
+ESCRA_E2E_RESULTS names gets a row for each of its combinations; scripts/compatibility makes
+docs/compatibility.md of such files. A case that was skipped before it ran anything is in no row.
 """
 import collections
 import functools
@@ -19,8 +18,7 @@ from driver import DRIVER
 
 Row = collections.namedtuple("Row", "engine cgroup driver runtime policy kernel")
 
-_current = set()
-_rows, _failed = {}, set()
+_current, _failed = set(), set()
 
 
 def ran(engine, runtime, policy):
@@ -48,21 +46,15 @@ def pytest_runtest_setup():
 
 
 def pytest_runtest_logreport(report):
+    path = os.environ.get("ESCRA_E2E_RESULTS")
     if report.failed:
         _failed.add(report.nodeid)
-    if report.when == "teardown" and _current:
-        _rows[report.nodeid] = frozenset(_current)
-
-
-def pytest_sessionfinish():
-    path = os.environ.get("ESCRA_E2E_RESULTS")
-    if not path:
+    if report.when != "teardown" or not path:
         return
-    counts = collections.defaultdict(lambda: {"passed": 0, "failed": 0})
-    for case, rows in _rows.items():
-        for row in rows:
-            counts[row]["failed" if case in _failed else "passed"] += 1
+    is_failed = report.nodeid in _failed
     # One session may run behind another.
     with open(path, "a") as file:
-        for row, count in sorted(counts.items()):
-            file.write(json.dumps({**row._asdict(), **count}) + "\n")
+        for row in sorted(_current):
+            file.write(json.dumps({
+                **row._asdict(), "case": report.nodeid, "passed": int(not is_failed),
+                "failed": int(is_failed)}) + "\n")

@@ -15,6 +15,9 @@ def _patience():
 
 # By how much this machine is slower: deadlines are for what hangs, not for what takes long.
 PATIENCE = _patience()
+# How many containers start at once: each supervisor has a second to be ready, and those of twenty
+# are too much for two emulated CPUs.
+MANY = 20 if PATIENCE == 1 else 4
 
 
 def wait_until(condition, seconds, what=None):

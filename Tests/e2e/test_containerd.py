@@ -11,7 +11,7 @@ import cgroups
 import unary
 from comparison import compare
 from containerd import WAYS, cgroup
-from processes import is_alive, ours, supervisors, wait_until
+from processes import MANY, is_alive, ours, supervisors, wait_until
 from terminal import Terminal
 from world import ESCRA_RUNC, PATH, RUNC, Result, Supervised
 
@@ -339,11 +339,11 @@ def test_checkpoint_fails_the_same_without_criu(every_way):
     assert (code, status) == (1, "RUNNING") and "criu" in error
 
 
-def test_twenty_containers_at_once(every_way):
+def test_many_containers_at_once(every_way):
     """Begun together and ended together."""
 
     def case(ctr, id):
-        ids = [f"{id}-{number}" for number in range(20)]
+        ids = [f"{id}-{number}" for number in range(MANY)]
 
         def all_at_once(action):
             found, errors = {}, []
@@ -363,7 +363,7 @@ def test_twenty_containers_at_once(every_way):
             return [found[one] for one in ids]
 
         seen = all_at_once(ctr.detached)
-        assert len({pid for pid, _ in ctr.tasks().values()}) == 20
+        assert len({pid for pid, _ in ctr.tasks().values()}) == MANY
         for one in ids:
             supervised(ctr, one)
         seen.append([status for _, status in ctr.tasks().values()])
@@ -372,7 +372,7 @@ def test_twenty_containers_at_once(every_way):
         wait_until(lambda: not ours(), 5, "nothing of ours is left")
         return seen
 
-    assert every_way(case)[20] == ["RUNNING"] * 20
+    assert every_way(case)[MANY] == ["RUNNING"] * MANY
 
 
 def test_containers_live_through_a_crash_of_containerd(containerd, every_way):

@@ -9,7 +9,7 @@ import pytest
 
 import cgroups
 from images import UNEXECUTABLE
-from processes import is_alive, supervisors, wait_until
+from processes import MANY, is_alive, supervisors, wait_until
 from world import escra_tool
 
 # Ends at once when it is asked to, with a code of its own, and sleeps meanwhile.
@@ -346,30 +346,30 @@ def test_logs_are_what_was_written(through):
     assert "2000" in seen["tail.output"] and "end" in seen["tail.output"]
 
 
-def test_twenty_containers_at_once(through, world):
+def test_many_containers_at_once(through, world):
     """Each ends with a code of its own; under a policy each has a supervisor of its own."""
     os.mkfifo(world.path("go"))
 
     def case(engine):
-        with concurrent.futures.ThreadPoolExecutor(20) as pool:
+        with concurrent.futures.ThreadPoolExecutor(MANY) as pool:
             many = list(pool.map(
                 lambda number: engine.started(
                     "--volume", f"{world.directory}:/shared", engine.image,
-                    "sh", "-c", f"read word < /shared/go; exit {number}"), range(20)))
+                    "sh", "-c", f"read word < /shared/go; exit {number}"), range(MANY)))
         names = [made.name for made in many]
         engine.finished("running", engine("inspect", "--format", "{{.State.Status}}", *names))
         if engine.has_policy:
-            assert len({made.supervisor() for made in many}) == 20
+            assert len({made.supervisor() for made in many}) == MANY
         # Open for reading, too: it neither waits for a reader nor ends any reader's file.
         with open(world.path("go"), "r+b", buffering=0) as go:
-            go.write(b"\n" * 20)
+            go.write(b"\n" * MANY)
             engine.finished("exit codes", engine("wait", *names))
         engine.finished("exited", engine("inspect", "--format", "{{.State.ExitCode}}", *names))
         engine.remove(*many)
 
     seen = through(case)
-    assert seen["running.output"] == "running\n" * 20
-    assert seen["exited.output"].split() == [str(number) for number in range(20)]
+    assert seen["running.output"] == "running\n" * MANY
+    assert seen["exited.output"].split() == [str(number) for number in range(MANY)]
 
 
 def test_the_limit_follows_the_use(through):

@@ -11,7 +11,8 @@ import pytest
 
 import cgroups
 import kernel
-from processes import PATIENCE, RUN, is_alive, keepers, kill, ours, supervisors, wait_until
+from processes import (
+    MANY, PATIENCE, RUN, is_alive, keepers, kill, ours, supervisors, wait_until)
 from world import Sampler, without_time
 
 FLOOR = 5_000
@@ -390,16 +391,16 @@ def test_a_restore_without_an_image_fails_as_without_us(container, plain, world)
     gone(made)
 
 
-def test_twenty_containers_at_once(container):
+def test_many_containers_at_once(container):
     """Created, supervised and deleted all at the same time."""
-    many = [container({"io.escra.cpu.max": "300m"}, quota=150_000) for _ in range(20)]
+    many = [container({"io.escra.cpu.max": "300m"}, quota=150_000) for _ in range(MANY)]
     originals = [made.bundle.identity() for made in many]
     for process in [made.create() for made in many]:
         assert process.wait(60) == 0
     for process in [made.runtime.start("start", made.id) for made in many]:
         assert process.wait(60) == 0
     pids = {made.supervisor(5) for made in many}
-    assert len(pids) == 20 and len(keepers()) == 1
+    assert len(pids) == MANY and len(keepers()) == 1
     for made, original in zip(many, originals):
         wait_until(lambda: made.bundle.is_original(original), 1, "the original")
         made.wait_for_quota(lambda quota: quota == FLOOR, 6, "down to the floor")

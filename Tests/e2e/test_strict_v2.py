@@ -11,7 +11,7 @@ import cgroups
 from processes import keepers, kill, ours, supervisors, wait_until
 from test_strict import (  # noqa: F401
     ALL, ONLINE, allowed, cpus, members, neighbour, set_cpus, strict, wait_for_cpus)
-from world import escra_tool
+from world import LOW_LEVEL, escra_tool
 
 
 def _has_partitions():
@@ -300,3 +300,19 @@ def test_a_scope_is_a_partition_below_its_slice(scope):
     assert members(exclusive("/system.slice")) == cpus(made)
     made.call("delete", "--force")
     wait_until(lambda: exclusive("/system.slice") == "", 2, "no exclusive CPUs above")
+
+
+@has_systemd
+@with_partitions
+def test_a_scope_that_the_runtime_names_itself_is_found(scope, neighbour):
+    """Without a cgroupsPath runc and crun put their own names before the id."""
+    other = neighbour()
+    made = scope()
+    del made.bundle.config["linux"]["cgroupsPath"]
+    made.bundle.write()
+    made.cgroup = f"/system.slice/{os.path.basename(LOW_LEVEL)}-{made.id}.scope"
+    made.started().supervisor()
+    wait_for_partition(made)
+    wait_for_cpus(other, set(ONLINE) - cpus(made))
+    made.call("delete", "--force")
+    wait_for_cpus(other, ONLINE)

@@ -11,12 +11,15 @@ import time
 import pytest
 
 import cgroups
+import driver
+import kernel
 from processes import (
-    RUN, arguments, descriptors, is_alive, keepers, kill, ours, read_to_the_end, status,
+    PATIENCE, RUN, arguments, descriptors, is_alive, keepers, kill, ours, read_to_the_end, status,
     wait_until)
 
-# A supervisor that holds a pipe of the caller's makes it wait for 2 to 12 seconds.
-NO_DELAY = 1.0
+# A supervisor that holds a pipe of the caller's makes it wait for 2 to 12 seconds, or for as long as
+# the container lives.
+NO_DELAY = 1.0 * PATIENCE
 
 
 def timed_to_the_end_of_file(runtime, *arguments):
@@ -162,6 +165,33 @@ def test_it_is_in_nobody_elses_cgroup(container, world):
             assert set(groups) == {"/"}, groups
             assert helper not in cgroups.processes(caller)
     assert cgroups.processes(made.cgroup) == {made.pid}
+
+
+@pytest.fixture
+def no_systemd():
+    """A machine that systemd does not run on, as the suite's own mount namespace shows it."""
+    if driver.IS_SYSTEMD:
+        pytest.skip("systemd makes the cgroups here")
+    is_there = os.path.isdir("/run/systemd/system")
+    if is_there:
+        kernel.mount("tmpfs", "/run/systemd", "tmpfs")
+    yield
+    if is_there:
+        kernel.unmount("/run/systemd")
+
+
+@pytest.mark.v2
+def test_without_systemd_it_is_in_no_hierarchys_cgroup_of_the_callers(
+        container, world, no_systemd):
+    """Nobody is there to make a scope: then the root is the place, on cgroup v2 as on v1."""
+    caller = world.cgroup()
+    made = container()
+    assert made.create(preexec_fn=lambda: cgroups.join(caller)).wait(20) == 0
+    pid = made.supervisor()
+    wait_until(keepers, 2, "the keeper lives")
+    for helper in (pid, *keepers()):
+        wait_until(
+            lambda: set(cgroups.membership(helper).values()) == {"/"}, 2, "it has left them")
 
 
 def test_it_has_an_oom_score_of_its_own(container):

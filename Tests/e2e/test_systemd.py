@@ -126,6 +126,20 @@ def test_what_a_reload_and_the_start_of_another_unit_write_is_drift(scoped):
     assert base(made) == (DECLARED, 100_000)
 
 
+def test_a_systemd_that_is_executed_again_takes_nothing_away(scoped):
+    """It writes everything at once or with the next unit; our scopes live through it."""
+    made = idle(scoped())
+    pid = made.supervisor()
+    wait_for_a_scope(pid, "supervisor")
+    wait_until(keepers, 2, "the keeper lives")
+    for _ in range(2):
+        is_written_over(made, lambda: (systemctl("daemon-reexec"), start_a_unit()))
+    assert base(made) == (DECLARED, 100_000)
+    assert made.supervisor() == pid and is_alive(keepers()[0])
+    wait_for_a_scope(pid, "supervisor")
+    wait_for_a_scope(keepers()[0], "keeper")
+
+
 def test_setting_another_property_of_the_scope_is_drift(scoped):
     """Its weight: systemd writes its quota, too."""
     made = idle(scoped())

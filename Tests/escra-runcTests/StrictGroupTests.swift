@@ -26,4 +26,14 @@ import Testing
   ) {
     #expect(StrictGroup.systemdPath(path, unit: "docker-web.scope") == group)
   }
+
+  @Test(arguments: [
+    ("/usr/sbin/runc", "runc-web.scope"), ("/usr/bin/crun", "crun-web.scope"),
+    ("/opt/runc-1.2", "runc-web.scope"), ("/opt/other", "runc-web.scope"),
+  ])
+  func `without a path the scope has the low-level runtime's name before the id`(
+    runtime: String, unit: String
+  ) {
+    #expect(StrictGroup.unitWithoutPath(id: "web", runtime: runtime) == unit)
+  }
 }

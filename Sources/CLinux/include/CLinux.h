@@ -150,4 +150,18 @@ int escra_clear_parent_death_signal(void);
 /// syslog(3) at LOG_ERR or LOG_WARNING, facility daemon, without keeping a descriptor open.
 void escra_syslog(bool error, const char *_Nonnull message);
 
+/// eventfd(2), non-blocking and close-on-exec.
+int escra_eventfd(void);
+
+/// Registers usage thresholds of cgroup v1 at an eventfd: one write of "<eventfd> <usage file>
+/// <bytes>" to cgroup.event_control each (Documentation/admin-guide/cgroup-v1/memory.rst, 9).
+/// Each waits for an RCU grace period, so a process of its own does it, which has these three
+/// descriptors and nothing else, and ends when it is through or the group is gone. Returns at once.
+int escra_register_thresholds(int control, int event, int usage,
+                              const int64_t *_Nonnull thresholds, int count);
+
+/// sched_setattr(2): how long this thread runs at a time under SCHED_OTHER, in nanoseconds; who asks
+/// for little is let in early (Linux 6.12; before that it changes nothing).
+int escra_set_slice(uint64_t nanoseconds);
+
 #endif

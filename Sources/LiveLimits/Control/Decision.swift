@@ -91,6 +91,31 @@ public enum Rule: UInt8, Sendable, CaseIterable {
   case rest = 16
   /// A new period has begun, and what its books refused in the last one is due.
   case due = 17
+  /// Memory: what the container had when a supervisor took it over.
+  case memoryFound = 32
+  /// Memory: it was about to use all of its limit.
+  case memoryGrown = 33
+  /// Memory: the same, with less than a quarter of the head left.
+  case memoryNearMiss = 34
+  /// Memory: slack has lasted.
+  case memoryGivenBack = 35
+  /// Memory: it wants more than it may have.
+  case memoryRefused = 36
+  /// Memory: it wants more than the machine can spare.
+  case memoryHostFull = 37
+  /// Memory: the kernel would not take a limit.
+  case memoryNotTaken = 38
+  /// Memory: somebody else wrote another limit, which is the new base.
+  case memoryNews = 39
+  /// Memory: the kernel has killed a process of the container for want of memory.
+  case memoryKill = 40
+  /// Memory: it had more than it may have.
+  case memoryBounded = 41
+}
+
+extension Rule {
+  /// Whether it is about memory, and its entry's numbers are bytes.
+  public var isMemory: Bool { rawValue >= Rule.memoryFound.rawValue }
 }
 
 /// What a law wants.

@@ -66,6 +66,12 @@ struct FoundContainer {
     } else if openAlarm(location, cpus) {
       source = "perf, sampling"
     }
+    if let memory = state.memory {
+      handover.memory = memory
+      let files = try FoundMemory.open(location, memory, isObserver: isObserver)
+      open.merge(files) { _, found in found }
+    }
+
     state.complete(with: location, inode: inode)
     state.source = source + (hears ? "" : ", no inotify")
   }

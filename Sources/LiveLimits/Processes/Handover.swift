@@ -16,6 +16,8 @@ struct Handover {
     case initProcess, listener, watch, processes, quota, period, burst, outer, outerBurst
     case group, usage, freezer, pressure
     case events, firstLink, secondLink, thirdLink
+    case memoryLimit, memorySwap, memoryUsage, memoryStatistics, memoryKills, memoryCalls
+    case outOfMemory, machineMemory
     case filter, alarm
   }
 
@@ -34,6 +36,8 @@ struct Handover {
   var namesWriters = false
   /// The control law.
   var law = ControlLaw.Parameters(named: nil)
+  /// What the container may have of memory; nil where that is not moved.
+  var memory: MemoryBase?
   /// Places that hold nothing, a bit each.
   private var missing: Int64 = 0
 
@@ -41,6 +45,9 @@ struct Handover {
   func take(_ place: Place) -> FileDescriptor {
     missing >> Int64(place.rawValue) & 1 == 1 ? .none : FileDescriptor(owning: place.rawValue)
   }
+
+  /// Whether a place holds a file.
+  func has(_ place: Place) -> Bool { missing >> Int64(place.rawValue) & 1 == 0 }
 
   /// Takes note that a place holds nothing.
   mutating func leaveOut(_ place: Place) { missing |= 1 << Int64(place.rawValue) }
@@ -60,7 +67,7 @@ struct Handover {
       rootLength, base.told?.quota ?? -1, base.told?.period ?? -1,
       namesWriters ? 1 : 0, law == ControlLaw.Parameters(named: "headroom") ? 1 : 0,
     ]
-    return words.map { "\($0)" }
+    return words.map { "\($0)" } + (memory.map { [$0.argument] } ?? [])
   }
 
   /// Reads ``arguments`` back.
@@ -81,6 +88,7 @@ struct Handover {
     base.told = present(words[14]).map { CPUQuota(quota: present(words[13]), period: $0) }
     namesWriters = words[15] == 1
     law = ControlLaw.Parameters(named: words[16] == 1 ? "headroom" : nil)
+    memory = arguments.lazy.compactMap { MemoryBase(argument: $0) }.first
   }
 
   init(

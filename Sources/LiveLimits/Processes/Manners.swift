@@ -11,16 +11,16 @@ enum Manners {
   /// Moves this process out of the groups of whoever called the runtime.
   ///
   /// A shim's or an engine's group is frozen, limited and killed for reasons that are not ours;
-  /// the container's group is not even allowed to hold a stranger. On v1 the place is each
-  /// hierarchy's root. Where systemd runs, its own hierarchies are its business, and v2's is one of
-  /// them: there a ``ScopeRequest`` asks it.
+  /// the container's group is not even allowed to hold a stranger. The place is each hierarchy's
+  /// root; of cgroup v2 the machine's own takes processes whatever is below it, and a container's
+  /// refuses them (EBUSY), where groups below it have limits. Where systemd runs, its own
+  /// hierarchies are its business, and v2's is one of them: there a ``ScopeRequest`` asks it.
   static func leaveCallersGroups() {
     guard let membership = try? FileDescriptor.text(of: "/proc/self/cgroup"),
       let mountinfo = try? FileDescriptor.text(of: "/proc/self/mountinfo")
     else { return }
     let mounts = CgroupMount.parse(mountinfo)
     let memberships = CgroupMembership.parse(membership)
-    guard memberships.contains(where: { $0.controllers.contains("cpu") }) else { return }
     let hasSystemd = access("/run/systemd/system", F_OK) == 0
     for group in memberships where group.path != "/" {
       let isSystemds =

@@ -24,6 +24,7 @@ final class Supervision: CPUController.Surroundings {
   private let watch: WriteWatch
   private var heard = HeardWriters()
   private let conversations: Conversations
+  private let memory: MemorySupervision?
 
   private var nextReading: Nanoseconds?
   private var nextCorrection: Nanoseconds?
@@ -54,6 +55,7 @@ final class Supervision: CPUController.Surroundings {
     conversations = Conversations(listener: handover.take(.listener))
     record = try Record(in: directory.descriptor)
     counters = try CounterFile(in: directory.descriptor)
+    memory = try MemorySupervision(handover)
 
     let found = try attachment.writer.current()
     let bounds = Self.bounds(base, attachment)
@@ -79,13 +81,19 @@ final class Supervision: CPUController.Surroundings {
       try poller.add(alarm.descriptor.number, token: Token.alarm)
     }
     append(rule: .start, before: quota, after: quota, use: 0)
+    if let memory {
+      try memory.add(to: poller)
+      record.append(memory.opening())
+    }
     nextReading = monotonicNow()
   }
 
   /// Supervises until the container has ended, then leaves.
   func run() throws(SystemError) {
     while !hasEnded {
-      let next = min(nextReading ?? .max, nextCorrection ?? .max, nextMemberCheck ?? .max)
+      let next = min(
+        nextReading ?? .max, nextCorrection ?? .max, nextMemberCheck ?? .max,
+        memory?.deadline ?? .max)
       try timer.set(next == .max ? nil : next)
       var tokens: [UInt64] = []
       try poller.wait { tokens.append($0) }
@@ -110,6 +118,7 @@ final class Supervision: CPUController.Surroundings {
       let now = monotonicNow()
       if let moment = nextMemberCheck, moment <= now { checkMembers() }
       if let moment = nextCorrection, moment <= now { judgeForeignWrite() }
+      if let moment = memory?.deadline, moment <= now { lookAtMemory() }
       if let moment = nextReading, moment <= now { read(called: false) }
     case Token.alarm:
       attachment.alarm?.acknowledge()
@@ -119,8 +128,23 @@ final class Supervision: CPUController.Surroundings {
       hearWriters()
       judgeForeignWrite()
     case Token.listener: conversations.accept(poller)
+    case MemorySupervision.Token.use, MemorySupervision.Token.outOfMemory:
+      if let memory { note(memory.hear(token)) }
     default: conversations.hear(token, answer: answer)
     }
+  }
+
+  // MARK: memory
+
+  private func lookAtMemory() {
+    if let memory { note(memory.look()) }
+  }
+
+  private func note(_ entries: [RecordEntry]) {
+    for entry in entries { record.append(entry) }
+    guard let memory, memory.isBaseChanged else { return }
+    memory.isBaseChanged = false
+    saveBase()
   }
 
   // MARK: control
@@ -155,6 +179,8 @@ final class Supervision: CPUController.Surroundings {
 
   /// Has the controller look at the use as it is now, and does what it says.
   private func control(_ look: (_ usage: Nanoseconds, _ now: Nanoseconds) -> CPUController.Step) {
+    // Kernel memory crosses no threshold, but it takes CPU time to use it.
+    lookAtMemory()
     // Before a decision writes over it. Where nothing tells of other writers, they are looked for
     // whenever there is a look at all.
     if !watch.hears || hearWriters() { judgeForeignWrite() }
@@ -311,6 +337,7 @@ final class Supervision: CPUController.Surroundings {
   private func saveBase() {
     guard var state = directory.load() else { return }
     state.base = base
+    if let memory = memory?.base { state.memory = memory }
     try? directory.save(state)
   }
 

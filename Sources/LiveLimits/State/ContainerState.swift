@@ -63,6 +63,8 @@ public struct ContainerState: Equatable, Sendable {
   public var base: CPUBase
   /// The memory limit that was declared, in bytes.
   public var declaredMemory: Int64?
+  /// What it declared of memory and may have; nil where its memory limit is left alone.
+  public var memory: MemoryBase?
   /// The CPUs of its own that a strict container has; nil for any other.
   public var claim: CPUClaim?
   /// When the supervisor was ready, on the clock of /proc/PID/stat: init is younger.
@@ -112,6 +114,7 @@ public struct ContainerState: Equatable, Sendable {
     memoryDirectory = keyed["memory"]
     version = keyed["cgroup"].flatMap { CgroupLocation.Version(rawValue: $0) }
     declaredMemory = keyed[int: "declaredMemory"]
+    memory = MemoryBase(keyed)
     claim = CPUClaim(keyed)
     if let device = keyed["staleDevice"].flatMap({ UInt64($0) }),
       let inode = keyed["staleInode"].flatMap({ UInt64($0) })
@@ -150,6 +153,7 @@ public struct ContainerState: Equatable, Sendable {
     keyed[int: "declaredMemory"] = declaredMemory
     keyed[int: "ready"] = readyTicks
     base.write(to: &keyed)
+    memory?.write(to: &keyed)
     claim?.write(to: &keyed)
     return keyed.text
   }

@@ -45,7 +45,7 @@ STRICT = files("strict", "strict_v2")
 SESSIONS = (
     Session("runc", "trixie", ("-m", "v2", *CALLS, RESTORED), (*CALLS, *files("checkpoint"))),
     Session("runc-systemd", "trixie", ("-m", "v2", *files("reactive", "systemd")),
-            (*CALLS, *files("systemd")), driver="systemd"),
+            (*CALLS, *files("systemd", "packaged")), driver="systemd"),
     Session("crun-systemd", "trixie", ("-m", "v2", *files("reactive")), CALLS,
             driver="systemd", runtime="crun"),
     Session("crun", "trixie", (), CALLS, runtime="crun"),
@@ -53,6 +53,8 @@ SESSIONS = (
     Session("engines-systemd", "trixie", LIVES, (*ENGINES, *files("docs")), driver="systemd",
             machine=2),
     Session("strict", "trixie", files("strict_v2"), (*STRICT, *files("strict_random")), machine=3),
+    Session("strict-systemd", "trixie", (), STRICT, driver="systemd", machine=3),
+    Session("strict-crun", "trixie", (), STRICT, runtime="crun", machine=3),
     Session("runc-6.1", "bookworm", ("-m", "v2", *files("reactive")), CALLS),
     Session("strict-6.1", "bookworm", (), STRICT),
     Session("strict-numa", "numa", ("-k", "node or core or side", *files("strict_v2")), STRICT),

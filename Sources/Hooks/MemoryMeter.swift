@@ -1,0 +1,81 @@
+// SPDX-License-Identifier: Apache-2.0
+public import Syscalls
+
+/// How much memory a cgroup uses, and how much the machine has left.
+///
+/// One pread(2) of a file that stays open each: the usage takes a microsecond, memory.stat six.
+public struct MemoryMeter: ~Copyable {
+  private let usageFile: FileDescriptor
+  private let statistics: FileDescriptor
+  private let killsFile: FileDescriptor
+  private let machine: FileDescriptor
+
+  /// Reads from open files.
+  ///
+  /// - Parameters:
+  ///   - usage: memory.usage_in_bytes or memory.current.
+  ///   - statistics: memory.stat.
+  ///   - kills: memory.oom_control or memory.events.local.
+  ///   - machine: /proc/meminfo.
+  public init(
+    usage: consuming FileDescriptor, statistics: consuming FileDescriptor,
+    kills: consuming FileDescriptor, machine: consuming FileDescriptor
+  ) {
+    usageFile = usage
+    self.statistics = statistics
+    killsFile = kills
+    self.machine = machine
+  }
+
+  /// All that is charged to the group, in bytes.
+  ///
+  /// - Throws: ``SystemError``; ENODEV once the group is gone.
+  public func usage() throws(SystemError) -> Int64 {
+    let text = try usageFile.contents(subject: "the memory usage")
+    guard let usage = Self.number(text.utf8[...]) else {
+      throw SystemError("read", "the memory usage", errno: 22)
+    }
+    return usage
+  }
+
+  /// Page cache that was not used again, in bytes: of the group and those below it.
+  public func inactiveFile() -> Int64 {
+    guard let text = try? statistics.contents(subject: "memory.stat") else { return 0 }
+    // v1 has the group's own beside the sum; v2's are sums.
+    return Self.number(behind: "total_inactive_file ", in: text)
+      ?? Self.number(behind: "inactive_file ", in: text) ?? 0
+  }
+
+  /// How many processes of the group the kernel has killed for want of memory; nil where it does
+  /// not say.
+  public func kills() -> Int64? {
+    guard let text = try? killsFile.contents(subject: "the kills for want of memory") else {
+      return nil
+    }
+    return Self.number(behind: "oom_kill ", in: text)
+  }
+
+  /// What the machine could hand out without swapping, in bytes: MemAvailable of /proc/meminfo.
+  public func available() -> Int64? {
+    guard machine.isOpen, let text = try? machine.contents(subject: "/proc/meminfo") else {
+      return nil
+    }
+    return Self.number(behind: "MemAvailable:", in: text).map { $0 * 1024 }
+  }
+
+  /// The number behind a name that begins a line.
+  static func number(behind name: String, in text: String) -> Int64? {
+    var rest = text.utf8[...]
+    while !rest.isEmpty {
+      if rest.starts(with: name.utf8) { return number(rest.dropFirst(name.utf8.count)) }
+      guard let newline = rest.firstIndex(of: UInt8(ascii: "\n")) else { return nil }
+      rest = rest[rest.index(after: newline)...]
+    }
+    return nil
+  }
+
+  private static func number(_ text: Substring.UTF8View) -> Int64? {
+    let digits = text.drop { $0 == UInt8(ascii: " ") }.prefix { $0 >= 48 && $0 <= 57 }
+    return Int64(Substring(digits))
+  }
+}

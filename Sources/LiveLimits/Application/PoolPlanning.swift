@@ -1,0 +1,154 @@
+// SPDX-License-Identifier: Apache-2.0
+internal import Syscalls
+
+/// Who is granted what, and from whom it is recalled.
+extension Pool {
+  /// Grants what is free to those whose target is higher than what they hold, and recalls what is
+  /// missing from those who hold more than theirs: first what they have above their fair share, in
+  /// proportion, and never more than is needed. Taking everything back at once would leave nobody
+  /// with anything to work with (koordinator-sh/koordinator, "cfsQuotaBurst" resetting all).
+  mutating func plan(_ now: Nanoseconds, _ actions: inout [BrokerAction]) {
+    guard isRecovered else { return }
+    count()
+    var left = max(0, limit - charged - rested)
+    var missing: (poor: Int64, rich: Int64) = (0, 0)
+    var excess: (rich: Int64, rest: Int64) = (0, 0)
+    var crumbs: (rich: Int64, rest: Int64) = (0, 0)
+    var coming: Int64 = 0
+    for account in accounts where account.standing == .joined {
+      if let recall = account.recall {
+        // From a member that is being killed nothing comes.
+        if !account.isFenced { coming += max(0, account.charged - recall.limit) }
+        continue
+      }
+      let share = account.share
+      let (fair, target) = (shares.fair(share), shares.target(share))
+      if account.charged < target {
+        guard isWorthwhile(account, target) else { continue }
+        let poor = max(0, min(target, fair) - account.charged)
+        missing.poor += poor
+        missing.rich += target - account.charged - poor
+      } else if isRecallable(account, target, crumbs: true) {
+        let rich = account.charged - max(target, min(fair, account.charged))
+        let rest = account.charged - target - rich
+        if rich + rest >= parameters.grain {
+          excess.rich += rich
+          excess.rest += rest
+        } else {
+          crumbs.rich += rich
+          crumbs.rest += rest
+        }
+      }
+    }
+    let over = max(0, charged - limit)
+    if left > 0, missing.poor + missing.rich > 0 { grant(&left, &missing, &actions) }
+    let need = missing.poor + missing.rich + over - coming - rested - left
+    // Crumbs are for those who have less than is due to them.
+    let takesCrumbs = over > 0 || missing.poor > 0
+    if takesCrumbs {
+      excess.rich += crumbs.rich
+      excess.rest += crumbs.rest
+    }
+    guard need > 0, excess.rich + excess.rest > 0 else { return }
+    recall(need, excess, crumbs: takesCrumbs, now, &actions)
+  }
+
+  /// Every change of what one could use moves everybody's target a little, and each grant is a
+  /// message and a write: only what brings a grain, or all that is wanted, is one.
+  private func isWorthwhile(_ account: Account, _ target: Int64) -> Bool {
+    target - account.charged >= parameters.grain || target == account.wanted
+      || account.charged < account.floor
+  }
+
+  private func isRecallable(_ account: Account, _ target: Int64, crumbs: Bool) -> Bool {
+    account.recall == nil && account.leftAloneUntil == .min && account.charged > target
+      && (crumbs || account.charged - target >= parameters.grain)
+  }
+
+  private mutating func count() {
+    let available = limit - fixed
+    if sharesAreStale || shares.limit != available {
+      shares.level(
+        available, accounts.lazy.filter { $0.standing == .joined }.map { $0.share })
+      sharesAreStale = false
+    }
+    shares.begin()
+    for account in accounts where account.standing == .joined { shares.count(account.share) }
+    shares.divide()
+  }
+
+  /// Grants what is free, and takes what was granted off what is missing: what is due first, and
+  /// only when nobody misses that any more, the rest.
+  private mutating func grant(
+    _ left: inout Int64, _ missing: inout (poor: Int64, rich: Int64),
+    _ actions: inout [BrokerAction]
+  ) {
+    turn = turn &+ 1
+    let servesPoorFirst = rules.contains(.servesPoorFirst)
+    for isPoorsTurn in servesPoorFirst ? [true, false] : [false, true] {
+      let whole = isPoorsTurn ? missing.poor : missing.rich
+      let part = min(left, whole)
+      if part <= 0 || (!isPoorsTurn && servesPoorFirst && missing.poor > 0) { continue }
+      for place in accounts.indices where left > 0 {
+        let index = (place + turn) % accounts.count
+        let account = accounts[index]
+        guard account.isWaiting, account.recall == nil else { continue }
+        let share = account.share
+        let target = shares.target(share)
+        guard target > account.charged, isWorthwhile(account, target) else { continue }
+        let poor = max(0, min(target, shares.fair(share)) - account.charged)
+        let due = isPoorsTurn ? poor : target - account.charged - poor
+        // What cannot be divided goes to one after the other.
+        let least = min(due, parameters.grain)
+        let given = min(left, max(least, Proportion.part(due, part, of: whole)))
+        guard given > 0, given >= least else { continue }
+        change(index) {
+          $0.charged += given
+          $0.isGranted = true
+        }
+        if isPoorsTurn { missing.poor -= given } else { missing.rich -= given }
+        left -= given
+      }
+    }
+    for index in accounts.indices where accounts[index].isGranted {
+      accounts[index].isGranted = false
+      tell(index, .grant(limit: accounts[index].charged), &actions)
+    }
+  }
+
+  /// Recalls in proportion where that is a grain each, and from one after the other where it is
+  /// less: what is missing is a message to a few, not to everybody.
+  private mutating func recall(
+    _ need: Int64, _ excess: (rich: Int64, rest: Int64), crumbs: Bool, _ now: Nanoseconds,
+    _ actions: inout [BrokerAction]
+  ) {
+    let fromRich = min(need, excess.rich)
+    let fromRest = min(need - fromRich, excess.rest)
+    var left = need
+    for isProportional in [true, false] {
+      for place in accounts.indices where left > 0 {
+        let index = (place + turn) % accounts.count
+        let account = accounts[index]
+        guard account.standing == .joined else { continue }
+        let share = account.share
+        let target = shares.target(share)
+        guard isRecallable(account, target, crumbs: crumbs) else { continue }
+        let rich = account.charged - max(target, min(shares.fair(share), account.charged))
+        let rest = account.charged - target - rich
+        var taken = Proportion.part(rich, fromRich, of: excess.rich, roundingUp: true)
+        if fromRest > 0 {
+          taken += Proportion.part(rest, fromRest, of: excess.rest, roundingUp: true)
+        }
+        if isProportional, taken < parameters.grain { continue }
+        if fromRest == 0, rich == 0 { continue }
+        taken = max(taken, min(parameters.grain, rich + rest))
+        left -= taken
+        let limit = account.charged - taken
+        let number = account.sequence + 1
+        accounts[index].recall = (limit, number, now + parameters.recallTime)
+        recalls.append((account.nonce, number), at: now + parameters.recallTime)
+        tell(index, .recall(limit: limit), &actions)
+      }
+    }
+  }
+}

@@ -1,0 +1,111 @@
+// SPDX-License-Identifier: Apache-2.0
+
+/// Between what a memory limit moves, in bytes.
+public struct MemoryBounds: Equatable, Sendable {
+  /// Never lowered below this.
+  public var floor: Int64
+  /// Never raised above this.
+  public var ceiling: Int64
+
+  /// Makes bounds; a floor above the ceiling becomes the ceiling.
+  public init(floor: Int64, ceiling: Int64) {
+    self.floor = min(floor, ceiling)
+    self.ceiling = ceiling
+  }
+
+  /// The limit within these bounds that is nearest to `limit`.
+  public func clamp(_ limit: Int64) -> Int64 { min(max(limit, floor), ceiling) }
+}
+
+/// What a container declared of memory and what the annotations allow, in bytes.
+public struct MemoryBase: Equatable, Sendable {
+  /// The declared limit, config.json's or the last update's; nil for none.
+  public var declared: Int64?
+  /// What it may swap beside its memory: memory.memsw.limit_in_bytes less memory.limit_in_bytes on
+  /// cgroup v1.
+  ///
+  /// It stays what was declared wherever the limit goes; nil where nothing was declared, and then
+  /// the file is left alone.
+  public var swapAllowance: Int64?
+  /// The least it may be given.
+  public var floor: Int64
+  /// The most it may be given where an annotation says so; else ``declared`` is.
+  public var explicitCeiling: Int64?
+  /// What nothing may exceed: the operator's ceiling and the machine's memory.
+  public var limit: Int64
+  /// What the machine keeps: no limit is raised where less than this would be available.
+  public var hostReserve: Int64
+
+  /// Makes a base.
+  public init(
+    declared: Int64?, swapAllowance: Int64? = nil, floor: Int64, explicitCeiling: Int64?,
+    limit: Int64, hostReserve: Int64 = 0
+  ) {
+    self.declared = declared
+    self.swapAllowance = swapAllowance
+    self.floor = floor
+    self.explicitCeiling = explicitCeiling
+    self.limit = limit
+    self.hostReserve = hostReserve
+  }
+
+  /// From here on a limit of cgroup v1 is none: the kernel counts whole pages up to 2^63
+  /// (mm/page_counter.c, PAGE_COUNTER_MAX).
+  public static let unlimited = Int64.max - 65_535
+
+  /// What it may move between.
+  public var bounds: MemoryBounds {
+    MemoryBounds(floor: floor, ceiling: min(limit, explicitCeiling ?? declared ?? limit))
+  }
+
+  /// What swap and memory together are limited to under a memory limit; nil to leave that alone.
+  public func memorySwap(at limit: Int64) -> Int64? {
+    swapAllowance.map { allowance in
+      let (sum, isTooMuch) = limit.addingReportingOverflow(allowance)
+      return isTooMuch ? .max : sum
+    }
+  }
+}
+
+extension MemoryBase {
+  /// Reads what ``write(to:)`` wrote; nil where memory is not moved.
+  init?(_ keyed: KeyedText) {
+    guard let floor = keyed[int: "memoryFloor"], let limit = keyed[int: "memoryLimit"] else {
+      return nil
+    }
+    self.init(
+      declared: keyed[int: "declaredMemory"], swapAllowance: keyed[int: "swapAllowance"],
+      floor: floor, explicitCeiling: keyed[int: "memoryCeiling"], limit: limit,
+      hostReserve: keyed[int: "memoryReserve"] ?? 0)
+  }
+
+  func write(to keyed: inout KeyedText) {
+    keyed[int: "declaredMemory"] = declared
+    keyed[int: "swapAllowance"] = swapAllowance
+    keyed[int: "memoryFloor"] = floor
+    keyed[int: "memoryCeiling"] = explicitCeiling
+    keyed[int: "memoryLimit"] = limit
+    keyed[int: "memoryReserve"] = hostReserve
+  }
+
+  /// The numbers, as one argument of the image that supervises.
+  var argument: String {
+    let words = [
+      declared ?? -1, swapAllowance ?? -1, floor, explicitCeiling ?? -1, limit, hostReserve,
+    ]
+    return Self.mark + words.map { "\($0)" }.joined(separator: ",")
+  }
+
+  /// Reads ``argument`` back; nil for any other.
+  init?(argument: String) {
+    guard argument.utf8.starts(with: Self.mark.utf8) else { return nil }
+    let words = argument.dropFirst(Self.mark.count).split(separator: ",").compactMap { Int64($0) }
+    guard words.count == 6 else { return nil }
+    func present(_ word: Int64) -> Int64? { word < 0 ? nil : word }
+    self.init(
+      declared: present(words[0]), swapAllowance: present(words[1]), floor: words[2],
+      explicitCeiling: present(words[3]), limit: words[4], hostReserve: words[5])
+  }
+
+  private static let mark = "memory:"
+}

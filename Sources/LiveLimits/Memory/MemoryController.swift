@@ -1,0 +1,238 @@
+// SPDX-License-Identifier: Apache-2.0
+public import Syscalls
+
+/// Turns readings of one container's memory into limits, and says when to read again.
+///
+/// A pure state machine: readings come in, because a rung was crossed, reclaim began or a deadline
+/// came; what to do comes out. While the container grows it is read every millisecond or so, while
+/// there is slack there is one deadline, at which it is given back, and else there is none.
+///
+/// It raises when the limit is less than the ``MemoryLaw/need(_:rate:ahead:)``, and gives back what
+/// slack has lasted, never below that need as it is at that moment.
+public struct MemoryController: Sendable {
+  /// What the world outside knows at the moment of a reading; asked only when it matters.
+  public protocol Surroundings {
+    /// Page cache that was not used again, in bytes.
+    func inactiveFile() -> Int64
+    /// What may be handed out until the machine is at its reserve, in bytes.
+    func spareMemory() -> Int64
+  }
+
+  /// What a limit shall be, and why.
+  public struct Decision: Equatable, Sendable {
+    /// The limit in bytes; what it was, where the decision is to leave it.
+    public var limit: Int64
+    /// Why.
+    public var rule: Rule
+    /// The working set that it was decided from, in bytes.
+    public var use: Int64
+  }
+
+  /// What to do now.
+  public struct Step: Equatable, Sendable {
+    /// What to write and to record; nil for nothing.
+    public var decision: Decision?
+    /// When to read again; nil: when the kernel calls.
+    public var deadline: Nanoseconds?
+  }
+
+  /// The limit in force, in bytes.
+  public private(set) var limit: Int64
+  /// What it moves between.
+  public private(set) var bounds: MemoryBounds
+  /// For how long slack has to last now; longer after each regret.
+  public private(set) var wait: Nanoseconds
+
+  private let law: MemoryLaw
+  private var last: (time: Nanoseconds, workingSet: Int64)?
+  /// How fast it grew lately, in bytes a second; halved with each calm ``MemoryLaw``'s reaction.
+  private var rate: Int64 = 0
+  private var inactive: (time: Nanoseconds, bytes: Int64) = (.min / 2, 0)
+  /// Since when there is slack, since when it is as much as it is, and the most that was needed.
+  private var slack: (since: Nanoseconds, steadySince: Nanoseconds, need: Int64)?
+  private var lastShrink: (time: Nanoseconds, isRegretted: Bool)?
+  /// It wants more than it may have, and the record says so already.
+  private var isRefused = false
+  private let keptUntil: Nanoseconds
+
+  private var parameters: MemoryLaw.Parameters { law.parameters }
+
+  /// Starts with what is in force.
+  public init(_ law: MemoryLaw, limit: Int64, bounds: MemoryBounds, now: Nanoseconds) {
+    self.law = law
+    self.limit = limit
+    self.bounds = bounds
+    wait = law.parameters.slackAfter
+    keptUntil = now + law.parameters.settling
+  }
+
+  /// Takes a reading.
+  ///
+  /// - Parameters:
+  ///   - usage: All that is charged to the container, in bytes.
+  ///   - now: When it was read.
+  ///   - surroundings: What else to ask.
+  /// - Returns: What to do.
+  public mutating func observe(
+    usage: Int64, at now: Nanoseconds, surroundings: some Surroundings
+  ) -> Step {
+    let reading = reading(usage, now, surroundings)
+    let hasPace = takePace(reading, now)
+    let need = law.need(reading, rate: rate)
+    if limit < need {
+      slack = nil
+      return raise(reading, now, surroundings, hasPace)
+    }
+    isRefused = false
+    if limit > bounds.ceiling, max(need, bounds.ceiling) < limit {
+      return lower(to: max(need, bounds.ceiling), .memoryBounded, reading, now)
+    }
+    takeSlack(law.need(reading), now)
+    if let slack, now >= due(slack) {
+      return lower(to: bounds.clamp(slack.need), .memoryGivenBack, reading, now)
+    }
+    return Step(deadline: deadline(reading, now, hasPace))
+  }
+
+  /// Takes note of a limit that came from elsewhere: an update, a foreign write.
+  public mutating func adopt(limit: Int64, bounds: MemoryBounds) {
+    self.limit = limit
+    self.bounds = bounds
+    slack = nil
+    isRefused = false
+  }
+
+  /// Takes note that the kernel has refused a limit; what it has instead stays in force.
+  ///
+  /// - Parameters:
+  ///   - found: The limit that is in force.
+  ///   - wasLowering: Whether less was to be given: then there was no slack, whatever it seemed.
+  public mutating func refuse(found: Int64, wasLowering: Bool) {
+    limit = found
+    slack = nil
+    if wasLowering { regret() }
+  }
+
+  // MARK: reading
+
+  private mutating func reading(
+    _ usage: Int64, _ now: Nanoseconds, _ surroundings: some Surroundings
+  ) -> MemoryReading {
+    // memory.stat costs ten times what the usage does, and cache matters where the usage alone
+    // would ask for a write.
+    let byUsage = law.need(MemoryReading(usage: usage), rate: rate)
+    if limit < byUsage || now - inactive.time >= 100_000_000 || slack.map({ now >= due($0) }) == true {
+      inactive = (now, surroundings.inactiveFile())
+    }
+    return MemoryReading(usage: usage, inactiveFile: inactive.bytes)
+  }
+
+  /// - Returns: Whether the pace is known, which takes two readings that are not far apart.
+  private mutating func takePace(_ reading: MemoryReading, _ now: Nanoseconds) -> Bool {
+    defer { last = (now, reading.workingSet) }
+    guard let last else { return false }
+    let time = now - last.time
+    let grown = max(0, reading.workingSet - last.workingSet)
+    // A reading right after another says more of the noise than of the pace.
+    let latest = CPUQuota.scaled(grown, by: 1_000_000_000, over: max(time, 500_000))
+    let halvings = min(62, time / parameters.reaction)
+    rate = min(parameters.fastest, max(latest, rate >> halvings))
+    return time <= 2 * parameters.longestSample
+  }
+
+  /// Until the pace is known and slow enough, it is looked at again soon; the rungs do the rest.
+  private func deadline(
+    _ reading: MemoryReading, _ now: Nanoseconds, _ hasPace: Bool
+  ) -> Nanoseconds? {
+    let slackDue = slack.map { max(due($0), now) }
+    let distance = law.distance(reading, to: limit)
+    let isCalm = hasPace && law.taken(at: rate, in: 2 * parameters.longestSample) < distance / 4
+    if isCalm || limit >= bounds.ceiling { return slackDue }
+    let look = now + law.nextLook(distance, rate: hasPace ? rate : nil)
+    return min(slackDue ?? .max, look)
+  }
+
+  // MARK: raising
+
+  private mutating func raise(
+    _ reading: MemoryReading, _ now: Nanoseconds, _ surroundings: some Surroundings, _ hasPace: Bool
+  ) -> Step {
+    let wanted = law.raised(reading, rate: rate)
+    let allowed = min(wanted, bounds.ceiling)
+    // What is granted is not used yet: all of it may be, and then the machine has to have it.
+    let spare = allowed > limit ? surroundings.spareMemory() : .max
+    let byHost = spare == .max ? Int64.max : reading.usage + max(0, spare)
+    let target = min(allowed, byHost)
+    guard target > limit else {
+      // Near its ceiling, and not yet above what it may have.
+      let isShort = law.distance(reading, to: limit) < law.head(at: rate)
+      let isNews = isShort && !isRefused
+      isRefused = isRefused || isShort
+      let rule: Rule = byHost < allowed ? .memoryHostFull : .memoryRefused
+      // Memory of the machine may come back; the ceiling does not move by itself.
+      let deadline = byHost < allowed ? now + parameters.longestSample : nil
+      return Step(
+        decision: isNews ? Decision(limit: limit, rule: rule, use: reading.workingSet) : nil,
+        deadline: deadline)
+    }
+    let isNear = law.distance(reading, to: limit) < law.head(at: 0) / 4
+    noteGrowth(at: now)
+    isRefused = false
+    limit = target
+    return Step(
+      decision: Decision(
+        limit: target, rule: isNear ? .memoryNearMiss : .memoryGrown, use: reading.workingSet),
+      deadline: deadline(reading, now, hasPace))
+  }
+
+  private mutating func noteGrowth(at now: Nanoseconds) {
+    guard let shrink = lastShrink, !shrink.isRegretted,
+      now - shrink.time < parameters.regretWithin
+    else { return }
+    lastShrink = (shrink.time, true)
+    regret()
+  }
+
+  private mutating func regret() { wait = min(parameters.longestWait, 2 * wait) }
+
+  // MARK: giving back
+
+  private mutating func takeSlack(_ need: Int64, _ now: Nanoseconds) {
+    let need = bounds.clamp(need)
+    guard var known = slack else {
+      if law.isWorthwhile(limit - need, of: limit) { slack = (now, now, need) }
+      return
+    }
+    if need > known.need {
+      known.need = need
+    } else if law.isWorthwhile(known.need - need, of: known.need) {
+      // It is still falling: what was needed then is needed no more.
+      known.need = need
+      known.steadySince = now
+    }
+    slack = law.isWorthwhile(limit - known.need, of: limit) ? known : nil
+  }
+
+  /// When slack is given back: when it has been as much for a while, and for one that still grows
+  /// after twice that.
+  private func due(
+    _ slack: (since: Nanoseconds, steadySince: Nanoseconds, need: Int64)
+  ) -> Nanoseconds {
+    max(keptUntil, min(slack.steadySince + wait, slack.since + 2 * wait))
+  }
+
+  private mutating func lower(
+    to target: Int64, _ rule: Rule, _ reading: MemoryReading, _ now: Nanoseconds
+  ) -> Step {
+    slack = nil
+    if let shrink = lastShrink, !shrink.isRegretted {
+      wait = max(parameters.slackAfter, wait / 2)
+    }
+    lastShrink = (now, false)
+    limit = target
+    // Whoever began to grow in this moment is seen at once.
+    return Step(
+      decision: Decision(limit: target, rule: rule, use: reading.workingSet),
+      deadline: now + parameters.shortestSample)
+  }
+}

@@ -1,0 +1,158 @@
+// SPDX-License-Identifier: Apache-2.0
+import LiveLimits
+import Syscalls
+import Testing
+
+private let ms: Nanoseconds = 1_000_000
+private let second: Nanoseconds = 1_000_000_000
+
+@Suite struct MemoryControllerTests {
+  @Test(arguments: [1, 50, 200, 1000, 2700])
+  func `grows from 64 MiB to 1 GiB without a kill, at whatever pace`(pace: Int64) {
+    var group = SimulatedMemcg(limit: 64 * mebibyte, ceiling: 2048 * mebibyte)
+    group.grow(to: 1024 * mebibyte, rate: pace * 1_000_000)
+    #expect(group.kills == 0)
+    #expect(group.limit >= 1024 * mebibyte)
+    // It is no more than is needed for a moment to come, either.
+    #expect(group.limit <= 1200 * mebibyte)
+  }
+
+  @Test func `is too late where it is let in too late, which shows that the others can fail`() {
+    var group = SimulatedMemcg(limit: 64 * mebibyte, ceiling: 2048 * mebibyte)
+    group.latency = 40 * ms
+    group.grow(to: 1024 * mebibyte, rate: 2_700_000_000)
+    #expect(group.kills > 0)
+  }
+
+  @Test func `never asks for more than the ceiling, and says once that it is refused`() {
+    var group = SimulatedMemcg(limit: 64 * mebibyte, ceiling: 256 * mebibyte)
+    group.grow(to: 300 * mebibyte, rate: 500_000_000)
+    #expect(group.kills == 1)
+    #expect(group.decisions.map(\.limit).max() == 256 * mebibyte)
+    #expect(group.decisions.filter { $0.rule == .memoryRefused }.count == 1)
+  }
+
+  @Test func `stops where the machine has no more to spare`() {
+    var group = SimulatedMemcg(limit: 64 * mebibyte, ceiling: 2048 * mebibyte)
+    group.spare = 0
+    group.grow(to: 128 * mebibyte, rate: 500_000_000)
+    #expect(group.kills == 1)
+    #expect(group.decisions.contains { $0.rule == .memoryHostFull })
+  }
+
+  @Test func `gives back to the use and a margin when slack has lasted`() {
+    var group = SimulatedMemcg(limit: 64 * mebibyte, ceiling: 2048 * mebibyte)
+    group.grow(to: 600 * mebibyte, rate: 1_000_000_000)
+    group.free(to: 40 * mebibyte)
+    group.run(10 * ms)
+    #expect(group.limit > 600 * mebibyte)
+    group.run(4 * second)
+    #expect(group.kills == 0)
+    #expect((40 * mebibyte + 8 * mebibyte...64 * mebibyte).contains(group.limit))
+  }
+
+  @Test func `sleeps when there is nothing to do`() {
+    var group = SimulatedMemcg(limit: 512 * mebibyte, ceiling: 2048 * mebibyte)
+    group.grow(to: 100 * mebibyte, rate: 100_000_000)
+    group.run(10 * second)
+    let before = group.looks
+    group.run(60 * second)
+    #expect(group.looks == before)
+  }
+
+  @Test func `page cache is not need`() {
+    var group = SimulatedMemcg(limit: 64 * mebibyte, ceiling: 2048 * mebibyte)
+    group.grow(to: 30 * mebibyte, rate: 100_000_000)
+    group.run(5 * second, cacheRate: 500_000_000)
+    #expect(group.limit <= 64 * mebibyte)
+    #expect(group.kills == 0)
+    // And what hides behind it is seen.
+    group.grow(to: 300 * mebibyte, rate: 1_000_000_000)
+    #expect(group.kills == 0)
+  }
+
+  @Test func `waits longer after a regret, and no longer than a minute`() {
+    var group = SimulatedMemcg(limit: 64 * mebibyte, ceiling: 2048 * mebibyte)
+    for _ in 0..<12 {
+      group.grow(to: 600 * mebibyte, rate: 1_000_000_000)
+      group.free(to: 40 * mebibyte)
+      // Until it has been given back, and a moment longer.
+      let limit = group.limit
+      var waited: Nanoseconds = 0
+      while group.limit == limit && waited < 130 * second {
+        group.run(100 * ms)
+        waited += 100 * ms
+      }
+    }
+    #expect(group.kills == 0)
+    #expect(group.controller.wait > 4 * second)
+    #expect(group.controller.wait <= 60 * second)
+  }
+
+  @Test func `keeps what the container started with until it has found its size`() {
+    var group = SimulatedMemcg(limit: 512 * mebibyte, ceiling: 512 * mebibyte)
+    group.run(1900 * ms)
+    #expect(group.limit == 512 * mebibyte)
+    group.run(200 * ms)
+    #expect(group.limit == 16 * mebibyte)
+  }
+
+  @Test func `takes what is above the ceiling back at once`() {
+    var group = SimulatedMemcg(limit: 1024 * mebibyte, ceiling: 256 * mebibyte)
+    group.run(ms)
+    #expect(group.limit == 256 * mebibyte)
+    #expect(group.decisions.map(\.rule) == [.memoryBounded])
+  }
+
+  @Test func `a shrink that the kernel refused is a regret`() {
+    let law = MemoryLaw(to: 8 << 30)
+    var controller = MemoryController(
+      law, limit: 512 * mebibyte,
+      bounds: MemoryBounds(floor: 16 * mebibyte, ceiling: 1024 * mebibyte), now: 0)
+    let wait = controller.wait
+    controller.refuse(found: 512 * mebibyte, wasLowering: true)
+    #expect(controller.wait == 2 * wait)
+  }
+}
+
+@Suite struct MemoryControllerPropertyTests {
+  /// A run of any phases: growing, falling, resting, with cache, with a supervisor that is let in
+  /// after up to 2 ms.
+  @Test(arguments: 0..<60)
+  func `no kill below the ceiling, whatever comes`(seed: UInt64) {
+    var random = Random(seed: seed)
+    let ceiling = Int64.random(in: 600...2000, using: &random) * mebibyte
+    var group = SimulatedMemcg(
+      limit: Int64.random(in: 32...600, using: &random) * mebibyte, ceiling: ceiling)
+    group.latency = Nanoseconds.random(in: 50_000...2_000_000, using: &random)
+    for _ in 0..<30 {
+      switch Int.random(in: 0..<5, using: &random) {
+      case 0, 1:
+        let room = ceiling - 40 * mebibyte
+        let target = Int64.random(in: 0...room, using: &random)
+        group.grow(
+          to: target, rate: Int64.random(in: 1_000_000...2_700_000_000, using: &random) + 20_000_000)
+      case 2: group.free(to: Int64.random(in: 0...max(1, group.anonymous), using: &random))
+      case 3: group.run(Nanoseconds.random(in: 0...3_000, using: &random) * ms)
+      default:
+        group.run(
+          Nanoseconds.random(in: 0...500, using: &random) * ms, cacheRate: 800_000_000)
+      }
+      #expect(group.kills == 0)
+      #expect(group.limit <= max(ceiling, 600 * mebibyte))
+    }
+  }
+}
+
+/// splitmix64, so that a seed is a run.
+private struct Random: RandomNumberGenerator {
+  private var state: UInt64
+  init(seed: UInt64) { state = seed &* 0x9e37_79b9_7f4a_7c15 }
+  mutating func next() -> UInt64 {
+    state &+= 0x9e37_79b9_7f4a_7c15
+    var mixed = state
+    mixed = (mixed ^ (mixed >> 30)) &* 0xbf58_476d_1ce4_e5b9
+    mixed = (mixed ^ (mixed >> 27)) &* 0x94d0_49bb_1331_11eb
+    return mixed ^ (mixed >> 31)
+  }
+}

@@ -1,0 +1,69 @@
+// SPDX-License-Identifier: Apache-2.0
+import LiveLimits
+import Testing
+
+@Suite struct MemoryLawTests {
+  private let law = MemoryLaw(to: 8 << 30)
+
+  @Test(
+    arguments: [
+      (rate: 0, head: 8), (rate: 1_000_000_000, head: 8), (rate: 4_194_304_000, head: 20),
+    ] as [(rate: Int64, head: Int64)])
+  func `the head is what is taken in 5 ms, and 8 MiB at the least`(rate: Int64, head: Int64) {
+    #expect(law.head(at: rate) == head * mebibyte)
+  }
+
+  @Test(
+    arguments: [
+      // A rung above the use, and a head above the rung.
+      (usage: 30, inactive: 0, need: 40), (usage: 32, inactive: 0, need: 48),
+      // What can be reclaimed is no need, as long as it is a head itself.
+      (usage: 60, inactive: 50, need: 26), (usage: 60, inactive: 7, need: 72),
+    ] as [(usage: Int64, inactive: Int64, need: Int64)])
+  func `the need is a head above the next rung`(usage: Int64, inactive: Int64, need: Int64) {
+    let reading = MemoryReading(usage: usage * mebibyte, inactiveFile: inactive * mebibyte)
+    #expect(law.need(reading) == need * mebibyte)
+  }
+
+  @Test func `a rung is never further away than a thirty-second, or 8 MiB`() {
+    var last: Int64 = 0
+    for rung in law.ladder.rungs {
+      #expect(rung - last <= max(8 * mebibyte, last / 32))
+      #expect(rung - last >= 8 * mebibyte)
+      last = rung
+    }
+    #expect(law.ladder.rungs.count < 200)
+  }
+
+  @Test(arguments: [0, 1, 8 << 20, (8 << 20) - 1, 1 << 30, 9 << 30] as [Int64])
+  func `the rung above a use is above it, and the first one`(use: Int64) {
+    let rung = law.ladder.rung(above: use)
+    #expect(rung > use)
+    #expect(law.ladder.rungs.filter { $0 > use }.allSatisfy { $0 >= rung })
+  }
+
+  @Test func `swap and memory together keep what was declared beside memory`() {
+    var base = MemoryBase(
+      declared: 64 * mebibyte, swapAllowance: 64 * mebibyte, floor: 0, explicitCeiling: nil,
+      limit: 1 << 30)
+    #expect(base.memorySwap(at: 256 * mebibyte) == 320 * mebibyte)
+    base.swapAllowance = nil
+    #expect(base.memorySwap(at: 256 * mebibyte) == nil)
+  }
+
+  @Test(
+    arguments: [
+      (declared: 64, ceiling: nil, limit: 1000, bounds: 64),
+      (declared: 64, ceiling: 512, limit: 1000, bounds: 512),
+      (declared: nil, ceiling: 512, limit: 1000, bounds: 512),
+      (declared: nil, ceiling: nil, limit: 1000, bounds: 1000),
+      (declared: 64, ceiling: 512, limit: 100, bounds: 100),
+    ] as [(declared: Int64?, ceiling: Int64?, limit: Int64, bounds: Int64)])
+  func `the ceiling is what is asked for, else declared, else all there is`(
+    declared: Int64?, ceiling: Int64?, limit: Int64, bounds: Int64
+  ) {
+    let base = MemoryBase(
+      declared: declared, floor: 16, explicitCeiling: ceiling, limit: limit)
+    #expect(base.bounds.ceiling == bounds)
+  }
+}

@@ -1,0 +1,148 @@
+// SPDX-License-Identifier: Apache-2.0
+import LiveLimits
+import Syscalls
+
+/// What containers, operators and bad luck do.
+extension Simulation {
+  var period: Nanoseconds { 100 * millisecond }
+
+  /// A core, or as much memory.
+  private var unit: Int64 { resource == .cpu ? 1_000_000_000 : 1 << 30 }
+
+  func create() {
+    guard containers.lazy.filter({ $0.isRegistered }).count < scenario.members || isLarge else {
+      return
+    }
+    let declared = random.among(1...20) * unit / 10
+    let container = Container(
+      nonce: nextNonce, declared: declared, floor: unit / 20,
+      ceiling: random.oneIn(3) ? declared : 64 * unit,
+      priority: random.oneIn(3) ? Int32(random.among(-2...2)) : 0,
+      application: !isCalm && random.oneIn(20) ? explicitLimit() : nil,
+      hunger: random.oneIn(3) ? random.among(0...8) : 8)
+    nextNonce += 1
+    // Its place is another's who has ended; nothing else of it is.
+    let place = containers.firstIndex { !$0.isRegistered && $0.process == nil && !isLarge }
+    if let place { containers[place] = container } else { containers.append(container) }
+    index[container.nonce] = place ?? containers.count - 1
+    start(
+      place ?? containers.count - 1, held: 0, application: container.application)
+  }
+
+  private var isLarge: Bool { scenario.members > 1000 }
+
+  private func explicitLimit() -> Int64 {
+    random.among(1...Int64(scenario.members) * 2) * unit / 2
+  }
+
+  func demand(_ nonce: UInt64) {
+    guard let container = index[nonce], !containers[container].hasEnded else { return }
+    if let process = containers[container].process, processes[process].stoppedUntil <= now {
+      let own = containers[container]
+      let wanted: Int64 =
+        switch random.among(0...5) {
+        case 0: own.floor
+        case 1: own.ceiling
+        case 2: own.declared
+        default: random.among(own.floor...max(own.floor, min(own.ceiling, 4 * unit)))
+        }
+      member(process, .want(wanted))
+    }
+    if !isCalm {
+      let longest = isLarge ? 10 * second : second
+      queue.push(.demand(nonce), at: now + random.time(millisecond...longest))
+    }
+  }
+
+  func end(container: Int) {
+    guard !containers[container].hasEnded else { return }
+    say("container \(containers[container].nonce) ends")
+    let nonce = containers[container].nonce
+    containers[container].hasEnded = true
+    checks.kernelSum -= containers[container].kernel
+    containers[container].kernel = 0
+    containers[container].exists = false
+    guard let process = containers[container].process else {
+      queue.push(.forget(nonce), at: now + random.time(millisecond...second))
+      return
+    }
+    processes[process].stoppedUntil = 0
+    member(process, .ended)
+    if processes[process].isAlive { crash(process) }
+  }
+
+  func chaos() {
+    if isCalm { return }
+    queue.push(.chaos, at: now + random.time(millisecond...second / 2))
+    let some = Int.random(in: 0..<max(1, containers.count), using: &random)
+    let process = containers.isEmpty ? nil : containers[some].process
+    switch random.among(0...11) {
+    case 0, 1: if let process { crash(process) }
+    case 2: if let lockHolder { crash(lockHolder) }
+    case 3, 4:
+      if let process { processes[process].stoppedUntil = now + random.time(millisecond...3 * second) }
+    case 5:
+      if let lockHolder {
+        processes[lockHolder].stoppedUntil = now + random.time(millisecond...3 * second)
+      }
+    case 6, 7: if !containers.isEmpty { end(container: some) }
+    case 8: setLimit()
+    default: create()
+    }
+  }
+
+  /// The operator speaks to the broker by a connection of its own.
+  private func setLimit() {
+    guard let lockHolder, processes[lockHolder].broker != nil,
+      processes[lockHolder].stoppedUntil <= now
+    else { return }
+    let link = nextLink
+    nextLink += 1
+    broker(
+      lockHolder,
+      .message(
+        ApplicationMessage(
+          resource: resource, epoch: 0, nonce: 0, body: .set(explicitLimit())), on: link))
+  }
+
+  /// From now on nobody dies, stops or changes its mind.
+  func calm() {
+    for process in processes.indices where processes[process].stoppedUntil > now {
+      processes[process].stoppedUntil = now
+    }
+  }
+
+  func endAllButBroker() {
+    guard let lockHolder else { return }
+    for container in containers.indices where containers[container].process != lockHolder {
+      end(container: container)
+    }
+  }
+
+  // MARK: the kernel
+
+  /// A write of a limit: a refill, of which the container uses what its own books leave it.
+  func write(_ container: Int, _ value: Int64) {
+    // ENODEV: the cgroup is gone.
+    guard containers[container].exists else { return }
+    checks.kernelSum += value - containers[container].kernel
+    containers[container].kernel = value
+    checkCharge(container)
+    use(container)
+  }
+
+  func period(_ nonce: UInt64) {
+    guard let container = index[nonce], containers[container].exists else { return }
+    containers[container].used = 0
+    use(container)
+    queue.push(.period(nonce), at: now + period)
+  }
+
+  private func use(_ container: Int) {
+    guard scenario.countsUse, resource == .cpu, containers[container].exists else { return }
+    let most = containers[container].kernel / 8 * containers[container].hunger
+    let used = max(0, most - containers[container].used)
+    containers[container].used += used
+    checks.use(used, limit: limits.inForce, period: period, at: now)
+  }
+}
