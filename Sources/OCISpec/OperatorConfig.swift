@@ -72,7 +72,7 @@ public struct OperatorConfig: Equatable, Sendable {
   /// The policies that containers may ask for.
   public var allowedPolicies = PolicyName.allCases
   /// The control law.
-  public var law = LawName.escra
+  public var law = LawName.headroom
   /// How it is heard that a container needs more CPU.
   public var hooks = HooksChoice.auto
   /// What limits are lowered to unless an annotation says otherwise: 50m and 16Mi.

@@ -140,7 +140,7 @@ import Testing
     #expect(policy.appMemory == 4096)
     #expect(policy.scope == "store")
     #expect(policy.priority == -1000)
-    #expect(policy.law == .escra)
+    #expect(policy.law == .headroom)
   }
 
   @Test func `the pod's namespace is the scope where the sandbox's is not said`() throws {

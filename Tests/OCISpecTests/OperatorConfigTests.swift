@@ -12,7 +12,7 @@ import Testing
         "runtimes": ["/opt/runc", "/usr/bin/crun"],
         "defaultPolicy": "observe",
         "allowedPolicies": ["observe", "reactive"],
-        "law": "headroom",
+        "law": "escra",
         "floor": {"cpu": "100m", "memory": "32Mi"},
         "ceiling": {"cpu": 4, "memory": "8Gi"},
         "reservedCPUs": "0-1,4",
@@ -23,7 +23,7 @@ import Testing
       }
       """)
     var expected = OperatorConfig()
-    expected.law = .headroom
+    expected.law = .escra
     expected.runtimes = ["/opt/runc", "/usr/bin/crun"]
     expected.defaultPolicy = .observe
     expected.allowedPolicies = [.observe, .reactive]

@@ -17,6 +17,8 @@ extension Role {
     if start != .found {
       escra_clear_parent_death_signal()
       Manners.setOOMScore()
+      // What a supervisor hears of is over in a few milliseconds, on a host that is busy too.
+      if self == .supervisor { escra_be_prompt() }
       signal(SIGHUP, SIG_IGN)
       signal(SIGPIPE, SIG_IGN)
     }
