@@ -129,6 +129,12 @@ int escra_ring_map(int ring, struct escra_ring *mapped) {
     return 0;
 }
 
+void escra_ring_unmap(struct escra_ring *mapped) {
+    munmap(mapped->consumer, page());
+    munmap(mapped->producer, 3 * page());
+    *mapped = (struct escra_ring){NULL, NULL};
+}
+
 bool escra_ring_take(const struct escra_ring *mapped, struct escra_hook_event *event) {
     unsigned long *consumed = mapped->consumer;
     const unsigned long *produced = mapped->producer;

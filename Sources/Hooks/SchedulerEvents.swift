@@ -40,23 +40,31 @@ public struct SchedulerEvent: Equatable, Sendable {
   }
 }
 
-/// The ring that a container's events come in: BPF_MAP_TYPE_RINGBUF, mapped.
+/// The ring that a container's events come in: BPF_MAP_TYPE_RINGBUF.
+///
+/// Mapped from the first event on and until ``rest()``: while a container is quiet nobody has to pay
+/// for three pages.
 public final class SchedulerEvents {
   /// The ring, for a poller.
   public let descriptor: FileDescriptor
   private var mapped = escra_ring()
 
-  /// Maps a ring that ``SchedulerHooks/watch(_:outer:_:owner:)`` has made, here or in another image.
-  ///
-  /// - Throws: ``SystemError``.
-  public init(adopting ring: consuming FileDescriptor) throws(SystemError) {
-    descriptor = ring
-    let number = descriptor.number
-    try retrying("map", "a ring") { escra_ring_map(number, &mapped) }
-  }
+  /// Takes a ring over that ``SchedulerHooks/watch(_:outer:_:owner:)`` has made, here or in another
+  /// image.
+  public init(adopting ring: consuming FileDescriptor) { descriptor = ring }
+
+  deinit { rest() }
+
+  /// Gives the memory back until the next event.
+  public func rest() { if mapped.consumer != nil { escra_ring_unmap(&mapped) } }
 
   /// Takes the oldest event; nil when there is none.
-  public func take() -> SchedulerEvent? {
+  ///
+  /// - Throws: ``SystemError``: ENOMEM where the ring cannot be mapped. It stays readable then.
+  public func take() throws(SystemError) -> SchedulerEvent? {
+    if mapped.consumer == nil {
+      try retrying("map", "a ring") { escra_ring_map(descriptor.number, &mapped) }
+    }
     var event = escra_hook_event()
     while escra_ring_take(&mapped, &event) {
       if let event = SchedulerEvent(event) { return event }

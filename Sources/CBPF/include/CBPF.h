@@ -97,6 +97,9 @@ struct escra_ring {
 /// Maps a ring. Needs no capability.
 int escra_ring_map(int ring, struct escra_ring *_Nonnull mapped);
 
+/// Gives the pages back; the events stay, and so does the ring.
+void escra_ring_unmap(struct escra_ring *_Nonnull mapped);
+
 /// Takes the oldest event out.
 bool escra_ring_take(const struct escra_ring *_Nonnull mapped,
                      struct escra_hook_event *_Nonnull event);

@@ -34,7 +34,7 @@ final class Attachment {
     freezer = handover.take(.freezer)
     pressure = handover.take(.pressure)
     let ring = handover.take(.events)
-    events = ring.isOpen ? try? SchedulerEvents(adopting: ring) : nil
+    events = ring.isOpen ? SchedulerEvents(adopting: ring) : nil
     firstLink = handover.take(.firstLink)
     secondLink = handover.take(.secondLink)
     thirdLink = handover.take(.thirdLink)

@@ -97,7 +97,7 @@ final class Supervision: CPUController.Surroundings {
       try timer.set(next == .max ? nil : next)
       var tokens: [UInt64] = []
       try poller.wait { tokens.append($0) }
-      for token in tokens where !hasEnded { handle(token) }
+      for token in tokens where !hasEnded { try handle(token) }
       counters.note(controller.counters)
     }
     // What still exists of the group is nobody's demand any more.
@@ -108,7 +108,7 @@ final class Supervision: CPUController.Surroundings {
     directory.remove()
   }
 
-  private func handle(_ token: UInt64) {
+  private func handle(_ token: UInt64) throws(SystemError) {
     switch token {
     case Token.exit:
       poller.remove(attachment.initProcess.descriptor.number)
@@ -123,7 +123,8 @@ final class Supervision: CPUController.Surroundings {
     case Token.alarm:
       attachment.alarm?.acknowledge()
       read(called: true)
-    case Token.events: hearScheduler()
+    // Who cannot hear what is said would be woken for it again and again: another one may.
+    case Token.events: try hearScheduler()
     case Token.watch:
       hearWriters()
       judgeForeignWrite()
@@ -156,10 +157,10 @@ final class Supervision: CPUController.Surroundings {
   }
 
   /// Takes all that the hooks in the scheduler have seen as one event: the worst.
-  private func hearScheduler() {
+  private func hearScheduler() throws(SystemError) {
     var worst: SchedulerEvent?
     let inForce = foreign.ours.quota.map { $0 * 1000 }
-    while let event = attachment.events?.take() {
+    while let event = try attachment.events?.take() {
       if event.kind == .ancestorThrottled {
         controller.countAncestorThrottle()
       } else if event.quota == inForce, worst?.kind != .throttled {
@@ -200,6 +201,7 @@ final class Supervision: CPUController.Surroundings {
 
   private func take(_ step: CPUController.Step) {
     nextReading = step.deadline
+    if nextReading == nil { attachment.events?.rest() }
     if step.armsAlarm { attachment.alarm?.arm() }
   }
 
