@@ -8,19 +8,20 @@
  * property "settled"); a request is answered in the end (property "answered", weak fairness).
  *
  * What is left out is in the simulator (Tests/Simulate): amounts, shares, time, and connections
- * that overtake each other. Numbers of frames are counted modulo 4, of which at most 2 are under
- * way.
+ * that overtake each other. A number of a frame is told as how
+ * many were dealt with since the last time, which is the same and needs fewer states.
  */
 #define N 3
 #define LIMIT 3
 #define CRASHES 2
+#define QUEUE 1         /* frames under way, in each direction of each connection */
 #define MOST 2          /* what one member may want */
 
 mtype = { join, say, grant, recall };
 mtype = { expected, joined, lost, orphan };
 
-chan toBroker[N] = [2] of { mtype, byte, byte, byte, bit };  /* kind, held, wanted, ack, asks */
-chan toMember[N] = [2] of { mtype, byte, byte };             /* kind, limit, number */
+chan toBroker[N] = [QUEUE] of { mtype, byte, byte, byte, bit };  /* kind, held, wanted, ack, asks */
+chan toMember[N] = [QUEUE] of { mtype, byte };                   /* kind, limit */
 
 /* The kernel's, and the files': they outlive everybody. */
 byte kernel[N];
@@ -31,19 +32,18 @@ byte crashes;
 /* The broker's, which are lost with it. */
 bit up;
 byte host;
-byte epoch;
 byte charged[N];
 mtype standing[N];
-byte number[N];
+byte open[N];           /* frames to it that it was not heard of to have dealt with */
 bit recalled[N];
 byte wants[N];
 
 /* A supervisor's, which are lost with it. */
 byte allowance[N];
 byte wanted[N];
-byte heard[N];
+byte heard[N];          /* frames it has dealt with since it last said something */
 bit connected[N];
-byte to[N];             /* the epoch of its broker */
+bit cut[N];             /* its broker is dead, which it sees when it has read everything */
 bit asking[N];
 bit mustSay[N];
 
@@ -54,7 +54,7 @@ bit mustSay[N];
 #define isWritten(i) \
   ((kernel[i] == wanted[i] && wanted[i] <= allowance[i]) \
    || (kernel[i] == allowance[i] && allowance[i] <= wanted[i]))
-#define next(a) ((a + 1) % 4)
+#define isHeard(i) (connected[i] && up && !cut[i])
 
 inline write() {
   target = least(wanted[i], allowance[i]);
@@ -74,18 +74,18 @@ inline drain(c) {
 
 proctype Member(byte i) {
   mtype kind;
-  byte limit, count, target;
+  byte limit, target;
 end:
   do
   /* What came from the broker; after its death, what it had sent before. */
   :: atomic { !dead[i] && connected[i] && len(toMember[i]) > 0 ->
-      toMember[i]?kind, limit, count;
-      heard[i] = count;
+      toMember[i]?kind, limit;
+      heard[i]++;
       if
       :: kind == grant -> allowance[i] = limit; asking[i] = 0
       :: kind == recall -> allowance[i] = least(allowance[i], limit); mustSay[i] = 1
       fi;
-      limit = 0; count = 0; kind = 0 }
+      limit = 0; kind = 0 }
   /* One side of the crash, and the other. */
   :: atomic { !dead[i] && (kernel[i] < wanted[i] && kernel[i] < allowance[i]) ->
       write() }
@@ -95,23 +95,25 @@ end:
   :: atomic { !dead[i] && (kernel[i] > wanted[i] || kernel[i] > allowance[i]) ->
 #endif
       write(); mustSay[i] = 1 }
-  :: atomic { !dead[i] && connected[i] && up && to[i] == epoch && mustSay[i] && !asking[i] &&
+  :: atomic { !dead[i] && isHeard(i) && mustSay[i] && !asking[i] &&
 #ifndef SAYS_FIRST
       isWritten(i) &&
 #endif
-      len(toBroker[i]) < 2 ->
+      len(toBroker[i]) < QUEUE ->
       allowance[i] = least(wanted[i], allowance[i]);
       asking[i] = (wanted[i] > allowance[i]);
       toBroker[i]!say, allowance[i], wanted[i], heard[i], asking[i];
+      heard[i] = 0;
       mustSay[i] = 0 }
   /* A recall is answered whatever else is open. */
-  :: atomic { !dead[i] && connected[i] && up && to[i] == epoch && mustSay[i] && asking[i] &&
-      isWritten(i) && len(toBroker[i]) < 2 ->
+  :: atomic { !dead[i] && isHeard(i) && mustSay[i] && asking[i] &&
+      isWritten(i) && len(toBroker[i]) < QUEUE ->
       allowance[i] = kernel[i];
       toBroker[i]!say, kernel[i], wanted[i], heard[i], 0;
+      heard[i] = 0;
       mustSay[i] = 0 }
   /* The container wants something else. */
-  :: atomic { !dead[i] && connected[i] && up && to[i] == epoch && !mustSay[i] && !asking[i] &&
+  :: atomic { !dead[i] && isHeard(i) && !mustSay[i] && !asking[i] &&
       len(toMember[i]) == 0 && isWritten(i) ->
       if
       :: wanted[i] = 1
@@ -119,26 +121,27 @@ end:
       fi;
       mustSay[i] = 1 }
   /* The end of a connection is seen when everything was read that came by it. */
-  :: atomic { !dead[i] && connected[i] && (!up || to[i] != epoch) &&
+  :: atomic { !dead[i] && connected[i] && cut[i] &&
 #ifndef DROPS_QUEUE
       len(toMember[i]) == 0 &&
 #endif
       true ->
-      connected[i] = 0; asking[i] = 0; mustSay[i] = 0; allowance[i] = kernel[i] }
-  :: atomic { !dead[i] && !connected[i] && up && len(toBroker[i]) < 2 ->
-      connected[i] = 1; to[i] = epoch; heard[i] = 0; asking[i] = 1;
+      connected[i] = 0; cut[i] = 0; asking[i] = 0; mustSay[i] = 0; heard[i] = 0;
+      allowance[i] = kernel[i] }
+  :: atomic { !dead[i] && !connected[i] && up && len(toBroker[i]) < QUEUE ->
+      connected[i] = 1; heard[i] = 0; asking[i] = 1;
       toBroker[i]!join, kernel[i], wanted[i], 0, 1 }
   /* The lock has fallen free. */
   :: atomic { !dead[i] && !up && !connected[i] ->
-      up = 1; host = i; epoch = next(epoch);
+      up = 1; host = i;
       standing[0] = expected; standing[1] = expected; standing[2] = expected;
       charged[0] = 0; charged[1] = 0; charged[2] = 0;
       recalled[0] = 0; recalled[1] = 0; recalled[2] = 0;
-      number[0] = 0; number[1] = 0; number[2] = 0;
+      open[0] = 0; open[1] = 0; open[2] = 0;
       wants[0] = 0; wants[1] = 0; wants[2] = 0 }
   /* A supervisor in the place of a dead one, which the broker knows to be dead. */
   :: atomic { dead[i] && (!up || standing[i] == orphan) ->
-      dead[i] = 0; connected[i] = 0; asking[i] = 0; mustSay[i] = 0; heard[i] = 0;
+      dead[i] = 0;
       allowance[i] = kernel[i]; wanted[i] = 1 }
   od
 }
@@ -155,8 +158,8 @@ inline answer(i) {
       charged[i] = least(wants[i], charged[i] + LIMIT - total)
   :: else
   fi;
-  number[i] = next(number[i]);
-  toMember[i]!grant, charged[i], number[i]
+  open[i]++;
+  toMember[i]!grant, charged[i]
 }
 
 #define ends(m) (up && dead[m] && len(toBroker[m]) == 0)
@@ -175,27 +178,28 @@ inline examine(m) {
 
 #define poor(m) (standing[m] == joined && wants[m] > 0 && charged[m] == 0)
 #define rich(m) \
-  (standing[m] == joined && !dead[m] && charged[m] > 1 && !recalled[m] && len(toMember[m]) < 2)
+  (standing[m] == joined && !dead[m] && charged[m] > 1 && !recalled[m] && len(toMember[m]) < QUEUE)
 #define waits(m) \
   (standing[m] == joined && !dead[m] && wants[m] > charged[m] && !recalled[m] && \
-   len(toMember[m]) < 2 && len(toBroker[m]) == 0)
+   len(toMember[m]) < QUEUE && len(toBroker[m]) == 0)
 #define isFree (up && recovered && total < LIMIT)
 #define isShort (up && recovered && total >= LIMIT && (poor(0) || poor(1) || poor(2)))
-#define speaks(m) (up && len(toBroker[m]) > 0 && len(toMember[m]) < 2)
+#define speaks(m) (up && len(toBroker[m]) > 0 && len(toMember[m]) < QUEUE)
 
 /* From a member that lives, or that did: what it said is true. */
 inline hear(m) {
   toBroker[m]?kind, held, want, ack, asks;
   if
   :: kind == join ->
-      standing[m] = joined; charged[m] = held; number[m] = 0; recalled[m] = 0
+      standing[m] = joined; charged[m] = held; open[m] = 0; recalled[m] = 0
   :: kind == say ->
+      open[m] = open[m] - ack;
       if
       /* The last grant was known to who says that it holds less. */
 #ifdef IGNORES_ACK
       :: true -> charged[m] = held; recalled[m] = 0
 #else
-      :: ack == number[m] -> charged[m] = held; recalled[m] = 0
+      :: open[m] == 0 -> charged[m] = held; recalled[m] = 0
       :: else
 #endif
       fi
@@ -210,8 +214,8 @@ inline hear(m) {
 
 inline take(m) {
   recalled[m] = 1;
-  number[m] = next(number[m]);
-  toMember[m]!recall, 1, number[m]
+  open[m]++;
+  toMember[m]!recall, 1
 }
 
 proctype Broker() {
@@ -243,11 +247,12 @@ end:
 
 inline die(m) {
   crashes++;
-  dead[m] = 1; connected[m] = 0; asking[m] = 0; mustSay[m] = 0; allowance[m] = 0;
+  dead[m] = 1; connected[m] = 0; cut[m] = 0; heard[m] = 0; asking[m] = 0; mustSay[m] = 0; allowance[m] = 0;
   drain(toMember[m]);
   if
   :: up && host == m ->
       up = 0;
+      cut[0] = connected[0]; cut[1] = connected[1]; cut[2] = connected[2];
       drain(toBroker[0]); drain(toBroker[1]); drain(toBroker[2])
   :: else
   fi
@@ -266,6 +271,7 @@ init {
   atomic {
     standing[0] = expected; standing[1] = expected; standing[2] = expected;
     wanted[0] = 1; wanted[1] = 1; wanted[2] = 1;
+    up = 1;  /* by member 0: the others are like it */
     run Member(0); run Member(1); run Member(2); run Broker(); run Death()
   }
 }

@@ -19,16 +19,17 @@ private func member(_ wanted: Int64, _ priority: Int32 = 0) -> Member {
 }
 
 @Suite struct FairSharesTests {
-  @Test(arguments: [
-    // Everybody has what it could use while there is enough.
-    (1000, [300, 200, 100], [300, 200, 100]),
-    // What one leaves, the others get in proportion to what is missing.
-    (900, [100, 400, 600], [100, 320, 480]),
-    // All could use everything: all get the same.
-    (900, [1000, 1000, 1000], [300, 300, 300]),
-    // Nobody gets less than its floor, whatever it could use.
-    (900, [0, 0, 1000], [10, 10, 880]),
-  ])
+  @Test(
+    arguments: [
+      // Everybody has what it could use while there is enough.
+      (1000, [300, 200, 100], [300, 200, 100]),
+      // What one leaves, the others get in proportion to what is missing.
+      (900, [100, 400, 600], [100, 320, 480]),
+      // All could use everything: all get the same.
+      (900, [1000, 1000, 1000], [300, 300, 300]),
+      // Nobody gets less than its floor, whatever it could use.
+      (900, [0, 0, 1000], [10, 10, 880]),
+    ] as [(Int64, [Int64], [Int64])])
   func `shares follow demand, above what is fair for each`(
     limit: Int64, wanted: [Int64], expected: [Int64]
   ) {
