@@ -247,7 +247,8 @@ end:
 
 inline die(m) {
   crashes++;
-  dead[m] = 1; connected[m] = 0; cut[m] = 0; heard[m] = 0; asking[m] = 0; mustSay[m] = 0; allowance[m] = 0;
+  dead[m] = 1; connected[m] = 0; cut[m] = 0; heard[m] = 0;
+  asking[m] = 0; mustSay[m] = 0; allowance[m] = 0;
   drain(toMember[m]);
   if
   :: up && host == m ->
