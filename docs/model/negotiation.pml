@@ -65,10 +65,17 @@ inline write() {
 }
 
 /* Takes everything out of a channel: who would have read it is dead. */
-inline drain(c) {
+inline drain(m) {
   do
-  :: nempty(c) -> c?_
-  :: empty(c) -> break
+  :: len(toMember[m]) > 0 -> toMember[m]?_, _
+  :: else -> break
+  od
+}
+
+inline drainBroker(m) {
+  do
+  :: len(toBroker[m]) > 0 -> toBroker[m]?_, _, _, _, _
+  :: else -> break
   od
 }
 
@@ -112,8 +119,8 @@ end:
       toBroker[i]!say, kernel[i], wanted[i], heard[i], 0;
       heard[i] = 0;
       mustSay[i] = 0 }
-  /* The container wants something else. */
-  :: atomic { !dead[i] && isHeard(i) && !mustSay[i] && !asking[i] &&
+  /* The container wants something else: the first one's does, again and again. */
+  :: atomic { i == 0 && !dead[i] && isHeard(i) && !mustSay[i] && !asking[i] &&
       len(toMember[i]) == 0 && isWritten(i) ->
       if
       :: wanted[i] = 1
@@ -139,10 +146,11 @@ end:
       recalled[0] = 0; recalled[1] = 0; recalled[2] = 0;
       open[0] = 0; open[1] = 0; open[2] = 0;
       wants[0] = 0; wants[1] = 0; wants[2] = 0 }
-  /* A supervisor in the place of a dead one, which the broker knows to be dead. */
-  :: atomic { dead[i] && (!up || standing[i] == orphan) ->
+  /* A supervisor in the place of a dead one. A channel is one connection after the other here, so
+   * what the dead one had said must have been read; the broker knows connections by numbers. */
+  :: atomic { dead[i] && (!up || (standing[i] == orphan && len(toBroker[i]) == 0)) ->
       dead[i] = 0;
-      allowance[i] = kernel[i]; wanted[i] = 1 }
+      allowance[i] = kernel[i]; wanted[i] = 1 + (i == 2) }
   od
 }
 
@@ -249,12 +257,12 @@ inline die(m) {
   crashes++;
   dead[m] = 1; connected[m] = 0; cut[m] = 0; heard[m] = 0;
   asking[m] = 0; mustSay[m] = 0; allowance[m] = 0;
-  drain(toMember[m]);
+  drain(m);
   if
   :: up && host == m ->
       up = 0;
       cut[0] = connected[0]; cut[1] = connected[1]; cut[2] = connected[2];
-      drain(toBroker[0]); drain(toBroker[1]); drain(toBroker[2])
+      drainBroker(0); drainBroker(1); drainBroker(2)
   :: else
   fi
 }
@@ -271,8 +279,7 @@ end:
 init {
   atomic {
     standing[0] = expected; standing[1] = expected; standing[2] = expected;
-    wanted[0] = 1; wanted[1] = 1; wanted[2] = 1;
-    up = 1;  /* by member 0: the others are like it */
+    wanted[0] = 1; wanted[1] = 1; wanted[2] = MOST;
     run Member(0); run Member(1); run Member(2); run Broker(); run Death()
   }
 }
