@@ -3,7 +3,7 @@
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help bpf deps build test unit e2e e2e-v2 demo check bench bench-burst
+.PHONY: help bpf deps build test unit e2e e2e-v2 simulate fuzz model demo check bench bench-burst
 .PHONY: bench-requests bench-switch docs fmt install uninstall clean
 
 PREFIX ?= /usr/local
@@ -23,6 +23,7 @@ test: unit e2e ## Run the unit tests, then the end-to-end suite (needs root)
 
 unit: build
 	@ESCRA_RUNC_BINARY=$(CURDIR)/.build/release/escra-runc scripts/swift test
+	@.build/release/simulate --seeds $(or $(SEEDS),1000) --large $(or $(LARGE),10000)
 
 e2e: build ## Run real containers under escra-runc (needs root)
 	@scripts/e2e
@@ -33,6 +34,15 @@ e2e-v2: build ## Run it in emulated machines with cgroup v2 and systemd (CASES=a
 
 bpf: deps ## Compile the programs in the scheduler into their skeleton
 	@scripts/bpf
+
+simulate: build ## Run applications in virtual time against any delay and death (SEEDS=20000)
+	@.build/release/simulate --seeds $(or $(SEEDS),20000) --large $(or $(LARGE),10000)
+
+fuzz: deps ## Give the decoder of applications' frames a minute of any bytes
+	@scripts/fuzz
+
+model: ## Check the model of the negotiation in docs/model with spin, every interleaving
+	@scripts/model
 
 demo: build ## Watch a container's CPU limit follow its use (needs root)
 	@scripts/demo

@@ -84,13 +84,19 @@ let package = Package(
       ],
       swiftSettings: strict, linkerSettings: staticExecutable + staticFoundation),
 
+    // Members and brokers of applications that do not exist, in virtual time: `make simulate`.
+    .executableTarget(
+      name: "simulate", dependencies: ["LiveLimits", "Syscalls"], path: "Tests/Simulate",
+      swiftSettings: strict),
+
     .testTarget(name: "SyscallsTests", dependencies: ["Syscalls"], swiftSettings: strict),
     .testTarget(
       name: "OCISpecTests", dependencies: ["OCISpec", "Syscalls"], swiftSettings: strict),
     .testTarget(
       name: "HooksTests", dependencies: ["Hooks", "CLinux", "Syscalls"], swiftSettings: strict),
     .testTarget(
-      name: "LiveLimitsTests", dependencies: ["LiveLimits", "Syscalls"], swiftSettings: strict),
+      name: "LiveLimitsTests", dependencies: ["LiveLimits", "Syscalls", "simulate"],
+      swiftSettings: strict),
     .testTarget(
       name: "escra-runcTests", dependencies: ["escra-runc", "Syscalls"],
       swiftSettings: strict),

@@ -116,7 +116,11 @@ extension Simulation {
     }
     let living = containers.filter { $0.isRegistered && !$0.hasEnded }
     if pool.accounts.count != living.count {
-      fail("\(pool.accounts.count) accounts of \(living.count) members")
+      let others = pool.accounts.filter { account in
+        !living.contains { $0.nonce == account.nonce }
+      }
+      let text = others.map { "\($0.nonce) \($0.standing)" }
+      fail("\(pool.accounts.count) accounts of \(living.count) members: \(text)")
     }
     for container in living {
       guard let account = pool.account(container.nonce), account.standing == .joined else {

@@ -80,7 +80,9 @@ extension Simulation {
     case 0, 1: if let process { crash(process) }
     case 2: if let lockHolder { crash(lockHolder) }
     case 3, 4:
-      if let process { processes[process].stoppedUntil = now + random.time(millisecond...3 * second) }
+      if let process {
+        processes[process].stoppedUntil = now + random.time(millisecond...3 * second)
+      }
     case 5:
       if let lockHolder {
         processes[lockHolder].stoppedUntil = now + random.time(millisecond...3 * second)

@@ -104,6 +104,8 @@ final class Simulation {
     case .toMember(let link): deliverToMember(link, event)
     case .brokerSeesEnd(let link):
       guard let connection = connections[link], isAwake(connection.broker, event) else { return }
+      // It closes its end, and what was not read is read by nobody.
+      connections[link]?.toBroker.removeAll()
       broker(connection.broker, .closed(link))
     case .memberSeesEnd(let link):
       guard let connection = connections[link], isAwake(connection.member, event) else { return }

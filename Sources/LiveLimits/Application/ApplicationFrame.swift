@@ -75,8 +75,9 @@ extension ApplicationMessage {
     return bytes
   }
 
-  /// Reads a frame. Decoding is total: any bytes are a message, or an error that says why not.
+  /// Reads a frame.
   ///
+  /// Decoding is total: any bytes are a message, or an error that says why not.
   /// What a message does not use must be zero, so that a later version may use it: it then raises
   /// the oldest version that its frames are for, and is refused here instead of misunderstood.
   package init(decoding buffer: UnsafeRawBufferPointer) throws(FrameError) {

@@ -79,8 +79,8 @@ package struct ApplicationRules: OptionSet, Sendable {
 
 /// The constants of a pool.
 package struct PoolParameters: Sendable {
-  /// For how long what was used rests before somebody else has it: a CFS period. 0 where use is
-  /// no flow, as with memory.
+  /// For how long what was used rests before somebody else has it: a CFS period, and 0 where use
+  /// is no flow, as with memory.
   package var rest: Nanoseconds = 100_000_000
   /// Less than this is not worth a message and a write, unless it is all that is missing.
   package var grain: Int64 = 10_000_000

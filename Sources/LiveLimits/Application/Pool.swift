@@ -91,6 +91,7 @@ package struct Pool: Sendable {
   ///   - epoch: Greater than that of any broker before.
   ///   - limits: As the broker before has left them.
   ///   - registrations: Everybody who may hold something, all of them.
+  ///   - parameters: The constants.
   ///   - now: The time.
   init(
     _ resource: SharedResource, epoch: UInt64, limits: ApplicationLimits,
@@ -257,7 +258,7 @@ package struct Pool: Sendable {
     tell(index, .grant(limit: accounts[index].charged), &actions)
   }
 
-  /// A connection has closed. That frees nothing.
+  /// Takes note that a connection has closed, which frees nothing.
   mutating func close(_ link: Link, at now: Nanoseconds, _ actions: inout [BrokerAction]) {
     if setter?.link == link { setter = nil }
     guard let index = byLink.removeValue(forKey: link), accounts[index].link == link else {

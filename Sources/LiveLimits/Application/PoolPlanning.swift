@@ -4,8 +4,10 @@ internal import Syscalls
 /// Who is granted what, and from whom it is recalled.
 extension Pool {
   /// Grants what is free to those whose target is higher than what they hold, and recalls what is
-  /// missing from those who hold more than theirs: first what they have above their fair share, in
-  /// proportion, and never more than is needed. Taking everything back at once would leave nobody
+  /// missing from those who hold more than theirs.
+  ///
+  /// First what they have above their fair share, in proportion, and never more than is needed.
+  /// Taking everything back at once would leave nobody
   /// with anything to work with (koordinator-sh/koordinator, "cfsQuotaBurst" resetting all).
   mutating func plan(_ now: Nanoseconds, _ actions: inout [BrokerAction]) {
     guard isRecovered else { return }
