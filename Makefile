@@ -3,7 +3,8 @@
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help deps build test unit e2e e2e-v2 demo check bench docs fmt install uninstall clean
+.PHONY: help deps build test unit e2e e2e-v2 demo check bench bench-memory docs fmt install
+.PHONY: uninstall clean
 
 PREFIX ?= /usr/local
 DESTDIR ?=
@@ -38,6 +39,9 @@ check: deps ## Format, warnings, documentation, scripts, house rules
 
 bench: build ## Measure everything we claim, runc in alternation (needs root)
 	@Benchmarks/run
+
+bench-memory: build ## Measure memory limits alone (needs root)
+	@Benchmarks/run --only memory
 
 docs: deps ## Write the DocC archive of the libraries to docs-out/
 	@scripts/docs

@@ -43,7 +43,15 @@ int escra_register_thresholds(int control, int event, int usage, const int64_t *
     // Twice, so that nobody has to wait for it.
     if (fork() != 0) _exit(0);
     keep_three(control, event, usage);
-    prctl(PR_SET_NAME, "escra-ladder");
+    // Not to be taken for the supervisor that it was.
+    static const char name[] = "escra-ladder";
+    prctl(PR_SET_NAME, name);
+    char **arguments = escra_arguments();
+    size_t room = arguments[0] ? strlen(arguments[0]) : 0;
+    if (room >= sizeof(name)) {
+        memset(arguments[0], 0, room);
+        memcpy(arguments[0], name, sizeof(name));
+    }
     for (int i = 0; i < count; i++) {
         char line[64];
         int length =

@@ -41,6 +41,14 @@ enum FoundMemory {
     return open
   }
 
+  /// Gives a container that nobody supervises any more what it declared; one that uses more than
+  /// that keeps what it has, since the kernel refuses less.
+  static func giveBack(_ base: MemoryBase, _ directory: String) {
+    guard let writer = try? MemoryWriter(directory: directory, readOnly: false) else { return }
+    let limit = base.declared ?? MemoryBase.unlimited
+    try? writer.set(limit, swap: base.declared == nil ? nil : base.memorySwap(at: limit))
+  }
+
   private static func use(_ file: borrowing FileDescriptor) -> Int64 {
     let text = (try? file.contents(subject: "the memory usage")) ?? ""
     return Int64(text.prefix { $0 != "\n" }) ?? 0

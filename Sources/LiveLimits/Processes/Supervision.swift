@@ -85,7 +85,9 @@ final class Supervision: CPUController.Surroundings {
   /// Supervises until the container has ended, then leaves.
   func run() throws(SystemError) {
     while !hasEnded {
-      let next = min(nextReading ?? .max, nextCorrection ?? .max, nextMemberCheck ?? .max, memory?.deadline ?? .max)
+      let next = min(
+        nextReading ?? .max, nextCorrection ?? .max, nextMemberCheck ?? .max,
+        memory?.deadline ?? .max)
       try timer.set(next == .max ? nil : next)
       var tokens: [UInt64] = []
       try poller.wait { tokens.append($0) }
@@ -303,6 +305,11 @@ final class Supervision: CPUController.Surroundings {
   // MARK: conversations
 
   private func answer(_ message: ControlMessage) -> ControlMessage? {
+    if case .updateMemory(let limit, let swap) = message, let memory {
+      note(memory.update(limit: limit, swap: swap))
+      let applied = memory.applied
+      return .applyMemory(limit: applied.limit, swap: applied.swap)
+    }
     guard case .update(let quota, let period) = message else { return nil }
     return .apply(update(quota: quota, period: period))
   }
