@@ -81,7 +81,8 @@ let package = Package(
     .testTarget(
       name: "HooksTests", dependencies: ["Hooks", "CLinux", "Syscalls"], swiftSettings: strict),
     .testTarget(
-      name: "LiveLimitsTests", dependencies: ["LiveLimits", "Syscalls"], swiftSettings: strict),
+      name: "LiveLimitsTests", dependencies: ["Hooks", "LiveLimits", "Syscalls"],
+      swiftSettings: strict),
     .testTarget(
       name: "escra-runcTests", dependencies: ["escra-runc", "Syscalls"],
       swiftSettings: strict),
