@@ -61,7 +61,7 @@ int escra_register_thresholds(int control, int event, int usage, const int64_t *
     _exit(0);
 }
 
-int escra_set_slice(uint64_t nanoseconds) {
+int escra_set_slice(uint64_t nanoseconds, int nice) {
     // struct sched_attr (sched_setattr(2)), whose header glibc 2.36 does not have.
     struct {
         uint32_t size;
@@ -75,6 +75,7 @@ int escra_set_slice(uint64_t nanoseconds) {
     if (syscall(SYS_sched_getattr, 0, &attributes, sizeof(attributes), 0) != 0) return -1;
     attributes.size = sizeof(attributes);
     attributes.flags = 0;
+    attributes.nice = nice;
     attributes.runtime = nanoseconds;
     return (int)syscall(SYS_sched_setattr, 0, &attributes, 0);
 }
