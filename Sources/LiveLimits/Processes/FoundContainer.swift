@@ -59,7 +59,7 @@ struct FoundContainer {
     let cpus = Machine.onlineCPUs()
     handover.cpus = Int64(cpus.count)
     openAlarm(location, cpus)
-    if let memory = state.memory {
+    if let memory = state.memory.map({ FoundMemory.bounded($0, by: location) }) {
       handover.memory = memory
       let files = try FoundMemory.open(location, memory, isObserver: isObserver)
       open.merge(files) { _, found in found }

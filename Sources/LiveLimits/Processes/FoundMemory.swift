@@ -56,6 +56,19 @@ enum FoundMemory {
     try? writer.set(limit, swap: base.declared == nil ? nil : base.memorySwap(at: limit))
   }
 
+  /// What a container may have, as far as the groups above its own have it: the least of them is
+  /// where the kernel would end it, whatever its own limit.
+  static func bounded(_ base: MemoryBase, by location: CgroupLocation) -> MemoryBase {
+    guard location.version == .v1, let directory = location.memory,
+      let slash = directory.utf8.lastIndex(of: UInt8(ascii: "/")),
+      let text = try? FileDescriptor.text(of: String(directory[..<slash]) + "/memory.stat"),
+      let above = MemoryMeter.hierarchicalLimit(inStatistics: text)
+    else { return base }
+    var bounded = base
+    bounded.limit = min(base.limit, above)
+    return bounded
+  }
+
   private static func use(_ file: borrowing FileDescriptor) -> Int64 {
     let text = (try? file.contents(subject: "the memory usage")) ?? ""
     return Int64(text.prefix { $0 != "\n" }) ?? 0
