@@ -95,7 +95,7 @@ let package = Package(
     .testTarget(
       name: "HooksTests", dependencies: ["Hooks", "CLinux", "Syscalls"], swiftSettings: strict),
     .testTarget(
-      name: "LiveLimitsTests", dependencies: ["LiveLimits", "Syscalls", "simulate"],
+      name: "LiveLimitsTests", dependencies: ["Hooks", "LiveLimits", "Syscalls", "simulate"],
       swiftSettings: strict),
     .testTarget(
       name: "escra-runcTests", dependencies: ["escra-runc", "Syscalls"],

@@ -152,7 +152,9 @@ class Workshop:
         for name in ("bin", "proc", "dev", "sys", "tmp", "shared"):
             os.makedirs(os.path.join(self.rootfs, name))
         shutil.copy(self.busybox, os.path.join(self.rootfs, "bin/busybox"))
-        for name in ("player", "wake", "batch", "spin", "burst", "switches", "requests"):
+        programs = (
+            "player", "wake", "batch", "spin", "burst", "switches", "requests", "grow", "saw")
+        for name in programs:
             shutil.copy(self.helper(name), os.path.join(self.rootfs, "bin"))
         for applet in ("true", "sleep", "sh"):
             os.symlink("busybox", os.path.join(self.rootfs, "bin", applet))

@@ -43,7 +43,15 @@ int escra_register_thresholds(int control, int event, int usage, const int64_t *
     // Twice, so that nobody has to wait for it.
     if (fork() != 0) _exit(0);
     keep_three(control, event, usage);
-    prctl(PR_SET_NAME, "escra-ladder");
+    // Not to be taken for the supervisor that it was.
+    static const char name[] = "escra-ladder";
+    prctl(PR_SET_NAME, name);
+    char **arguments = escra_arguments();
+    size_t room = arguments[0] ? strlen(arguments[0]) : 0;
+    if (room >= sizeof(name)) {
+        memset(arguments[0], 0, room);
+        memcpy(arguments[0], name, sizeof(name));
+    }
     for (int i = 0; i < count; i++) {
         char line[64];
         int length =
@@ -53,7 +61,7 @@ int escra_register_thresholds(int control, int event, int usage, const int64_t *
     _exit(0);
 }
 
-int escra_set_slice(uint64_t nanoseconds) {
+int escra_set_slice(uint64_t nanoseconds, int nice) {
     // struct sched_attr (sched_setattr(2)), whose header glibc 2.36 does not have.
     struct {
         uint32_t size;
@@ -67,6 +75,7 @@ int escra_set_slice(uint64_t nanoseconds) {
     if (syscall(SYS_sched_getattr, 0, &attributes, sizeof(attributes), 0) != 0) return -1;
     attributes.size = sizeof(attributes);
     attributes.flags = 0;
+    attributes.nice = nice;
     attributes.runtime = nanoseconds;
     return (int)syscall(SYS_sched_setattr, 0, &attributes, 0);
 }

@@ -21,18 +21,14 @@ public struct MemoryCalls: ~Copyable {
   /// - Parameters:
   ///   - directory: The group's directory in the memory hierarchy.
   ///   - usage: Its memory.usage_in_bytes, open.
-  ///   - thresholds: Bytes, the most urgent ones first. The first is registered here, 8 ms; the
-  ///     others behind the caller's back, as long each.
-  /// - Throws: ``SystemError``: EOPNOTSUPP or EINVAL where the kernel has no thresholds
-  ///   (PREEMPT_RT), ENOENT for a group that is gone, or of cgroup v2.
+  ///   - thresholds: Bytes, the most urgent ones first. They are registered behind the caller's
+  ///     back, 8 ms each; use that has passed one by then is not heard of.
+  /// - Throws: ``SystemError``: ENOENT for a group that is gone, or of cgroup v2.
   public init(
     of directory: String, usage: borrowing FileDescriptor, thresholds: [Int64]
   ) throws(SystemError) {
     let control = try FileDescriptor.open(directory + "/cgroup.event_control", O_WRONLY)
     let use = try Self.eventDescriptor()
-    if let first = thresholds.first {
-      try control.write("\(use.number) \(usage.number) \(first)")
-    }
     // Page cache up to the limit hides the thresholds: then reclaim is what calls. Without it the
     // thresholds are what there is.
     if let file = try? FileDescriptor.open(directory + "/memory.pressure_level", O_RDONLY) {
@@ -41,8 +37,7 @@ public struct MemoryCalls: ~Copyable {
     let outOfMemory = try Self.eventDescriptor()
     let file = try FileDescriptor.open(directory + "/memory.oom_control", O_RDONLY)
     try control.write("\(outOfMemory.number) \(file.number)")
-    let others = Array(thresholds.dropFirst())
-    _ = others.withUnsafeBufferPointer { buffer in
+    _ = thresholds.withUnsafeBufferPointer { buffer in
       buffer.baseAddress.map {
         escra_register_thresholds(
           control.number, use.number, usage.number, $0, CInt(buffer.count))

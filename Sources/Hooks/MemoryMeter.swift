@@ -63,6 +63,12 @@ public struct MemoryMeter: ~Copyable {
     return Self.number(behind: "MemAvailable:", in: text).map { $0 * 1024 }
   }
 
+  /// The least limit of a group of cgroup v1 and those above it, in bytes: what memory.stat calls
+  /// hierarchical_memory_limit.
+  public static func hierarchicalLimit(inStatistics text: String) -> Int64? {
+    number(behind: "hierarchical_memory_limit ", in: text)
+  }
+
   /// The number behind a name that begins a line.
   static func number(behind name: String, in text: String) -> Int64? {
     var rest = text.utf8[...]

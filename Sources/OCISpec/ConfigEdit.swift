@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-/// Values to put into `linux.resources.cpu`; nil leaves what is there.
+/// Values to put into `linux.resources`; nil leaves what is there.
 ///
 /// An edit is a splice into the caller's own bytes: unknown members, order, white space and
 /// integers of any size stay as they were, because nothing but the values named here is written.
@@ -13,11 +13,18 @@ public struct ConfigEdit: Equatable, Sendable {
   public var cpus: String?
   /// NUMA nodes as a list.
   public var mems: String?
+  /// Memory in bytes; -1 is no limit.
+  public var memoryLimit: Int64?
+  /// Memory and swap together in bytes; -1 is no limit.
+  public var memorySwap: Int64?
 
   /// Makes an edit from its parts.
   public init(
-    cpuQuota: Int64? = nil, cpuPeriod: Int64? = nil, cpus: String? = nil, mems: String? = nil
+    cpuQuota: Int64? = nil, cpuPeriod: Int64? = nil, cpus: String? = nil, mems: String? = nil,
+    memoryLimit: Int64? = nil, memorySwap: Int64? = nil
   ) {
+    self.memoryLimit = memoryLimit
+    self.memorySwap = memorySwap
     self.cpuQuota = cpuQuota
     self.cpuPeriod = cpuPeriod
     self.cpus = cpus
@@ -39,11 +46,11 @@ public struct ConfigEdit: Equatable, Sendable {
 
   func applied(to bytes: [UInt8], _ spans: JSONSpans, root: JSONPlace) -> [UInt8] {
     var splices: [Splice] = []
-    var missing: [String] = []
+    var missing: [JSONPlace: [String]] = [:]
     func set(_ place: JSONPlace, _ literal: String?) {
       guard let literal else { return }
       if spans[place].kind == .absent {
-        missing.append("\"\(place.name)\":\(literal)")
+        missing[place.parent, default: []].append("\"\(place.name)\":\(literal)")
       } else {
         splices.append(Splice(range: spans[place].range, text: literal))
       }
@@ -52,9 +59,21 @@ public struct ConfigEdit: Equatable, Sendable {
     set(.period, cpuPeriod.map { "\($0)" })
     set(.cpus, cpus.map { "\"\($0)\"" })
     set(.mems, mems.map { "\"\($0)\"" })
-    if !missing.isEmpty {
+    set(.limit, memoryLimit.map { "\($0)" })
+    set(.swap, memorySwap.map { "\($0)" })
+    let objects = [JSONPlace.cpu, .memory].filter { missing[$0] != nil }
+    if objects.count == 2, objects.allSatisfy({ spans[$0].kind == .absent }) {
+      // Into the same place, so that they need a comma between them.
+      let members = objects.map {
+        "\"\($0.name)\":{\(missing[$0, default: []].joined(separator: ","))}"
+      }
       splices.append(
-        insertion(of: missing.joined(separator: ","), into: .cpu, bytes, spans, root: root))
+        insertion(of: members.joined(separator: ","), into: .resources, bytes, spans, root: root))
+    } else {
+      for object in objects {
+        let members = missing[object, default: []].joined(separator: ",")
+        splices.append(insertion(of: members, into: object, bytes, spans, root: root))
+      }
     }
     return Splice.apply(&splices, to: bytes)
   }

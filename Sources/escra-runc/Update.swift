@@ -13,23 +13,42 @@ func update(_ call: RuntimeCall, _ settings: Settings) -> Never {
     guard let instance = try? StateDirectory(opening: path) else { continue }
     // Its CPUs stay its own also while its supervisor is being replaced.
     if instance.load()?.claim != nil { updateStrict(call, instance, settings) }
-    if instance.isSupervised, let socket = try? instance.connect() { updateReactive(call, socket) }
+    if instance.isSupervised, let socket = try? instance.connect() {
+      updateReactive(call, socket, movesMemory: instance.load()?.memory != nil)
+    }
   }
   call.pass()
 }
 
-private func updateReactive(_ call: RuntimeCall, _ socket: borrowing ControlSocket) {
+private func updateReactive(
+  _ call: RuntimeCall, _ socket: borrowing ControlSocket, movesMemory: Bool
+) {
   let request = UpdateRequest(call)
+  var edit = cpuEdit(request, socket)
+  // The low-level runtime writes the memory limit that it knows at each update, whatever is asked
+  // for: below what the container has grown to the kernel refuses it, and the update fails.
+  if movesMemory, socket.send(.updateMemory(limit: request.memory, swap: request.swap)),
+    case .message(.applyMemory(let limit, let swap)) = socket.receive(within: 200)
+  {
+    edit.memoryLimit = limit
+    edit.memorySwap = swap
+  }
+  request.pass(edit)
+}
+
+private func cpuEdit(
+  _ request: UpdateRequest, _ socket: borrowing ControlSocket
+) -> ConfigEdit {
   guard request.quota != nil || request.period != nil,
     socket.send(.update(quota: request.quota, period: request.period)),
     case .message(.apply(let limit)) = socket.receive(within: 200)
-  else { request.pass() }
+  else { return ConfigEdit() }
   // crun takes a period that a request does not name for the default one.
   let isSame =
     (request.quota.map { max($0, -1) } ?? (limit.quota ?? -1)) == (limit.quota ?? -1)
     && (request.period ?? CPUQuota.defaultPeriod) == limit.period && request.quota != nil
-  if isSame { request.pass() }
-  request.pass(ConfigEdit(cpuQuota: limit.quota ?? -1, cpuPeriod: limit.period))
+  return isSame
+    ? ConfigEdit() : ConfigEdit(cpuQuota: limit.quota ?? -1, cpuPeriod: limit.period)
 }
 
 /// An update of a container that has CPUs of its own.

@@ -15,6 +15,10 @@ struct UpdateRequest {
   private(set) var period: Int64?
   /// The CPUs, as a list.
   private(set) var cpus: String?
+  /// Memory in bytes, -1 for no limit.
+  private(set) var memory: Int64?
+  /// Memory and swap together in bytes, -1 for no limit.
+  private(set) var swap: Int64?
 
   private let call: RuntimeCall
   private let resources: FlagValue?
@@ -35,6 +39,8 @@ struct UpdateRequest {
       }
       quota = number("cpu-quota")
       period = number("cpu-period")
+      memory = byteCount(call.invocation.flags["memory"]?.text)
+      swap = byteCount(call.invocation.flags["memory-swap"]?.text)
       cpus = call.invocation.flags["cpuset-cpus"].flatMap { $0.text.isEmpty ? nil : $0.text }
       return
     }
@@ -49,6 +55,8 @@ struct UpdateRequest {
     quota = document.cpuQuota
     period = document.cpuPeriod
     cpus = document.cpus.flatMap { $0.isEmpty ? nil : $0 }
+    memory = document.memoryLimit
+    swap = document.memorySwap
   }
 
   /// Makes the call, as it came.
@@ -68,7 +76,8 @@ struct UpdateRequest {
   private func rewriteFlags(_ call: inout RuntimeCall, _ edit: ConfigEdit) {
     let values = [
       ("cpu-quota", edit.cpuQuota.map { "\($0)" }), ("cpu-period", edit.cpuPeriod.map { "\($0)" }),
-      ("cpuset-cpus", edit.cpus),
+      ("cpuset-cpus", edit.cpus), ("memory", edit.memoryLimit.map { "\($0)" }),
+      ("memory-swap", edit.memorySwap.map { "\($0)" }),
     ]
     for (flag, value) in values {
       guard let value else { continue }
@@ -91,4 +100,20 @@ struct UpdateRequest {
       call.vector.replace(resources.index, with: resources.offset > 0 ? "--resources=-" : "-")
     }
   }
+}
+
+/// A number of bytes as runc's flags take it: "67108864", "64m", "-1"; nil for what is none, which is
+/// runc's to refuse.
+private func byteCount(_ text: String?) -> Int64? {
+  guard var text = text?.utf8[...], !text.isEmpty else { return nil }
+  if text.last == UInt8(ascii: "b") || text.last == UInt8(ascii: "B") { text = text.dropLast() }
+  let units: [UInt8: Int64] = [
+    UInt8(ascii: "k"): 1 << 10, UInt8(ascii: "m"): 1 << 20, UInt8(ascii: "g"): 1 << 30,
+    UInt8(ascii: "t"): 1 << 40,
+  ]
+  let factor = text.last.flatMap { units[$0 | 0x20] }
+  if factor != nil { text = text.dropLast() }
+  guard let number = Int64(Substring(text)), number != 0 else { return nil }
+  let (product, isTooMuch) = number.multipliedReportingOverflow(by: factor ?? 1)
+  return isTooMuch ? nil : max(product, -1)
 }

@@ -33,6 +33,7 @@ extension Rule {
     case .memoryNews: "memoryNews"
     case .memoryKill: "memoryKill"
     case .memoryBounded: "memoryBounded"
+    case .memoryUpdate: "memoryUpdate"
     }
   }
 
@@ -67,6 +68,7 @@ extension Rule {
     case .memoryNews: "somebody else wrote a new limit, which counts as the declared one now"
     case .memoryKill: "it was at its limit, and the kernel ended what it chose"
     case .memoryBounded: "it had more than it may have"
+    case .memoryUpdate: "the declared limit was changed"
     }
   }
 
@@ -77,7 +79,8 @@ extension Rule {
       .giveBack, .rest, .due, .memoryFound, .memoryGrown, .memoryNearMiss, .memoryGivenBack,
       .memoryRefused, .memoryHostFull, .memoryKill, .memoryBounded:
       true
-    case .start, .update, .drift, .news, .end, .refused, .declared, .memoryNotTaken, .memoryNews:
+    case .start, .update, .drift, .news, .end, .refused, .declared, .memoryNotTaken, .memoryNews,
+      .memoryUpdate:
       false
     }
   }
@@ -134,6 +137,7 @@ extension RecordEntry {
     }
     let condition = applied || rule == .memoryNews ? "" : "would have "
     let change = "\(memory(before)) -> \(memory(after))"
+    if after == before { return "\(condition)kept \(memory(after))" }
     return condition + (after > before ? "raised " : "lowered ") + change
   }
 
@@ -160,7 +164,8 @@ extension RecordEntry {
       ("rule", .string(rule.name)), ("applied", .bool(applied)),
       ("before", rule.isMemory ? .integer(before) : .number(coresBefore)),
       ("after", rule.isMemory ? .integer(after) : .number(coresAfter)),
-      ("used", rule.isMemory ? .integer(use) : .number(coresUsed)), ("writer", writerName.map { .string($0) } ?? .null),
+      ("used", rule.isMemory ? .integer(use) : .number(coresUsed)),
+      ("writer", writerName.map { .string($0) } ?? .null),
       ("sentence", .string(sentence)),
     ])
   }

@@ -206,7 +206,9 @@ struct Explanation {
       base.explicitCeiling == nil
       ? "what it declared; io.escra.memory.max can allow more"
       : "io.escra.memory.max, else io.escra.app.memory"
-    let last = entries.last(where: { $0.rule.isMemory }).map { "The last decision: \($0.sentence)." }
+    let last = entries.last(where: { $0.rule.isMemory }).map {
+      "The last decision: \($0.sentence)."
+    }
     return [
       "It gets no less than \(bytes(bounds.floor)): io.escra.memory.min, else the operator's floor.",
       "It gets no more than \(bytes(bounds.ceiling)): \(origin).",

@@ -48,8 +48,7 @@ final class Observer {
       {
         report.supervisor = supervisor.pid
       }
-      if state.policy == "observe", let last = entries.last(where: { !$0.rule.isMemory })
-      {
+      if state.policy == "observe", let last = entries.last(where: { !$0.rule.isMemory }) {
         report.wouldBe = Double(last.after) / Double(max(last.period, 1))
       }
       if let probe = CgroupProbe(state) {

@@ -5,6 +5,8 @@ import Syscalls
 import Testing
 
 private let messages: [ControlMessage] = [
+  .updateMemory(limit: 1 << 30, swap: -1), .updateMemory(limit: nil, swap: nil),
+  .applyMemory(limit: 64 << 20, swap: nil),
   .ready(CPUQuota(quota: 150_000)), .ready(CPUQuota(quota: nil, period: 1000)),
   .ready(CPUQuota(quota: 0, period: .max)), .ready(CPUQuota(quota: .max, period: 1)),
   .update(quota: nil, period: nil), .update(quota: -1, period: nil), .update(quota: 0, period: 0),

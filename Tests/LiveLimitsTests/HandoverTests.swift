@@ -26,10 +26,16 @@ import Testing
     said.rootLength = 21
     said.namesWriters = quota == nil
     said.law = .headroom(.standard)
+    said.memory = quota.map {
+      MemoryBase(
+        declared: $0 == 1000 ? nil : 64, swapAllowance: nil, floor: 16, explicitCeiling: 512,
+        limit: 4096, hostReserve: 7)
+    }
     said.leaveOut(.burst)
     said.leaveOut(.freezer)
     let heard = Handover(said.arguments[...])
     #expect(heard?.base == said.base)
+    #expect(heard?.memory == said.memory)
     #expect(heard?.version == .v2)
     #expect(heard?.usageFormat == .cpuStat)
     #expect(heard?.isObserver == true)

@@ -65,6 +65,49 @@ import Testing
 
   @Test(
     arguments: [
+      (
+        memoryEntry(.memoryFound, 64, 64, used: 9),
+        "found 64Mi of memory: a supervisor took the "
+          + "container over (used 9Mi)"
+      ),
+      (
+        memoryEntry(.memoryGrown, 64, 80, used: 57),
+        "raised 64Mi of memory -> 80Mi of memory: it "
+          + "was about to use all of its limit (used 57Mi)"
+      ),
+      (
+        memoryEntry(.memoryGivenBack, 80, 32, used: 9),
+        "lowered 80Mi of memory -> 32Mi of memory: "
+          + "it has not used more than that for a while (used 9Mi)"
+      ),
+      (
+        memoryEntry(.memoryRefused, 128, 128, used: 121),
+        "stays at 128Mi of memory: it wants more, "
+          + "and that is all it may have (used 121Mi)"
+      ),
+      (
+        memoryEntry(.memoryNotTaken, 32, 80),
+        "tried 32Mi of memory, stays at 80Mi of memory: the "
+          + "kernel would not take the limit"
+      ),
+      (
+        memoryEntry(.memoryKill, 128, 128, used: 128),
+        "out of memory at 128Mi of memory: it was at "
+          + "its limit, and the kernel ended what it chose (used 128Mi)"
+      ),
+      (memoryEntry(.memoryUpdate, 64, 64), "kept 64Mi of memory: the declared limit was changed"),
+      (
+        memoryEntry(.memoryGrown, 64, 80, used: 57, applied: false),
+        "would have raised 64Mi of "
+          + "memory -> 80Mi of memory: it was about to use all of its limit (used 57Mi)"
+      ),
+    ] as [(RecordEntry, String)])
+  func `every rule about memory is a sentence`(entry: RecordEntry, sentence: String) {
+    #expect(entry.sentence == sentence)
+  }
+
+  @Test(
+    arguments: [
       (Rule.drift, .named("systemd"), "systemd had written an old value over it"),
       (.drift, .process(4711), "process 4711 had written an old value over it"),
       (

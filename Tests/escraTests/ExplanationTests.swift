@@ -35,11 +35,30 @@ import Testing
         "Memory",
         "  It declared a memory limit of 512Mi.",
         "  The kernel holds it to 512Mi and counts 3Mi.",
-        "  This version records the memory limit and does not move it.",
+        "  No annotation asks for its memory limit to move, so nobody does.",
         "",
         "Decisions, the newest last",
         "  08:00:00.123  found 1.00 cores: a supervisor took the container over",
         "  08:00:00.123  lowered 1.00 -> 0.05 cores: it has been idle for two seconds (used 0.00)",
+      ])
+  }
+
+  @Test(
+    arguments: [
+      (nil, "512Mi: what it declared; io.escra.memory.max can allow more."),
+      (1 << 30, "1Gi: io.escra.memory.max, else io.escra.app.memory."),
+    ] as [(Int64?, String)])
+  func `a memory limit that moves has bounds and a reason`(asked: Int64?, bound: String) {
+    let state = exampleState {
+      $0.memory = MemoryBase(
+        declared: 512 << 20, floor: 16 << 20, explicitCeiling: asked, limit: 4 << 30)
+    }
+    let grown = memoryEntry(.memoryGrown, 64, 80, used: 57)
+    let lines = explain(state, nil, [grown, entry(.idle, 1, 0.05)]).memory
+    #expect(
+      lines.dropFirst(2) == [
+        "It gets no less than 16Mi: io.escra.memory.min, else the operator's floor.",
+        "It gets no more than " + bound, "The last decision: \(grown.sentence).",
       ])
   }
 

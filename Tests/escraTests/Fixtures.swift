@@ -41,3 +41,12 @@ func entry(
     before: Int64(before * 1e8), after: Int64(after * 1e8), use: Int64(used * 1e8),
     period: 100_000_000)
 }
+
+/// A decision about memory, in mebibytes.
+func memoryEntry(
+  _ rule: Rule, _ before: Int64, _ after: Int64, used: Int64 = 0, applied: Bool = true
+) -> RecordEntry {
+  RecordEntry(
+    sequence: 1, time: 1_795_248_000_123_456_789, rule: rule, applied: applied,
+    before: before << 20, after: after << 20, use: used << 20, period: 0)
+}

@@ -165,8 +165,9 @@ int escra_eventfd(void);
 int escra_register_thresholds(int control, int event, int usage,
                               const int64_t *_Nonnull thresholds, int count);
 
-/// sched_setattr(2): how long this thread runs at a time under SCHED_OTHER, in nanoseconds; who asks
-/// for little is let in early (Linux 6.12; before that it changes nothing).
-int escra_set_slice(uint64_t nanoseconds);
+/// sched_setattr(2): how long this thread runs at a time under SCHED_OTHER, in nanoseconds, and its
+/// nice value. Who asks for little time is let in early (Linux 6.12; before that it changes
+/// nothing). EPERM for a lower nice value without CAP_SYS_NICE.
+int escra_set_slice(uint64_t nanoseconds, int nice);
 
 #endif

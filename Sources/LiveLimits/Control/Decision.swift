@@ -111,6 +111,8 @@ public enum Rule: UInt8, Sendable, CaseIterable {
   case memoryKill = 40
   /// Memory: it had more than it may have.
   case memoryBounded = 41
+  /// Memory: the declared limit was changed (`docker update`).
+  case memoryUpdate = 42
 }
 
 extension Rule {

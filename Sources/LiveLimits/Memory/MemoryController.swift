@@ -121,7 +121,9 @@ public struct MemoryController: Sendable {
     // memory.stat costs ten times what the usage does, and cache matters where the usage alone
     // would ask for a write.
     let byUsage = law.need(MemoryReading(usage: usage), rate: rate)
-    if limit < byUsage || now - inactive.time >= 100_000_000 || slack.map({ now >= due($0) }) == true {
+    if limit < byUsage || now - inactive.time >= 100_000_000
+      || slack.map({ now >= due($0) }) == true
+    {
       inactive = (now, surroundings.inactiveFile())
     }
     return MemoryReading(usage: usage, inactiveFile: inactive.bytes)
@@ -146,6 +148,10 @@ public struct MemoryController: Sendable {
   ) -> Nanoseconds? {
     let slackDue = slack.map { max(due($0), now) }
     let distance = law.distance(reading, to: limit)
+    // The thresholds are being registered meanwhile, and one that was passed before does not call.
+    if now < keptUntil, limit < bounds.ceiling {
+      return min(slackDue ?? .max, now + law.nextLook(distance, rate: nil))
+    }
     let isCalm = hasPace && law.taken(at: rate, in: 2 * parameters.longestSample) < distance / 4
     if isCalm || limit >= bounds.ceiling { return slackDue }
     let look = now + law.nextLook(distance, rate: hasPace ? rate : nil)

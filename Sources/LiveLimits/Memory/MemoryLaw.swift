@@ -5,8 +5,9 @@ public import Syscalls
 public struct MemoryReading: Equatable, Sendable {
   /// All that is charged to it: memory.usage_in_bytes or memory.current.
   public var usage: Int64
-  /// Page cache that was not used again: inactive_file of memory.stat. The kernel drops it before
-  /// it kills anybody.
+  /// Page cache that was not used again, inactive_file of memory.stat.
+  ///
+  /// The kernel drops it before it kills anybody.
   public var inactiveFile: Int64
 
   /// Makes a reading.
@@ -80,7 +81,8 @@ public struct MemoryLaw: Equatable, Sendable {
   /// - Parameter rate: How fast it grows, in bytes a second.
   /// - Returns: Bytes.
   public func head(at rate: Int64) -> Int64 {
-    min(parameters.greatestHead, max(parameters.leastHead, taken(at: rate, in: parameters.reaction)))
+    min(
+      parameters.greatestHead, max(parameters.leastHead, taken(at: rate, in: parameters.reaction)))
   }
 
   /// The least limit under which nobody has to look: the kernel calls a head before the limit.

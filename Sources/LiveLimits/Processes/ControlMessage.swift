@@ -15,6 +15,11 @@ public enum ControlMessage: Equatable, Sendable {
   case update(quota: Int64?, period: Int64?)
   /// Supervisor to shim: this is what the low-level runtime shall write.
   case apply(CPUQuota)
+  /// Shim to supervisor: an update is on its way, with these memory limits in bytes, -1 for none;
+  /// nil for what it does not name.
+  case updateMemory(limit: Int64?, swap: Int64?)
+  /// Supervisor to shim: what the low-level runtime shall write; nil to leave it out.
+  case applyMemory(limit: Int64?, swap: Int64?)
   /// To the keeper: look at the containers again.
   case look
   /// The keeper has looked.
@@ -38,6 +43,8 @@ public enum ControlMessage: Equatable, Sendable {
       case .apply(let limit): (3, [limit.quota ?? Self.unlimited, limit.period])
       case .look: (4, [])
       case .looked: (5, [])
+      case .updateMemory(let limit, let swap): (6, [limit ?? Self.absent, swap ?? Self.absent])
+      case .applyMemory(let limit, let swap): (7, [limit ?? Self.absent, swap ?? Self.absent])
       }
     var frame = [UInt8](repeating: 0, count: Self.size)
     frame.withUnsafeMutableBytes { buffer in
@@ -64,6 +71,7 @@ public enum ControlMessage: Equatable, Sendable {
       )
     }
     guard magic == Self.magic, version == Self.version else { return nil }
+    func present(_ word: Int64) -> Int64? { word == Self.absent ? nil : word }
     let limit = second > 0 ? CPUQuota(quota: first < 0 ? nil : first, period: second) : nil
     switch (kind, limit) {
     case (1, let limit?): self = .ready(limit)
@@ -73,6 +81,8 @@ public enum ControlMessage: Equatable, Sendable {
     case (3, let limit?): self = .apply(limit)
     case (4, _): self = .look
     case (5, _): self = .looked
+    case (6, _): self = .updateMemory(limit: present(first), swap: present(second))
+    case (7, _): self = .applyMemory(limit: present(first), swap: present(second))
     default: return nil
     }
   }

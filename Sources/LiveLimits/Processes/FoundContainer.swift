@@ -66,7 +66,7 @@ struct FoundContainer {
     } else if openAlarm(location, cpus) {
       source = "perf, sampling"
     }
-    if let memory = state.memory {
+    if let memory = state.memory.map({ FoundMemory.bounded($0, by: location) }) {
       handover.memory = memory
       let files = try FoundMemory.open(location, memory, isObserver: isObserver)
       open.merge(files) { _, found in found }

@@ -10,7 +10,15 @@ enum FoundMemory {
   ///
   /// Tasks that fill both CPUs run for some 3 ms otherwise before they let it in, in which one of
   /// them takes 8 MiB.
-  static let slice: UInt64 = 100_000
+  private static let slice: UInt64 = 100_000
+  /// On a machine with more to do than CPUs it comes before what is not waited for: it runs for
+  /// microseconds at a time, and for whoever is at its limit a late raise is the end.
+  private static let nice: Int32 = -10
+
+  /// Has this process let in early, now and as the image that supervises; as early as it may.
+  static func hurry() {
+    if escra_set_slice(slice, nice) != 0 { _ = escra_set_slice(slice, 0) }
+  }
 
   /// Opens all of it; of cgroup v1 so far.
   ///
@@ -30,7 +38,6 @@ enum FoundMemory {
     let writer = try MemoryWriter(directory: directory, readOnly: isObserver)
     let calls = try MemoryCalls(
       of: directory, usage: usage, thresholds: thresholds(base, above: use(usage)))
-    _ = escra_set_slice(slice)
     var open: [Handover.Place: Int32] = [:]
     (open[.memoryLimit], open[.memorySwap]) = writer.release()
     (open[.memoryCalls], open[.outOfMemory]) = calls.release()
@@ -39,6 +46,27 @@ enum FoundMemory {
     open[.memoryKills] = kills.release()
     open[.machineMemory] = (try? FileDescriptor.open("/proc/meminfo", O_RDONLY))?.release()
     return open
+  }
+
+  /// Gives a container that nobody supervises any more what it declared; one that uses more than
+  /// that keeps what it has, since the kernel refuses less.
+  static func giveBack(_ base: MemoryBase, _ directory: String) {
+    guard let writer = try? MemoryWriter(directory: directory, readOnly: false) else { return }
+    let limit = base.declared ?? MemoryBase.unlimited
+    try? writer.set(limit, swap: base.declared == nil ? nil : base.memorySwap(at: limit))
+  }
+
+  /// What a container may have, as far as the groups above its own have it: the least of them is
+  /// where the kernel would end it, whatever its own limit.
+  static func bounded(_ base: MemoryBase, by location: CgroupLocation) -> MemoryBase {
+    guard location.version == .v1, let directory = location.memory,
+      let slash = directory.utf8.lastIndex(of: UInt8(ascii: "/")),
+      let text = try? FileDescriptor.text(of: String(directory[..<slash]) + "/memory.stat"),
+      let above = MemoryMeter.hierarchicalLimit(inStatistics: text)
+    else { return base }
+    var bounded = base
+    bounded.limit = min(base.limit, above)
+    return bounded
   }
 
   private static func use(_ file: borrowing FileDescriptor) -> Int64 {

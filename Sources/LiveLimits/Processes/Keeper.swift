@@ -228,6 +228,9 @@ final class Keeper {
     {
       try? writer.set(state.base.declared, from: current)
     }
+    if state.policy != "observe", let memory = state.memory, let path = state.memoryDirectory {
+      FoundMemory.giveBack(memory, path)
+    }
     // A strict one keeps the CPUs it runs on, and from now on shares them. As long as the others
     // cannot be told so, somebody has to go on trying.
     if state.claim != nil, (try? CPUFence(root: root).release(directory)) == nil {

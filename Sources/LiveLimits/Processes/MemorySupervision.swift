@@ -87,7 +87,16 @@ final class MemorySupervision: MemoryController.Surroundings {
       return []
     }
     var entries: [RecordEntry] = []
-    if found != ours { entries.append(takeOver(found)) }
+    if found != ours {
+      if let awaited = expected, awaited.limit == found, monotonicNow() <= awaited.until {
+        // What we had said; meanwhile it has moved on.
+        expected = nil
+        ours = found
+        controller.adopt(limit: found, bounds: base.bounds)
+      } else {
+        entries.append(takeOver(found))
+      }
+    }
     let before = controller.limit
     let step = controller.observe(usage: usage, at: monotonicNow(), surroundings: self)
     deadline = step.deadline
@@ -119,6 +128,56 @@ final class MemorySupervision: MemoryController.Surroundings {
     isBaseChanged = true
     controller.adopt(limit: found, bounds: base.bounds)
     return entry(.memoryNews, before, found, use: (try? meter.usage()) ?? 0)
+  }
+
+  // MARK: updates
+
+  /// What an update may write while it is expected: our own value, given back to us.
+  private var expected: (limit: Int64, until: Nanoseconds)?
+  /// How long an update may take from our answer to its write.
+  private static let expectation: Nanoseconds = 5_000_000_000
+
+  /// An update that is on its way, told before the low-level runtime writes it: it writes the
+  /// memory limit that it knows along with whatever is changed.
+  ///
+  /// - Parameters:
+  ///   - limit: The declared limit in bytes from now on, -1 for none; nil where it stays.
+  ///   - swap: Memory and swap together likewise.
+  /// - Returns: What is to be recorded.
+  func update(limit: Int64?, swap: Int64?) -> [RecordEntry] {
+    var entries = look()
+    let before = controller.limit
+    if let limit { base.declared = limit > 0 ? limit : nil }
+    if let swap, let declared = base.declared {
+      base.swapAllowance = swap > 0 ? max(0, swap - declared) : nil
+    }
+    guard limit != nil || swap != nil else { return entries }
+    isBaseChanged = true
+    // It starts from what is declared, as it would at create, if it fits.
+    let usage = (try? meter.usage()) ?? 0
+    let start = base.bounds.clamp(base.declared ?? base.limit)
+    let reading = MemoryReading(usage: usage, inactiveFile: meter.inactiveFile())
+    let target = max(start, min(before, MemoryLaw(to: base.limit).need(reading)))
+    controller.adopt(limit: before, bounds: base.bounds)
+    guard limit != nil, target != before else {
+      writer.alignSwap(to: base.memorySwap(at: before))
+      return entries
+    }
+    controller.adopt(limit: target, bounds: base.bounds)
+    entries.append(
+      apply(
+        MemoryController.Decision(limit: target, rule: .memoryUpdate, use: reading.workingSet),
+        before))
+    return entries
+  }
+
+  /// What the low-level runtime is to write, so that its update does not take back what was given;
+  /// nothing under `observe`.
+  var applied: (limit: Int64?, swap: Int64?) {
+    guard !writer.isReadOnly else { return (nil, nil) }
+    expected = (ours, monotonicNow() + Self.expectation)
+    let limit = ours >= MemoryBase.unlimited ? -1 : ours
+    return (limit, base.memorySwap(at: ours).map { limit < 0 ? -1 : $0 })
   }
 
   // MARK: surroundings

@@ -76,6 +76,7 @@ extension Role {
       directory.remove()
       throw SystemError("read", directory.path + "/state", errno: EINVAL)
     }
+    if state.memory != nil { FoundMemory.hurry() }
     let root = StateRoot(ofInstance: directory.path)
     // A socket that a dead supervisor left has nobody behind it; the name is ours to replace.
     try directory.descriptor.remove(StateDirectory.socketName)

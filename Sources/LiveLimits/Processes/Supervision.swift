@@ -346,6 +346,11 @@ final class Supervision: CPUController.Surroundings {
   // MARK: conversations
 
   private func answer(_ message: ControlMessage) -> ControlMessage? {
+    if case .updateMemory(let limit, let swap) = message, let memory {
+      note(memory.update(limit: limit, swap: swap))
+      let applied = memory.applied
+      return .applyMemory(limit: applied.limit, swap: applied.swap)
+    }
     guard case .update(let quota, let period) = message else { return nil }
     return .apply(update(quota: quota, period: period))
   }

@@ -45,7 +45,7 @@ struct SimulatedMemcg: MemoryController.Surroundings {
 
   /// Runs for a time in which memory is allocated, or freed, at a rate in bytes a second.
   mutating func run(_ duration: Nanoseconds, rate: Int64 = 0, cacheRate: Int64 = 0) {
-    let step: Nanoseconds = 50_000
+    let step: Nanoseconds = rate == 0 && cacheRate == 0 ? 500_000 : 100_000
     let end = time + duration
     while time < end {
       let before = usage
@@ -60,7 +60,7 @@ struct SimulatedMemcg: MemoryController.Surroundings {
 
   /// Runs at a rate until so much is used.
   mutating func grow(to use: Int64, rate: Int64) {
-    while anonymous < use && kills == 0 { run(ms / 10, rate: rate) }
+    while anonymous < use && kills == 0 { run(ms, rate: rate) }
   }
 
   /// Frees all but so much at once.

@@ -1,0 +1,258 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Memory limits that grow before the OOM killer comes, and give slack back."""
+import json
+import os
+import time
+
+from .container import Failure
+from .figures import median, percentile
+from .report import Result
+
+MIB = 1 << 20
+MODES = (
+    ("touch", "pages touched at full speed"), ("tmpfs", "64 KiB writes to tmpfs"),
+    ("reserve", "reserved as a whole, then touched"))
+DECLARED = 64  # MiB
+ESCRA_MARGIN, ESCRA_LOOP, ESCRA_GRANT = 50, 5.0, 5000 * 4096 / MIB  # as its controller has them
+
+
+class Memory:
+    """The memory files of a container that runs; MiB."""
+
+    def __init__(self, container):
+        with open(f"/proc/{container.pid}/cgroup") as file:
+            path = next(line.rstrip("\n").split(":", 2)[2] for line in file
+                        if "memory" in line.split(":")[1].split(","))
+        self.directory = "/sys/fs/cgroup/memory" + path
+
+    def read(self, name):
+        with open(os.path.join(self.directory, name)) as file:
+            return file.read()
+
+    @property
+    def limit(self):
+        return int(self.read("memory.limit_in_bytes")) / MIB
+
+    @property
+    def working_set(self):
+        statistics = dict(line.split() for line in self.read("memory.stat").splitlines())
+        usage = int(self.read("memory.usage_in_bytes"))
+        return (usage - int(statistics["total_inactive_file"])) / MIB
+
+    @property
+    def kills(self):
+        lines = self.read("memory.oom_control").splitlines()
+        return int(dict(line.split() for line in lines)["oom_kill"])
+
+
+def container(shop, program, annotations, limit):
+    """One of our programs under a memory limit in MiB, or none; started."""
+    made = shop.waiting("memory", program, annotations)
+    path = os.path.join(made.bundle, "config.json")
+    with open(path) as file:
+        config = json.load(file)
+    if limit:
+        config["linux"]["resources"]["memory"] = {"limit": limit * MIB, "swap": limit * MIB}
+    config["mounts"].append({
+        "destination": "/memory", "type": "tmpfs", "source": "tmpfs", "options": ["size=4g"]})
+    with open(path, "w") as file:
+        json.dump(config, file)
+    return made.start()
+
+
+def cpu_seconds(pid):
+    with open(f"/proc/{pid}/schedstat") as file:
+        return int(file.read().split()[0]) / 1e9
+
+
+def answer(shop, made, memory, seconds):
+    """What the program says, or None if the kernel has killed it."""
+    path = os.path.join(made.shared, "answer")
+    deadline = time.monotonic() + seconds
+    while not os.path.exists(path):
+        try:
+            if memory.kills:
+                return None
+        except OSError:
+            return None
+        if time.monotonic() > deadline:
+            raise Failure(f"the program in {made.id} did not answer in {seconds:.0f} s; "
+                          "the machine is too busy")
+        time.sleep(0.02)
+    return shop.answer(made, 1)
+
+
+class Growing:
+    """A demand that grows at full speed."""
+
+    NAME = "memory-grow"
+
+    @staticmethod
+    def run(shop, quick):
+        size, rounds = (256, 1) if quick else (1024, 10)
+        asked = {"io.escra.policy": "reactive", "io.escra.memory.max": f"{2 * size}Mi"}
+        kinds = (
+            ("runc, no limit", None, None), (f"runc, static {DECLARED} MiB", None, DECLARED),
+            (f"runc, static {DECLARED * 3 // 2} MiB", None, DECLARED * 3 // 2),
+            (f"reactive, {DECLARED} MiB declared", asked, DECLARED))
+        result = Result(
+            Growing.NAME, f"A demand grows from nothing to {size} MiB at full speed",
+            ["demand, limit", "runs", "killed", "failed writes", "ms p50", "to no limit",
+             "step p99.9, us", "longest, us p50", "max", "supervisor, ms"],
+            ["Kinds take turns. A step is 64 KiB; killed runs have no time. To no limit is the "
+             "ratio of medians. Supervisor: its CPU time during a run.",
+             "Goals: no kill, no failed write, a ratio of at most 1.05, a longest stall of at most "
+             "300 us at p99."])
+        for mode, title in MODES:
+            found = {kind[0]: [] for kind in kinds}
+            for number in range(rounds):
+                turn = number % len(kinds)
+                for name, annotations, limit in kinds[turn:] + kinds[:turn]:
+                    shop.say(f"memory: {title}, {name}, round {number + 1} of {rounds}")
+                    made = container(shop, ["grow", mode, size], annotations, limit)
+                    memory = Memory(made)
+                    spent = None
+                    if annotations:
+                        # Until it has found its container, and its thresholds are registered.
+                        time.sleep(2.5)
+                        spent = -cpu_seconds(made.supervisor)
+                    shop.go(made, time.monotonic_ns() + 20_000_000)
+                    numbers = answer(shop, made, memory, 60)
+                    if spent is not None:
+                        spent += cpu_seconds(made.supervisor)
+                    found[name].append((numbers, spent))
+                    made.stop()
+            base = [numbers[0] for numbers, _ in found[kinds[0][0]] if numbers]
+            for name, *_ in kinds:
+                alive = [numbers for numbers, _ in found[name] if numbers]
+                spent = [seconds for _, seconds in found[name] if seconds is not None]
+                cells = ["-"] * 6
+                if alive:
+                    total, longest, tail, failed = zip(*alive)
+                    cells = [
+                        sum(failed), f"{median(total) / 1e6:.0f}",
+                        f"{median(total) / median(base):.2f}" if base else "-",
+                        f"{median(tail) / 1e3:.0f}", f"{median(longest) / 1e3:.0f}",
+                        f"{percentile(longest, 100) / 1e3:.0f}"]
+                result.add(
+                    f"{title}: {name}", rounds, rounds - len(alive), *cells,
+                    f"{median(spent) * 1e3:.1f}" if spent else "-")
+                result.figures[f"{title}: {name}"] = {
+                    "answers_ns": [list(numbers) for numbers in alive], "supervisor_s": spent}
+        return result
+
+
+def escra_limits(uses):
+    """What the limit would be under the constants of Escra's controller, for samples (s, MiB)."""
+    limit, looked = uses[0][1] + ESCRA_MARGIN, uses[0][0]
+    for moment, use in uses:
+        while limit < use:
+            limit += ESCRA_GRANT
+        if moment - looked >= ESCRA_LOOP:
+            looked = moment
+            if limit - use > ESCRA_MARGIN:
+                limit = use + ESCRA_MARGIN
+        yield limit
+
+
+def integral(samples, limits):
+    """MiB s between limits and uses."""
+    pairs = list(zip(samples, limits))
+    return sum(
+        (limit - use) * (pairs[index + 1][0][0] - moment)
+        for index, ((moment, use), limit) in enumerate(pairs[:-1]))
+
+
+class Sawtooth:
+    """A demand that rises and falls."""
+
+    NAME = "memory-slack"
+
+    @staticmethod
+    def run(shop, quick):
+        low, peak = 64, 256 if quick else 768
+        period, cycles = (6000, 2) if quick else (12000, 5)
+        asked = {"io.escra.policy": "reactive", "io.escra.memory.max": f"{2 * peak}Mi"}
+        made = container(shop, ["saw", low, peak, period, cycles], asked, 2 * low)
+        memory = Memory(made)
+        time.sleep(2.5)
+        spent = -cpu_seconds(made.supervisor)
+        start = time.monotonic()
+        shop.go(made, time.monotonic_ns() + 20_000_000)
+        shop.say(f"memory: a sawtooth for {period * cycles / 1000:.0f} s")
+        samples, limits = [], []
+        while time.monotonic() - start < period * cycles / 1000:
+            use, limit = memory.working_set, memory.limit
+            samples.append((time.monotonic(), use))
+            limits.append(limit)
+            time.sleep(0.02)
+        spent += cpu_seconds(made.supervisor)
+        kills = memory.kills
+        made.stop()
+        most = max(use for _, use in samples)
+        seconds = samples[-1][0] - samples[0][0]
+        result = Result(
+            Sawtooth.NAME, f"Memory slack over a sawtooth between {low} and {peak} MiB, "
+            f"{period / 1000:.0f} s each time",
+            ["limit", "MiB on average", "to static 1.5x", "kills"],
+            ["Slack is limit less working set, sampled every 20 ms. Static limits and Escra's "
+             f"constants ({ESCRA_MARGIN} MiB margin, every {ESCRA_LOOP:.0f} s, {ESCRA_GRANT:.1f} "
+             "MiB a grant) are computed from the same trace of use; the first was not run.",
+             f"Supervisor: {spent * 1e3:.0f} ms of CPU time in {seconds:.0f} s.",
+             "Goal: a fifth of static 1.5x, and no kill."])
+        rows = (
+            ("static, 1x of the peak", [most] * len(samples), "-"),
+            ("static, 1.5x of the peak", [1.5 * most] * len(samples), "-"),
+            ("Escra's constants", list(escra_limits(samples)), "-"), ("reactive", limits, kills))
+        reference = integral(samples, rows[1][1])
+        for name, series, killed in rows:
+            slack = integral(samples, series)
+            result.add(name, f"{slack / seconds:.0f}", f"{slack / reference:.2f}", killed)
+            result.figures[name] = {"slack_mib_s": slack, "seconds": seconds}
+        result.figures["supervisor_s"] = spent
+        return result
+
+
+class Crowd:
+    """Containers that need their peaks one after the other."""
+
+    NAME = "memory-crowd"
+
+    @staticmethod
+    def run(shop, quick):
+        count, low, peak, period = (4, 16, 96, 8000) if quick else (20, 16, 128, 20000)
+        asked = {"io.escra.policy": "reactive", "io.escra.memory.max": f"{2 * peak}Mi"}
+        players = [
+            container(shop, ["saw", low, peak, period // 2, 4], asked, 2 * low)
+            for _ in range(count)]
+        memories = [Memory(each) for each in players]
+        time.sleep(3)
+        start = time.monotonic_ns()
+        for index, player in enumerate(players):
+            shop.go(player, start + index * period // 2 * 1_000_000 // count)
+        shop.say(f"memory: {count} containers, each at its peak at another time")
+        sums, uses = [], []
+        while time.monotonic_ns() - start < 2 * period * 1_000_000:
+            sums.append(sum(each.limit for each in memories))
+            uses.append(sum(each.working_set for each in memories))
+            time.sleep(0.1)
+        kills = sum(each.kills for each in memories)
+        for player in players:
+            player.stop()
+        settled = len(sums) // 4
+        result = Result(
+            Crowd.NAME, f"{count} containers between {low} and {peak} MiB, their peaks one after "
+            "the other",
+            ["limits", "sum at its greatest, MiB", "of the sum of peaks", "kills"],
+            ["Each container by itself; the sum of their limits is what one bound over them would "
+             "have to be. The first quarter of the time is left out."])
+        total = count * peak
+        for name, value, killed in (
+                ("static: the sum of peaks", total, "-"), ("reactive", max(sums[settled:]), kills),
+                ("their use", max(uses[settled:]), "-")):
+            result.add(name, f"{value:.0f}", f"{value / total:.2f}", killed)
+            result.figures[name] = value
+        return result
+
+
+PARTS = (Growing, Sawtooth, Crowd)

@@ -1,0 +1,116 @@
+// SPDX-License-Identifier: Apache-2.0
+import Glibc
+import Hooks
+import LiveLimits
+import Syscalls
+import Testing
+
+private let ms: Nanoseconds = 1_000_000
+private let hierarchy = "/sys/fs/cgroup/memory"
+
+private var canMakeGroups: Bool {
+  getuid() == 0 && access(hierarchy + "/cgroup.event_control", W_OK) == 0
+    && access("/usr/bin/python3", X_OK) == 0
+}
+
+/// Touches memory at full speed and lets it go again, at random moments, for ever.
+private let allocator = """
+  import ctypes, mmap, random, time
+  pages = mmap.mmap(-1, 256 << 20)
+  start = ctypes.addressof(ctypes.c_char.from_buffer(pages))
+  time.sleep(0.5)
+  while True:
+      ctypes.memset(start, 1, random.randrange(1, 200) << 20)
+      time.sleep(random.random() * 0.004)
+      pages.madvise(mmap.MADV_DONTNEED)
+      time.sleep(random.random() * 0.012)
+  """
+
+/// A group of the kernel's with an allocator in it, and our reading, law and writer around it.
+private final class RealGroup: MemoryController.Surroundings {
+  let path = "\(hierarchy)/escra-race-\(getpid())"
+  let meter: MemoryMeter
+  let writer: MemoryWriter
+  let calls: MemoryCalls
+  var controller: MemoryController
+  var shrinks = 0
+  var refusals = 0
+  private var child: pid_t = 0
+  private var deadline: Nanoseconds? = 0
+
+  init() throws(SystemError) {
+    mkdir(path, 0o700)
+    writer = try MemoryWriter(directory: path, readOnly: false)
+    try writer.set(64 * mebibyte, swap: nil)
+    let usage = try FileDescriptor.open(path + "/memory.usage_in_bytes", O_RDONLY)
+    // Slack that is given back a thousand times as soon as it usually is.
+    var parameters = MemoryLaw.Parameters.standard
+    parameters.slackAfter = 2 * ms
+    parameters.settling = 0
+    parameters.regretWithin = 1 * ms
+    parameters.longestWait = 4 * ms
+    let law = MemoryLaw(parameters, to: 512 * mebibyte)
+    calls = try MemoryCalls(of: path, usage: usage, thresholds: law.ladder.rungs)
+    meter = MemoryMeter(
+      usage: usage, statistics: try FileDescriptor.open(path + "/memory.stat", O_RDONLY),
+      kills: try FileDescriptor.open(path + "/memory.oom_control", O_RDONLY), machine: .none)
+    controller = MemoryController(
+      law, limit: 64 * mebibyte,
+      bounds: MemoryBounds(floor: 16 * mebibyte, ceiling: 512 * mebibyte), now: monotonicNow())
+    try start()
+  }
+
+  deinit {
+    kill(child, SIGKILL)
+    var status: CInt = 0
+    while waitpid(child, &status, 0) == -1 && errno == EINTR {}
+    for _ in 0..<100 where rmdir(path) != 0 && errno == EBUSY { usleep(10_000) }
+  }
+
+  private func start() throws(SystemError) {
+    var argv = ["/usr/bin/python3", "-c", allocator].map { strdup($0) }
+    argv.append(nil)
+    defer { for argument in argv { free(argument) } }
+    var environment: [UnsafeMutablePointer<CChar>?] = [nil]
+    guard posix_spawn(&child, "/usr/bin/python3", nil, nil, &argv, &environment) == 0 else {
+      throw SystemError.last("start", "python3")
+    }
+    try FileDescriptor.open(path + "/cgroup.procs", O_WRONLY).write("\(child)")
+  }
+
+  func inactiveFile() -> Int64 { meter.inactiveFile() }
+  func spareMemory() -> Int64 { .max }
+
+  /// Waits for a call or the deadline, and does what is to be done.
+  func step() throws(SystemError) {
+    var entry = pollfd(fd: calls.use.number, events: Int16(POLLIN), revents: 0)
+    let left = deadline.map { max(0, $0 - monotonicNow()) } ?? 100 * ms
+    var timeout = timespec(tv_sec: 0, tv_nsec: Int(min(left, 100 * ms)))
+    if ppoll(&entry, 1, &timeout, nil) > 0 { calls.acknowledgeUse() }
+    let before = controller.limit
+    let step = controller.observe(
+      usage: try meter.usage(), at: monotonicNow(), surroundings: self)
+    deadline = step.deadline
+    guard let decision = step.decision, decision.limit != before else { return }
+    do throws(SystemError) {
+      try writer.set(decision.limit, swap: nil)
+      if decision.limit < before { shrinks += 1 }
+    } catch {
+      refusals += 1
+      controller.refuse(found: try writer.current(), wasLowering: decision.limit < before)
+    }
+  }
+}
+
+@Suite struct MemoryShrinkRaceTests {
+  @Test(.enabled(if: canMakeGroups, "it takes root and the memory hierarchy of cgroup v1"))
+  func `a thousand shrinks under a racing allocator kill nobody`() throws {
+    let group = try RealGroup()
+    let end = monotonicNow() + 100_000 * ms
+    while group.shrinks < 1000 && monotonicNow() < end && group.meter.kills() == 0 {
+      try group.step()
+    }
+    #expect(group.meter.kills() == 0)
+    #expect(group.shrinks == 1000, "refused: \(group.refusals)")
+  }
+}

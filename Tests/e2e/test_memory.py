@@ -1,0 +1,287 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A memory limit that was a guess grows before it kills, and what is not used is given back."""
+import os
+import time
+
+import pytest
+
+import cgroups
+from processes import kill, wait_until
+from world import escra_tool
+
+pytestmark = pytest.mark.skipif(
+    cgroups.VERSION != 1, reason="memory limits are moved on cgroup v1 so far")
+
+MIB = 1 << 20
+DECLARED = 64
+
+# What a container does, in Python.
+LIBRARY = """
+import ctypes, mmap, os, sys, time
+MIB = 1 << 20
+def touch(size):
+    pages = mmap.mmap(-1, size * MIB)
+    ctypes.memset(ctypes.addressof(ctypes.c_char.from_buffer(pages)), 1, size * MIB)
+    return pages
+def write(size):
+    with open("/mnt/file", "wb", buffering=0) as file:
+        for _ in range(size * 16):
+            assert file.write(bytes(65536)) == 65536
+def fill(size):
+    made = {}
+    while len(made) < size * 5000:
+        made[len(made)] = str(len(made)) * 8
+    return made
+def hear():
+    return sys.stdin.readline().strip()
+"""
+
+DEMANDS = {
+    "pages touched at full speed": "kept = touch(512)",
+    "64 KiB writes to a tmpfs": "write(512)",
+    "a dictionary": "kept = fill(512)",
+    "pages touched by two threads": """
+import threading
+threads = [threading.Thread(target=touch, args=(256,)) for _ in range(2)]
+for thread in threads: thread.start()
+for thread in threads: thread.join()
+""",
+}
+
+
+def rootfs(world):
+    """A file system in which the host's interpreter runs."""
+    made = os.path.join(world.directory, "rootfs")
+    if not os.path.isdir(made):
+        for name in ("usr", "proc", "dev", "sys", "tmp", "mnt", world.directory[1:]):
+            os.makedirs(os.path.join(made, name))
+        for name in ("bin", "lib", "lib64"):
+            os.symlink("usr/" + name, os.path.join(made, name))
+    return made
+
+
+@pytest.fixture
+def guest(world, container, bundle):
+    """Makes containers that run Python under a declared memory limit in MiB."""
+
+    def make(script, annotations=None, declared=DECLARED, policy="reactive", **options):
+        asked = {"io.escra.policy": policy} if policy else {}
+        made = bundle(
+            {**asked, **(annotations or {})}, quota=200_000, period=100_000,
+            args=["/usr/bin/python3", "-c", LIBRARY + script])
+        made.config["root"]["path"] = rootfs(world)
+        if declared:
+            limit = declared * MIB
+            made.config["linux"]["resources"]["memory"] = {"limit": limit, "swap": limit}
+        made.config["mounts"].append(
+            {"destination": "/mnt", "type": "tmpfs", "source": "tmpfs",
+             "options": ["size=1g", "nosuid"]})
+        made.config["mounts"] += [
+            {"destination": path, "type": "bind", "source": path, "options": ["rbind", "ro"]}
+            for path in ("/usr", world.directory)]
+        made.write()
+        return container(bundle_=made, **options)
+
+    return make
+
+
+def limit(made):
+    return int(cgroups.read(made.cgroup, "memory.limit_in_bytes", "memory"))
+
+
+def usage(made):
+    return int(cgroups.read(made.cgroup, "memory.usage_in_bytes", "memory"))
+
+
+def kills(made):
+    lines = cgroups.read(made.cgroup, "memory.oom_control", "memory").splitlines()
+    return int(dict(line.split() for line in lines)["oom_kill"])
+
+
+def run(made):
+    """The exit code of a container that runs to its end."""
+    return made.create(verb="run").wait(60)
+
+
+@pytest.mark.parametrize("demand", DEMANDS)
+def test_a_limit_that_was_a_guess_grows_before_it_kills(guest, demand):
+    assert run(guest(DEMANDS[demand], {"io.escra.memory.max": "1Gi"})) == 0
+
+
+@pytest.mark.parametrize("demand", DEMANDS)
+def test_the_same_demand_fails_under_the_static_limit(guest, plain, demand):
+    """Which shows that the test before can fail."""
+    assert run(guest(DEMANDS[demand], policy=None, runtime=plain)) != 0
+
+
+def test_what_asks_for_more_than_it_may_have_ends_as_without_us(guest, plain):
+    demand = DEMANDS["pages touched at full speed"]
+    alone = run(guest(demand, policy=None, runtime=plain))
+    assert alone == 137
+    assert run(guest(demand, {"io.escra.memory.max": "128Mi"})) == alone
+
+
+def test_memory_is_left_alone_where_nothing_asks_for_it(guest):
+    made = guest("hear()").started()
+    made.supervisor()
+    time.sleep(3)
+    assert limit(made) == DECLARED * MIB
+
+
+def test_a_refusal_and_the_kill_behind_it_are_told(guest):
+    script = """
+if os.fork() == 0:
+    touch(512)
+os.wait()
+hear()
+"""
+    made = guest(script, {"io.escra.memory.max": "128Mi"}).started()
+    wait_until(lambda: kills(made) == 1, 10, "the kernel's kill")
+    told = wait_until(
+        lambda: (text := escra_tool("explain", made.id)) and "out of memory" in text and text, 3,
+        "what happened")
+    assert "stays at 128Mi of memory: it wants more, and that is all it may have" in told
+    assert "raised 64Mi of memory -> " in told
+    assert "It gets no more than 128Mi: io.escra.memory.max" in told
+
+
+def test_what_is_freed_is_given_back_and_grown_again(guest):
+    script = """
+for size in (400, 300):
+    kept = touch(size)
+    hear()
+    del kept
+    hear()
+"""
+    made = guest(script, {"io.escra.memory.max": "1Gi"}).started()
+    made.supervisor()
+    for size in (400, 300):
+        wait_until(lambda: usage(made) > size * MIB, 10, f"{size} MiB in use")
+        wait_until(lambda: limit(made) > size * MIB, 1, "a limit above that")
+        made.do("free")
+        wait_until(lambda: limit(made) < usage(made) + 32 * MIB < 100 * MIB, 8, "slack given back")
+        assert limit(made) >= usage(made)
+        swap = cgroups.directory(made.cgroup, "memory") + "/memory.memsw.limit_in_bytes"
+        if os.path.exists(swap):
+            assert int(open(swap).read()) == limit(made)
+        made.do("again")
+    assert kills(made) == 0 if cgroups.exists(made.cgroup) else True
+
+
+def test_page_cache_is_no_need_and_hides_none(guest, world):
+    path = os.path.join(world.directory, "cached")
+    with open(path, "wb") as file:
+        for _ in range(256):
+            file.write(bytes(MIB))
+        os.fsync(file.fileno())
+        os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+    script = f"""
+hear()
+with open({path!r}, "rb", buffering=0) as file:
+    while file.read(MIB): pass
+hear()
+kept = touch(300)
+hear()
+"""
+    made = guest(script, {"io.escra.memory.max": "1Gi"}).started()
+    made.supervisor()
+    made.do("read")
+    wait_until(lambda: usage(made) > 40 * MIB, 10, "page cache")
+    time.sleep(0.5)
+    assert limit(made) <= 80 * MIB
+    made.do("touch")
+    wait_until(lambda: usage(made) > 300 * MIB, 10, "300 MiB in use")
+    assert kills(made) == 0
+
+
+def test_a_killed_supervisor_leaves_a_limit_that_holds_and_another_goes_on(guest):
+    script = """
+kept = []
+for size in (200, 300):
+    kept.append(touch(size))
+    hear()
+"""
+    made = guest(script, {"io.escra.memory.max": "1Gi"}).started()
+    first = made.supervisor()
+    wait_until(lambda: usage(made) > 200 * MIB, 10, "200 MiB in use")
+    time.sleep(0.1)
+    before = limit(made)
+    kill(first)
+    assert limit(made) == before
+    wait_until(lambda: made.supervisor() != first, 5, "another supervisor")
+    assert limit(made) > 200 * MIB
+    made.do("more")
+    wait_until(lambda: usage(made) > 500 * MIB, 10, "500 MiB in use")
+    assert kills(made) == 0
+
+
+def test_a_container_without_a_declared_limit_gets_the_bound(guest):
+    made = guest("hear()", {"io.escra.memory.max": "256Mi"}, declared=None).started()
+    made.supervisor()
+    wait_until(lambda: limit(made) <= 256 * MIB, 3, "the bound")
+
+
+def test_somebody_elses_limit_is_the_new_base(guest):
+    made = guest("hear()\nkept = touch(100)\nhear()", {"io.escra.memory.min": "16Mi"}).started()
+    made.supervisor()
+    for name in ("memory.memsw.limit_in_bytes", "memory.limit_in_bytes"):
+        if os.path.exists(os.path.join(cgroups.directory(made.cgroup, "memory"), name)):
+            cgroups.write(made.cgroup, name, 200 * MIB, "memory")
+    made.do("touch")
+    wait_until(lambda: usage(made) > 100 * MIB, 5, "100 MiB in use")
+    wait_until(
+        lambda: "somebody else wrote a new limit" in escra_tool("explain", made.id), 5, "the news")
+    assert made.states()[0]["declaredMemory"] == str(200 * MIB)
+    assert kills(made) == 0
+
+
+def test_observe_changes_nothing_and_says_what_it_would_do(guest):
+    made = guest("kept = touch(54)\nhear()", {"io.escra.memory.max": "1Gi"}, policy="observe")
+    made.started()
+    made.supervisor()
+    wait_until(lambda: usage(made) > 50 * MIB, 5, "50 MiB in use")
+    wait_until(
+        lambda: "would have raised 64Mi" in escra_tool("explain", made.id), 5, "what it would do")
+    assert limit(made) == DECLARED * MIB
+
+
+def test_an_idle_container_wakes_nobody(guest):
+    made = guest("hear()", {"io.escra.memory.max": "1Gi"}).started()
+    pid = made.supervisor()
+    time.sleep(5)
+
+    def switches():
+        with open(f"/proc/{pid}/status") as file:
+            return next(int(line.split()[1]) for line in file if line.startswith("voluntary"))
+
+    before = switches()
+    time.sleep(2)
+    assert switches() == before
+
+
+def test_an_update_of_something_else_takes_nothing_back(guest):
+    """The low-level runtime writes the memory limit that it knows along with any other."""
+    made = guest("kept = touch(300)\nhear()", {"io.escra.memory.max": "1Gi"}).started()
+    made.supervisor()
+    try: wait_until(lambda: usage(made) > 300 * MIB, 3, "300 MiB in use")
+    finally: print(escra_tool("explain", made.id), made.states(), made.status)
+    made.call("update", "--pids-limit", "100")
+    made.call("update", "--cpu-quota", "150000")
+    assert limit(made) > 300 * MIB
+    assert made.states()[0]["declaredMemory"] == str(DECLARED * MIB)
+    assert kills(made) == 0
+
+
+def test_an_update_of_the_memory_limit_changes_the_base(guest):
+    made = guest(
+        "kept = touch(40)\nhear()\nkept = touch(150)\nhear()", {"io.escra.memory.min": "16Mi"})
+    made.started()
+    made.supervisor()
+    wait_until(lambda: usage(made) > 40 * MIB, 10, "40 MiB in use")
+    made.call("update", "--memory", "256m", "--memory-swap", "256m")
+    assert limit(made) == 256 * MIB
+    assert made.states()[0]["declaredMemory"] == str(256 * MIB)
+    made.do("touch")
+    wait_until(lambda: usage(made) > 150 * MIB, 10, "150 MiB in use")
+    assert kills(made) == 0
+    assert "It gets no more than 256Mi: what it declared" in escra_tool("explain", made.id)
