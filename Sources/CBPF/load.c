@@ -19,8 +19,8 @@ static int say_nothing(enum libbpf_print_level level, const char *format, va_lis
 }
 
 // Since Linux 6.18 a task is throttled on its way back to user mode, by work that hangs on it
-// ("sched/fair: Task based throttle"), and always by leaving its CPU: then sched_switch misses
-// nothing. Before, a task could be throttled by waking, and the throttle itself is the better net.
+// ("sched/fair: Task based throttle"), so it always runs first, and the prediction misses nothing.
+// Before, it could be throttled by waking.
 static bool throttles_tasks(void) {
     struct btf *kernel = btf__load_vmlinux_btf();
     if (!kernel)
@@ -44,7 +44,6 @@ static struct escra_hooks *load(bool runtime, uint32_t nets) {
         return NULL;
     bpf_program__set_autoload(hooks->progs.escra_runtime, runtime);
     bpf_program__set_autoload(hooks->progs.escra_throttle, nets & ESCRA_NET_THROTTLE);
-    bpf_program__set_autoload(hooks->progs.escra_switch, nets & ESCRA_NET_SWITCH);
     bpf_program__set_autoload(hooks->progs.escra_wakeup, nets & ESCRA_NET_WAKEUP);
     int error = -escra_hooks__load(hooks);
     if (error == 0)
@@ -88,12 +87,11 @@ int escra_hooks_load(struct escra_hook_ids *ids) {
     libbpf_set_print(say_nothing);
     bool is_late = throttles_tasks();
     uint32_t nets[] = {
-        is_late ? 0 : ESCRA_NET_THROTTLE,
-        ESCRA_NET_SWITCH | (is_late ? 0 : ESCRA_NET_WAKEUP),
-        ESCRA_NET_SWITCH,
+        is_late ? ESCRA_NET_NONE : ESCRA_NET_THROTTLE,
+        is_late ? ESCRA_NET_NONE : ESCRA_NET_WAKEUP,
     };
     for (size_t i = 0; i < sizeof nets / sizeof *nets; i++) {
-        struct escra_hooks *hooks = nets[i] ? load(true, nets[i]) : NULL;
+        struct escra_hooks *hooks = load(true, nets[i]);
         if (!hooks)
             continue;
         memset(ids, 0, sizeof *ids);
@@ -113,7 +111,6 @@ static const struct {
 } programs[ESCRA_HOOK_PROGRAMS] = {
     {"tp_btf/sched_stat_runtime", 0},
     {"fexit/throttle_cfs_rq", ESCRA_NET_THROTTLE},
-    {"tp_btf/sched_switch", ESCRA_NET_SWITCH},
     {"tp_btf/sched_wakeup", ESCRA_NET_WAKEUP},
 };
 

@@ -27,7 +27,7 @@ public struct SchedulerHooks: ~Copyable {
     nets = identity.nets
     groups = FileDescriptor(owning: files.groups)
     rings = FileDescriptor(owning: files.rings)
-    links = [files.links.0, files.links.1, files.links.2].filter { $0 >= 0 }
+    links = [files.links.0, files.links.1].filter { $0 >= 0 }
   }
 
   deinit { for link in links { close(link) } }
@@ -148,7 +148,7 @@ public struct HookIdentity: Equatable, Sendable {
     public let program: UInt32
   }
 
-  /// The programs that see throttles.
+  /// The programs that see throttles which the one that predicts does not: from Linux 6.18 none.
   public struct Nets: OptionSet, Sendable {
     /// Bits of escra_hook_net.
     public let rawValue: UInt32
@@ -156,15 +156,13 @@ public struct HookIdentity: Equatable, Sendable {
     public init(rawValue: UInt32) { self.rawValue = rawValue }
     /// fexit/throttle_cfs_rq.
     public static let throttle = Nets(rawValue: 1)
-    /// tp_btf/sched_switch.
-    public static let `switch` = Nets(rawValue: 2)
     /// tp_btf/sched_wakeup.
-    public static let wakeup = Nets(rawValue: 4)
+    public static let wakeup = Nets(rawValue: 2)
 
-    /// For people: "sched_switch".
+    /// For people: "throttle_cfs_rq"; empty for none.
     public var description: String {
       let names: [(Nets, String)] = [
-        (.throttle, "throttle_cfs_rq"), (.switch, "sched_switch"), (.wakeup, "sched_wakeup"),
+        (.throttle, "throttle_cfs_rq"), (.wakeup, "sched_wakeup"),
       ]
       return names.filter { contains($0.0) }.map(\.1).joined(separator: "+")
     }
@@ -180,7 +178,6 @@ public struct HookIdentity: Equatable, Sendable {
     let all = [
       Link(id: ids.links.0, program: ids.programs.0),
       Link(id: ids.links.1, program: ids.programs.1),
-      Link(id: ids.links.2, program: ids.programs.2),
     ]
     links = Array(all.prefix(Int(ids.link_count)))
   }
@@ -194,8 +191,8 @@ public struct HookIdentity: Equatable, Sendable {
     func link(_ index: Int) -> Link {
       index < links.count ? links[index] : Link(id: 0, program: 0)
     }
-    ids.links = (link(0).id, link(1).id, link(2).id)
-    ids.programs = (link(0).program, link(1).program, link(2).program)
+    ids.links = (link(0).id, link(1).id)
+    ids.programs = (link(0).program, link(1).program)
     return ids
   }
 
@@ -210,7 +207,7 @@ public struct HookIdentity: Equatable, Sendable {
     guard text.utf8.last == UInt8(ascii: "\n") else { return nil }
     let words = text.dropLast().split(separator: " ").map { UInt32($0) }
     let numbers = words.compactMap(\.self)
-    guard numbers.count == words.count, [5, 7, 9].contains(numbers.count) else { return nil }
+    guard numbers.count == words.count, [5, 7].contains(numbers.count) else { return nil }
     groups = numbers[0]
     rings = numbers[1]
     nets = Nets(rawValue: numbers[2])

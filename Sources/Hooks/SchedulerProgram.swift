@@ -4,7 +4,7 @@ public import Syscalls
 
 /// One of the programs that ``SchedulerHooks`` are made of, to see whether a kernel takes it.
 public struct SchedulerProgram: Sendable {
-  /// What it is attached to: "tp_btf/sched_switch".
+  /// What it is attached to: "tp_btf/sched_wakeup".
   public let name: String
   private let number: Int32
 

@@ -40,11 +40,8 @@ struct Diagnosis {
 
   /// By what a new container's need would be heard, as `escra ps` calls it.
   ///
-  /// The same choice that a supervisor makes: what predicts and any net, else sampling.
   var source: String {
-    if prediction.works, let net = nets.first(where: \.works) {
-      return "bpf, " + (net.name.split(separator: "/").last.map(String.init) ?? net.name)
-    }
+    if prediction.works { return "bpf" }
     return perf.works ? "perf, sampling" : "sampling"
   }
 

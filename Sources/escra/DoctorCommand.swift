@@ -38,11 +38,12 @@ enum Examination {
     Finding(
       name: program.name,
       use: program.predicts
-        ? "tells that a quota runs out before it has" : "tells of throttles that happened",
+        ? "tells that a quota runs out, before it has, and of throttles"
+        : "before Linux 6.18: tells of tasks that are throttled by waking",
       failure: failure { () throws(SystemError) in try program.attempt() },
       instead: program.predicts
         ? "use is read every few milliseconds while a container works"
-        : "another net, if there is one")
+        : "not missed from Linux 6.18 on; before, the other net is used")
   }
 
   private static func perf(_ mounts: [CgroupMount]) -> Finding {

@@ -150,9 +150,8 @@ struct Explanation {
       return "Its use is not heard of yet: no supervisor has found its cgroup."
     }
     if hasHooks {
-      let net = sources?.contains("throttle_cfs_rq") == true ? "throttle_cfs_rq" : "sched_switch"
-      return "The scheduler itself tells when its quota runs out (BPF: sched_stat_runtime, and "
-        + "\(net) for a throttle that happened all the same): idle, it costs nothing."
+      return "The scheduler itself tells when its quota runs out, before it has (BPF): idle, it "
+        + "costs nothing."
     }
     if hasAlarm {
       return "A perf event calls when it starts to work and costs nothing until then; while it is "

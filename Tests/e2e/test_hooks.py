@@ -121,7 +121,7 @@ def test_a_file_that_names_what_is_gone_is_believed_by_nobody(container):
     [name] = os.listdir(bpf.DIRECTORY)
     good = bpf.identity()["programs"]
     with open(os.path.join(bpf.DIRECTORY, name), "w") as file:
-        file.write("4294967 4294968 2 4294969 1\n")
+        file.write("4294967 4294968 0 4294969 1\n")
     second = at_rest(container)
     assert second.states()[0]["source"].startswith("bpf")
     assert bpf.identity()["programs"] != good and all(map(bpf.exists, good))
@@ -168,6 +168,25 @@ def test_the_throttle_of_a_group_above_is_told_apart(container, world):
     for each in made:
         assert each.quota <= 30_000
         each.call("delete", "--force")
+
+
+@pytest.mark.v2
+def test_not_one_throttle_of_the_kernels_is_missed(container):
+    """Under observe nobody lifts them, and so the kernel counts them, too."""
+    made = container(policy="observe").started()
+    made.supervisor()
+    made.work(2)
+    time.sleep(2 * PATIENCE)
+    # A loop that sleeps is throttled by waking, where the kernel does that.
+    made.do("while :; do i=0; while [ $i -lt 9000 ]; do i=$((i+1)); done; sleep 0.01; done &")
+    time.sleep(2 * PATIENCE)
+    made.call("pause")
+    time.sleep(0.3 * PATIENCE)
+    kernels = int(dict(
+        line.split() for line in cgroups.read(made.cgroup, "cpu.stat").splitlines())["nr_throttled"])
+    seen = counters(made)["throttles"]
+    made.call("resume")
+    assert kernels >= 20 and kernels <= seen + 1, (kernels, seen)
 
 
 def test_the_operator_may_have_it_sample(container, escra, world):

@@ -109,15 +109,23 @@ static __always_inline escra_s64 left_on(struct cfs_rq *queue, escra_u64 ran)
     return (escra_s64)queue->tg->cfs_bandwidth.runtime + queue->runtime_remaining - (escra_s64)ran;
 }
 
-static __always_inline void look(struct cfs_rq *queue, escra_u64 ran)
+static __always_inline void tell_throttled(struct escra_hook_group *group, struct cfs_rq *queue,
+                                           escra_u64 id, escra_u32 kind)
+{
+    escra_u64 end = queue->tg->cfs_bandwidth.period_timer.node.expires;
+    escra_u64 quota = queue->tg->cfs_bandwidth.quota;
+    if (group->throttled_end == end && group->throttled_quota == quota)
+        return;
+    group->throttled_end = end;
+    group->throttled_quota = quota;
+    tell(group, queue, id, left_on(queue, 0), kind);
+}
+
+static __always_inline void look(struct escra_hook_group *group, struct cfs_rq *queue,
+                                 escra_u64 id, escra_s64 left)
 {
     struct task_group *tg = queue->tg;
-    escra_u64 id = tg->css.cgroup->kn->id;
-    struct escra_hook_group *group = bpf_map_lookup_elem(&escra_groups, &id);
-    if (!group)
-        return;
     escra_u64 quota = tg->cfs_bandwidth.quota;
-    escra_s64 left = left_on(queue, ran);
     escra_s64 margin = quota / 2 < group->margin ? quota / 2 : group->margin;
     // At rest, whatever is more than nothing is news: there is not enough to wait for half of it.
     if (quota <= group->floor && quota - group->quiet > (escra_u64)margin)
@@ -137,29 +145,35 @@ static __always_inline void look(struct cfs_rq *queue, escra_u64 ran)
 }
 
 // update_curr(): `ran` nanoseconds of CPU time are about to be charged to a task and its groups.
+//
+// Where nothing is left afterwards the kernel throttles the group in the same breath
+// (account_cfs_rq_runtime()), and with a group above the supervised one that one, too.
 SEC("tp_btf/sched_stat_runtime")
 int BPF_PROG(escra_runtime, struct task_struct *task, escra_u64 ran)
 {
     struct sched_entity *entity = &task->se;
+    struct escra_hook_group *group = NULL;
+    escra_u64 id = 0;
     for (int level = 0; level < LEVELS && entity; level++) {
         struct cfs_rq *queue = entity->cfs_rq;
-        if (queue->runtime_enabled)
-            look(queue, ran);
         entity = entity->parent;
+        if (!queue->runtime_enabled)
+            continue;
+        escra_u64 key = queue->tg->css.cgroup->kn->id;
+        struct escra_hook_group *ours = bpf_map_lookup_elem(&escra_groups, &key);
+        if (ours) {
+            group = ours;
+            id = key;
+        }
+        if (!group)
+            continue;
+        escra_s64 left = left_on(queue, ran);
+        if (left <= 0)
+            tell_throttled(group, queue, id, ours ? ESCRA_THROTTLED : ESCRA_ANCESTOR_THROTTLED);
+        else if (ours)
+            look(group, queue, id, left);
     }
     return 0;
-}
-
-static __always_inline void tell_throttled(struct escra_hook_group *group, struct cfs_rq *queue,
-                                           escra_u64 id, escra_u32 kind)
-{
-    escra_u64 end = queue->tg->cfs_bandwidth.period_timer.node.expires;
-    escra_u64 quota = queue->tg->cfs_bandwidth.quota;
-    if (group->throttled_end == end && group->throttled_quota == quota)
-        return;
-    group->throttled_end = end;
-    group->throttled_quota = quota;
-    tell(group, queue, id, left_on(queue, 0), kind);
 }
 
 // Finds out which of a task's groups is throttled, and whose concern that is: a group's below the
@@ -191,15 +205,10 @@ static __always_inline void blame(struct task_struct *task)
     }
 }
 
-// A throttled task leaves its CPU.
-SEC("tp_btf/sched_switch")
-int BPF_PROG(escra_switch, bool preempt, struct task_struct *previous)
-{
-    blame(previous);
-    return 0;
-}
-
-// A task wakes in a group that was throttled while it slept, or by its waking (before 6.18).
+// A task wakes in a group that was throttled while it slept, or by its waking.
+//
+// Since Linux 6.18 it has to run to be throttled (it does so on its way to user mode), and is seen
+// above; before, it may be throttled as it is queued (check_enqueue_throttle()).
 SEC("tp_btf/sched_wakeup")
 int BPF_PROG(escra_wakeup, struct task_struct *task)
 {
@@ -207,7 +216,7 @@ int BPF_PROG(escra_wakeup, struct task_struct *task)
     return 0;
 }
 
-// throttle_cfs_rq() says false when it found CPU time after all.
+// The same where functions can be hooked: throttle_cfs_rq() says false when it found CPU time after all.
 SEC("fexit/throttle_cfs_rq")
 int BPF_PROG(escra_throttle, struct cfs_rq *queue, bool did)
 {

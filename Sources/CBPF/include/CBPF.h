@@ -13,7 +13,7 @@
 #include "hooks.h"
 
 /// The most programs that are ever attached at once.
-enum { ESCRA_HOOK_LINKS = 3 };
+enum { ESCRA_HOOK_LINKS = 2 };
 
 /// The kernel's names for what one load left: ids of maps and links (bpf(2), *_GET_FD_BY_ID).
 struct escra_hook_ids {
@@ -29,12 +29,12 @@ struct escra_hook_ids {
 
 /// Programs that see a throttle that happened all the same.
 enum escra_hook_net {
+    /// Nothing beside the prediction, which sees them all (from Linux 6.18).
+    ESCRA_NET_NONE = 0,
     /// fexit/throttle_cfs_rq: each throttle, as it happens (before Linux 6.18, where it is allowed).
     ESCRA_NET_THROTTLE = 1,
-    /// tp_btf/sched_switch: the throttled task leaves its CPU.
-    ESCRA_NET_SWITCH = 2,
     /// tp_btf/sched_wakeup: a task wakes into a throttled group (before Linux 6.18).
-    ESCRA_NET_WAKEUP = 4,
+    ESCRA_NET_WAKEUP = 2,
 };
 
 /// Loads the programs and attaches those that this kernel lets us, best first. libbpf leaves a
@@ -45,9 +45,9 @@ enum escra_hook_net {
 int escra_hooks_load(struct escra_hook_ids *_Nonnull ids);
 
 /// How many programs there are to try.
-enum { ESCRA_HOOK_PROGRAMS = 4 };
+enum { ESCRA_HOOK_PROGRAMS = 3 };
 
-/// What a program is attached to, as "tp_btf/sched_switch".
+/// What a program is attached to, as "tp_btf/sched_wakeup".
 const char *_Nonnull escra_hooks_name(int program);
 
 /// Loads and attaches one program for a moment, to see whether it can be. As heavy as

@@ -16,7 +16,7 @@ final class Attachment {
   let ancestorLimit: Int64?
 
   /// They keep the programs alive.
-  private let firstLink, secondLink, thirdLink: FileDescriptor
+  private let firstLink, secondLink: FileDescriptor
   private let group: FileDescriptor
   private let freezer: FileDescriptor
   private let pressure: FileDescriptor
@@ -37,7 +37,6 @@ final class Attachment {
     events = ring.isOpen ? SchedulerEvents(adopting: ring) : nil
     firstLink = handover.take(.firstLink)
     secondLink = handover.take(.secondLink)
-    thirdLink = handover.take(.thirdLink)
     alarm =
       handover.clocks == 0
       ? nil : BusyAlarm(adopting: handover.take(.alarm), events: handover.clockDescriptors)

@@ -62,7 +62,7 @@ struct FoundContainer {
     handover.cpus = Int64(cpus.count)
     var source = "sampling"
     if state.usesHooks, let nets = try? openHooks(location, inode, state.cgroupName, root) {
-      source = "bpf, " + nets.description
+      source = nets.isEmpty ? "bpf" : "bpf, " + nets.description
     } else if openAlarm(location, cpus) {
       source = "perf, sampling"
     }
@@ -132,7 +132,7 @@ struct FoundContainer {
         floor: bounds.floor, quiet: bounds.floor / 5, margin: CPUController.slice * most),
       owner: owner)
     open[.events] = events.release()
-    let places: [Handover.Place] = [.firstLink, .secondLink, .thirdLink]
+    let places: [Handover.Place] = [.firstLink, .secondLink]
     for (place, link) in zip(places, hooks.release()) { open[place] = link }
     return nets
   }

@@ -10,7 +10,7 @@ public import Syscalls
 public struct CounterFile: ~Copyable {
   private let file: FileDescriptor
   private let before: CPUController.Counters
-  private var written = CPUController.Counters()
+  private var written: CPUController.Counters?
 
   /// Opens the file for writing, behind what an earlier supervisor counted.
   ///
