@@ -39,6 +39,7 @@ enum StrictGroup {
   /// - Parameters:
   ///   - id: The container's id.
   ///   - runtime: The path of the low-level runtime.
+  /// - Returns: The scope's name.
   static func unitWithoutPath(id: String, runtime: String) -> String {
     let name = runtime.split(separator: "/").last ?? ""
     let maker = LowLevelRuntime.names.first { name.utf8.starts(with: $0.utf8) } ?? "runc"

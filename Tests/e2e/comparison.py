@@ -31,6 +31,8 @@ ALLOWED = (
             "the policy that was asked for"),
     Allowed(r"\berror\b", r"escra-runc(\.\w+)?: ", "{}: ",
             "Podman puts the runtime's name before the runtime's sentence"),
+    Allowed(r"\b(inspect\.output|State\.Error)$", r'((?<="Error":")|^)escra-runc(\.\w+)?: ', "{}: ",
+            "Podman 5 keeps that sentence with the container"),
     Allowed(r"\berror$", r"^escra-runc: [^\n]*unsupervised[^\n]*\n", "",
             "a policy that cannot be kept is said once"),
 )

@@ -37,6 +37,8 @@ def test_a_difference_fails_the_case_and_is_told(told, what, plain, ours):
     ("inspect", {"Annotations": {"a": ""}},
      {"Annotations": {"a": "", "io.escra.policy": "reactive"}}),
     ("error", "Error: runc: no", "Error: escra-runc: no"),
+    ("inspect", {"State": {"Error": "runc: no"}}, {"State": {"Error": "escra-runc: no"}}),
+    ("inspect.output", '"Error":"runc: no"', '"Error":"escra-runc: no"'),
     ("error", "no\n", "escra-runc: x starts with its declared limits, unsupervised: y\nno\n")])
 def test_an_allowed_difference_passes_and_is_told_with_its_reason(told, what, plain, ours):
     """Each of ALLOWED, once."""

@@ -17,8 +17,8 @@ from processes import (
     PATIENCE, RUN, arguments, descriptors, is_alive, keepers, kill, ours, read_to_the_end, status,
     wait_until)
 
-# A supervisor that holds a pipe of the caller's makes it wait for 2 to 12 seconds, or for as long as
-# the container lives.
+# A supervisor that holds a pipe of the caller's makes it wait for 2 to 12 seconds, or for as long
+# as the container lives.
 NO_DELAY = 1.0 * PATIENCE
 
 
