@@ -89,7 +89,9 @@ end:
       toMember[i]?kind, limit;
       heard[i]++;
       if
-      :: kind == grant -> allowance[i] = limit; asking[i] = 0
+      :: kind == grant ->
+          allowance[i] = limit; asking[i] = 0;
+          mustSay[i] = (mustSay[i] || limit > wanted[i])
       :: kind == recall -> allowance[i] = least(allowance[i], limit); mustSay[i] = 1
       fi;
       limit = 0; kind = 0 }
