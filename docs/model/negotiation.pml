@@ -89,7 +89,9 @@ end:
       toMember[i]?kind, limit;
       heard[i]++;
       if
-      :: kind == grant -> allowance[i] = limit; asking[i] = 0
+      :: kind == grant ->
+          allowance[i] = limit; asking[i] = 0;
+          mustSay[i] = (mustSay[i] || limit > wanted[i])
       :: kind == recall -> allowance[i] = least(allowance[i], limit); mustSay[i] = 1
       fi;
       limit = 0; kind = 0 }
@@ -226,30 +228,21 @@ inline take(m) {
   toMember[m]!recall, 1
 }
 
-proctype Broker() {
+/* What the broker does for one member: an instance each, for it serves all of them in turn. */
+proctype Broker(byte m) {
   mtype kind;
   byte held, want, ack;
   bit asks;
 end:
   do
-  :: atomic { speaks(0) -> hear(0) }
-  :: atomic { speaks(1) -> hear(1) }
-  :: atomic { speaks(2) -> hear(2) }
+  :: atomic { speaks(m) -> hear(m) }
   /* What has become free goes to who waits for it. */
-  :: atomic { isFree && waits(0) -> answer(0) }
-  :: atomic { isFree && waits(1) -> answer(1) }
-  :: atomic { isFree && waits(2) -> answer(2) }
+  :: atomic { isFree && waits(m) -> answer(m) }
   /* Somebody below the fair share of 1 waits: who has more gives back what is above it. */
-  :: atomic { isShort && rich(0) -> take(0) }
-  :: atomic { isShort && rich(1) -> take(1) }
-  :: atomic { isShort && rich(2) -> take(2) }
+  :: atomic { isShort && rich(m) -> take(m) }
   /* The end of a connection, which frees nothing; then the kernel is asked. */
-  :: atomic { ends(0) && standing[0] == joined -> lose(0) }
-  :: atomic { ends(1) && standing[1] == joined -> lose(1) }
-  :: atomic { ends(2) && standing[2] == joined -> lose(2) }
-  :: atomic { ends(0) && (standing[0] == lost || standing[0] == expected) -> examine(0) }
-  :: atomic { ends(1) && (standing[1] == lost || standing[1] == expected) -> examine(1) }
-  :: atomic { ends(2) && (standing[2] == lost || standing[2] == expected) -> examine(2) }
+  :: atomic { ends(m) && standing[m] == joined -> lose(m) }
+  :: atomic { ends(m) && (standing[m] == lost || standing[m] == expected) -> examine(m) }
   od
 }
 
@@ -280,7 +273,8 @@ init {
   atomic {
     standing[0] = expected; standing[1] = expected; standing[2] = expected;
     wanted[0] = 1; wanted[1] = 1; wanted[2] = MOST;
-    run Member(0); run Member(1); run Member(2); run Broker(); run Death()
+    run Member(0); run Member(1); run Member(2); run Broker(0); run Broker(1); run Broker(2);
+    run Death()
   }
 }
 

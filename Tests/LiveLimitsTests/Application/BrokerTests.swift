@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+import Syscalls
 import Testing
 
 @testable import LiveLimits
@@ -80,8 +81,8 @@ private struct Table {
     #expect(
       said == [
         .welcome(limit: 0),
-        .recall(limit: 2 * core - 625_000_000), .recall(limit: core * 3 / 2 - 375_000_000),
-      ], "the third is below its share")
+        .recall(limit: 1_333_333_333), .recall(limit: 1_166_666_666),
+      ], "what all want is divided anew, and the third has what it wants")
     #expect(table.broker.deadline == 1000 * ms)
   }
 

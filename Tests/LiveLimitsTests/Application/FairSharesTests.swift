@@ -24,7 +24,7 @@ private func member(_ wanted: Int64, _ priority: Int32 = 0) -> Member {
       // Everybody has what it could use while there is enough.
       (1000, [300, 200, 100], [300, 200, 100]),
       // What one leaves, the others get in proportion to what is missing.
-      (900, [100, 400, 600], [100, 320, 480]),
+      (900, [100, 400, 600], [100, 350, 450]),
       // All could use everything: all get the same.
       (900, [1000, 1000, 1000], [300, 300, 300]),
       // Nobody gets less than its floor, whatever it could use.
