@@ -13,7 +13,8 @@ import Testing
       #"{"cpu":{"quota":5},"memory":{"limit":7,"swap":9}}"#
     ),
   ])
-  func `an update gets memory limits beside those of the CPU`(before: String, after: String) throws {
+  func `an update gets memory limits beside those of the CPU`(before: String, after: String) throws
+  {
     let update = try ResourcesUpdate(Array(before.utf8))
     let edited = update.applying(ConfigEdit(cpuQuota: 5, memoryLimit: 7, memorySwap: 9))
     #expect(String(decoding: edited, as: UTF8.self) == after)
