@@ -74,7 +74,7 @@ private let messages: [ControlMessage] = [
       switch message {
       case .ready(let limit), .apply(let limit):
         if limit.period <= 0 || (limit.quota ?? 0) < 0 { Issue.record("no limit: \(bytes)") }
-      case .update, .look, .looked: break
+      case .update, .look, .looked, .updateMemory, .applyMemory: break
       }
       if ControlMessage(bytes: message.bytes) != message { Issue.record("not itself: \(bytes)") }
     }

@@ -5,6 +5,22 @@ import Testing
 
 @Suite struct ConfigEditTests {
   @Test(arguments: [
+    (#"{}"#, #"{"cpu":{"quota":5},"memory":{"limit":7,"swap":9}}"#),
+    (#"{"memory":{"limit":1,"swap":2}}"#, #"{"cpu":{"quota":5},"memory":{"limit":7,"swap":9}}"#),
+    (#"{"cpu":{"quota":1}}"#, #"{"memory":{"limit":7,"swap":9},"cpu":{"quota":5}}"#),
+    (
+      #"{"cpu":{},"memory":{"swap":1}}"#,
+      #"{"cpu":{"quota":5},"memory":{"limit":7,"swap":9}}"#
+    ),
+  ])
+  func `an update gets memory limits beside those of the CPU`(before: String, after: String) throws
+  {
+    let update = try ResourcesUpdate(Array(before.utf8))
+    let edited = update.applying(ConfigEdit(cpuQuota: 5, memoryLimit: 7, memorySwap: 9))
+    #expect(String(decoding: edited, as: UTF8.self) == after)
+  }
+
+  @Test(arguments: [
     (
       #"{"linux":{"resources":{"cpu":{"quota":1,"period":2}}}}"#,
       #"{"linux":{"resources":{"cpu":{"quota":50000,"period":100000}}}}"#

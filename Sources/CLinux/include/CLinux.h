@@ -165,9 +165,9 @@ int escra_eventfd(void);
 int escra_register_thresholds(int control, int event, int usage,
                               const int64_t *_Nonnull thresholds, int count);
 
-/// sched_setattr(2): how long this thread runs at a time under SCHED_OTHER, in nanoseconds, and its
-/// nice value. Who asks for little time is let in early (Linux 6.12; before that it changes
-/// nothing). EPERM for a lower nice value without CAP_SYS_NICE.
-int escra_set_slice(uint64_t nanoseconds, int nice);
+/// sched_setattr(2): has this process, and none that it forks, let in at once when it wakes:
+/// SCHED_FIFO at its least priority, as long as it never runs for half a second without a wait
+/// (RLIMIT_RTTIME); where that is refused the nice value -10 and slices of 0.1 ms (Linux 6.12).
+int escra_hurry(void);
 
 #endif
