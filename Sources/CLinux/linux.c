@@ -25,18 +25,6 @@ int escra_set_name(const char *name) { return prctl(PR_SET_NAME, name, 0, 0, 0);
 
 int escra_clear_parent_death_signal(void) { return prctl(PR_SET_PDEATHSIG, 0, 0, 0, 0); }
 
-int escra_be_prompt(void) {
-    // struct sched_attr of linux/sched/types.h, whose names clash with sched.h's.
-    struct {
-        uint32_t size, policy;
-        uint64_t flags;
-        int32_t nice;
-        uint32_t priority;
-        uint64_t runtime, deadline, period;
-    } attributes = {.size = sizeof attributes, .nice = -20, .runtime = 100000};
-    return (int)syscall(SYS_sched_setattr, 0, &attributes, 0);
-}
-
 int escra_reset_affinity(void) {
     // Larger than any kernel's NR_CPUS; bits without a CPU are ignored (sched_setaffinity(2)).
     unsigned long mask[8192 / (8 * sizeof(unsigned long))];

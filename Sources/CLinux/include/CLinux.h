@@ -144,11 +144,6 @@ int escra_fstatat(int dir, const char *_Nonnull name, struct stat *_Nonnull stat
 /// ioctl(TIOCGWINSZ): columns and rows of a terminal; -1 where there is none.
 int escra_terminal_size(int fd, int *_Nonnull columns, int *_Nonnull rows);
 
-/// sched_setattr(2): a process that runs for microseconds and has to run soon: nice -20, and (from
-/// Linux 6.12) a slice of 0.1 ms, by which it may interrupt who has a longer one
-/// (kernel/sched/fair.c, PREEMPT_SHORT). Needs CAP_SYS_NICE.
-int escra_be_prompt(void);
-
 /// prctl(PR_SET_PDEATHSIG, 0): forget the signal an earlier parent arranged.
 int escra_clear_parent_death_signal(void);
 

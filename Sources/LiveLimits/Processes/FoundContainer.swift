@@ -19,6 +19,8 @@ struct FoundContainer {
   /// - Throws: ``SystemError``: ESRCH when the container has ended already, EXDEV when its init is
   ///   not in a cgroup of its own, and whatever opening a file says.
   init(_ state: inout ContainerState, _ root: StateRoot) throws(SystemError) {
+    // By now it is in no group that may not have realtime processes.
+    Manners.hurry()
     let found = try FoundGroup(of: state)
     let location = found.location
     let inode = found.inode

@@ -6,13 +6,6 @@ internal import Syscalls
 
 /// The memory files of a container that was found, open, and the kernel's calls registered.
 enum FoundMemory {
-  /// Has this process let in at once, now and as the image that supervises.
-  ///
-  /// It runs for microseconds at a time, and for whoever is at its limit a late raise is the end.
-  /// Where there is more to do than CPUs, an ordinary process waits for 4 ms in one of a hundred
-  /// cases, and for 45 ms in one of a thousand; one CPU takes 120 MiB in that time.
-  static func hurry() { _ = escra_hurry() }
-
   /// Opens all of it; of cgroup v1 so far.
   ///
   /// - Parameters:
@@ -25,8 +18,6 @@ enum FoundMemory {
     _ location: CgroupLocation, _ base: MemoryBase, isObserver: Bool
   ) throws(SystemError) -> [Handover.Place: Int32] {
     guard location.version == .v1, let directory = location.memory else { return [:] }
-    // By now it is in no group that may not have realtime processes.
-    hurry()
     let usage = try FileDescriptor.open(directory + "/memory.usage_in_bytes", O_RDONLY)
     let statistics = try FileDescriptor.open(directory + "/memory.stat", O_RDONLY)
     let kills = try FileDescriptor.open(directory + "/memory.oom_control", O_RDONLY)

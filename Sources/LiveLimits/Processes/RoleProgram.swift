@@ -17,8 +17,6 @@ extension Role {
     if start != .found {
       escra_clear_parent_death_signal()
       Manners.setOOMScore()
-      // What a supervisor hears of is over in a few milliseconds, on a host that is busy too.
-      if self == .supervisor { escra_be_prompt() }
       signal(SIGHUP, SIG_IGN)
       signal(SIGPIPE, SIG_IGN)
     }
@@ -76,7 +74,7 @@ extension Role {
       directory.remove()
       throw SystemError("read", directory.path + "/state", errno: EINVAL)
     }
-    if state.memory != nil { FoundMemory.hurry() }
+    if state.claim == nil { Manners.hurry() }
     let root = StateRoot(ofInstance: directory.path)
     // A socket that a dead supervisor left has nobody behind it; the name is ours to replace.
     try directory.descriptor.remove(StateDirectory.socketName)
