@@ -58,17 +58,17 @@ extension Rule {
     case .giveBack: "its recent peak and the margin need less"
     case .rest: "it has used next to nothing for as long as its peaks are remembered"
     case .due: "a new period began, and the rest of what it wanted was due"
-    case .memoryFound: "a supervisor took the container over"
+    case .memoryFound: "a supervisor took its memory over"
     case .memoryGrown: "it was about to use all of its limit"
     case .memoryNearMiss: "it was within a hair of its limit"
     case .memoryGivenBack: "it has not used more than that for a while"
     case .memoryRefused: "it wants more, and that is all it may have"
     case .memoryHostFull: "it wants more, and the machine has no more to spare"
     case .memoryNotTaken: "the kernel would not take the limit"
-    case .memoryNews: "somebody else wrote a new limit, which counts as the declared one now"
+    case .memoryNews: "somebody else wrote a new memory limit, which counts as the declared one now"
     case .memoryKill: "it was at its limit, and the kernel ended what it chose"
     case .memoryBounded: "it had more than it may have"
-    case .memoryUpdate: "the declared limit was changed"
+    case .memoryUpdate: "the declared memory limit was changed"
     }
   }
 

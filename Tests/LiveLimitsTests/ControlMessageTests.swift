@@ -30,7 +30,7 @@ private let messages: [ControlMessage] = [
 
   @Test func `another magic, version, kind or length is none of ours`() {
     for message in messages {
-      for (index, value) in [(0, 0), (3, 0x53), (4, 0), (4, 2), (5, 1), (6, 0), (6, 6), (7, 1)] {
+      for (index, value) in [(0, 0), (3, 0x53), (4, 0), (4, 2), (5, 1), (6, 0), (6, 8), (7, 1)] {
         var bytes = message.bytes
         bytes[index] = UInt8(value)
         #expect(ControlMessage(bytes: bytes) == nil)

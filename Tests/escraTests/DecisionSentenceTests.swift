@@ -67,8 +67,8 @@ import Testing
     arguments: [
       (
         memoryEntry(.memoryFound, 64, 64, used: 9),
-        "found 64Mi of memory: a supervisor took the "
-          + "container over (used 9Mi)"
+        "found 64Mi of memory: a supervisor took "
+          + "its memory over (used 9Mi)"
       ),
       (
         memoryEntry(.memoryGrown, 64, 80, used: 57),
@@ -95,7 +95,10 @@ import Testing
         "out of memory at 128Mi of memory: it was at "
           + "its limit, and the kernel ended what it chose (used 128Mi)"
       ),
-      (memoryEntry(.memoryUpdate, 64, 64), "kept 64Mi of memory: the declared limit was changed"),
+      (
+        memoryEntry(.memoryUpdate, 64, 64),
+        "kept 64Mi of memory: the declared memory limit was changed"
+      ),
       (
         memoryEntry(.memoryGrown, 64, 80, used: 57, applied: false),
         "would have raised 64Mi of "
