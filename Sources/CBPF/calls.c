@@ -84,6 +84,15 @@ int escra_ring_create(void) {
     return bpf(BPF_MAP_CREATE, &attributes);
 }
 
+int escra_map_id(int map, uint32_t *id) {
+    struct bpf_map_info info = {0};
+    int result = describe(map, &info, sizeof info);
+    *id = info.id;
+    return result;
+}
+
+int escra_ring_open(uint32_t id) { return open_map(id, "escra_ring"); }
+
 static int element(int command, int map, const void *key, const void *value) {
     union bpf_attr attributes = {0};
     attributes.map_fd = (uint32_t)map;

@@ -7,20 +7,27 @@ public import Syscalls
 ///
 /// Whoever comes first loads them, everybody else opens them by the ids that the first one wrote
 /// down; nothing is pinned. The kernel keeps them as long as one supervisor holds the links, and a
-/// supervisor that dies leaves an entry behind that costs nothing (Sources/CBPF/bpf/hooks.bpf.c).
+/// supervisor that dies leaves entries behind that cost no time (Sources/CBPF/bpf/hooks.bpf.c).
 public struct SchedulerHooks: ~Copyable {
   /// What sees throttles that happen all the same.
   public let nets: HookIdentity.Nets
   private let groups: FileDescriptor
   private let rings: FileDescriptor
   private var links: [Int32]
+  private var ring: FileDescriptor
 
   /// Opens what another process has loaded.
   ///
-  /// - Parameter identity: Its ids.
+  /// - Parameters:
+  ///   - identity: Its ids.
+  ///   - ring: The id of the ring that was made for this process; nil for none.
   /// - Throws: ``SystemError``: ENOENT when it is gone, ESTALE when an id is somebody else's by
   ///   now, EPERM without CAP_SYS_ADMIN.
-  public init(opening identity: HookIdentity) throws(SystemError) {
+  public init(opening identity: HookIdentity, ring id: UInt32? = nil) throws(SystemError) {
+    let ring =
+      if let id {
+        FileDescriptor(owning: try retrying("open", "a ring") { escra_ring_open(id) })
+      } else { FileDescriptor.none }
     var ids = identity.ids
     var files = escra_hook_files()
     try retrying("open", "the hooks in the scheduler") { escra_hooks_open(&ids, &files) }
@@ -28,6 +35,7 @@ public struct SchedulerHooks: ~Copyable {
     groups = FileDescriptor(owning: files.groups)
     rings = FileDescriptor(owning: files.rings)
     links = [files.links.0, files.links.1].filter { $0 >= 0 }
+    self.ring = ring
   }
 
   deinit { for link in links { close(link) } }
@@ -45,32 +53,47 @@ public struct SchedulerHooks: ~Copyable {
     return HookIdentity(ids)
   }
 
-  /// Tells the programs of a container, and has what they see of it come into a ring.
+  /// Makes the ring by which a supervisor hears, and hangs it in.
+  ///
+  /// The kernel waits for an RCU grace period at this, some 10 ms (map_update_elem() of a map of maps,
+  /// kernel/bpf/syscall.c): so it is done before there is a container to hear of.
+  ///
+  /// - Parameter owner: The supervisor.
+  /// - Throws: ``SystemError``.
+  public func hangRing(of owner: ProcessIdentity) throws(SystemError) -> SchedulerRing {
+    let ring = FileDescriptor(owning: try retrying("make", "a ring") { escra_ring_create() })
+    let number = ring.number
+    try retrying("connect", "a ring") {
+      escra_hooks_connect(rings.number, Self.key(of: owner), number)
+    }
+    return try SchedulerRing(ring)
+  }
+
+  /// Tells the programs of a container; what they see of it comes into the ring.
   ///
   /// - Parameters:
   ///   - group: The id of its cgroup in the cpu hierarchy: the inode of its directory.
   ///   - outer: That of a group around it which has the same limit.
   ///   - limits: What is worth telling.
-  ///   - owner: The supervisor that listens.
-  /// - Returns: The ring: readable when something was seen (``SchedulerEvents``).
+  ///   - owner: The supervisor that has a ring here.
   /// - Throws: ``SystemError``.
   public func watch(
     _ group: UInt64, outer: UInt64?, _ limits: Limits, owner: ProcessIdentity
-  ) throws(SystemError) -> FileDescriptor {
-    let ring = FileDescriptor(owning: try retrying("make", "a ring") { escra_ring_create() })
-    let number = ring.number
-    try retrying("connect", "a ring") { escra_hooks_connect(rings.number, group, number) }
+  ) throws(SystemError) {
     var entry = escra_hook_group()
-    entry.ring = group
+    entry.ring = Self.key(of: owner)
     entry.floor = UInt64(max(0, limits.floor))
     entry.quiet = UInt64(max(0, limits.quiet))
     entry.margin = UInt64(max(0, limits.margin))
-    entry.owner = UInt64(UInt32(bitPattern: owner.pid))
-    entry.owner_start = UInt64(bitPattern: owner.startTicks)
     for id in [group, outer].compactMap(\.self) {
       try retrying("watch", "a group") { escra_hooks_watch(groups.number, id, &entry) }
     }
-    return ring
+  }
+
+  /// A supervisor as the key of its ring: its pid, and what fits of when it started.
+  private static func key(of owner: ProcessIdentity) -> UInt64 {
+    UInt64(UInt32(bitPattern: owner.pid)) << 32
+      | UInt64(UInt32(truncatingIfNeeded: owner.startTicks))
   }
 
   /// What of a container's use is told; in nanoseconds of CPU time a period.
@@ -92,42 +115,56 @@ public struct SchedulerHooks: ~Copyable {
 
   /// Removes what dead supervisors have left.
   ///
-  /// - Parameter isAlive: Whether a supervisor is.
-  /// - Returns: How many entries are left.
-  @discardableResult
-  public func sweep(isAlive: (ProcessIdentity) -> Bool) -> Int {
+  /// - Parameter living: Who has a pid, if it is alive.
+  public func sweep(living: (_ pid: Int32) -> ProcessIdentity?) {
+    func isDead(_ owner: UInt64) -> Bool {
+      living(Int32(truncatingIfNeeded: owner >> 32)).map { Self.key(of: $0) } != owner
+    }
+    for group in Self.keys(of: groups) {
+      var entry = escra_hook_group()
+      if escra_hooks_look(groups.number, group, &entry) == 0, isDead(entry.ring) {
+        _ = escra_hooks_remove(groups.number, group)
+      }
+    }
+    for owner in Self.keys(of: rings) where isDead(owner) {
+      _ = escra_hooks_remove(rings.number, owner)
+    }
+  }
+
+  private static func keys(of map: borrowing FileDescriptor) -> [UInt64] {
     var keys: [UInt64] = []
-    var key: UInt64 = 0
     var next: UInt64 = 0
-    var result = escra_hooks_next(groups.number, nil, &next)
+    var result = escra_hooks_next(map.number, nil, &next)
     // A key that goes meanwhile starts the walk over: a bound keeps that from being for ever.
     while result == 0 && keys.count < 1 << 20 {
       keys.append(next)
-      key = next
-      result = escra_hooks_next(groups.number, &key, &next)
+      var key = next
+      result = escra_hooks_next(map.number, &key, &next)
     }
-    var left = 0
-    for key in keys {
-      var entry = escra_hook_group()
-      guard escra_hooks_look(groups.number, key, &entry) == 0 else { continue }
-      let owner = ProcessIdentity(
-        pid: Int32(truncatingIfNeeded: entry.owner),
-        startTicks: Int64(bitPattern: entry.owner_start))
-      if isAlive(owner) {
-        left += 1
-      } else {
-        _ = escra_hooks_remove(groups.number, key)
-        if entry.ring == key { _ = escra_hooks_remove(rings.number, key) }
-      }
-    }
-    return left
+    return keys
   }
 
-  /// Gives the links away, which keep the programs alive: for another image.
-  public consuming func release() -> [Int32] {
+  /// Gives the ring away, and the links, which keep the programs alive: for another image.
+  public consuming func release() -> (ring: Int32, links: [Int32]) {
     let links = links
     self.links = []
-    return links
+    let empty = FileDescriptor.none
+    return (exchange(&ring, with: empty).release(), links)
+  }
+}
+
+/// A supervisor's ring, in a process that made it for somebody else.
+public struct SchedulerRing: ~Copyable {
+  /// What the kernel calls it.
+  public let id: UInt32
+  private let ring: FileDescriptor
+
+  init(_ ring: consuming FileDescriptor) throws(SystemError) {
+    var id: UInt32 = 0
+    let number = ring.number
+    try retrying("identify", "a ring") { escra_map_id(number, &id) }
+    self.id = id
+    self.ring = ring
   }
 }
 
@@ -203,8 +240,8 @@ public struct HookIdentity: Equatable, Sendable {
   }
 
   /// Reads ``text`` back; nil for anything else, as half a line.
-  public init?(_ text: String) {
-    guard text.utf8.last == UInt8(ascii: "\n") else { return nil }
+  public init?(_ text: some StringProtocol) {
+    guard text.last == "\n" else { return nil }
     let words = text.dropLast().split(separator: " ").map { UInt32($0) }
     let numbers = words.compactMap(\.self)
     guard numbers.count == words.count, [5, 7].contains(numbers.count) else { return nil }

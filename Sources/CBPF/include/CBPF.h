@@ -73,6 +73,12 @@ int escra_hooks_open(const struct escra_hook_ids *_Nonnull ids,
 /// are events. Needs CAP_BPF.
 int escra_ring_create(void);
 
+/// What the kernel calls a map.
+int escra_map_id(int map, uint32_t *_Nonnull id);
+
+/// Opens a ring by what the kernel calls it. Needs CAP_SYS_ADMIN.
+int escra_ring_open(uint32_t id);
+
 /// Puts a group under the programs' eyes.
 int escra_hooks_watch(int groups, uint64_t group, const struct escra_hook_group *_Nonnull value);
 

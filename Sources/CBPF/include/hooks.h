@@ -18,8 +18,8 @@ typedef uint32_t escra_u32;
 
 /// One supervised group, by the id of its cgroup in the cpu hierarchy.
 struct escra_hook_group {
-    /// Whose ring hears of it. A group that lies in another (crun's) has its supervisor's other
-    /// group's key here.
+    /// The ring that hears of it, by its key: whose it is. An entry whose supervisor is dead means
+    /// nothing any more.
     escra_u64 ring;
     /// At or below this quota the group counts as resting, in nanoseconds.
     escra_u64 floor;
@@ -27,10 +27,6 @@ struct escra_hook_group {
     escra_u64 quiet;
     /// What is told of when less is left, but never more than half of the quota, in nanoseconds.
     escra_u64 margin;
-    /// The supervisor that listens: its pid and when it started, in clock ticks since boot. An
-    /// entry whose supervisor is dead means nothing any more.
-    escra_u64 owner;
-    escra_u64 owner_start;
 
     // What was told last: the programs' own. Written without a lock, since the worst that a race
     // does is an event told twice.

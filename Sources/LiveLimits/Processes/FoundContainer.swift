@@ -15,10 +15,13 @@ struct FoundContainer {
   ///
   /// - Parameters:
   ///   - state: Must have an ``ContainerState/initProcess``.
-  ///   - root: Where the hooks are shared.
+  ///   - hooks: Hooks in the scheduler that this process listens to.
+  ///   - root: Where they are shared.
   /// - Throws: ``SystemError``: ESRCH when the container has ended already, EXDEV when its init is
   ///   not in a cgroup of its own, and whatever opening a file says.
-  init(_ state: inout ContainerState, _ root: StateRoot) throws(SystemError) {
+  init(
+    _ state: inout ContainerState, hooks: consuming SchedulerHooks?, _ root: StateRoot
+  ) throws(SystemError) {
     // By now it is in no group that may not have realtime processes.
     Manners.hurry()
     let found = try FoundGroup(of: state)
@@ -62,18 +65,20 @@ struct FoundContainer {
     (open[.initProcess], open[.group]) = found.release()
     let cpus = Machine.onlineCPUs()
     handover.cpus = Int64(cpus.count)
-    var source = "sampling"
-    if state.usesHooks, let nets = try? openHooks(location, inode, state.cgroupName, root) {
-      source = nets.isEmpty ? "bpf" : "bpf, " + nets.description
-    } else if openAlarm(location, cpus) {
-      source = "perf, sampling"
-    }
     if let memory = state.memory.map({ FoundMemory.bounded($0, by: location) }) {
       handover.memory = memory
       let files = try FoundMemory.open(location, memory, isObserver: isObserver)
       open.merge(files) { _, found in found }
     }
 
+    var source = "sampling"
+    if let hooks = consume hooks,
+      let nets = try? openHooks(hooks, location, inode, state.cgroupName, root)
+    {
+      source = nets.isEmpty ? "bpf" : "bpf, " + nets.description
+    } else if openAlarm(location, cpus) {
+      source = "perf, sampling"
+    }
     state.complete(with: location, inode: inode)
     state.source = source + (hears ? "" : ", no inotify")
   }
@@ -113,7 +118,7 @@ struct FoundContainer {
 
   /// Has the hooks in the scheduler tell of the container.
   private mutating func openHooks(
-    _ location: CgroupLocation, _ inode: UInt64, _ name: String?, _ root: StateRoot
+    _ hooks: consuming SchedulerHooks, _ location: CgroupLocation, _ inode: UInt64, _ name: String?, _ root: StateRoot
   ) throws(SystemError) -> HookIdentity.Nets {
     guard let owner = ProcessIdentity(pid: getpid()) else {
       throw SystemError("find", "/proc/self/stat", errno: ENOENT)
@@ -126,16 +131,16 @@ struct FoundContainer {
     // Each CPU in use may hold a slice that the others wait for.
     let most = min(handover.cpus, max(1, bounds.ceiling / handover.base.period))
     let share = try HookShare(root)
-    let hooks = try share.hooks()
     let nets = hooks.nets
-    let events = try hooks.watch(
+    try hooks.watch(
       inode, outer: outer,
       SchedulerHooks.Limits(
         floor: bounds.floor, quiet: bounds.floor / 5, margin: CPUController.slice * most),
       owner: owner)
-    open[.events] = events.release()
-    let places: [Handover.Place] = [.firstLink, .secondLink]
-    for (place, link) in zip(places, hooks.release()) { open[place] = link }
+    _ = consume share
+    let (events, links) = hooks.release()
+    open[.events] = events
+    for (place, link) in zip([Handover.Place.firstLink, .secondLink], links) { open[place] = link }
     return nets
   }
 

@@ -14,8 +14,6 @@ struct HookShare: ~Copyable {
 
   /// More than this no one is held up by another; without hooks a supervisor samples.
   private static let patience: Nanoseconds = 1_000_000_000
-  /// For how long a load may take: a quarter of a second where everything is emulated.
-  private static let loadingTime: Nanoseconds = 2_000_000_000
 
   /// Takes the lock.
   ///
@@ -39,17 +37,14 @@ struct HookShare: ~Copyable {
   // Not by closing alone: a process that was just started may have the directory open still.
   deinit { flock(directory.number, LOCK_UN) }
 
-  /// The hooks, loaded by a short-lived process where nobody has loaded them yet.
+  /// The hooks; loaded, where nobody has loaded them yet.
   ///
   /// - Throws: ``SystemError``: what the kernel says.
-  func hooks() throws(SystemError) -> SchedulerHooks {
-    if let known, let hooks = try? SchedulerHooks(opening: known) { return hooks }
-    let loader = try Launcher.startHookLoader()
-    let identity = try Self.answer(of: loader)
-    // It keeps them until we hang up.
-    let hooks = try SchedulerHooks(opening: identity)
-    try directory.open(file, O_WRONLY | O_CREAT | O_TRUNC).write(identity.text)
-    return hooks
+  private func identity() throws(SystemError) -> HookIdentity {
+    if let known, (try? SchedulerHooks(opening: known)) != nil { return known }
+    let loaded = try SchedulerHooks.load()
+    try directory.open(file, O_WRONLY | O_CREAT | O_TRUNC).write(loaded.text)
+    return loaded
   }
 
   /// Removes what dead supervisors left in the hooks that there are.
@@ -58,10 +53,12 @@ struct HookShare: ~Copyable {
   func sweep(leavingNothing isEmpty: Bool) {
     if isEmpty { return (try? directory.remove(file)) ?? () }
     guard let known, let hooks = try? SchedulerHooks(opening: known) else { return }
-    hooks.sweep { owner in
+    hooks.sweep { pid in
       // A process that nobody has reaped yet still has a pid.
-      guard let handle = ProcessHandle(owner) else { return false }
-      return !handle.hasEnded
+      guard let identity = ProcessIdentity(pid: pid), let handle = ProcessHandle(identity),
+        !handle.hasEnded
+      else { return nil }
+      return identity
     }
   }
 
@@ -72,34 +69,61 @@ struct HookShare: ~Copyable {
     return HookIdentity(text)
   }
 
-  private static func answer(
-    of loader: borrowing FileDescriptor
-  ) throws(SystemError) -> HookIdentity {
-    var entry = pollfd(fd: loader.number, events: Int16(POLLIN), revents: 0)
-    guard poll(&entry, 1, CInt(loadingTime / 1_000_000)) > 0 else {
-      throw SystemError("load", "the hooks in the scheduler", errno: ETIMEDOUT)
+  /// What a short-lived process does for a supervisor: makes sure that the hooks are loaded, hangs
+  /// its ring in, says what they are, and keeps all of it until the supervisor has taken it.
+  ///
+  /// - Parameters:
+  ///   - root: Where they are shared.
+  ///   - owner: The supervisor.
+  ///   - socket: Where it listens.
+  static func serve(
+    _ root: StateRoot, _ owner: ProcessIdentity, answering socket: borrowing FileDescriptor
+  ) throws(SystemError) {
+    do throws(SystemError) {
+      // The lock is not kept for the ring, at which the kernel waits.
+      let identity = try HookShare(root).identity()
+      let ring = try SchedulerHooks(opening: identity).hangRing(of: owner)
+      try socket.write("\(ring.id) " + identity.text)
+      try socket.awaitEnd()
+      _ = consume ring
+    } catch {
+      try socket.write("\(error.errno)")
     }
-    var text = ""
-    try withUnsafeTemporaryAllocation(byteCount: 256, alignment: 1) {
-      buffer throws(SystemError) in
-      let count = try loader.read(into: buffer)
-      text = String(decoding: UnsafeRawBufferPointer(rebasing: buffer[..<count]), as: UTF8.self)
-    }
-    if let identity = HookIdentity(text) { return identity }
-    throw SystemError("load", "the hooks in the scheduler", errno: Int32(text) ?? EPROTO)
+  }
+}
+
+/// What a supervisor asks for before there is a container: hooks that it hears by.
+///
+/// Loading takes 20 ms, and a ring 10 (the kernel waits for an RCU grace period); libbpf's heap is
+/// nobody's to keep. So a short-lived process does it while this one goes on.
+struct HookRequest: ~Copyable {
+  private let socket: FileDescriptor
+
+  /// For how long it may take: a quarter of a second where everything is emulated.
+  private static let patience: Int32 = 2000
+
+  /// Asks; nil where nobody can be asked.
+  init?(_ root: StateRoot) {
+    guard let owner = ProcessIdentity(pid: getpid()),
+      let socket = try? Launcher.startHookLoader(root, for: owner)
+    else { return nil }
+    self.socket = socket
   }
 
-  /// What the short-lived process does: loads, says what, and keeps it until nobody listens.
-  static func load(answering socket: borrowing FileDescriptor) throws(SystemError) {
-    do throws(SystemError) {
-      try socket.write(try SchedulerHooks.load().text)
-    } catch {
-      return try socket.write("\(error.errno)")
+  /// Takes what was asked for; nil where the kernel takes no hooks, or it takes too long.
+  consuming func hooks() -> SchedulerHooks? {
+    var entry = pollfd(fd: socket.number, events: Int16(POLLIN), revents: 0)
+    guard poll(&entry, 1, Self.patience) > 0 else { return nil }
+    var text = Substring()
+    withUnsafeTemporaryAllocation(byteCount: 256, alignment: 1) { buffer in
+      let count = (try? socket.read(into: buffer)) ?? 0
+      text = Substring(
+        decoding: UnsafeRawBufferPointer(rebasing: buffer[..<count]), as: UTF8.self)
     }
-    try withUnsafeTemporaryAllocation(byteCount: 1, alignment: 1) {
-      buffer throws(SystemError) in
-      _ = try socket.read(into: buffer)
-    }
+    let parts = text.split(separator: " ", maxSplits: 1)
+    guard parts.count == 2, let ring = UInt32(parts[0]), let identity = HookIdentity(parts[1])
+    else { return nil }
+    return try? SchedulerHooks(opening: identity, ring: ring)
   }
 }
 

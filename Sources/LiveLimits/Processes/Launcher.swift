@@ -13,7 +13,7 @@ public enum Role: String, Sendable {
   case supervisor = "escra-supervisor"
   /// One a host, from the first supervised container to the last.
   case keeper = "escra-keeper"
-  /// Loads the hooks in the scheduler, and ends when they have been taken.
+  /// Has the hooks in the scheduler ready for a supervisor, and ends when it has taken them.
   case hooks = "escra-hooks"
 }
 
@@ -71,14 +71,16 @@ public enum Launcher {
       [directory.descriptor.number])
   }
 
-  /// Starts the process that loads the hooks in the scheduler.
+  /// Starts the process that has the hooks in the scheduler ready for a supervisor.
   ///
-  /// - Returns: Where it says what it has loaded; it lets go of it when this is closed.
-  static func startHookLoader() throws(SystemError) -> FileDescriptor {
+  /// - Returns: Where it says what they are; it lets go of them when this is closed.
+  static func startHookLoader(
+    _ root: StateRoot, for owner: ProcessIdentity
+  ) throws(SystemError) -> FileDescriptor {
     let ends = try ControlSocket.pair()
     let ours = FileDescriptor(owning: ends.0)
     let theirs = FileDescriptor(owning: ends.1)
-    _ = try spawn(.hooks, [], [theirs.number])
+    _ = try spawn(.hooks, [root.path, owner.description], [theirs.number])
     return ours
   }
 

@@ -24,7 +24,7 @@ extension Role {
       switch self {
       case .keeper: try Self.keep(StateRoot(path: arguments.first ?? StateRoot.system.path))
       case .supervisor: try Self.supervise(arguments, start)
-      case .hooks: try HookShare.load(answering: FileDescriptor(owning: Self.answerDescriptor))
+      case .hooks: try Self.serveHooks(arguments)
       }
       return 0
     } catch {
@@ -38,6 +38,15 @@ extension Role {
     guard let keeper = try Keeper(root) else { return }
     Confinement.confineKeeper()
     try keeper.run()
+  }
+
+  private static func serveHooks(_ arguments: [String]) throws(SystemError) {
+    guard arguments.count == 2, let owner = ProcessIdentity(arguments[1]) else {
+      throw SystemError("understand", "my arguments", errno: EINVAL)
+    }
+    try HookShare.serve(
+      StateRoot(path: arguments[0]), owner,
+      answering: FileDescriptor(owning: answerDescriptor))
   }
 
   // Descriptors, as the launcher arranges them.
@@ -82,11 +91,16 @@ extension Role {
       on: StateDirectory.socketName, in: directory.descriptor)
 
     let fence = state.claim == nil ? nil : try CPUFence(root: root, listening: true)
+    var hooks: SchedulerHooks?
     let scope: ScopeRequest?
     switch start {
     case .fresh, .freshWithEdit:
-      scope = try awaitContainer(&state, root, fence, bundleIsLocked: start == .freshWithEdit)
-    case .resumed, .found: scope = try resume(&state, root, fence)
+      scope = try awaitContainer(
+        &state, root, fence, &hooks, bundleIsLocked: start == .freshWithEdit)
+    case .resumed, .found:
+      let request = fence == nil && state.usesHooks ? HookRequest(root) : nil
+      scope = try resume(&state, root, fence)
+      if let request = consume request { hooks = request.hooks() }
     }
     settle(scope, of: state.id)
     if let fence { return try superviseStrict(directory, state, fence, listener, root) }
@@ -94,7 +108,7 @@ extension Role {
 
     var found: FoundContainer
     do throws(SystemError) {
-      found = try FoundContainer(&state, root)
+      found = try FoundContainer(&state, hooks: hooks, root)
     } catch {
       directory.remove()
       // ESRCH, ENOENT, ENODEV: it was over before it could be looked at. That is no failure.
@@ -145,7 +159,8 @@ extension Role {
 
   /// Says READY, then waits for the low-level runtime to create the container.
   private static func awaitContainer(
-    _ state: inout ContainerState, _ root: StateRoot, _ fence: CPUFence?, bundleIsLocked: Bool
+    _ state: inout ContainerState, _ root: StateRoot, _ fence: CPUFence?,
+    _ hooks: inout SchedulerHooks?, bundleIsLocked: Bool
   ) throws(SystemError) -> ScopeRequest? {
     let runtime = ProcessHandle(owning: FileDescriptor(owning: runtimeDescriptor))
     let bundle = FileDescriptor(owning: bundleIsLocked ? bundleDescriptor : -1)
@@ -159,9 +174,11 @@ extension Role {
     // Behind READY: nobody waits for this. Leaving a group waits for an RCU grace period, some
     // 10 ms (cgroup_attach_lock, kernel/cgroup/cgroup.c).
     let scope = ScopeRequest(.supervisor, for: state.id)
+    let request = fence == nil && state.usesHooks ? HookRequest(root) : nil
     Manners.leaveCallersGroups()
     // From now on our death is noticed.
     Launcher.callKeeper(root)
+    if let request = consume request { hooks = request.hooks() }
     state.initProcess = try wait.wait(until: runtime, keeping: fence)
     if bundle.isOpen {
       _ = try? BundleEdit(holding: bundle, path: state.bundle).putBack()
