@@ -20,7 +20,7 @@ public struct SchedulerHooks: ~Copyable {
   ///
   /// - Parameters:
   ///   - identity: Its ids.
-  ///   - ring: The id of the ring that was made for this process; nil for none.
+  ///   - id: That of the ring that was made for this process; nil for none.
   /// - Throws: ``SystemError``: ENOENT when it is gone, ESTALE when an id is somebody else's by
   ///   now, EPERM without CAP_SYS_ADMIN.
   public init(opening identity: HookIdentity, ring id: UInt32? = nil) throws(SystemError) {
@@ -59,6 +59,7 @@ public struct SchedulerHooks: ~Copyable {
   /// kernel/bpf/syscall.c): so it is done before there is a container to hear of.
   ///
   /// - Parameter owner: The supervisor.
+  /// - Returns: The ring, which hangs there until it is swept away.
   /// - Throws: ``SystemError``.
   public func hangRing(of owner: ProcessIdentity) throws(SystemError) -> SchedulerRing {
     let ring = FileDescriptor(owning: try retrying("make", "a ring") { escra_ring_create() })

@@ -118,7 +118,8 @@ struct FoundContainer {
 
   /// Has the hooks in the scheduler tell of the container.
   private mutating func openHooks(
-    _ hooks: consuming SchedulerHooks, _ location: CgroupLocation, _ inode: UInt64, _ name: String?, _ root: StateRoot
+    _ hooks: consuming SchedulerHooks, _ location: CgroupLocation, _ inode: UInt64, _ name: String?,
+    _ root: StateRoot
   ) throws(SystemError) -> HookIdentity.Nets {
     guard let owner = ProcessIdentity(pid: getpid()) else {
       throw SystemError("find", "/proc/self/stat", errno: ENOENT)

@@ -76,6 +76,7 @@ struct HookShare: ~Copyable {
   ///   - root: Where they are shared.
   ///   - owner: The supervisor.
   ///   - socket: Where it listens.
+  /// - Throws: ``SystemError`` where it cannot be told any more.
   static func serve(
     _ root: StateRoot, _ owner: ProcessIdentity, answering socket: borrowing FileDescriptor
   ) throws(SystemError) {
