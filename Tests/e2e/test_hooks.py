@@ -62,6 +62,8 @@ def test_containers_that_start_at_once_share_the_programs_which_go_with_the_last
     for each in made:
         each.call("start")
         each.supervisor()
+    sources = [each.states()[0]["source"] for each in made]
+    assert all(source.startswith("bpf") for source in sources), sources
     found = bpf.identity()
     assert all(bpf.exists(program) for program in found["programs"])
     assert bpf.keys(found["groups"]) == sorted(inode(each) for each in made)

@@ -13,7 +13,7 @@ struct HookShare: ~Copyable {
   private let file: String
 
   /// More than this no one is held up by another; without hooks a supervisor samples.
-  private static let patience: Nanoseconds = 1_000_000_000
+  private static let patience: Nanoseconds = 5_000_000_000
 
   /// Takes the lock.
   ///
@@ -100,8 +100,8 @@ struct HookShare: ~Copyable {
 struct HookRequest: ~Copyable {
   private let socket: FileDescriptor
 
-  /// For how long it may take: a quarter of a second where everything is emulated.
-  private static let patience: Int32 = 2000
+  /// For how long it may take: seconds where everything is emulated and several start at once.
+  private static let patience: Int32 = 5000
 
   /// Asks; nil where nobody can be asked.
   init?(_ root: StateRoot) {
