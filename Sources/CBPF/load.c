@@ -21,8 +21,8 @@ static int say_nothing(enum libbpf_print_level level, const char *format, va_lis
 
 // Since Linux 6.18 a task is throttled on its way back to user mode, by work that hangs on it
 // ("sched/fair: Task based throttle"), so it always runs first, and the prediction misses nothing.
-// Before, it could be throttled by waking. By the number: to look for it in the kernel's types takes
-// as long as loading does, and who has it earlier merely has a net that catches nothing.
+// Before, it could be throttled by waking. By the number: to look for it in the kernel's types
+// takes as long as loading does, and who has it earlier merely has a net that catches nothing.
 static bool throttles_tasks(void) {
     struct utsname kernel;
     int major = 0, minor = 0;

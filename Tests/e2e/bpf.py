@@ -20,7 +20,7 @@ def _call(command, attributes):
 
 
 def identity():
-    """What is written down of the hooks: ids of the two maps, and of links and programs; or None."""
+    """What is written down of the hooks: ids of two maps, of links and of programs; or None."""
     try:
         [name] = os.listdir(DIRECTORY)
         with open(os.path.join(DIRECTORY, name)) as file:

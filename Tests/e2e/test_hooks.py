@@ -183,8 +183,8 @@ def test_not_one_throttle_of_the_kernels_is_missed(container):
     time.sleep(2 * PATIENCE)
     made.call("pause")
     time.sleep(0.3 * PATIENCE)
-    kernels = int(dict(
-        line.split() for line in cgroups.read(made.cgroup, "cpu.stat").splitlines())["nr_throttled"])
+    statistics = cgroups.read(made.cgroup, "cpu.stat").splitlines()
+    kernels = int(dict(line.split() for line in statistics)["nr_throttled"])
     seen = counters(made)["throttles"]
     made.call("resume")
     assert kernels >= 20 and kernels <= seen + 1, (kernels, seen)

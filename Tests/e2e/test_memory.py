@@ -233,7 +233,8 @@ def test_somebody_elses_limit_is_the_new_base(guest):
     made.do("touch")
     wait_until(lambda: usage(made) > 100 * MIB, 5, "100 MiB in use")
     wait_until(
-        lambda: "somebody else wrote a new memory limit" in escra_tool("explain", made.id), 5, "the news")
+        lambda: "somebody else wrote a new memory limit" in escra_tool("explain", made.id), 5,
+        "the news")
     assert made.states()[0]["declaredMemory"] == str(200 * MIB)
     assert kills(made) == 0
 

@@ -216,7 +216,8 @@ int BPF_PROG(escra_wakeup, struct task_struct *task)
     return 0;
 }
 
-// The same where functions can be hooked: throttle_cfs_rq() says false when it found CPU time after all.
+// The same where functions can be hooked: throttle_cfs_rq() says false when it found CPU time after
+// all.
 SEC("fexit/throttle_cfs_rq")
 int BPF_PROG(escra_throttle, struct cfs_rq *queue, bool did)
 {

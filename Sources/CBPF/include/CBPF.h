@@ -31,7 +31,7 @@ struct escra_hook_ids {
 enum escra_hook_net {
     /// Nothing beside the prediction, which sees them all (from Linux 6.18).
     ESCRA_NET_NONE = 0,
-    /// fexit/throttle_cfs_rq: each throttle, as it happens (before Linux 6.18, where it is allowed).
+    /// fexit/throttle_cfs_rq: each throttle, as it happens (before Linux 6.18, where allowed).
     ESCRA_NET_THROTTLE = 1,
     /// tp_btf/sched_wakeup: a task wakes into a throttled group (before Linux 6.18).
     ESCRA_NET_WAKEUP = 2,

@@ -122,7 +122,7 @@ private func onRealtimeThread(_ body: @escaping () -> Void) {
   let failure = pthread_create(
     &thread, nil,
     { raw in
-      FoundMemory.hurry()
+      Manners.hurry()
       if let raw { Unmanaged<Work>.fromOpaque(raw).takeRetainedValue().body() }
       return nil
     }, work.toOpaque())
