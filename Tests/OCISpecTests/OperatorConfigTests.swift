@@ -65,7 +65,7 @@ import Testing
     ),
     (
       "[1]",
-      "the document [1] is no object; write one with runtimes, defaultPolicy, allowedPolicies, law, "
+      "the document [1] is no object; write one with runtimes, defaultPolicy, allowedPolicies, law, hooks, "
         + "floor, ceiling, reservedCPUs, hostMemoryReserve, appParents, appConflict and onFailure"
     ),
     (#"{"runtime": []}"#, "unknown key runtime; the nearest known one is runtimes"),
@@ -81,7 +81,7 @@ import Testing
     ),
     (
       #"{"a\nb": 1}"#,
-      #"unknown key a\u{a}b; known are runtimes, defaultPolicy, allowedPolicies, law, "#
+      #"unknown key a\u{a}b; known are runtimes, defaultPolicy, allowedPolicies, law, hooks, "#
         + "floor, ceiling, reservedCPUs, hostMemoryReserve, appParents, appConflict and onFailure"
     ),
     (#"{"floor": {"cpus": "1"}}"#, "unknown key floor.cpus; the nearest known one is floor.cpu"),

@@ -91,7 +91,8 @@ import Testing
           "cpu": {
             "declared": 1,
             "limit": 0.05,
-            "used": 0.013
+            "used": 0.013,
+            "counters": null
           },
           "memory": {
             "declared": 536870912,
@@ -102,6 +103,24 @@ import Testing
           "bundle": "/b"
         }
         """)
+  }
+
+  @Test func `what was counted is told in sentences and in JSON`() {
+    let report = exampleReport {
+      var counters = CPUController.Counters()
+      counters.raises = 7
+      counters.predictions = 5
+      counters.stalled = 1_500_000
+      $0.counters = counters
+    }
+    #expect(report.json.text.contains("\"predictions\": 5"))
+    #expect(report.json.text.contains("\"stalledNanoseconds\": 1500000"))
+    let explanation = Explanation(
+      state: exampleState(), report: report, entries: [], limitAbove: nil, cpus: 4)
+    #expect(
+      explanation.cpu.last
+        == "Since it began: 7 raises, 5 of them before the quota was used up; 0 returns; "
+        + "0 throttles, 1.5 ms of them not lifted.")
   }
 
   @Test func `under observe the JSON has what the limit would be`() {

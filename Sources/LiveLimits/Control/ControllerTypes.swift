@@ -96,6 +96,9 @@ extension CPUController {
   ///
   /// The kernel's own count of throttles stays 0 under a fast controller.
   public struct Counters: Equatable, Sendable {
+    /// Nothing has happened.
+    public init() {}
+
     /// Raises that came before the quota was used up.
     public var predictions: Int64 = 0
     /// Times the quota was seen to be used up, or a hook said so.
