@@ -25,6 +25,16 @@ int escra_set_name(const char *name) { return prctl(PR_SET_NAME, name, 0, 0, 0);
 
 int escra_clear_parent_death_signal(void) { return prctl(PR_SET_PDEATHSIG, 0, 0, 0, 0); }
 
+void escra_trim_stack(void) {
+    uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE);
+    // One page stays for the calls that are under way, this one among them. What is not mapped of
+    // the range makes it fail in the end, with what is mapped given back.
+    uintptr_t end = ((uintptr_t)__builtin_frame_address(0) & ~(page - 1)) - page;
+    int error = errno;
+    madvise((void *)(end - 64 * page), 64 * page, MADV_DONTNEED);
+    errno = error;
+}
+
 int escra_reset_affinity(void) {
     // Larger than any kernel's NR_CPUS; bits without a CPU are ignored (sched_setaffinity(2)).
     unsigned long mask[8192 / (8 * sizeof(unsigned long))];

@@ -54,6 +54,7 @@ struct sched_entity {
     struct cfs_rq *cfs_rq;
 };
 struct task_struct {
+    unsigned int __state;
     struct sched_entity se;
 };
 
@@ -121,14 +122,23 @@ static __always_inline void tell_throttled(struct escra_hook_group *group, struc
     tell(group, queue, id, left_on(queue, 0), kind);
 }
 
+// Whether a task is about to sleep: it says so before it leaves its CPU. Linux before 5.14 has
+// another name for it, and there everybody goes on.
+static __always_inline bool goes_on(struct task_struct *task)
+{
+    return !bpf_core_field_exists(task->__state) || task->__state == 0;
+}
+
 static __always_inline void look(struct escra_hook_group *group, struct cfs_rq *queue,
-                                 escra_u64 id, escra_s64 left)
+                                 escra_u64 id, escra_s64 left, struct task_struct *task)
 {
     struct task_group *tg = queue->tg;
     escra_u64 quota = tg->cfs_bandwidth.quota;
     escra_s64 margin = quota / 2 < group->margin ? quota / 2 : group->margin;
-    // At rest, whatever is more than nothing is news: there is not enough to wait for half of it.
-    if (quota <= group->floor && quota - group->quiet > (escra_u64)margin)
+    // At rest, whatever is more than nothing is news, since by the next tick all may be gone; but
+    // not from who has done what it woke up for.
+    if (quota <= group->floor && quota - group->quiet > (escra_u64)margin && left >= margin &&
+        goes_on(task))
         margin = quota - group->quiet;
     if (left >= margin)
         return;
@@ -171,7 +181,7 @@ int BPF_PROG(escra_runtime, struct task_struct *task, escra_u64 ran)
         if (left <= 0)
             tell_throttled(group, queue, id, ours ? ESCRA_THROTTLED : ESCRA_ANCESTOR_THROTTLED);
         else if (ours)
-            look(group, queue, id, left);
+            look(group, queue, id, left, task);
     }
     return 0;
 }

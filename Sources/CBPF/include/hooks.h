@@ -23,7 +23,8 @@ struct escra_hook_group {
     escra_u64 ring;
     /// At or below this quota the group counts as resting, in nanoseconds.
     escra_u64 floor;
-    /// What a resting group may use in a period before it is told of, in nanoseconds.
+    /// What a resting group may use in a period before it is told of while it goes on, in
+    /// nanoseconds.
     escra_u64 quiet;
     /// What is told of when less is left, but never more than half of the quota, in nanoseconds.
     escra_u64 margin;

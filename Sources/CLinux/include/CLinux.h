@@ -144,6 +144,10 @@ int escra_fstatat(int dir, const char *_Nonnull name, struct stat *_Nonnull stat
 /// ioctl(TIOCGWINSZ): columns and rows of a terminal; -1 where there is none.
 int escra_terminal_size(int fd, int *_Nonnull columns, int *_Nonnull rows);
 
+/// madvise(2), MADV_DONTNEED: gives back the pages of the stack below its caller, which hold what
+/// earlier calls have left and nobody will read.
+void escra_trim_stack(void);
+
 /// prctl(PR_SET_PDEATHSIG, 0): forget the signal an earlier parent arranged.
 int escra_clear_parent_death_signal(void);
 

@@ -13,17 +13,20 @@ struct HookShare: ~Copyable {
   private let file: String
 
   /// More than this no one is held up by another; without hooks a supervisor samples.
-  private static let patience: Nanoseconds = 5_000_000_000
+  static let patience: Nanoseconds = 5_000_000_000
 
   /// Takes the lock.
   ///
+  /// - Parameters:
+  ///   - root: Where the hooks are shared.
+  ///   - patience: For how long to wait for it, in nanoseconds.
   /// - Throws: ``SystemError``; EBUSY when another process does not let go of it.
-  init(_ root: StateRoot) throws(SystemError) {
+  init(_ root: StateRoot, patience: Nanoseconds = patience) throws(SystemError) {
     if mkdir(root.hooks, 0o700) != 0 && errno != EEXIST {
       throw SystemError.last("make directory", root.hooks)
     }
     let directory = try FileDescriptor.open(root.hooks, O_RDONLY | O_DIRECTORY)
-    let deadline = monotonicNow() + Self.patience
+    let deadline = monotonicNow() + patience
     while try !directory.lock(wait: false) {
       guard monotonicNow() < deadline else {
         throw SystemError("lock", root.hooks, errno: EBUSY)
@@ -37,14 +40,13 @@ struct HookShare: ~Copyable {
   // Not by closing alone: a process that was just started may have the directory open still.
   deinit { flock(directory.number, LOCK_UN) }
 
-  /// The hooks; loaded, where nobody has loaded them yet.
+  /// Writes down how others find the hooks.
   ///
-  /// - Throws: ``SystemError``: what the kernel says.
-  private func identity() throws(SystemError) -> HookIdentity {
-    if let known, (try? SchedulerHooks(opening: known)) != nil { return known }
-    let loaded = try SchedulerHooks.load()
-    try directory.open(file, O_WRONLY | O_CREAT | O_TRUNC).write(loaded.text)
-    return loaded
+  /// By who holds them, under the lock of who has loaded them: whoever dies before it leaves no file
+  /// behind, and whoever dies after it has a directory that the keeper sees.
+  static func note(_ identity: HookIdentity, _ root: StateRoot) {
+    let name = root.hooks + "/" + String(HookIdentity.layout, radix: 16)
+    try? FileDescriptor.open(name, O_WRONLY | O_CREAT | O_TRUNC).write(identity.text)
   }
 
   /// Removes what dead supervisors left in the hooks that there are.
@@ -81,15 +83,29 @@ struct HookShare: ~Copyable {
     _ root: StateRoot, _ owner: ProcessIdentity, answering socket: borrowing FileDescriptor
   ) throws(SystemError) {
     do throws(SystemError) {
-      // The lock is not kept for the ring, at which the kernel waits.
-      let identity = try HookShare(root).identity()
-      let ring = try SchedulerHooks(opening: identity).hangRing(of: owner)
-      try socket.write("\(ring.id) " + identity.text)
-      try socket.awaitEnd()
-      _ = consume ring
+      var share: HookShare? = try HookShare(root)
+      if let known = share?.known, let hooks = try? SchedulerHooks(opening: known) {
+        // Not kept for the ring, at which the kernel waits.
+        share = nil
+        return try offer(hooks, known, isNew: false, owner, socket)
+      }
+      let loaded = try SchedulerHooks.load()
+      try offer(SchedulerHooks(opening: loaded), loaded, isNew: true, owner, socket)
+      _ = consume share
     } catch {
       try socket.write("\(error.errno)")
     }
+  }
+
+  private static func offer(
+    _ hooks: consuming SchedulerHooks, _ identity: HookIdentity, isNew: Bool,
+    _ owner: ProcessIdentity, _ socket: borrowing FileDescriptor
+  ) throws(SystemError) {
+    let ring = try hooks.hangRing(of: owner)
+    try socket.write("\(ring.id) \(isNew ? 1 : 0) " + identity.text)
+    try socket.awaitEnd()
+    _ = consume ring
+    _ = consume hooks
   }
 }
 
@@ -99,6 +115,7 @@ struct HookShare: ~Copyable {
 /// nobody's to keep. So a short-lived process does it while this one goes on.
 struct HookRequest: ~Copyable {
   private let socket: FileDescriptor
+  private let root: StateRoot
 
   /// For how long it may take: seconds where everything is emulated and several start at once.
   private static let patience: Int32 = 5000
@@ -109,6 +126,7 @@ struct HookRequest: ~Copyable {
       let socket = try? Launcher.startHookLoader(root, for: owner)
     else { return nil }
     self.socket = socket
+    self.root = root
   }
 
   /// Takes what was asked for; nil where the kernel takes no hooks, or it takes too long.
@@ -121,10 +139,12 @@ struct HookRequest: ~Copyable {
       text = Substring(
         decoding: UnsafeRawBufferPointer(rebasing: buffer[..<count]), as: UTF8.self)
     }
-    let parts = text.split(separator: " ", maxSplits: 1)
-    guard parts.count == 2, let ring = UInt32(parts[0]), let identity = HookIdentity(parts[1])
+    let parts = text.split(separator: " ", maxSplits: 2)
+    guard parts.count == 3, let ring = UInt32(parts[0]), let identity = HookIdentity(parts[2]),
+      let hooks = try? SchedulerHooks(opening: identity, ring: ring)
     else { return nil }
-    return try? SchedulerHooks(opening: identity, ring: ring)
+    if parts[1] == "1" { HookShare.note(identity, root) }
+    return hooks
   }
 }
 

@@ -161,7 +161,9 @@ final class Keeper {
   /// so it can wait until more have died.
   private func sweepHooks(leavingNothing isEmpty: Bool) {
     guard access(root.hooks, F_OK) == 0 else { return }
-    guard let share = try? HookShare(root) else {
+    // At the end somebody may just be letting go of what it had loaded for one who died.
+    let patience = isEmpty ? HookShare.patience : 0
+    guard let share = try? HookShare(root, patience: patience) else {
       nextSweep = monotonicNow() + Self.sweepDelay
       return
     }

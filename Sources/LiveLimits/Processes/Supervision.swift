@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+internal import CLinux
 internal import Glibc
 internal import Hooks
 internal import OCISpec
@@ -95,6 +96,8 @@ final class Supervision: CPUController.Surroundings {
         nextReading ?? .max, nextCorrection ?? .max, nextMemberCheck ?? .max,
         memory?.deadline ?? .max)
       try timer.set(next == .max ? nil : next)
+      // For as long as it sleeps: what there was to do may have gone deep.
+      if next == .max { escra_trim_stack() }
       var tokens: [UInt64] = []
       try poller.wait { tokens.append($0) }
       for token in tokens where !hasEnded { try handle(token) }
