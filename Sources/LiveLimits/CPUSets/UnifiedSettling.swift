@@ -8,6 +8,8 @@ internal import Syscalls
 struct RefusedPartitions {
   var inodes: Set<UInt64> = []
   private var tree: UInt64 = 0
+  /// The tree in which one was refused last.
+  private var refusal: UInt64?
 
   /// Forgets all that was said of another tree.
   mutating func look(at groups: [UnifiedGroup]) {
@@ -16,6 +18,22 @@ struct RefusedPartitions {
 
   /// Takes note of what the tree is like while this holds.
   mutating func settle(_ groups: [UnifiedGroup]) { tree = Self.mark(groups) }
+
+  /// Takes note that the kernel has said no, and to what.
+  mutating func refuse(_ inode: UInt64, in groups: [UnifiedGroup]) {
+    inodes.insert(inode)
+    refusal = Self.mark(groups)
+  }
+
+  /// Forgets a refusal in a tree that has changed since: somebody wrote in the same moment.
+  ///
+  /// - Returns: Whether there was one, and it has to be tried again.
+  mutating func forgetOvertaken(by groups: [UnifiedGroup]) -> Bool {
+    guard let refusal, !inodes.isEmpty, refusal != Self.mark(groups) else { return false }
+    inodes = []
+    self.refusal = nil
+    return true
+  }
 
   private static func mark(_ groups: [UnifiedGroup]) -> UInt64 {
     var hash = FNV1a()
@@ -52,7 +70,10 @@ extension CPUFence {
       let next = NeighbourRecord(plan, groups, isKept: !holders.isEmpty)
       if next != loaded { try registry.save(next) }
       last = next
-      if plan.writes.isEmpty { return refused.settle(groups) }
+      if plan.writes.isEmpty {
+        if round + 1 < Self.rounds, refused.forgetOvertaken(by: groups) { continue }
+        return refused.settle(groups)
+      }
       obstacle = carryOut(plan, groups, holders)
     }
     throw obstacle
@@ -109,7 +130,7 @@ extension CPUFence {
     for holder in holders.map(\.fenced)
     where holder.path == group.path || holder.path.isGroup(below: group.path) {
       if let own = groups.first(where: { holder.has(path: $0.path, inode: $0.inode) }) {
-        refused.inodes.insert(own.inode)
+        refused.refuse(own.inode, in: groups)
       }
     }
     return refused.inodes.count > before
