@@ -129,10 +129,14 @@ struct HookRequest: ~Copyable {
     self.root = root
   }
 
-  /// Takes what was asked for; nil where the kernel takes no hooks, or it takes too long.
-  consuming func hooks() -> SchedulerHooks? {
+  /// Takes what was asked for.
+  ///
+  /// - Parameter state: The container. One whose memory is minded may be growing already, and is not
+  ///   kept waiting: it is sampled until its supervisor dies.
+  /// - Returns: nil where the kernel takes no hooks, or it takes too long.
+  consuming func hooks(for state: ContainerState) -> SchedulerHooks? {
     var entry = pollfd(fd: socket.number, events: Int16(POLLIN), revents: 0)
-    guard poll(&entry, 1, Self.patience) > 0 else { return nil }
+    guard poll(&entry, 1, state.memory == nil ? Self.patience : 0) > 0 else { return nil }
     var text = Substring()
     withUnsafeTemporaryAllocation(byteCount: 256, alignment: 1) { buffer in
       let count = (try? socket.read(into: buffer)) ?? 0

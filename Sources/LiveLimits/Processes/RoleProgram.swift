@@ -100,7 +100,7 @@ extension Role {
     case .resumed, .found:
       let request = fence == nil && state.usesHooks ? HookRequest(root) : nil
       scope = try resume(&state, root, fence)
-      if let request = consume request { hooks = request.hooks() }
+      if let request = consume request { hooks = request.hooks(for: state) }
     }
     settle(scope, of: state.id)
     if let fence { return try superviseStrict(directory, state, fence, listener, root) }
@@ -178,8 +178,8 @@ extension Role {
     Manners.leaveCallersGroups()
     // From now on our death is noticed.
     Launcher.callKeeper(root)
-    if let request = consume request { hooks = request.hooks() }
     state.initProcess = try wait.wait(until: runtime, keeping: fence)
+    if let request = consume request { hooks = request.hooks(for: state) }
     if bundle.isOpen {
       _ = try? BundleEdit(holding: bundle, path: state.bundle).putBack()
     }
