@@ -10,7 +10,6 @@ internal import Syscalls
 /// somebody else is just about to enter. The file is a hint: what it names may be gone.
 struct HookShare: ~Copyable {
   private let directory: FileDescriptor
-  private let file: String
 
   /// More than this no one is held up by another; without hooks a supervisor samples.
   static let patience: Nanoseconds = 5_000_000_000
@@ -34,8 +33,10 @@ struct HookShare: ~Copyable {
       usleep(2000)
     }
     self.directory = directory
-    file = String(HookIdentity.layout, radix: 16)
   }
+
+  /// The file that names hooks of our layout.
+  private static var file: String { String(HookIdentity.layout, radix: 16) }
 
   // Not by closing alone: a process that was just started may have the directory open still.
   deinit { flock(directory.number, LOCK_UN) }
@@ -45,15 +46,15 @@ struct HookShare: ~Copyable {
   /// By who holds them, under the lock of who has loaded them: whoever dies before it leaves no file
   /// behind, and whoever dies after it has a directory that the keeper sees.
   static func note(_ identity: HookIdentity, _ root: StateRoot) {
-    let name = root.hooks + "/" + String(HookIdentity.layout, radix: 16)
-    try? FileDescriptor.open(name, O_WRONLY | O_CREAT | O_TRUNC).write(identity.text)
+    try? FileDescriptor.open(root.hooks + "/" + file, O_WRONLY | O_CREAT | O_TRUNC)
+      .write(identity.text)
   }
 
   /// Removes what dead supervisors left in the hooks that there are.
   ///
   /// - Parameter isEmpty: Whether nobody is left who could use them, so that nothing of them shall.
   func sweep(leavingNothing isEmpty: Bool) {
-    if isEmpty { return (try? directory.remove(file)) ?? () }
+    if isEmpty { return (try? directory.remove(Self.file)) ?? () }
     guard let known, let hooks = try? SchedulerHooks(opening: known) else { return }
     hooks.sweep { pid in
       // A process that nobody has reaped yet still has a pid.
@@ -65,7 +66,7 @@ struct HookShare: ~Copyable {
   }
 
   private var known: HookIdentity? {
-    guard let text = try? directory.open(file, O_RDONLY).contents(subject: file) else {
+    guard let text = try? directory.open(Self.file, O_RDONLY).contents(subject: Self.file) else {
       return nil
     }
     return HookIdentity(text)
@@ -77,11 +78,10 @@ struct HookShare: ~Copyable {
   /// - Parameters:
   ///   - root: Where they are shared.
   ///   - owner: The supervisor.
-  ///   - socket: Where it listens.
-  /// - Throws: ``SystemError`` where it cannot be told any more.
+  ///   - socket: Where it listens, if it still does: one that does not wait is no failure.
   static func serve(
     _ root: StateRoot, _ owner: ProcessIdentity, answering socket: borrowing FileDescriptor
-  ) throws(SystemError) {
+  ) {
     do throws(SystemError) {
       var share: HookShare? = try HookShare(root)
       if let known = share?.known, let hooks = try? SchedulerHooks(opening: known) {
@@ -93,7 +93,7 @@ struct HookShare: ~Copyable {
       try offer(SchedulerHooks(opening: loaded), loaded, isNew: true, owner, socket)
       _ = consume share
     } catch {
-      try socket.write("\(error.errno)")
+      try? socket.write("\(error.errno)")
     }
   }
 

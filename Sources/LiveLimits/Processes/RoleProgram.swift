@@ -44,7 +44,7 @@ extension Role {
     guard arguments.count == 2, let owner = ProcessIdentity(arguments[1]) else {
       throw SystemError("understand", "my arguments", errno: EINVAL)
     }
-    try HookShare.serve(
+    HookShare.serve(
       StateRoot(path: arguments[0]), owner,
       answering: FileDescriptor(owning: answerDescriptor))
   }
