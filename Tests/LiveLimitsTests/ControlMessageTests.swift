@@ -57,7 +57,7 @@ private let messages: [ControlMessage] = [
       let isNearly = UInt8.random(in: 0...3, using: &random) > 0
       var bytes: [UInt8] = []
       if isNearly {
-        let kind = UInt8.random(in: 0...7, using: &random)
+        let kind = UInt8.random(in: 0...8, using: &random)
         bytes = [0x45, 0x53, 0x43, 0x52, 1, 0, kind, 0]
         for _ in 0..<3 {
           let word = random.number().littleEndian
@@ -74,7 +74,7 @@ private let messages: [ControlMessage] = [
       switch message {
       case .ready(let limit), .apply(let limit):
         if limit.period <= 0 || (limit.quota ?? 0) < 0 { Issue.record("no limit: \(bytes)") }
-      case .update, .look, .looked, .updateMemory, .applyMemory: break
+      case .update, .look, .looked, .updateMemory, .applyMemory, .refused: break
       }
       if ControlMessage(bytes: message.bytes) != message { Issue.record("not itself: \(bytes)") }
     }

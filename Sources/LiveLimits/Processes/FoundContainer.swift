@@ -44,6 +44,7 @@ struct FoundContainer {
       usageFormat: usesCpuacct ? .nanoseconds : .cpuStat, isObserver: isObserver,
       ancestorLimit: location.ancestorLimit(of: state.cgroupName))
     handover.law = ControlLaw.Parameters(named: state.law)
+    handover.application = state.membership.map { ($0.room, $0.priority) }
     let files = writer.release()
     open[.quota] = files.quota
     open[.period] = files.period
