@@ -12,6 +12,7 @@ private let messages: [ControlMessage] = [
   .update(quota: nil, period: nil), .update(quota: -1, period: nil), .update(quota: 0, period: 0),
   .update(quota: .max, period: .min + 1), .update(quota: nil, period: 50_000),
   .apply(CPUQuota(quota: 20_000, period: 50_000)), .apply(CPUQuota(quota: nil)), .look, .looked,
+  .refused(resource: 1, reason: 2, figure: 5),
 ]
 
 @Suite struct ControlMessageTests {
@@ -30,7 +31,7 @@ private let messages: [ControlMessage] = [
 
   @Test func `another magic, version, kind or length is none of ours`() {
     for message in messages {
-      for (index, value) in [(0, 0), (3, 0x53), (4, 0), (4, 2), (5, 1), (6, 0), (6, 8), (7, 1)] {
+      for (index, value) in [(0, 0), (3, 0x53), (4, 0), (4, 2), (5, 1), (6, 0), (6, 9), (7, 1)] {
         var bytes = message.bytes
         bytes[index] = UInt8(value)
         #expect(ControlMessage(bytes: bytes) == nil)

@@ -14,7 +14,7 @@ func sharedRecord(_ nonce: UInt64, held: Int64 = 0) -> MemberRecord {
 }
 
 /// What becomes of an attempt to be the broker.
-private struct Lock: ~Copyable {
+private final class Lock {
   let isOurs: Bool
   private let file: FileDescriptor?
 
