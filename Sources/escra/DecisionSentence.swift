@@ -23,6 +23,7 @@ extension Rule {
     case .giveBack: "giveBack"
     case .rest: "rest"
     case .due: "due"
+    case .advance: "advance"
     case .memoryFound: "memoryFound"
     case .memoryGrown: "memoryGrown"
     case .memoryNearMiss: "memoryNearMiss"
@@ -58,6 +59,7 @@ extension Rule {
     case .giveBack: "its recent peak and the margin need less"
     case .rest: "it has used next to nothing for as long as its peaks are remembered"
     case .due: "a new period began, and the rest of what it wanted was due"
+    case .advance: "it ran out shortly before a new period, and was given its due until then"
     case .memoryFound: "a supervisor took its memory over"
     case .memoryGrown: "it was about to use all of its limit"
     case .memoryNearMiss: "it was within a hair of its limit"
@@ -76,7 +78,7 @@ extension Rule {
   fileprivate var isAboutUse: Bool {
     switch self {
     case .jumpStart, .fairShare, .scaleUp, .scaleDown, .trim, .idle, .predicted, .exhausted,
-      .giveBack, .rest, .due, .memoryFound, .memoryGrown, .memoryNearMiss, .memoryGivenBack,
+      .giveBack, .rest, .due, .advance, .memoryFound, .memoryGrown, .memoryNearMiss, .memoryGivenBack,
       .memoryRefused, .memoryHostFull, .memoryKill, .memoryBounded:
       true
     case .start, .update, .drift, .news, .end, .refused, .declared, .memoryNotTaken, .memoryNews,
