@@ -25,6 +25,7 @@ extension Rule {
     case .due: "due"
     case .granted: "granted"
     case .recalled: "recalled"
+    case .advance: "advance"
     case .memoryFound: "memoryFound"
     case .memoryGrown: "memoryGrown"
     case .memoryNearMiss: "memoryNearMiss"
@@ -62,6 +63,7 @@ extension Rule {
     case .due: "a new period began, and the rest of what it wanted was due"
     case .granted: "it wants more, and that is what its application had"
     case .recalled: "another member of its application needed it more"
+    case .advance: "it ran out shortly before a new period, and was given its due until then"
     case .memoryFound: "a supervisor took its memory over"
     case .memoryGrown: "it was about to use all of its limit"
     case .memoryNearMiss: "it was within a hair of its limit"
@@ -80,7 +82,7 @@ extension Rule {
   fileprivate var isAboutUse: Bool {
     switch self {
     case .jumpStart, .fairShare, .scaleUp, .scaleDown, .trim, .idle, .predicted, .exhausted,
-      .giveBack, .rest, .due, .granted, .memoryFound, .memoryGrown, .memoryNearMiss,
+      .giveBack, .rest, .due, .advance, .granted, .memoryFound, .memoryGrown, .memoryNearMiss,
       .memoryGivenBack,
       .memoryRefused, .memoryHostFull, .memoryKill, .memoryBounded:
       true

@@ -82,6 +82,18 @@ int escra_anonymous_file(const char *_Nonnull label);
 /// accept4(2) with SOCK_CLOEXEC | SOCK_NONBLOCK; who it is, `escra_peer_credentials` tells.
 int escra_accept(int listener);
 
+/// Sends a text and open files as one packet (unix(7), SCM_RIGHTS), at most ESCRA_FILES of them.
+ssize_t escra_send_files(int socket, const char *_Nonnull text, size_t length,
+                         const int *_Nonnull files, int count);
+
+/// The most files in one packet.
+enum { ESCRA_FILES = 4 };
+
+/// Takes one packet, and into `files` what came with it, close-on-exec; `count` says how many.
+/// 0 when the other end has closed. errno: EAGAIN when there is nothing yet.
+ssize_t escra_receive_files(int socket, char *_Nonnull text, size_t size, int *_Nonnull files,
+                            int *_Nonnull count);
+
 /// The symbolic name of an errno value ("ENOENT"), or NULL when glibc knows none.
 const char *_Nullable escra_errno_name(int error);
 

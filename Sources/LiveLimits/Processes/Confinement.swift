@@ -10,7 +10,8 @@ enum Confinement {
   private static let supervisorCalls = [
     // The loop.
     "epoll_wait", "epoll_pwait", "epoll_ctl", "timerfd_settime", "read", "pread64", "write",
-    "pwrite64", "ioctl", "clock_gettime", "accept4", "recvfrom", "sendto", "getsockopt", "geteuid",
+    "pwrite64", "ioctl", "clock_gettime", "accept4", "recvfrom", "recvmsg", "sendto", "getsockopt",
+    "geteuid",
     "poll",
     // State: replaced as a whole, removed at the end.
     "openat", "close", "fstat", "newfstatat", "rename", "renameat", "unlinkat", "rmdir", "fcntl",

@@ -15,7 +15,7 @@ struct Handover {
     case directory = 3
     case initProcess, listener, watch, processes, quota, period, burst, outer, outerBurst
     case group, usage, freezer, pressure
-    case events, firstLink, secondLink
+    case events, firstLink, secondLink, promise
     case memoryLimit, memorySwap, memoryUsage, memoryStatistics, memoryKills, memoryCalls
     case outOfMemory, machineMemory
     case filter, alarm

@@ -91,7 +91,7 @@ extension Role {
       on: StateDirectory.socketName, in: directory.descriptor)
 
     let fence = state.claim == nil ? nil : try CPUFence(root: root, listening: true)
-    var hooks: SchedulerHooks?
+    var hooks = HookRequest.Answer.none
     let scope: ScopeRequest?
     switch start {
     case .fresh, .freshWithEdit:
@@ -170,7 +170,7 @@ extension Role {
   /// Says READY, then waits for the low-level runtime to create the container.
   private static func awaitContainer(
     _ state: inout ContainerState, _ nonce: UInt64, _ root: StateRoot, _ fence: CPUFence?,
-    _ hooks: inout SchedulerHooks?, bundleIsLocked: Bool
+    _ hooks: inout HookRequest.Answer, bundleIsLocked: Bool
   ) throws(SystemError) -> ScopeRequest? {
     let runtime = ProcessHandle(owning: FileDescriptor(owning: runtimeDescriptor))
     let bundle = FileDescriptor(owning: bundleIsLocked ? bundleDescriptor : -1)

@@ -32,6 +32,8 @@ final class Supervision: CPUController.Surroundings, LimitKeeper {
   private var asked: (rule: Rule, quota: Nanoseconds, use: Nanoseconds, time: Nanoseconds) = (
     .granted, 0, 0, 0
   )
+  /// Hooks that are to come yet.
+  private var promise: HookPromise?
 
   private var nextReading: Nanoseconds?
   private var nextCorrection: Nanoseconds?
@@ -45,7 +47,8 @@ final class Supervision: CPUController.Surroundings, LimitKeeper {
     static let watch: UInt64 = 4
     static let listener: UInt64 = 5
     static let events: UInt64 = 6
-    static let application: UInt64 = 7
+    static let promise: UInt64 = 7
+    static let application: UInt64 = 8
   }
 
   /// Takes over an attached container.
@@ -89,6 +92,11 @@ final class Supervision: CPUController.Surroundings, LimitKeeper {
     }
     if let alarm = attachment.alarm {
       try poller.add(alarm.descriptor.number, token: Token.alarm)
+    }
+    let promised = handover.take(.promise)
+    if promised.isOpen {
+      try poller.add(promised.number, token: Token.promise)
+      promise = HookPromise(socket: promised)
     }
     append(rule: .start, before: quota, after: quota, use: 0)
     if let memory {
@@ -139,6 +147,7 @@ final class Supervision: CPUController.Surroundings, LimitKeeper {
       read(called: true)
     // Who cannot hear what is said would be woken for it again and again: another one may.
     case Token.events: try hearScheduler()
+    case Token.promise: try takeHooks()
     case Token.watch:
       hearWriters()
       judgeForeignWrite()
@@ -171,6 +180,26 @@ final class Supervision: CPUController.Surroundings, LimitKeeper {
   private func read(called: Bool) {
     control { usage, now in
       controller.observe(usage: usage, at: now, called: called, surroundings: self)
+    }
+  }
+
+  /// Goes over to the hooks in the scheduler, where they have come.
+  private func takeHooks() throws(SystemError) {
+    switch promise?.take() ?? .end {
+    case .nothing: break
+    case .end: promise = nil
+    case .files(let files, let nets):
+      promise = nil
+      attachment.adopt(hooks: files)
+      if let events = attachment.events {
+        try poller.add(events.descriptor.number, token: Token.events)
+      }
+      controller.gainHooks()
+      if var state = directory.load() {
+        state.source = nets.source + (watch.hears ? "" : ", no inotify")
+        try directory.save(state)
+      }
+      read(called: false)
     }
   }
 
