@@ -34,6 +34,7 @@ extension Rule {
     case .memoryKill: "memoryKill"
     case .memoryBounded: "memoryBounded"
     case .memoryUpdate: "memoryUpdate"
+    case .memoryDrift: "memoryDrift"
     }
   }
 
@@ -69,6 +70,7 @@ extension Rule {
     case .memoryKill: "it was at its limit, and the kernel ended what it chose"
     case .memoryBounded: "it had more than it may have"
     case .memoryUpdate: "the declared memory limit was changed"
+    case .memoryDrift: "somebody else had written over it"
     }
   }
 
@@ -80,7 +82,7 @@ extension Rule {
       .memoryRefused, .memoryHostFull, .memoryKill, .memoryBounded:
       true
     case .start, .update, .drift, .news, .end, .refused, .declared, .memoryNotTaken, .memoryNews,
-      .memoryUpdate:
+      .memoryUpdate, .memoryDrift:
       false
     }
   }

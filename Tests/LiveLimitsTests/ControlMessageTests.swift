@@ -12,6 +12,7 @@ private let messages: [ControlMessage] = [
   .update(quota: nil, period: nil), .update(quota: -1, period: nil), .update(quota: 0, period: 0),
   .update(quota: .max, period: .min + 1), .update(quota: nil, period: 50_000),
   .apply(CPUQuota(quota: 20_000, period: 50_000)), .apply(CPUQuota(quota: nil)), .look, .looked,
+  .offerGuard, .wantGuard, .guarding,
 ]
 
 @Suite struct ControlMessageTests {
@@ -74,7 +75,8 @@ private let messages: [ControlMessage] = [
       switch message {
       case .ready(let limit), .apply(let limit):
         if limit.period <= 0 || (limit.quota ?? 0) < 0 { Issue.record("no limit: \(bytes)") }
-      case .update, .look, .looked, .updateMemory, .applyMemory: break
+      case .update, .look, .looked, .updateMemory, .applyMemory, .offerGuard, .wantGuard, .guarding:
+        break
       }
       if ControlMessage(bytes: message.bytes) != message { Issue.record("not itself: \(bytes)") }
     }

@@ -31,6 +31,8 @@ final class Supervision: CPUController.Surroundings {
   private var nextCorrection: Nanoseconds?
   private var nextMemberCheck: Nanoseconds?
   private var hasEnded = false
+  /// The connection of the keeper that guards the memory.
+  private var guardian: UInt64?
 
   private enum Token {
     static let exit: UInt64 = 1
@@ -131,10 +133,20 @@ final class Supervision: CPUController.Surroundings {
     case Token.watch:
       hearWriters()
       judgeForeignWrite()
+      lookAtMemory()
     case Token.listener: conversations.accept(poller)
     case MemorySupervision.Token.use, MemorySupervision.Token.outOfMemory:
       if let memory { note(memory.hear(token)) }
-    default: conversations.hear(token, answer: answer)
+    default:
+      let message = conversations.hear(token, answer: answer)
+      if message == .guarding {
+        guardian = token
+        memory?.guarded(true)
+      } else if token == guardian, !conversations.contains(token) {
+        // Nobody would notice our death any more.
+        guardian = nil
+        memory?.guarded(false)
+      }
     }
   }
 
@@ -354,6 +366,7 @@ final class Supervision: CPUController.Surroundings {
       let applied = memory.applied
       return .applyMemory(limit: applied.limit, swap: applied.swap)
     }
+    if message == .offerGuard { return memory?.wantsGuard == true ? .wantGuard : nil }
     guard case .update(let quota, let period) = message else { return nil }
     return .apply(update(quota: quota, period: period))
   }
