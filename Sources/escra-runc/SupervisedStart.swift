@@ -82,6 +82,7 @@ struct SupervisedStart {
   let settings: Settings
   let document: ConfigDocument
   private let memoryReserve: Int64
+  private let memoryNet: MemoryNetChoice
 
   /// Finds out what holds for the container.
   init(
@@ -104,6 +105,7 @@ struct SupervisedStart {
     }
     (document, policy) = parsed
     memoryReserve = config.hostMemoryReserve
+    memoryNet = config.memoryNet
     self.id = id
     self.call = call
     self.settings = settings
@@ -150,16 +152,16 @@ struct SupervisedStart {
 
   /// What the memory limit starts from and moves between; nil where nothing asks for it to move.
   private var memoryBase: MemoryBase? {
-    guard policy.memoryIsManaged, policy.name == .reactive || policy.name == .observe else {
-      return nil
-    }
+    guard policy.memoryIsManaged, policy.name != .standard else { return nil }
     let declared = document.declared.memory
     let swap = document.declared.memorySwap.flatMap { $0 > 0 ? $0 : nil }
-    return MemoryBase(
+    var base = MemoryBase(
       declared: declared,
       swapAllowance: declared.flatMap { limit in swap.map { max(0, $0 - limit) } },
       floor: policy.memory.floor, explicitCeiling: policy.askedMemoryCeiling,
       limit: policy.memoryLimit, hostReserve: memoryReserve)
+    base.usesNet = memoryNet == .on
+    return base
   }
 
   /// The declared limit, as the kernel counts.

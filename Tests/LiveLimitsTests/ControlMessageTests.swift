@@ -13,6 +13,7 @@ private let messages: [ControlMessage] = [
   .update(quota: .max, period: .min + 1), .update(quota: nil, period: 50_000),
   .apply(CPUQuota(quota: 20_000, period: 50_000)), .apply(CPUQuota(quota: nil)), .look, .looked,
   .refused(resource: 1, reason: 2, figure: 5),
+  .offerGuard, .wantGuard, .guarding,
 ]
 
 @Suite struct ControlMessageTests {
@@ -75,7 +76,9 @@ private let messages: [ControlMessage] = [
       switch message {
       case .ready(let limit), .apply(let limit):
         if limit.period <= 0 || (limit.quota ?? 0) < 0 { Issue.record("no limit: \(bytes)") }
-      case .update, .look, .looked, .updateMemory, .applyMemory, .refused: break
+      case .update, .look, .looked, .updateMemory, .applyMemory, .offerGuard, .wantGuard, .guarding,
+        .refused:
+        break
       }
       if ControlMessage(bytes: message.bytes) != message { Issue.record("not itself: \(bytes)") }
     }

@@ -120,6 +120,8 @@ public enum Rule: UInt8, Sendable, CaseIterable {
   case memoryBounded = 41
   /// Memory: the declared limit was changed (`docker update`).
   case memoryUpdate = 42
+  /// Memory: somebody else, such as a service manager, had written an old limit over ours, or another line.
+  case memoryDrift = 43
 }
 
 extension Rule {

@@ -83,7 +83,7 @@ extension Role {
       directory.remove()
       throw SystemError("read", directory.path + "/state", errno: EINVAL)
     }
-    if state.claim == nil { Manners.hurry() }
+    if state.claim == nil || state.memory != nil { Manners.hurry() }
     let root = StateRoot(ofInstance: directory.path)
     // A socket that a dead supervisor left has nobody behind it; the name is ours to replace.
     try directory.descriptor.remove(StateDirectory.socketName)

@@ -39,6 +39,8 @@ final class Supervision: CPUController.Surroundings, LimitKeeper {
   private var nextCorrection: Nanoseconds?
   private var nextMemberCheck: Nanoseconds?
   private var hasEnded = false
+  /// The connection of the keeper that guards the memory.
+  private var guardian: UInt64?
 
   private enum Token {
     static let exit: UInt64 = 1
@@ -151,6 +153,7 @@ final class Supervision: CPUController.Surroundings, LimitKeeper {
     case Token.watch:
       hearWriters()
       judgeForeignWrite()
+      lookAtMemory()
     case Token.listener: conversations.accept(poller)
     case Token.application:
       application?.attend()
@@ -158,7 +161,16 @@ final class Supervision: CPUController.Surroundings, LimitKeeper {
       judgeForeignWrite()
     case MemorySupervision.Token.use, MemorySupervision.Token.outOfMemory:
       if let memory { note(memory.hear(token)) }
-    default: conversations.hear(token, answer: answer)
+    default:
+      let message = conversations.hear(token, answer: answer)
+      if message == .guarding {
+        guardian = token
+        memory?.guarded(true)
+      } else if token == guardian, !conversations.contains(token) {
+        // Nobody would notice our death any more.
+        guardian = nil
+        memory?.guarded(false)
+      }
     }
   }
 
@@ -408,6 +420,7 @@ final class Supervision: CPUController.Surroundings, LimitKeeper {
       let applied = memory.applied
       return .applyMemory(limit: applied.limit, swap: applied.swap)
     }
+    if message == .offerGuard { return memory?.wantsGuard == true ? .wantGuard : nil }
     guard case .update(let quota, let period) = message else { return nil }
     return .apply(update(quota: quota, period: period))
   }
