@@ -16,12 +16,16 @@ func sharedRecord(_ nonce: UInt64, held: Int64 = 0) -> MemberRecord {
 /// What becomes of an attempt to be the broker.
 private final class Lock {
   let isOurs: Bool
-  private let file: FileDescriptor?
+  private let file: FileDescriptor
 
   init(of room: borrowing ApplicationRoom) {
-    let file = room.takeLock()
-    isOurs = file?.isOpen ?? false
-    self.file = file
+    if let file = room.takeLock() {
+      isOurs = true
+      self.file = file
+    } else {
+      isOurs = false
+      file = .none
+    }
   }
 }
 
