@@ -67,6 +67,11 @@ public struct ContainerPolicy: Equatable, Sendable {
   public let ownCPUMaximum: CPULimit?
   /// The same of `io.escra.memory.max`, in bytes.
   public let ownMemoryMaximum: Int64?
+  /// What `io.escra.cpu.min`, else the operator's floor, gives it at the least, also where that is
+  /// more than it declares: in an application there may be more.
+  public let ownCPUMinimum: CPULimit
+  /// The same of memory, in bytes.
+  public let ownMemoryMinimum: Int64
   /// Whether anything asks for the memory limit to move; it is left alone otherwise.
   public let memoryIsManaged: Bool
   /// From -1000 to 1000; higher wins when the application runs short.
@@ -170,6 +175,8 @@ public struct ContainerPolicy: Equatable, Sendable {
     memoryLimit = min(node.memory, config.ceiling.memory?.bytes ?? node.memory)
     ownCPUMaximum = request.cpu.max?.value
     ownMemoryMaximum = request.memory.max?.value.bytes
+    ownCPUMinimum = request.cpu.min?.value ?? config.floor.cpu
+    ownMemoryMinimum = (request.memory.min?.value ?? config.floor.memory).bytes
     memoryIsManaged = request.app != nil || !request.memory.isEmpty
     priority = request.priority
     let start = declared.cpu ?? nodeCPU

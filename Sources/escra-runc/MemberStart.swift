@@ -21,15 +21,21 @@ extension SupervisedStart {
     switch (resource, reason) {
     case (1, 2):
       "its other members need so much at the least that \(CPULimit(nanocores: figure)) of its CPU "
-        + "is left, and this container needs \(CPULimit(nanocores: base.floor)); write a smaller "
+        + "is left, and this container needs \(floor); write a smaller "
         + "io.escra.cpu.min, or a larger io.escra.app.cpu"
     case (2, 2):
       "its other members need so much at the least that \(ByteQuantity(bytes: figure)) of its "
-        + "memory is left, and this container needs \(ByteQuantity(bytes: policy.memory.floor)); "
+        + "memory is left, and this container needs \(ByteQuantity(bytes: memoryFloor)); "
         + "write a smaller io.escra.memory.min, or a larger io.escra.app.memory"
     case (0, 1): "its directory is another application's; choose another name"
     case (_, 1):
       "its members are supervised by another version, \(figure); create them anew, or use that one"
+    case (1, 9):
+      "its other members use all of its CPU, and \(floor) were not to be had back within a second; "
+        + "try again, or write a larger io.escra.app.cpu"
+    case (2, 9):
+      "its other members use all of its memory, and \(ByteQuantity(bytes: memoryFloor)) were not "
+        + "to be had back within a second; try again, or write a larger io.escra.app.memory"
     default: "its other members did not answer within a second"
     }
   }

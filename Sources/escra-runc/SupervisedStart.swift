@@ -141,7 +141,7 @@ struct SupervisedStart {
   /// What the CPU limit starts from and moves between.
   var base: CPUBase {
     CPUBase(
-      declared: declared, floor: policy.cpu.floor.nanocores,
+      declared: declared, floor: floor.nanocores,
       explicitCeiling: explicitCeiling?.nanocores, limit: policy.cpuLimit.nanocores)
   }
 
@@ -149,6 +149,12 @@ struct SupervisedStart {
   private var explicitCeiling: CPULimit? {
     membership == nil ? policy.askedCPUCeiling : policy.ownCPUMaximum ?? policy.cpuLimit
   }
+
+  /// Alone it has no more than it declares; a member may need more at the least.
+  var floor: CPULimit { membership == nil ? policy.cpu.floor : policy.ownCPUMinimum }
+
+  /// As ``floor``, of memory, in bytes.
+  var memoryFloor: Int64 { membership == nil ? policy.memory.floor : policy.ownMemoryMinimum }
 
   /// As ``explicitCeiling``, of memory.
   private var explicitMemoryCeiling: Int64? {
@@ -164,7 +170,7 @@ struct SupervisedStart {
     var base = MemoryBase(
       declared: declared,
       swapAllowance: declared.flatMap { limit in swap.map { max(0, $0 - limit) } },
-      floor: policy.memory.floor, explicitCeiling: explicitMemoryCeiling,
+      floor: memoryFloor, explicitCeiling: explicitMemoryCeiling,
       limit: policy.memoryLimit, hostReserve: memoryReserve)
     base.usesNet = memoryNet == .on
     return base

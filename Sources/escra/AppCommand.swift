@@ -15,7 +15,7 @@ struct AppCommand: ParsableCommand {
 /// `escra app list`.
 struct AppListCommand: ParsableCommand {
   static let configuration = CommandConfiguration(
-    commandName: "list", abstract: "List the applications, their limits and what of them is granted.")
+    commandName: "list", abstract: "List the applications, their limits and what of it is granted.")
 
   @OptionGroup var common: CommonOptions
 

@@ -191,6 +191,7 @@ struct ApplicationObserver {
 ///   - wanted: Its name, or that of its directory.
 ///   - namespace: The Kubernetes namespace that was typed, if any.
 ///   - reports: The applications there are.
+/// - Returns: The one that is meant.
 /// - Throws: ``Complaint`` when there is none, or more than one.
 func choose(
   application wanted: String, namespace: String?, among reports: [ApplicationReport]

@@ -113,6 +113,9 @@ struct Explanation {
     if let limitAbove, Int64(limitAbove * 1e9) < base.ceiling {
       return "a cgroup above its own has no more"
     }
+    if let app = state.app, state.membership != nil {
+      return "io.escra.cpu.max, else all that \"\(app)\" has, of which escra app show tells"
+    }
     let wanted = base.explicitCeiling ?? base.declaredCores
     if let wanted, wanted <= base.limit {
       return base.explicitCeiling == nil

@@ -336,6 +336,7 @@ def test_what_an_application_has_of_memory_is_no_more_than_it_says(memory_member
     one.started().supervisor()
     two = memory_member(64).started()
     two.supervisor()
+    wait_until(lambda: memory_limit(two) < 60, 8, "what it does not need is given back")
     fill(two, 100)
     wait_until(lambda: memory_limit(two) >= 100, 4, "more than it declared")
     assert memory_limit(one) + memory_limit(two) <= 192

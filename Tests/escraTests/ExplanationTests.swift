@@ -14,6 +14,24 @@ import Testing
       limitAbove: limitAbove, cpus: 4)
   }
 
+  @Test func `a member of an application may have what that has`() {
+    let state = exampleState {
+      $0.app = "shop"
+      $0.membership = ApplicationMembership(
+        application: "shop", user: 0, root: "/r", namespace: nil, priority: 0, cpu: nil, memory: nil
+      )
+    }
+    let lines = explain(state).lines(last: 0, now: 0, offset: 0)
+    #expect(lines.contains { $0.contains("the application \"shop\" with its other members") })
+    #expect(lines.contains { $0.contains("else all that \"shop\" has") })
+    var observer = state
+    observer.membership = nil
+    #expect(
+      explain(observer).lines(last: 0, now: 0, offset: 0).contains {
+        $0.contains("of which only reactive containers are members")
+      })
+  }
+
   @Test func `the whole story of a container at work`() {
     let entries = [entry(.start, 1, 1), entry(.idle, 1, 0.05)]
     let lines = explain(exampleState(), nil, entries).lines(

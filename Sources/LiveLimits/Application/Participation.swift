@@ -80,7 +80,9 @@ final class Participation {
         Member(
           nonce: file.record.nonce, resource: resource,
           claim: ApplicationMessage.Claim(
-            held: share.held, wanted: share.held > 0 ? share.held : share.declared,
+            held: share.held,
+            wanted: min(
+              max(share.held > 0 ? share.held : share.declared, share.floor), share.ceiling),
             declared: share.declared, floor: share.floor, ceiling: share.ceiling,
             priority: file.record.priority,
             application: resource == .cpu ? application.cpu : application.memory))
@@ -93,6 +95,9 @@ final class Participation {
 
   /// Readable when there is something to do: ``attend()``.
   var descriptor: Int32 { poller.number }
+
+  /// Whether the broker has taken it in.
+  var isJoined: Bool { machines.allSatisfy(\.isJoined) }
 
   /// Whether this is the broker.
   var isBroker: Bool { seat != nil }

@@ -22,7 +22,7 @@ public enum ControlMessage: Equatable, Sendable {
   /// Supervisor to shim: what the low-level runtime shall write; nil to leave it out.
   case applyMemory(limit: Int64?, swap: Int64?)
   /// Supervisor to shim: there is no place in the application. Which resource, why, and the figure,
-  /// as the broker says; reason 0 is no answer from anybody.
+  /// as the broker says; reason 9 is that nothing is free, 0 is no answer from anybody.
   case refused(resource: UInt8, reason: UInt8, figure: Int64)
   /// Keeper to supervisor: it would switch the kernel's kills on again if this supervisor died.
   case offerGuard

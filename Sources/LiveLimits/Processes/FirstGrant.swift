@@ -14,6 +14,8 @@ final class FirstGrant: LimitKeeper {
     /// In nanocores, and in bytes where memory is shared.
     case granted(cpu: Int64, memory: Int64?)
     case refused(Participation.Refused)
+    /// There is a place, and nothing was free in time.
+    case full(SharedResource)
     /// Nobody has said anything in time.
     case silence
     /// Another application has the directory.
@@ -77,7 +79,8 @@ final class FirstGrant: LimitKeeper {
       }
       try participation.wait(until: deadline)
     }
-    return .silence
+    guard participation.isJoined else { return .silence }
+    return .full(grant.granted[.cpu] == nil ? .cpu : .memory)
   }
 
   /// The room may be on its way out with the last who was in it.

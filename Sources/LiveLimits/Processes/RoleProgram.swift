@@ -223,6 +223,8 @@ extension Role {
         .refused(
           resource: refused.resource.rawValue, reason: refused.reason.rawValue,
           figure: refused.figure))
+    case .full(let resource):
+      ready.send(.refused(resource: resource.rawValue, reason: 9, figure: 0))
     case .taken: ready.send(.refused(resource: 0, reason: 1, figure: 0))
     case .silence, nil: ready.send(.refused(resource: 0, reason: 0, figure: 0))
     }

@@ -1,0 +1,70 @@
+// SPDX-License-Identifier: Apache-2.0
+import LiveLimits
+import Testing
+
+@testable import escra
+
+private func report(_ change: (inout ApplicationReport) -> Void = { _ in }) -> ApplicationReport {
+  let record = MemberRecord(
+    nonce: 1,
+    cpu: MemberRecord.Share(
+      held: 300_000_000, declared: 500_000_000, floor: 50_000_000, ceiling: 2_000_000_000))
+  var report = ApplicationReport(
+    name: "shop", namespace: nil, root: "/run/runc", room: "0123456789abcdef", broker: 4711,
+    cpu: ApplicationMessage.Figures(
+      limit: 500_000_000, inForce: 500_000_000, charged: 300_000_000, members: 1, waiting: 0),
+    memory: nil, members: [ApplicationReport.Member(id: "web", priority: 3, record: record)])
+  change(&report)
+  return report
+}
+
+@Suite struct ApplicationReportTests {
+  @Test func `an application is told in sentences and a table of its members`() {
+    #expect(
+      report().lines == [
+        "shop has 1 member.", "CPU: the limit is 0.50; 0.30 are granted.",
+        "Process 4711 is the broker.", "",
+        "ID   PRIORITY  CPU DECLARED  CPU GRANTED  MEM DECLARED  MEM GRANTED",
+        "web         3          0.50         0.30             -            -",
+      ])
+  }
+
+  @Test func `a limit that is on its way down is told with what holds until then`() {
+    let lines = report {
+      $0.cpu?.limit = 100_000_000
+      $0.cpu?.waiting = 2
+      $0.broker = nil
+    }.lines
+    #expect(
+      lines[1] == "CPU: the limit is 0.50, and shall be 0.10; 0.30 are granted, "
+        + "and 2 members could use more.")
+    #expect(lines[2].hasPrefix("There is no broker at the moment"))
+  }
+
+  @Test func `what could not be recalled is told`() {
+    let figures = ApplicationMessage.Figures(
+      limit: 100_000_000, inForce: 300_000_000, charged: 300_000_000, members: 1, waiting: 0)
+    #expect(
+      AppSetCommand.sentence("shop", .cpu, figures)
+        == "shop: 0.10 cores as soon as its members have given back the rest; 0.20 cores could not "
+        + "be recalled within a second, and 0.30 cores holds until then")
+  }
+
+  @Test func `one of several applications of a name is found by its directory or namespace`()
+    throws
+  {
+    let other = report {
+      $0.namespace = "other"
+      $0.room = "fedcba9876543210"
+    }
+    let all = [report(), other]
+    #expect(try choose(application: "fedcba9876543210", namespace: nil, among: all) == other)
+    #expect(try choose(application: "shop", namespace: "other", among: all) == other)
+    #expect(throws: Complaint.self) {
+      try choose(application: "shop", namespace: nil, among: all)
+    }
+    #expect(throws: Complaint.self) {
+      try choose(application: "shap", namespace: nil, among: all)
+    }
+  }
+}
