@@ -71,6 +71,29 @@ private struct SimulatedContainer {
 }
 
 @Suite struct CPUControllerTests {
+  @Test func `a limit that is shared is asked for once a period, and goes on from what is granted`()
+  {
+    var parameters = CPUController.Parameters(
+      period: 100 * ms, cpus: 2, quietUse: ms, hasAlarm: true, law: .headroom(.standard))
+    parameters.isShared = true
+    var controller = CPUController(
+      parameters, quota: 20 * ms, bounds: QuotaBounds(floor: 5 * ms, ceiling: 200 * ms), now: 0,
+      usage: 0)
+    var asked: [Nanoseconds] = []
+    // It uses all that it has, and is granted nothing for a second.
+    for time in stride(from: ms, through: 1000 * ms, by: ms) {
+      let used = (time / (100 * ms)) * 20 * ms + min(20 * ms, time % (100 * ms))
+      let step = controller.observe(usage: used, at: time, surroundings: World())
+      guard let decision = step.decision else { continue }
+      asked.append(decision.quota)
+      controller.hold(20 * ms)
+    }
+    #expect((5...10).contains(asked.count), "\(asked)")
+    #expect(asked.allSatisfy { $0 > 20 * ms })
+    controller.hold(60 * ms)
+    #expect(controller.quota == 60 * ms)
+  }
+
   @Test func `an idle container ends at the floor and then nothing wakes`() {
     var container = SimulatedContainer(quota: 100 * ms, ceiling: 100 * ms)
     container.run(5000 * ms, demand: 0)

@@ -48,10 +48,31 @@ private func state(_ random: inout SeededGenerator) -> ContainerState {
   state.declaredMemory = maybe(random.number())
   state.readyTicks = random.number()
   state.claim = maybe(claim(&random))
+  state.membership = maybe(
+    ApplicationMembership(
+      application: random.text(), user: .random(in: 0 ... .max, using: &random),
+      root: random.text(), namespace: maybe(random.text()),
+      priority: .random(in: -1000...1000, using: &random), cpu: maybe(random.number()),
+      memory: maybe(random.number())))
   return state
 }
 
 @Suite struct ContainerStateTests {
+  @Test func `equal names of applications are one only for the same user, root and namespace`() {
+    func room(_ user: UInt32, _ root: String, _ namespace: String?) -> String {
+      ApplicationMembership(
+        application: "shop", user: user, root: root, namespace: namespace, priority: 0, cpu: nil,
+        memory: nil
+      ).room
+    }
+    let rooms = [
+      room(0, "/a", nil), room(1, "/a", nil), room(0, "/b", nil), room(0, "/a", "x"),
+      room(0, "/a", ""),
+    ]
+    #expect(Set(rooms).count == rooms.count)
+    #expect(room(0, "/a", nil) == rooms[0])
+  }
+
   private static let plain = ContainerState(
     root: "/run/runc", id: "web", bundle: "/bundles/web", policy: "reactive",
     runtime: ProcessIdentity(pid: 812, startTicks: 4711), pidFile: "/run/web.pid",

@@ -26,6 +26,7 @@ import Testing
     said.rootLength = 21
     said.namesWriters = quota == nil
     said.law = .headroom(.standard)
+    said.application = quota.map { ("0123456789abcdef", $0 == 1000 ? -1000 : 7) }
     said.memory = quota.map {
       MemoryBase(
         declared: $0 == 1000 ? nil : 64, swapAllowance: nil, floor: 16, explicitCeiling: 512,
@@ -39,6 +40,8 @@ import Testing
     let heard = Handover(said.arguments[...])
     #expect(heard?.base == said.base)
     #expect(heard?.memory == said.memory)
+    #expect(heard?.application?.room == said.application?.room)
+    #expect(heard?.application?.priority == said.application?.priority)
     #expect(heard?.version == .v2)
     #expect(heard?.usageFormat == .cpuStat)
     #expect(heard?.isObserver == true)
