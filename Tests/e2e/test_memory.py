@@ -2,11 +2,13 @@
 """A memory limit that was a guess grows before it kills, and what is not used is given back."""
 import json
 import os
+import subprocess
 import time
 
 import pytest
 
 import cgroups
+import driver
 from processes import PATIENCE, kill, supervisors, wait_until
 from world import escra_tool
 
@@ -15,6 +17,7 @@ only_v2 = pytest.mark.skipif(cgroups.VERSION != 2, reason="only cgroup v2 has me
 
 MIB = 1 << 20
 DECLARED = 64
+MEMORY_DRIFT = 43  # As in the record.
 # What a limit may be above the use of who rests: a rung and a head, and what is not worth a write;
 # on v2 the room above the line as well.
 MARGIN = 32 if cgroups.VERSION == 1 else 56
@@ -414,3 +417,25 @@ def test_nobody_grows_into_what_the_machine_is_to_keep(guest, escra, world):
         "kept = touch(512)", {"io.escra.memory.max": "1Gi"},
         runtime=escra.using("--escra-config", path))
     assert run(made) == 137
+
+
+@pytest.mark.skipif(
+    not driver.IS_SYSTEMD or cgroups.VERSION != 2, reason="no systemd writes memory.max here")
+def test_what_systemd_applies_again_kills_nobody(guest):
+    """After a reload, the start of any unit has every scope of the slice written again."""
+    made = guest("kept = touch(300)\nhear()", {"io.escra.memory.max": "512Mi"}).started()
+    made.supervisor()
+    wait_until(lambda: usage(made) > 300 * MIB, 10, "300 MiB in use")
+    wait_until(lambda: line(made) < limit(made) < 500 * MIB, 8, "slack given back")
+    slice_ = os.path.basename(os.path.dirname(made.cgroup))
+    for _ in range(2):
+        before = [entry.rule for entry in made.record()].count(MEMORY_DRIFT)
+        for words in (["systemctl", "daemon-reload"],
+                      ["systemd-run", "--quiet", "--scope", f"--slice={slice_}", "true"]):
+            subprocess.run(
+                words, check=True, timeout=30 * PATIENCE, stdin=subprocess.DEVNULL)
+        wait_until(
+            lambda: [entry.rule for entry in made.record()].count(MEMORY_DRIFT) > before, 3,
+            "what systemd wrote was written over")
+        wait_until(lambda: line(made) < limit(made) < 500 * MIB, 5, "ours again")
+    assert kills(made) == 0

@@ -25,6 +25,13 @@ final class MemorySupervision: MemoryController.Surroundings {
   private var net: MemoryNet
   private var netIsOn = false
 
+  /// Whether nobody looks here when the container works: on cgroup v2 nothing calls then when memory
+  /// is freed.
+  var isAlone = false
+  private var patience: Nanoseconds = MemorySupervision.shortestPatience
+  private static let shortestPatience: Nanoseconds = 1_000_000_000
+  private static let longestPatience: Nanoseconds = 60_000_000_000
+
   /// The shortest time between two corrections of somebody else's line: nothing is fought in a loop.
   private static let correctionInterval: Nanoseconds = 1_000_000_000
   /// From here on the machine is held to have no memory to spare, where something is to be kept:
@@ -124,7 +131,15 @@ final class MemorySupervision: MemoryController.Surroundings {
     let before = controller.limit
     let step = controller.observe(usage: usage, at: monotonicNow(), surroundings: self)
     deadline = step.deadline
-    if let decision = step.decision { entries.append(apply(decision, before)) }
+    if let decision = step.decision {
+      entries.append(apply(decision, before))
+      patience = Self.shortestPatience
+    }
+    if isAlone, writer.version == .v2, deadline == nil {
+      // Ever less often, as long as nothing happens.
+      deadline = monotonicNow() + patience
+      patience = min(2 * patience, Self.longestPatience)
+    }
     if let moved = moveLine() { entries.append(moved) }
     setNet(isOn: netShallBeOn)
     return entries

@@ -98,12 +98,17 @@ struct ScopeRequest: ~Copyable {
   ///
   /// - Parameters:
   ///   - limit: Bytes; nil for none.
+  ///   - swap: What memory.swap.max has, which is applied again along with it and which runc does
+  ///     not tell systemd where it is 0.
   ///   - unit: The scope's name.
-  init?(memory limit: Int64?, of unit: String) {
+  init?(memory limit: Int64?, swap: Int64?, of unit: String) {
     var body = DBusBytes()
     body.append(unit)
     body.append(1)
-    body.append(properties: [("MemoryMax", .bytes(limit.map { UInt64(clamping: $0) } ?? .max))])
+    body.append(
+      properties: [("MemoryMax", limit), ("MemorySwapMax", swap)].map { name, bytes in
+        (name, .bytes(bytes.map { UInt64(clamping: $0) } ?? .max))
+      })
     self.init(
       saying: Self.greeting
         + DBusBytes.call(
