@@ -6,6 +6,9 @@ public import Syscalls
 public struct Poller: ~Copyable {
   private let descriptor: FileDescriptor
 
+  /// The epoll itself, for another one to wait on.
+  public var number: Int32 { descriptor.number }
+
   /// Makes an empty poller.
   public init() throws(SystemError) {
     descriptor = FileDescriptor(
@@ -19,12 +22,28 @@ public struct Poller: ~Copyable {
   ///   - token: What ``wait(_:)`` will say when it is readable.
   /// - Throws: ``SystemError``.
   public func add(_ number: Int32, token: UInt64) throws(SystemError) {
+    try add(number, token: token, EPOLLIN.rawValue)
+  }
+
+  private func add(_ number: Int32, token: UInt64, _ events: UInt32) throws(SystemError) {
     var event = epoll_event()
-    event.events = EPOLLIN.rawValue
+    event.events = events
     event.data.u64 = token
     try retrying("watch", "descriptor \(number)") {
       epoll_ctl(descriptor.number, EPOLL_CTL_ADD, number, &event)
     }
+  }
+
+  /// Adds a descriptor that has urgent news: EPOLLPRI.
+  ///
+  /// Such is a file of cgroup v2 that the kernel says it has changed; it is readable at any time.
+  ///
+  /// - Parameters:
+  ///   - number: The descriptor; reading the file is what takes note of the news.
+  ///   - token: What ``wait(_:)`` will say.
+  /// - Throws: ``SystemError``.
+  public func addUrgent(_ number: Int32, token: UInt64) throws(SystemError) {
+    try add(number, token: token, EPOLLPRI.rawValue)
   }
 
   /// Removes a descriptor that stays open.
@@ -36,12 +55,17 @@ public struct Poller: ~Copyable {
   /// Waits until something is readable and hands each token to `body`.
   ///
   /// There is no timeout: time is a descriptor too (``DeadlineTimer``).
-  public func wait(_ body: (UInt64) -> Void) throws(SystemError) {
+  public func wait(_ body: (UInt64) -> Void) throws(SystemError) { try take(-1, body) }
+
+  /// Hands the token of each that is readable to `body`, and does not wait.
+  public func poll(_ body: (UInt64) -> Void) throws(SystemError) { try take(0, body) }
+
+  private func take(_ timeout: CInt, _ body: (UInt64) -> Void) throws(SystemError) {
     var events = (epoll_event(), epoll_event(), epoll_event(), epoll_event())
     let count = try retrying("wait on", "an epoll") {
       withUnsafeMutableBytes(of: &events) {
         epoll_wait(
-          descriptor.number, $0.baseAddress?.assumingMemoryBound(to: epoll_event.self), 4, -1)
+          descriptor.number, $0.baseAddress?.assumingMemoryBound(to: epoll_event.self), 4, timeout)
       }
     }
     let tokens = [events.0.data.u64, events.1.data.u64, events.2.data.u64, events.3.data.u64]

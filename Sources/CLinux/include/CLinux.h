@@ -56,6 +56,22 @@ int escra_seqpacket_listen(int dir, const char *_Nonnull name);
 /// The other end of `escra_seqpacket_listen`.
 int escra_seqpacket_connect(int dir, const char *_Nonnull name);
 
+/// fcntl(F_SETLK): an exclusive lock of a whole file, which is the process's. It goes with the
+/// process, and with the first descriptor of that file that the process closes; EAGAIN where
+/// another process has it. Or F_OFD_SETLK, which is the open file's.
+int escra_lock_file(int fd, bool of_description);
+
+/// fcntl(F_GETLK): which other process has `escra_lock_file` of this file; 0 where none has. The
+/// kernel says who, so nobody has to be believed. Of an open file's lock it says no more than -1.
+pid_t escra_lock_holder(int fd);
+
+/// As `escra_seqpacket_listen`, for a process that sees no /proc: by a path of its own, which has
+/// to fit into 107 bytes.
+int escra_seqpacket_listen_at(const char *_Nonnull path);
+
+/// The other end of `escra_seqpacket_listen_at`; EAGAIN where too many wait to be let in.
+int escra_seqpacket_connect_to(const char *_Nonnull path);
+
 /// A connected SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK Unix socket; EAGAIN where its listener is
 /// too busy to take another one.
 int escra_stream_connect(const char *_Nonnull path);
@@ -134,6 +150,9 @@ int escra_perf_arm(int event);
 /// that of another one, unless it is -1.
 /// EPERM without CAP_SYS_ADMIN, EMFILE for one too many (fs.fanotify.max_user_groups).
 int escra_fanotify_writes(int file, int other);
+
+/// Has what `escra_fanotify_writes` has opened hear of writes to one more open file.
+int escra_fanotify_add(int watch, int file);
 
 /// The most events that one call of `escra_fanotify_take` gives.
 enum { ESCRA_EVENTS = 64 };

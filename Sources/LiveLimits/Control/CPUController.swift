@@ -172,6 +172,20 @@ public struct CPUController: Sendable {
     return open(at: now, usage)
   }
 
+  /// Takes note of what is in force, where what was decided is somebody else's to grant: the law
+  /// goes on with what it has seen.
+  public mutating func hold(_ quota: Nanoseconds) { self.quota = quota }
+
+  /// What was used in the window that is open.
+  ///
+  /// - Parameter usage: CPU time used so far, in nanoseconds.
+  /// - Returns: Nanoseconds of CPU time.
+  public func spent(_ usage: Nanoseconds) -> Nanoseconds {
+    switch mode {
+    case .busy(_, let before, _), .quiet(_, let before): max(0, usage - before)
+    }
+  }
+
   /// From now on a hook in the scheduler speaks up; until then there was none.
   public mutating func gainHooks() {
     parameters.hasHooks = true
@@ -301,6 +315,11 @@ public struct CPUController: Sendable {
     periodEnd: Nanoseconds? = nil
   ) -> QuotaDecision? {
     guard parameters.keepsBooks else { return wanted }
+    if parameters.isShared {
+      // The limit is not its own, and its use is what the application's broker has it give back.
+      let isDue = wanted.quota < quota ? now >= lastReturn + parameters.period : now >= mayRaiseFrom
+      return isDue ? wanted : nil
+    }
     if wanted.quota < quota {
       pending = nil
       guard now >= lastReturn + parameters.period else { return nil }

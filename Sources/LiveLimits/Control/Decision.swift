@@ -91,6 +91,10 @@ public enum Rule: UInt8, Sendable, CaseIterable {
   case rest = 16
   /// A new period has begun, and what its books refused in the last one is due.
   case due = 17
+  /// Its application had less, or no more, than it wanted.
+  case granted = 19
+  /// Its application wanted some of it back, for another member.
+  case recalled = 20
   /// What the books allow until the period ends, less than the quota that is used up; the rest of
   /// what it wants is due then.
   case advance = 18
@@ -116,6 +120,8 @@ public enum Rule: UInt8, Sendable, CaseIterable {
   case memoryBounded = 41
   /// Memory: the declared limit was changed (`docker update`).
   case memoryUpdate = 42
+  /// Memory: somebody else, such as a service manager, had written an old limit over ours, or another line.
+  case memoryDrift = 43
 }
 
 extension Rule {

@@ -20,6 +20,15 @@ public enum ControlMessage: Equatable, Sendable {
   case updateMemory(limit: Int64?, swap: Int64?)
   /// Supervisor to shim: what the low-level runtime shall write; nil to leave it out.
   case applyMemory(limit: Int64?, swap: Int64?)
+  /// Supervisor to shim: there is no place in the application. Which resource, why, and the figure,
+  /// as the broker says; reason 0 is no answer from anybody.
+  case refused(resource: UInt8, reason: UInt8, figure: Int64)
+  /// Keeper to supervisor: it would switch the kernel's kills on again if this supervisor died.
+  case offerGuard
+  /// Supervisor to keeper: it shall.
+  case wantGuard
+  /// Keeper to supervisor: from here on it will.
+  case guarding
   /// To the keeper: look at the containers again.
   case look
   /// The keeper has looked.
@@ -43,8 +52,13 @@ public enum ControlMessage: Equatable, Sendable {
       case .apply(let limit): (3, [limit.quota ?? Self.unlimited, limit.period])
       case .look: (4, [])
       case .looked: (5, [])
+      case .offerGuard: (16, [])
+      case .wantGuard: (17, [])
+      case .guarding: (18, [])
       case .updateMemory(let limit, let swap): (6, [limit ?? Self.absent, swap ?? Self.absent])
       case .applyMemory(let limit, let swap): (7, [limit ?? Self.absent, swap ?? Self.absent])
+      case .refused(let resource, let reason, let figure):
+        (8, [Int64(resource) << 8 | Int64(reason), figure])
       }
     var frame = [UInt8](repeating: 0, count: Self.size)
     frame.withUnsafeMutableBytes { buffer in
@@ -81,8 +95,15 @@ public enum ControlMessage: Equatable, Sendable {
     case (3, let limit?): self = .apply(limit)
     case (4, _): self = .look
     case (5, _): self = .looked
+    case (16, _): self = .offerGuard
+    case (17, _): self = .wantGuard
+    case (18, _): self = .guarding
     case (6, _): self = .updateMemory(limit: present(first), swap: present(second))
     case (7, _): self = .applyMemory(limit: present(first), swap: present(second))
+    case (8, _):
+      self = .refused(
+        resource: UInt8(truncatingIfNeeded: first >> 8), reason: UInt8(truncatingIfNeeded: first),
+        figure: second)
     default: return nil
     }
   }

@@ -20,6 +20,8 @@ final class Keeper {
   private var timer: DeadlineTimer
   /// Connections to supervisors, by descriptor, with the instance each belongs to.
   private var watched: [Int32: String] = [:]
+  /// memory.oom_control of who has asked for it, by the same descriptor.
+  private var guarded: [Int32: Int32] = [:]
   private var callers: [Int32] = []
   private var crashes: [String: (count: Int, last: Nanoseconds)] = [:]
   private var nextLook: Nanoseconds?
@@ -72,6 +74,7 @@ final class Keeper {
       for token in tokens { try handle(token) }
     }
     CPUFence.letBack(root)
+    ApplicationRoom.sweep(root)
     sweepHooks(leavingNothing: true)
     try? directory.remove(Self.socketName)
     rmdir(root.keeper)
@@ -118,9 +121,16 @@ final class Keeper {
       look()
       socket.send(.looked)
       _ = socket.release()
+    case .message(.wantGuard):
+      if guardMemory(for: number) { socket.send(.guarding) }
+      _ = socket.release()
     case .nothing, .message, .nonsense:
       _ = socket.release()
     case .end:
+      // Before anything else: what is parked there has nobody to wake it any more.
+      if let file = guarded.removeValue(forKey: number) {
+        MemoryWriter.dropNet(FileDescriptor(owning: file))
+      }
       callers.removeAll { $0 == number }
       if let path = watched.removeValue(forKey: number) { mourn(path) }
     }
@@ -130,6 +140,7 @@ final class Keeper {
   private func look() {
     let known = Set(watched.values)
     for path in root.instances() where !known.contains(path) { look(at: path) }
+    ApplicationRoom.sweep(root)
     keepOffStrictCPUs()
   }
 
@@ -190,12 +201,24 @@ final class Keeper {
       let socket = try? ControlSocket(
         connectingTo: StateDirectory.socketName, in: directory.descriptor)
     else { return false }
+    socket.send(.offerGuard)
     let number = socket.release()
     guard (try? poller.add(number, token: Token.connection + UInt64(number))) != nil else {
       close(number)
       return false
     }
     watched[number] = directory.path
+    return true
+  }
+
+  /// Opens what switches the kernel's kills on again for a supervisor's container.
+  private func guardMemory(for number: Int32) -> Bool {
+    guard guarded[number] == nil else { return true }
+    guard let path = watched[number], let directory = try? StateDirectory(opening: path),
+      let memory = directory.load()?.memoryDirectory,
+      let file = try? FileDescriptor.open(memory + "/memory.oom_control", O_WRONLY)
+    else { return false }
+    guarded[number] = file.release()
     return true
   }
 
@@ -215,6 +238,16 @@ final class Keeper {
       lookAgain(in: 500_000_000)
       return
     }
+    if state.membership != nil {
+      // What it holds is its application's to give back, so it stays as it is.
+      if count == Self.tooManyCrashes {
+        escra_syslog(
+          true,
+          "escra: the supervisor of container \(state.id) died \(count) times in a row; its limit "
+            + "stays as it is, and its application's, until one lives")
+      }
+      return lookAgain(in: Self.soundAfter)
+    }
     crashes[directory.path] = nil
     giveUp(state, directory)
   }
@@ -232,8 +265,10 @@ final class Keeper {
     {
       try? writer.set(state.base.declared, from: current)
     }
-    if state.policy != "observe", let memory = state.memory, let path = state.memoryDirectory {
-      FoundMemory.giveBack(memory, path)
+    if state.policy != "observe", let memory = state.memory, let path = state.memoryDirectory,
+      let version = state.version
+    {
+      FoundMemory.giveBack(memory, path, version, named: state.cgroupName)
     }
     // A strict one keeps the CPUs it runs on, and from now on shares them. As long as the others
     // cannot be told so, somebody has to go on trying.

@@ -83,7 +83,7 @@ extension Role {
       directory.remove()
       throw SystemError("read", directory.path + "/state", errno: EINVAL)
     }
-    if state.claim == nil { Manners.hurry() }
+    if state.claim == nil || state.memory != nil { Manners.hurry() }
     let root = StateRoot(ofInstance: directory.path)
     // A socket that a dead supervisor left has nobody behind it; the name is ours to replace.
     try directory.descriptor.remove(StateDirectory.socketName)
@@ -97,7 +97,8 @@ extension Role {
       switch start {
       case .fresh, .freshWithEdit:
         try awaitContainer(
-          &state, root, fence, &scope, &hooks, bundleIsLocked: start == .freshWithEdit)
+          &state, directory.nonce, root, fence, &scope, &hooks,
+          bundleIsLocked: start == .freshWithEdit)
       case .resumed, .found:
         let request = fence == nil && state.usesHooks ? HookRequest(root) : nil
         try resume(&state, root, fence, &scope)
@@ -109,15 +110,23 @@ extension Role {
     }
     settle(scope, of: state.id, within: state.initProcess == nil ? patienceAtTheEnd : patience)
     if let fence { return try superviseStrict(directory, state, fence, listener, root) }
-    guard state.initProcess != nil else { return directory.remove() }
+    guard state.initProcess != nil else {
+      leaveApplication(state, directory, root)
+      return directory.remove()
+    }
 
     var found: FoundContainer
     do throws(SystemError) {
       found = try FoundContainer(&state, hooks: hooks, root)
     } catch {
-      directory.remove()
       // ESRCH, ENOENT, ENODEV: it was over before it could be looked at. That is no failure.
-      if [ESRCH, ENOENT, ENODEV].contains(error.errno) { return }
+      let isOver = [ESRCH, ENOENT, ENODEV].contains(error.errno)
+      // What a member holds is its application's business as long as its cgroup is there.
+      if isOver || state.membership == nil {
+        leaveApplication(state, directory, root)
+        directory.remove()
+      }
+      if isOver { return }
       throw error
     }
     state.supervisor = ProcessIdentity(pid: getpid())
@@ -125,15 +134,17 @@ extension Role {
     // Who settles the fence from now on finds us in the state; who did before has not.
     CPUFence.seatCaller(root)
     let executable = try Launcher.executable()
-    let filter = Confinement.supervisorFilter()
-    let kept = Confinement.confineSupervisor(to: root.containers)
+    let isMember = state.membership != nil
+    let filter = Confinement.supervisorFilter(isMember: isMember)
+    let visible = isMember ? root.path : root.containers
+    let kept = Confinement.confineSupervisor(to: visible)
     if !kept.isEmpty {
       escra_syslog(
         false, "escra: supervisor of \(state.id) could not give up: \(kept.joined(separator: ", "))"
       )
     }
     if !kept.contains(Confinement.fileSystem) {
-      found.handover.rootLength = Int64(root.containers.utf8.count)
+      found.handover.rootLength = Int64(visible.utf8.count)
     }
     let path = directory.path
     try found.becomeSupervision(
@@ -164,7 +175,7 @@ extension Role {
 
   /// Says READY, then waits for the low-level runtime to create the container.
   private static func awaitContainer(
-    _ state: inout ContainerState, _ root: StateRoot, _ fence: CPUFence?,
+    _ state: inout ContainerState, _ nonce: UInt64, _ root: StateRoot, _ fence: CPUFence?,
     _ scope: inout ScopeRequest?, _ hooks: inout HookRequest.Answer, bundleIsLocked: Bool
   ) throws(SystemError) {
     let runtime = ProcessHandle(owning: FileDescriptor(owning: runtimeDescriptor))
@@ -174,7 +185,8 @@ extension Role {
     try fence?.settle()
     do {
       let ready = ControlSocket(owning: FileDescriptor(owning: readyDescriptor))
-      ready.send(.ready(state.base.limit(of: state.base.initial())))
+      guard let limit = firstLimit(&state, nonce, root, ready) else { return }
+      ready.send(.ready(limit))
     }
     // Behind READY: nobody waits for this. Leaving a group waits for an RCU grace period, some
     // 10 ms (cgroup_attach_lock, kernel/cgroup/cgroup.c).
@@ -188,6 +200,44 @@ extension Role {
     if bundle.isOpen {
       _ = try? BundleEdit(holding: bundle, path: state.bundle).putBack()
     }
+  }
+
+  /// What the container begins with; a member of an application asks for it.
+  ///
+  /// - Returns: nil where there is no place for it, which the shim has heard.
+  private static func firstLimit(
+    _ state: inout ContainerState, _ nonce: UInt64, _ root: StateRoot,
+    _ ready: borrowing ControlSocket
+  ) -> CPUQuota? {
+    guard let membership = state.membership else {
+      return state.base.limit(of: state.base.initial())
+    }
+    let record = MemberRecord(
+      nonce: nonce, priority: membership.priority, cpu: state.base.share)
+    let outcome = try? FirstGrant.obtain(
+      record, membership, most: (state.base.limit, state.memory?.limit ?? .max), root)
+    switch outcome {
+    case .granted(let cpu, _):
+      let limit = state.base.limit(of: state.base.quota(ofCores: cpu))
+      state.base.told = limit
+      return limit
+    case .refused(let refused):
+      ready.send(
+        .refused(
+          resource: refused.resource.rawValue, reason: refused.reason.rawValue,
+          figure: refused.figure))
+    case .taken: ready.send(.refused(resource: 0, reason: 1, figure: 0))
+    case .silence, nil: ready.send(.refused(resource: 0, reason: 0, figure: 0))
+    }
+    return nil
+  }
+
+  /// Gives back what a container holds that has ended, or will never be.
+  private static func leaveApplication(
+    _ state: ContainerState, _ directory: borrowing StateDirectory, _ root: StateRoot
+  ) {
+    guard let membership = state.membership else { return }
+    FirstGrant.leave(membership, directory.nonce, root)
   }
 
   /// Continues where a dead supervisor was.
