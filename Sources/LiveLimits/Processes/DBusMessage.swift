@@ -179,6 +179,7 @@ struct DBusReply: Equatable {
   /// The texts and paths in the body, one behind the other.
   ///
   /// - Parameter place: Where the first of them begins.
+  /// - Returns: As many as there are whole.
   func texts(from place: Int) -> [String] {
     var texts: [String] = []
     var place = place
