@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """A memory limit that was a guess grows before it kills, and what is not used is given back."""
+import json
 import os
 import time
 
@@ -67,10 +68,11 @@ def rootfs(world):
 def guest(world, container, bundle):
     """Makes containers that run Python under a declared memory limit in MiB."""
 
-    def make(script, annotations=None, declared=DECLARED, policy="reactive", cgroup=None, **options):
+    def make(script, annotations=None, declared=DECLARED, policy="reactive", cgroup=None, cpus=2,
+             **options):
         asked = {"io.escra.policy": policy} if policy else {}
         made = bundle(
-            {**asked, **(annotations or {})}, quota=200_000, period=100_000,
+            {**asked, **(annotations or {})}, quota=cpus * 100_000, period=100_000,
             args=["/usr/bin/python3", "-c", LIBRARY + script], cgroup=cgroup)
         made.config["root"]["path"] = rootfs(world)
         if declared:
@@ -379,3 +381,29 @@ def test_the_groups_above_bound_it(guest, world):
     wait_until(lambda: usage(made) > 100 * MIB, 10, "100 MiB in use")
     assert limit(made) <= 160 * MIB
     assert kills(made) == 0
+
+
+@pytest.mark.skipif(
+    not cgroups.has_cpuset() or os.cpu_count() < 2, reason="strict needs cpusets, and two CPUs")
+def test_the_memory_of_a_strict_container_moves_where_that_is_asked_for(guest):
+    script = "kept = touch(300)\nhear()\ndel kept\nhear()"
+    made = guest(script, {"io.escra.memory.max": "1Gi"}, policy="strict", cpus=1).started()
+    made.supervisor()
+    wait_until(lambda: usage(made) > 300 * MIB, 10, "300 MiB in use")
+    assert limit(made) > 300 * MIB
+    made.call("update", "--pids-limit", "100")
+    assert limit(made) > 300 * MIB
+    made.do("free")
+    wait_until(lambda: limit(made) < usage(made) + MARGIN * MIB < 130 * MIB, 8, "slack given back")
+    assert kills(made) == 0
+
+
+def test_nobody_grows_into_what_the_machine_is_to_keep(guest, escra, world):
+    """The reserve is all of the machine's memory: there is nothing to be had."""
+    path = world.path("operator.json")
+    with open(path, "w") as file:
+        json.dump({"hostMemoryReserve": 1 << 50}, file)
+    made = guest(
+        "kept = touch(512)", {"io.escra.memory.max": "1Gi"},
+        runtime=escra.using("--escra-config", path))
+    assert run(made) == 137
