@@ -61,6 +61,14 @@ def pytest_configure(config):
             json.dump({"runtimes": [LOW_LEVEL]}, file)
 
 
+def pytest_runtest_logreport(report):
+    """Says what failed to who may run it again (scripts/e2e)."""
+    path = os.environ.get("ESCRA_E2E_FAILED")
+    if path and report.failed:
+        with open(path, "a") as file:
+            file.write(report.nodeid + "\n")
+
+
 def empty(cgroup):
     """Kills what is in a cgroup, and waits a little: runc gives one up that does not empty at once.
 
