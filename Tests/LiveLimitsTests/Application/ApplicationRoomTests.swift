@@ -15,14 +15,10 @@ func sharedRecord(_ nonce: UInt64, held: Int64 = 0) -> MemberRecord {
 
 /// What becomes of an attempt to be the broker.
 private final class Lock {
-  let isOurs: Bool
-  private let file: FileDescriptor?
+  private let file: FileDescriptor
+  var isOurs: Bool { file.isOpen }
 
-  init(of room: borrowing ApplicationRoom) {
-    let file = room.takeLock()
-    isOurs = file?.isOpen ?? false
-    self.file = file
-  }
+  init(of room: borrowing ApplicationRoom) { file = room.takeLock() ?? .none }
 }
 
 @Suite struct ApplicationRoomTests {
