@@ -65,7 +65,7 @@ extension Role {
     if start != .found {
       return try find(StateDirectory(path: path, owning: descriptor), start)
     }
-    guard let handover = Handover(arguments.dropFirst(3)) else {
+    guard let handover = Handover(arguments, from: 3) else {
       throw SystemError("understand", "my arguments", errno: EINVAL)
     }
     let seen = String(Substring(path.utf8.dropFirst(Int(handover.rootLength))))
