@@ -168,18 +168,23 @@ static void escra(int ticks) {
   write_memory(memory);
 }
 
+// The sum of the memory limits, and each of them.
+static int64_t granted_memory(int64_t *limits) {
+  int64_t sum = 0;
+  for (int i = 0; i < pool.count; i++) sum += limits[i] = pool.members[i].memory;
+  return sum;
+}
+
 // Somebody is at its memory limit, and waits.
 static void grant(int i) {
   uint64_t events;
   if (read(files[i].oom_event, &events, sizeof events) != sizeof events) return;
-  int64_t memory[MEMBERS], sum = 0;
-  for (int k = 0; k < pool.count; k++) sum += memory[k] = pool.members[k].memory;
+  int64_t memory[MEMBERS], sum = granted_memory(memory);
   if (sum >= pool.memory) {
     for (int k = 0; k < pool.count; k++)
       if (k != i) memory[k] = escra_memory_reclaim(memory[k], number(files[k].memory, NULL));
     write_memory(memory);
-    for (sum = 0, events = 0; (int)events < pool.count; events++)
-      sum += memory[events] = pool.members[events].memory;
+    sum = granted_memory(memory);
   }
   memory[i] = escra_memory_grant(memory[i], pool.memory > sum ? pool.memory - sum : 0);
   // Refused: the kernel's own way.

@@ -99,20 +99,28 @@ static void ask(struct connection *it, int64_t number) {
   finish(it, 0);
 }
 
+#define CHUNKED ((size_t)-2)
+
 // How long the whole answer is; 0 as long as its head is not there.
 static size_t length(const struct connection *it) {
   const char *end = memmem(it->text, it->got, "\r\n\r\n", 4);
   if (!end) return 0;
   const char *found = strcasestr(it->text, "\r\nContent-Length:");
-  if (!found || found > end) return (size_t)-1;
-  return (size_t)(end - it->text) + 4 + (size_t)atoll(found + 17);
+  if (found && found < end) return (size_t)(end - it->text) + 4 + (size_t)atoll(found + 17);
+  found = strcasestr(it->text, "\r\nTransfer-Encoding: chunked");
+  return found && found <= end ? CHUNKED : (size_t)-1;
+}
+
+static int is_whole(const struct connection *it) {
+  if (it->wanted != CHUNKED) return it->wanted && it->got >= it->wanted;
+  return it->got >= 7 && memcmp(it->text + it->got - 7, "\r\n0\r\n\r\n", 7) == 0;
 }
 
 static void hear(struct connection *it) {
   // What is too long to be kept is counted only; its head is kept.
   char rest[65536];
   size_t room = sizeof it->text - 1 - it->got;
-  int is_kept = it->wanted == 0 && room > 0;
+  int is_kept = (it->wanted == 0 || it->wanted == CHUNKED) && room > 0;
   ssize_t size = recv(it->socket, is_kept ? it->text + it->got : rest,
                       is_kept ? room : sizeof rest, MSG_DONTWAIT);
   if (size < 0 && (errno == EAGAIN || errno == EINTR)) return;
@@ -126,11 +134,11 @@ static void hear(struct connection *it) {
   if (is_kept) it->text[it->got] = 0;
   if (!it->wanted) it->wanted = length(it);
   if (it->wanted == (size_t)-1) {
-    // Chunked, which none of our pages is: an error page, say.
+    // No way to tell where it ends.
     forget(it);
     return finish(it, 0);
   }
-  if (it->wanted && it->got >= it->wanted)
+  if (is_whole(it))
     finish(it, strncmp(it->text, "HTTP/1.", 7) == 0 ? atoll(it->text + 9) : 0);
 }
 

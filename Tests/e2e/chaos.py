@@ -92,14 +92,19 @@ class Signals:
 def brokers():
     """Pids of those who hold the lock of an application's directory."""
     nodes = set()
-    for parent, names, _ in os.walk(APPS):
-        nodes.update(os.stat(os.path.join(parent, name)).st_ino for name in names)
+    for parent, _, names in os.walk(APPS):
+        if ".lock" in names:
+            try:
+                nodes.add(os.stat(os.path.join(parent, ".lock")).st_ino)
+            except FileNotFoundError:
+                # The last member has left.
+                pass
     found = set()
     with open("/proc/locks") as file:
-        for line in file:
-            words = line.split()
-            if "FLOCK" in words and "->" not in words and int(words[-3].split(":")[2]) in nodes:
-                found.add(int(words[-4]))
+        for words in map(str.split, file):
+            # Those who wait have an arrow; the device is on a tmpfs of ours, so the inode will do.
+            if "->" not in words and int(words[5].split(":")[2]) in nodes:
+                found.add(int(words[4]))
     return sorted(found & set(supervisors()))
 
 
