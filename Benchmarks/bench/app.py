@@ -251,7 +251,9 @@ def verdicts(kind, application, applications):
 
 
 def cells(found, application):
-    latencies = [f"{value:.1f} ms" for value in found.percentiles()] if found.latencies else ["-"] * 3
+    latencies = ["-"] * 3
+    if found.latencies:
+        latencies = [f"{value:.1f} ms" for value in found.percentiles()]
     slack = [f"{percentile(found.slack, p):.2f}" if found.slack else "-" for p in (50, 99)]
     memory = [f"{percentile(found.memory, p):.0f}" if found.memory else "-" for p in (50, 99)]
     share = found.controller_ns / 1e9 / found.seconds
@@ -284,8 +286,8 @@ def table(applications, sizes, rounds, seconds, notes):
          "time, of one CPU, for the application.",
          "Autopilot's rule: its moving window recommender for services, with times 300 times "
          "shorter (5 minutes are a second); it has seen the slices before. Koordinator's: "
-         "cfsQuotaBurst at its defaults, from 1x to 300 %, CPU alone. Escra's: that of the authors' "
-         "controller, a report each 100 ms, with a slice of 10 ms where theirs is 30 ms, memory "
+         "cfsQuotaBurst at its defaults, from 1x to 300 %, CPU alone. Escra's: that of the "
+         "authors' controller, a report each 100 ms, a slice of 10 ms where theirs is 30 ms, memory "
          "included; it may overrun the application's limit and pays that back. All rest while "
          "others play.",
          f"{rounds} rounds of slices of {seconds} s, all limits in turns with the same requests; "

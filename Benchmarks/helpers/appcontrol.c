@@ -215,7 +215,8 @@ static void attach(int i, char *directories) {
 
 int main(int argc, char **argv) {
   if (argc < 5 || argc > 4 + MEMBERS) return 1;
-  int is_koordinator = strcmp(argv[1], "koordinator") == 0, is_escra = strcmp(argv[1], "escra") == 0;
+  int is_koordinator = strcmp(argv[1], "koordinator") == 0;
+  int is_escra = strcmp(argv[1], "escra") == 0;
   prctl(PR_SET_PDEATHSIG, SIGKILL);
   prctl(PR_SET_TIMERSLACK, 1);
   pool.cpu = atoll(argv[2]), pool.memory = atoll(argv[3]), pool.count = argc - 4;

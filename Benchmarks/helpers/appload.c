@@ -185,7 +185,8 @@ int main(int argc, char **argv) {
     for (int i = 0; i < CONNECTIONS && sent < count && start + requests[sent].moment <= moment; i++)
       if (connections[i].request < 0) ask(&connections[i], sent++);
     // While all connections are busy, an answer is what comes next.
-    int64_t next = sent < count && open_requests < CONNECTIONS ? start + requests[sent].moment : end;
+    int64_t next = end;
+    if (sent < count && open_requests < CONNECTIONS) next = start + requests[sent].moment;
     if (next > end) next = end;
     struct itimerspec until = {.it_value = {next / 1000000000, next % 1000000000}};
     timerfd_settime(timer, TFD_TIMER_ABSTIME, &until, NULL);

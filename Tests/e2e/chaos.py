@@ -256,7 +256,7 @@ class Chaos:
             if not application.memory:
                 return False
             megabytes = self.random.randrange(1, application.memory // 4)
-            self.do(made, f"dd if=/dev/zero of=/dev/shm/x bs=64k count={megabytes * 16} 2>/dev/null")
+            self.do(made, f"dd if=/dev/zero of=/dev/shm/x bs=1M count={megabytes} 2>/dev/null")
         elif name == "kill a supervisor":
             return self.strike(self.supervisor())
         elif name == "kill a broker":
