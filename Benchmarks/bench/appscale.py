@@ -117,9 +117,9 @@ def run(shop, quick):
         NAME, "An application of many members, three of which wake in turns",
         ["members", "asked and answered p50", "p99", "raised after p50", "p99", "30 ms done p50",
          "p99", "broker's CPU a wake", "broker's private KiB", "PSS", "create", "goal"],
-        [f"All members are containers under runc with a supervisor each; all but three sleep. The "
+        ["All members are containers under runc with a supervisor each; all but three sleep. The "
          f"application has one CPU, and 10m for each of {COUNTS[-1]} members. Asked and "
-         f"answered: a status frame of docs/protocol.md to the broker, {QUESTIONS} times, from a realtime process.",
+         fX
          f"Raised: from a wake after {(PLAYERS + 1) * SLOT / 1e9 - 0.3:.1f} s of silence to the "
          "first raise of the limit, seen by inotify; of one alone no round trip is a part. Of the "
          "broker's CPU the part that it needs for a container of its own is not taken off. Create: "
