@@ -288,8 +288,8 @@ def table(applications, sizes, rounds, seconds, notes):
          "shorter (5 minutes are a second); it has seen the slices before. Koordinator's: "
          "cfsQuotaBurst at its defaults, from 1x to 300 %, CPU alone. Escra's: that of the "
          "authors' controller, a report each 100 ms, a slice of 10 ms where theirs is 30 ms, "
-         "memory included; it may overrun the application's limit and pays that back. All rest while "
-         "others play.",
+         "memory included; it may overrun the application's limit and pays that back. All rest "
+         "while others play.",
          f"{rounds} rounds of slices of {seconds} s, all limits in turns with the same requests; "
          "percentiles are over all of them.", *notes])
     for application in applications:
