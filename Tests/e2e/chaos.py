@@ -322,7 +322,7 @@ class Chaos:
                 f"all containers of {application.name}, the last refusal being "
                 + getattr(self, "refused", "none"))
         for _, made in self.everybody():
-            made.supervisor(10)
+            made.supervisor(20)
             # Nobody's shell may still be at what it was told before.
             wait_until(lambda: made.quota and made.quota <= 5_000, 20, f"{made.id} at its floor")
 

@@ -17,6 +17,7 @@ from processes import RUN
 
 SIZE = 64
 APPLIED = 256
+START, REFUSED = 0, 11  # rules
 
 
 def entries(data):
@@ -66,13 +67,13 @@ class Records:
                 continue
             before = None
             for _, moment, rule, after, period in sorted(kept.values()):
-                # Memory has no period.
-                if (period == 0) != (resource == "memory"):
+                # Memory has no period. What the kernel has refused it does not have.
+                if (period == 0) != (resource == "memory") or rule == REFUSED:
                     continue
                 if moment >= self.ended.get(id, moment + 1):
                     break
                 value = after / period if period else after
-                if rule == 0 and before is not None and before > value:
+                if rule == START and before is not None and before > value:
                     # Its predecessor lowered it and was killed before it could say so.
                     value = min(before, value)
                 found.append((moment, instance, value))
