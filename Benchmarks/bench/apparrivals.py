@@ -3,7 +3,7 @@
 import math
 import random
 
-RATE = 160  # requests a second on average, of every kind of arrival
+RATE = 400  # requests a second on average, of every kind of arrival
 ASSETS = 0.3  # of the requests
 FIXED, EXPONENTIAL, BURST, TRACE = "fixed", "exponential", "burst", "trace"
 KINDS = (FIXED, EXPONENTIAL, BURST, TRACE)

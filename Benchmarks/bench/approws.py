@@ -59,6 +59,8 @@ def share(shop):
     """A directory that all containers see as /app, read-only: what is run, and an asset."""
     path = os.path.join(shop.path, "app")
     os.makedirs(path)
+    # Page cache is charged to who reads a file first: let it be nobody who is measured.
+    subprocess.run(["tar", "-cf", "/dev/zero", approotfs.path()], stderr=subprocess.DEVNULL)
     shutil.copy(os.path.join(HERE, "app", "service.py"), path)
     shutil.copy(shop.busybox, os.path.join(path, "busybox"))
     with open(os.path.join(path, "asset.txt"), "w") as file:

@@ -119,7 +119,8 @@ def run(shop, quick):
          "p99", "broker's CPU a wake", "broker's private KiB", "PSS", "create", "goal"],
         ["All members are containers under runc with a supervisor each; all but three sleep. The "
          f"application has one CPU, and 10m for each of {COUNTS[-1]} members. Asked and "
-         fX
+         f"answered: a status frame of docs/protocol.md to the broker, {QUESTIONS} times, from a "
+         "realtime process.",
          f"Raised: from a wake after {(PLAYERS + 1) * SLOT / 1e9 - 0.3:.1f} s of silence to the "
          "first raise of the limit, seen by inotify; of one alone no round trip is a part. Of the "
          "broker's CPU the part that it needs for a container of its own is not taken off. Create: "

@@ -41,14 +41,16 @@ static inline void fit(int64_t *wanted, const int64_t *floors, int count, int64_
 // what it aggregates over 5 minutes is a second here, an hour 12 s, the half-life of CPU 144 s
 // (12 h). Samples are of 100 ms. For services it takes the 95th percentile of a histogram in which
 // each sample weighs by its load, 15 % more, and the maximum of what that was in the last hour;
-// for memory the maximum, likewise. Its learned models are not published.
+// for memory the maximum of two days, the half-life that it has for memory. Its learned models are not
+// published.
 #define BUCKETS 400
 #define HOUR 12
+#define DAYS 576
 
 struct autopilot {
   double histogram[BUCKETS];  // seconds' histograms, decayed
   double window[BUCKETS];
-  int64_t recommended[HOUR], peaks[HOUR];
+  int64_t recommended[HOUR], peaks[DAYS];
   int64_t peak;
   int windows;
 };
@@ -74,14 +76,14 @@ static inline void autopilot_law(struct autopilot *it, int64_t *cpu, int64_t *me
   for (; at < BUCKETS - 1; at++)
     if ((below += it->histogram[at] * (at + 1)) >= 0.95 * sum) break;
   it->recommended[it->windows % HOUR] = (int64_t)((at + 1) * BUCKET_US * 1.15);
-  it->peaks[it->windows % HOUR] = (int64_t)((double)it->peak * 1.15);
+  it->peaks[it->windows % DAYS] = (int64_t)((double)it->peak * 1.15);
   it->peak = 0;
   it->windows++;
   *cpu = *memory = 0;
-  for (int i = 0; i < HOUR; i++) {
+  for (int i = 0; i < HOUR; i++)
     if (it->recommended[i] > *cpu) *cpu = it->recommended[i];
+  for (int i = 0; i < DAYS; i++)
     if (it->peaks[i] > *memory) *memory = it->peaks[i];
-  }
 }
 
 // Escra's controller for a member of an application (ec_gcm, Manager.cpp): the pool has what is
