@@ -3,11 +3,11 @@
 import math
 import random
 
-RATE = 400  # requests a second on average, of every kind of arrival
+RATE = 500  # requests a second on average, of every kind of arrival
 ASSETS = 0.3  # of the requests
 FIXED, EXPONENTIAL, BURST, TRACE = "fixed", "exponential", "burst", "trace"
 KINDS = (FIXED, EXPONENTIAL, BURST, TRACE)
-EVERY, LASTS, PEAK = 2.5, 0.5, 3  # seconds from burst to burst and in one; times the average
+EVERY, LASTS, PEAK = 5, 1, 3  # seconds from burst to burst and in one; times the average
 STEP = 0.25  # seconds of a trace that have one rate
 
 
@@ -35,7 +35,8 @@ def rates(kind, draw, seconds):
         rest = RATE * (EVERY - PEAK * LASTS) / (EVERY - LASTS)
         found, moment = [], 0.0
         while moment < seconds:
-            found += [(rest, moment + EVERY - LASTS), (PEAK * RATE, moment + EVERY)]
+            middle = moment + (EVERY - LASTS) / 2
+            found += [(rest, middle), (PEAK * RATE, middle + LASTS), (rest, moment + EVERY)]
             moment += EVERY
         return found
     return [(RATE, seconds)]
