@@ -24,7 +24,7 @@ ROUNDS, SECONDS = map(int, os.environ.get("ESCRA_BENCH_APP", "3,10").split(","))
 CLOSED, CLOSED_SECONDS = "wrk, 16 connections", 4
 LATE = 5  # seconds after the last request that answers are waited for
 BIN = 0.1  # seconds over which use is a mean
-PLOT = os.path.join(TOP, "docs", "application-limits.svg")
+PLOTS = [os.path.join(TOP, "docs", f"application-{name}.svg") for name in ("cpu", "memory")]
 HEADROOM = "escra-runc, headroom"
 NEAR, MEDIAN_SLACK, HIGH_SLACK = 0.03, 10, 3.2  # the goals; the ratios are those of Escra's paper
 
@@ -314,10 +314,15 @@ def table(applications, sizes, rounds, seconds, notes):
     result.notes.append(
         f"Others used {median(foreign):.1%} of the machine's CPU time (median; at most "
         f"{max(foreign):.1%} in a slice).")
-    result.drawing = appplot.draw(
-        [(each.row.title, each.slices[TRACE].curve) for each in applications], seconds,
-        sizes.all_cpu)
-    result.drawing_path = PLOT
+    result.drawings = dict(zip(PLOTS, (
+        appplot.draw(
+            [(each.row.title, [bin[:3] for bin in each.slices[TRACE].curve])
+             for each in applications], seconds, sizes.all_cpu, "CPUs"),
+        appplot.draw(
+            [(each.row.title, [
+                (bin[0], bin[3] and bin[3] / MIB, bin[4] / MIB)
+                for bin in each.slices[TRACE].curve])
+             for each in applications], seconds, sizes.all_memory / MIB, "MiB"))))
     return result
 
 

@@ -12,15 +12,15 @@ def _panel(title, curve, seconds, top, most):
     def x(second):
         return LEFT + (WIDTH - LEFT - RIGHT) * second / seconds
 
-    def y(cpus):
-        return top + HEIGHT - HEIGHT * min(cpus, ceiling) / ceiling
+    def y(amount):
+        return top + HEIGHT - HEIGHT * min(amount, ceiling) / ceiling
 
     base = y(0)
     parts = [f'<text x="{LEFT}" y="{top - 10}" font-weight="bold">{title}</text>']
     use = f"M{x(curve[0][0]):.1f},{base:.1f}" + "".join(
-        f"L{x(moment):.1f},{y(used):.1f}" for moment, _, used, _, _ in curve)
+        f"L{x(moment):.1f},{y(used):.1f}" for moment, _, used in curve)
     use += f"L{x(curve[-1][0]):.1f},{base:.1f}Z"
-    limited = [(moment, limit) for moment, limit, _, _, _ in curve if limit is not None]
+    limited = [(moment, limit) for moment, limit, _ in curve if limit is not None]
     if limited:
         line = f"M{x(0):.1f},{y(limited[0][1]):.1f}" + "".join(
             f"H{x(moment):.1f}V{y(limit):.1f}" for moment, limit in limited) + f"H{x(seconds):.1f}"
@@ -32,26 +32,25 @@ def _panel(title, curve, seconds, top, most):
     parts += [
         f'<path d="M{LEFT},{y(most):.1f}H{WIDTH - RIGHT}" stroke="{GREY}" stroke-dasharray="4"/>',
         f'<path d="M{LEFT},{top}V{base:.1f}H{WIDTH - RIGHT}" fill="none" stroke="{GREY}"/>']
-    for cpus in (0, 0.5, 1, 1.5):
-        if cpus < ceiling:
-            parts.append(
-                f'<text x="{LEFT - 6}" y="{y(cpus) + 4:.1f}" text-anchor="end">{cpus:g}</text>')
+    for amount in (0, most / 2, most):
+        parts.append(
+            f'<text x="{LEFT - 6}" y="{y(amount) + 4:.1f}" text-anchor="end">{amount:.3g}</text>')
     for second in range(0, seconds + 1, 2):
         parts.append(
             f'<text x="{x(second):.1f}" y="{base + 16:.1f}" text-anchor="middle">{second}</text>')
     return parts
 
 
-def draw(panels, seconds, most):
-    """The picture of several (title, curve), a curve being bins of a trace; most: what the
-    application may have in all."""
+def draw(panels, seconds, most, unit):
+    """The picture of several (title, curve), a curve being (second, limit or None, use) in a unit;
+    most: what the application may have in all."""
     parts = []
     for index, (title, curve) in enumerate(panels):
         parts += _panel(title, curve, seconds, TOP + index * (HEIGHT + GAP), most)
     height = TOP + len(panels) * (HEIGHT + GAP) + 14
     y = height - 10
     for x, colour, opacity, label in (
-        (LEFT, USE, 0.75, "CPUs used"), (LEFT + 110, LIMIT, 1, "sum of the limits"),
+        (LEFT, USE, 0.75, f"{unit} used"), (LEFT + 110, LIMIT, 1, "sum of the limits"),
         (LEFT + 260, SLACK, 0.13, "reserved and not used")):
         parts.append(
             f'<rect x="{x}" y="{y - 10}" width="14" height="10" fill="{colour}" '
@@ -59,4 +58,4 @@ def draw(panels, seconds, most):
     parts.append(f'<text x="{WIDTH - RIGHT}" y="{y}" text-anchor="end">seconds; dashed: what the '
                  "application may have</text>")
     return document(
-        "The limits and the use of an application of four containers", height, parts)
+        f"The limits of an application of four containers, and its use, in {unit}", height, parts)

@@ -11,7 +11,7 @@ BENCHMARKS = os.path.join(
     os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))), "Benchmarks")
 sys.path.insert(0, BENCHMARKS)
 
-from bench import apparrivals  # noqa: E402
+from bench import apparrivals, appplot  # noqa: E402
 from bench.burstrows import reserved  # noqa: E402
 
 pytestmark = pytest.mark.skipif(
@@ -167,3 +167,11 @@ def test_requests_come_at_the_same_moments_for_a_seed_and_as_often_for_every_kin
     assert len(found) == pytest.approx(20 * apparrivals.RATE, rel=0.05)
     assert found[-1][0] < 20e9
     assert sum(asset for _, asset in found) == pytest.approx(len(found) * 0.3, rel=0.1)
+
+
+def test_a_picture_of_limits_leaves_out_who_has_none():
+    curve = [(0.0, 0.5, 0.2), (0.1, 0.6, 0.3), (0.2, 0.4, 0.1)]
+    drawn = appplot.draw(
+        [("limited", curve), ("free", [(moment, None, use) for moment, _, use in curve])], 4, 1,
+        "CPUs")
+    assert drawn.count('fill-opacity="0.75"/>') == 3 and drawn.count('stroke-width="1.8"') == 1

@@ -17,8 +17,9 @@ from processes import PATIENCE, files_of_ours, ours, wait_until
 
 SEED = int(os.environ.get("ESCRA_SEED") or time.time_ns() % 1_000_000)
 SECONDS = float(os.environ.get("ESCRA_CHAOS_SECONDS") or 20)
-CONTAINERS = int(os.environ.get("ESCRA_CHAOS_CONTAINERS") or 12)
-APPLICATIONS = int(os.environ.get("ESCRA_CHAOS_APPS") or 3)
+# Emulated CPUs are too slow for many.
+CONTAINERS = int(os.environ.get("ESCRA_CHAOS_CONTAINERS") or (12 if PATIENCE == 1 else 4))
+APPLICATIONS = int(os.environ.get("ESCRA_CHAOS_APPS") or (3 if PATIENCE == 1 else 1))
 CPUS = 0.12  # an application's: machine and supervisors need what is left
 
 
