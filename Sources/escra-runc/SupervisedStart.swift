@@ -107,11 +107,6 @@ struct SupervisedStart {
     self.id = id
     self.call = call
     self.settings = settings
-    if let app = policy.app {
-      throw Refusal(
-        sentence: "io.escra.app \"\(app)\": applications of several containers are not in this "
-          + "version; leave the key out, or use io.escra.cpu.max for this container alone")
-    }
   }
 
   /// Starts the supervisor.
@@ -128,6 +123,10 @@ struct SupervisedStart {
     do throws(LaunchFailure) {
       try startSupervisor(bundle, edit, &launched)
     } catch {
+      // Its limits are its application's, and nobody else can say what it may have.
+      if membership != nil, let app = policy.app {
+        throw Refusal(sentence: "io.escra.app \"\(app)\": \(error.sentence)")
+      }
       try settings.continueOrRefuse(error.sentence)
       return call
     }
@@ -141,7 +140,12 @@ struct SupervisedStart {
   var base: CPUBase {
     CPUBase(
       declared: declared, floor: policy.cpu.floor.nanocores,
-      explicitCeiling: policy.askedCPUCeiling?.nanocores, limit: policy.cpuLimit.nanocores)
+      explicitCeiling: explicitCeiling?.nanocores, limit: policy.cpuLimit.nanocores)
+  }
+
+  /// A member may have what its application has, unless it says that it wants less.
+  private var explicitCeiling: CPULimit? {
+    membership == nil ? policy.askedCPUCeiling : policy.ownCPUMaximum ?? policy.cpuLimit
   }
 
   /// What the memory limit starts from and moves between; nil where nothing asks for it to move.
@@ -170,9 +174,10 @@ struct SupervisedStart {
   ) throws(LaunchFailure) {
     var base = base
     let initial = withinAncestors(base.limit(of: base.initial()), base)
+    // What a member begins with nobody knows yet.
     let needsEdit =
       policy.name == .reactive
-      && base.quota(of: declared) != base.quota(of: initial)
+      && (membership != nil || base.quota(of: declared) != base.quota(of: initial))
     if needsEdit { base.told = initial }
 
     let edit: BundleEdit
@@ -199,13 +204,19 @@ struct SupervisedStart {
 
     let answer = supervisor.socket.receive(within: 1000)
     do throws(LaunchFailure) {
+      if case .message(.refused(let resource, let reason, let figure)) = answer {
+        throw LaunchFailure(refusal(resource, reason, figure))
+      }
       guard case .message(.ready(let limit)) = answer else {
         throw LaunchFailure("its supervisor was not ready within a second")
       }
-      if needsEdit { try apply(withinAncestors(limit, base), edit, bundle) }
+      if needsEdit, limit != declared {
+        try apply(withinAncestors(limit, base), edit, bundle)
+      }
     } catch {
       // It must not find a container that it was not ready for.
       try? supervisor.process.send(SIGKILL)
+      membership?.forget(directory.nonce, .system)
       directory.remove()
       throw error
     }
@@ -276,6 +287,8 @@ struct SupervisedStart {
     state.usesHooks = policy.hooks == .auto
     state.declaredMemory = document.declared.memory
     state.memory = memoryBase
+    state.membership = membership
+    state.app = policy.app
     return state
   }
 

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The scheduler tells of a limit before it is hit: one set of BPF programs for the whole host."""
+import fcntl
 import json
 import os
 import time
@@ -188,6 +189,26 @@ def test_not_one_throttle_of_the_kernels_is_missed(container):
     seen = counters(made)["throttles"]
     made.call("resume")
     assert kernels >= 20 and kernels <= seen + 1, (kernels, seen)
+
+
+def test_who_cannot_wait_for_the_hooks_goes_over_to_them_later(container):
+    """A container whose memory is minded may be growing already."""
+    os.makedirs(bpf.DIRECTORY, exist_ok=True)
+    lock = os.open(bpf.DIRECTORY, os.O_RDONLY)
+    fcntl.flock(lock, fcntl.LOCK_EX)
+    made = container({"io.escra.cpu.max": "1", "io.escra.memory.max": "64Mi"}).started()
+    pid = made.supervisor()
+    assert made.states()[0]["source"].startswith(("perf", "sampling"))
+    made.work()
+    made.wait_for_quota(lambda quota: quota > 60_000, 4, "up to what one loop uses")
+    made.rest()
+    os.close(lock)
+    wait_until(lambda: made.states()[0]["source"].startswith("bpf"), 4, "it hears by the hooks")
+    assert bpf.keys(bpf.identity()["groups"]) == [inode(made)]
+    made.wait_for_quota(lambda quota: quota == FLOOR, 5, "down to the floor")
+    made.work()
+    made.wait_for_quota(lambda quota: quota > 60_000, 4, "up again")
+    assert counters(made)["raises"] >= 2 and made.supervisor() == pid
 
 
 def test_the_operator_may_have_it_sample(container, escra, world):

@@ -20,6 +20,9 @@ public enum ControlMessage: Equatable, Sendable {
   case updateMemory(limit: Int64?, swap: Int64?)
   /// Supervisor to shim: what the low-level runtime shall write; nil to leave it out.
   case applyMemory(limit: Int64?, swap: Int64?)
+  /// Supervisor to shim: there is no place in the application. Which resource, why, and the figure,
+  /// as the broker says; reason 0 is no answer from anybody.
+  case refused(resource: UInt8, reason: UInt8, figure: Int64)
   /// To the keeper: look at the containers again.
   case look
   /// The keeper has looked.
@@ -45,6 +48,8 @@ public enum ControlMessage: Equatable, Sendable {
       case .looked: (5, [])
       case .updateMemory(let limit, let swap): (6, [limit ?? Self.absent, swap ?? Self.absent])
       case .applyMemory(let limit, let swap): (7, [limit ?? Self.absent, swap ?? Self.absent])
+      case .refused(let resource, let reason, let figure):
+        (8, [Int64(resource) << 8 | Int64(reason), figure])
       }
     var frame = [UInt8](repeating: 0, count: Self.size)
     frame.withUnsafeMutableBytes { buffer in
@@ -83,6 +88,10 @@ public enum ControlMessage: Equatable, Sendable {
     case (5, _): self = .looked
     case (6, _): self = .updateMemory(limit: present(first), swap: present(second))
     case (7, _): self = .applyMemory(limit: present(first), swap: present(second))
+    case (8, _):
+      self = .refused(
+        resource: UInt8(truncatingIfNeeded: first >> 8), reason: UInt8(truncatingIfNeeded: first),
+        figure: second)
     default: return nil
     }
   }

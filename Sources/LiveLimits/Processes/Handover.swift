@@ -15,7 +15,7 @@ struct Handover {
     case directory = 3
     case initProcess, listener, watch, processes, quota, period, burst, outer, outerBurst
     case group, usage, freezer, pressure
-    case events, firstLink, secondLink
+    case events, firstLink, secondLink, promise
     case memoryLimit, memorySwap, memoryUsage, memoryStatistics, memoryKills, memoryCalls
     case outOfMemory, machineMemory
     case filter, alarm
@@ -38,6 +38,8 @@ struct Handover {
   var law = ControlLaw.Parameters(named: nil)
   /// What the container may have of memory; nil where that is not moved.
   var memory: MemoryBase?
+  /// The application's room and the container's priority in it; nil for a container alone.
+  var application: (room: String, priority: Int32)?
   /// Places that hold nothing, a bit each.
   private var missing: Int64 = 0
 
@@ -68,6 +70,7 @@ struct Handover {
       namesWriters ? 1 : 0, law == ControlLaw.Parameters(named: "headroom") ? 1 : 0,
     ]
     return words.map { "\($0)" } + (memory.map { [$0.argument] } ?? [])
+      + (application.map { ["\(Self.applicationMark)\($0.priority),\($0.room)"] } ?? [])
   }
 
   /// Reads ``arguments`` back.
@@ -89,6 +92,16 @@ struct Handover {
     namesWriters = words[15] == 1
     law = ControlLaw.Parameters(named: words[16] == 1 ? "headroom" : nil)
     memory = arguments.lazy.compactMap { MemoryBase(argument: $0) }.first
+    application = arguments.lazy.compactMap { Self.application($0) }.first
+  }
+
+  private static let applicationMark = "application:"
+
+  private static func application(_ argument: String) -> (room: String, priority: Int32)? {
+    guard argument.utf8.starts(with: applicationMark.utf8) else { return nil }
+    let parts = argument.dropFirst(applicationMark.count).split(separator: ",", maxSplits: 1)
+    guard parts.count == 2, let priority = Int32(parts[0]) else { return nil }
+    return (String(parts[1]), priority)
   }
 
   init(

@@ -72,6 +72,7 @@ final class Keeper {
       for token in tokens { try handle(token) }
     }
     CPUFence.letBack(root)
+    ApplicationRoom.sweep(root)
     sweepHooks(leavingNothing: true)
     try? directory.remove(Self.socketName)
     rmdir(root.keeper)
@@ -128,6 +129,7 @@ final class Keeper {
   private func look() {
     let known = Set(watched.values)
     for path in root.instances() where !known.contains(path) { look(at: path) }
+    ApplicationRoom.sweep(root)
     keepOffStrictCPUs()
   }
 
@@ -212,6 +214,16 @@ final class Keeper {
       // It calls when it is up; should it not even come that far, we look for ourselves.
       lookAgain(in: 500_000_000)
       return
+    }
+    if state.membership != nil {
+      // What it holds is its application's to give back, so it stays as it is.
+      if count == Self.tooManyCrashes {
+        escra_syslog(
+          true,
+          "escra: the supervisor of container \(state.id) died \(count) times in a row; its limit "
+            + "stays as it is, and its application's, until one lives")
+      }
+      return lookAgain(in: Self.soundAfter)
     }
     crashes[directory.path] = nil
     giveUp(state, directory)

@@ -91,12 +91,12 @@ extension Role {
       on: StateDirectory.socketName, in: directory.descriptor)
 
     let fence = state.claim == nil ? nil : try CPUFence(root: root, listening: true)
-    var hooks: SchedulerHooks?
+    var hooks = HookRequest.Answer.none
     let scope: ScopeRequest?
     switch start {
     case .fresh, .freshWithEdit:
       scope = try awaitContainer(
-        &state, root, fence, &hooks, bundleIsLocked: start == .freshWithEdit)
+        &state, directory.nonce, root, fence, &hooks, bundleIsLocked: start == .freshWithEdit)
     case .resumed, .found:
       let request = fence == nil && state.usesHooks ? HookRequest(root) : nil
       scope = try resume(&state, root, fence)
@@ -104,15 +104,23 @@ extension Role {
     }
     settle(scope, of: state.id)
     if let fence { return try superviseStrict(directory, state, fence, listener, root) }
-    guard state.initProcess != nil else { return directory.remove() }
+    guard state.initProcess != nil else {
+      leaveApplication(state, directory, root)
+      return directory.remove()
+    }
 
     var found: FoundContainer
     do throws(SystemError) {
       found = try FoundContainer(&state, hooks: hooks, root)
     } catch {
-      directory.remove()
       // ESRCH, ENOENT, ENODEV: it was over before it could be looked at. That is no failure.
-      if [ESRCH, ENOENT, ENODEV].contains(error.errno) { return }
+      let isOver = [ESRCH, ENOENT, ENODEV].contains(error.errno)
+      // What a member holds is its application's business as long as its cgroup is there.
+      if isOver || state.membership == nil {
+        leaveApplication(state, directory, root)
+        directory.remove()
+      }
+      if isOver { return }
       throw error
     }
     state.supervisor = ProcessIdentity(pid: getpid())
@@ -120,15 +128,17 @@ extension Role {
     // Who settles the fence from now on finds us in the state; who did before has not.
     CPUFence.seatCaller(root)
     let executable = try Launcher.executable()
-    let filter = Confinement.supervisorFilter()
-    let kept = Confinement.confineSupervisor(to: root.containers)
+    let isMember = state.membership != nil
+    let filter = Confinement.supervisorFilter(isMember: isMember)
+    let visible = isMember ? root.path : root.containers
+    let kept = Confinement.confineSupervisor(to: visible)
     if !kept.isEmpty {
       escra_syslog(
         false, "escra: supervisor of \(state.id) could not give up: \(kept.joined(separator: ", "))"
       )
     }
     if !kept.contains(Confinement.fileSystem) {
-      found.handover.rootLength = Int64(root.containers.utf8.count)
+      found.handover.rootLength = Int64(visible.utf8.count)
     }
     let path = directory.path
     try found.becomeSupervision(
@@ -159,8 +169,8 @@ extension Role {
 
   /// Says READY, then waits for the low-level runtime to create the container.
   private static func awaitContainer(
-    _ state: inout ContainerState, _ root: StateRoot, _ fence: CPUFence?,
-    _ hooks: inout SchedulerHooks?, bundleIsLocked: Bool
+    _ state: inout ContainerState, _ nonce: UInt64, _ root: StateRoot, _ fence: CPUFence?,
+    _ hooks: inout HookRequest.Answer, bundleIsLocked: Bool
   ) throws(SystemError) -> ScopeRequest? {
     let runtime = ProcessHandle(owning: FileDescriptor(owning: runtimeDescriptor))
     let bundle = FileDescriptor(owning: bundleIsLocked ? bundleDescriptor : -1)
@@ -169,7 +179,8 @@ extension Role {
     try fence?.settle()
     do {
       let ready = ControlSocket(owning: FileDescriptor(owning: readyDescriptor))
-      ready.send(.ready(state.base.limit(of: state.base.initial())))
+      guard let limit = firstLimit(&state, nonce, root, ready) else { return nil }
+      ready.send(.ready(limit))
     }
     // Behind READY: nobody waits for this. Leaving a group waits for an RCU grace period, some
     // 10 ms (cgroup_attach_lock, kernel/cgroup/cgroup.c).
@@ -184,6 +195,44 @@ extension Role {
       _ = try? BundleEdit(holding: bundle, path: state.bundle).putBack()
     }
     return scope
+  }
+
+  /// What the container begins with; a member of an application asks for it.
+  ///
+  /// - Returns: nil where there is no place for it, which the shim has heard.
+  private static func firstLimit(
+    _ state: inout ContainerState, _ nonce: UInt64, _ root: StateRoot,
+    _ ready: borrowing ControlSocket
+  ) -> CPUQuota? {
+    guard let membership = state.membership else {
+      return state.base.limit(of: state.base.initial())
+    }
+    let record = MemberRecord(
+      nonce: nonce, priority: membership.priority, cpu: state.base.share)
+    let outcome = try? FirstGrant.obtain(
+      record, membership, most: (state.base.limit, state.memory?.limit ?? .max), root)
+    switch outcome {
+    case .granted(let cpu, _):
+      let limit = state.base.limit(of: state.base.quota(ofCores: cpu))
+      state.base.told = limit
+      return limit
+    case .refused(let refused):
+      ready.send(
+        .refused(
+          resource: refused.resource.rawValue, reason: refused.reason.rawValue,
+          figure: refused.figure))
+    case .taken: ready.send(.refused(resource: 0, reason: 1, figure: 0))
+    case .silence, nil: ready.send(.refused(resource: 0, reason: 0, figure: 0))
+    }
+    return nil
+  }
+
+  /// Gives back what a container holds that has ended, or will never be.
+  private static func leaveApplication(
+    _ state: ContainerState, _ directory: borrowing StateDirectory, _ root: StateRoot
+  ) {
+    guard let membership = state.membership else { return }
+    FirstGrant.leave(membership, directory.nonce, root)
   }
 
   /// Continues where a dead supervisor was.
