@@ -13,7 +13,7 @@ import pytest
 import cgroups
 from chaos import APPS, Chaos, Checker
 from limitrecords import replay
-from processes import PATIENCE, files_of_ours, ours, wait_until
+from processes import PATIENCE, files_of_ours, ours, supervisors, wait_until
 
 SEED = int(os.environ.get("ESCRA_SEED") or time.time_ns() % 1_000_000)
 SECONDS = float(os.environ.get("ESCRA_CHAOS_SECONDS") or 20)
@@ -21,6 +21,8 @@ SECONDS = float(os.environ.get("ESCRA_CHAOS_SECONDS") or 20)
 CONTAINERS = int(os.environ.get("ESCRA_CHAOS_CONTAINERS") or (12 if PATIENCE == 1 else 4))
 APPLICATIONS = int(os.environ.get("ESCRA_CHAOS_APPS") or (3 if PATIENCE == 1 else 1))
 CPUS = 0.12  # an application's: machine and supervisors need what is left
+# MiB of an application; none as long as its members do not share memory.
+MEMORY = int(os.environ.get("ESCRA_CHAOS_MEMORY") or 0) or None
 
 
 @pytest.fixture
@@ -117,17 +119,19 @@ def test_a_foreign_write_in_an_application_is_seen_by_the_checker(chaos):
     for _ in range(2):
         assert play.create(play.applications[0]), play.refused
     made = play.applications[0].live[0]
-    made.supervisor()
-    time.sleep(0.3)
+    pid = made.supervisor()
+    # Within milliseconds it would be put right.
+    play.signals.stop(pid, lambda: pid in supervisors(made.id), 0)
     cgroups.set_quota(made.cgroup, int(CPUS * 150_000))
-    time.sleep(0.3)
+    time.sleep(0.1)
+    play.signals.resume(everybody=True)
     found = play.finish()
     assert found["broken"], found
 
 
 def test_no_death_takes_an_application_above_its_limit_and_nothing_is_left(chaos):
     print(f"\nESCRA_SEED={SEED}: {CONTAINERS} containers, {APPLICATIONS} applications, {SECONDS} s")
-    play = chaos(CONTAINERS, APPLICATIONS, CPUS, 64)
+    play = chaos(CONTAINERS, APPLICATIONS, CPUS, MEMORY)
     for application in play.applications:
         for _ in range(CONTAINERS // APPLICATIONS):
             assert play.create(application), play.refused
