@@ -273,8 +273,8 @@ def table(applications, sizes, rounds, seconds, notes):
          "that waiting for a connection counts. Answers in the time of the slice, good ones only. "
          f"Last, wrk's {CLOSED.split(', ')[1]} that ask again when they were answered.",
          "Arrivals: fixed; exponential; bursts of a second at thrice the average every 5 s; a "
-         "trace of two days in the slice, from night to noon 1 to 5, noise of a fifth, and now and then "
-         "a quarter of a second at thrice the rate.",
+         "trace of two days in the slice, from night to noon 1 to 5, noise of a fifth, and now and "
+         "then a quarter of a second at thrice the rate.",
          "1x is the highest use in a second, and the most memory, that each service came to under "
          "all arrivals without a limit, at least 0.05 CPUs: "
          + ", ".join(f"{name} {sizes.cpu[name]:.2f} CPUs and {sizes.memory[name] / MIB:.0f} MiB"

@@ -41,8 +41,8 @@ static inline void fit(int64_t *wanted, const int64_t *floors, int count, int64_
 // what it aggregates over 5 minutes is a second here, an hour 12 s, the half-life of CPU 144 s
 // (12 h). Samples are of 100 ms. For services it takes the 95th percentile of a histogram in which
 // each sample weighs by its load, 15 % more, and the maximum of what that was in the last hour;
-// for memory the maximum of two days, the half-life that it has for memory. Its learned models are not
-// published.
+// for memory the maximum of two days, the half-life that it has for memory. Its learned models are
+// not published.
 #define BUCKETS 400
 #define HOUR 12
 #define DAYS 576

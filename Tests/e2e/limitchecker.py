@@ -124,6 +124,7 @@ class Application:
 
     def __init__(self, name):
         self.name, self.limits, self.members = name, {}, []
+        self.most = 0
         self.samples = self.discarded = 0
         self.broken = []
         self.highest = collections.Counter()
@@ -174,7 +175,7 @@ class Application:
     def allowance(self):
         """Seconds of CPU time above limit x T: one period's worth twice, as the kernel has it for a
         constant quota, and what each member's CPUs overrun before the kernel looks."""
-        return 0.2 * (self.limits.get("cpu") or 0) + TICK * CPUS * max(1, len(self.members))
+        return 0.2 * (self.limits.get("cpu") or 0) + TICK * CPUS * self.most
 
 
 class Checker:
@@ -190,7 +191,9 @@ class Checker:
             self.application(told["application"]).limits = {
                 name: told.get(name) for name in ("cpu", "memory")}
         elif "watch" in told:
-            self.application(told["watch"]).members.append(Member(told["id"], told["cgroup"]))
+            each = self.application(told["watch"])
+            each.members.append(Member(told["id"], told["cgroup"]))
+            each.most = max(each.most, len(each.members))
         elif "forget" in told:
             for each in self.applications.values():
                 for member in [one for one in each.members if one.id == told["forget"]]:

@@ -105,7 +105,7 @@ def test_what_a_quota_reserves_is_summed_up_from_write_to_write():
 
 @pytest.fixture(scope="module")
 def pooled(tmp_path_factory):
-    """Compiles a few lines of C with the rules for applications, and returns the numbers it says."""
+    """Compiles a few lines of C with the rules for applications; returns the numbers it says."""
 
     def run(lines):
         directory = tmp_path_factory.mktemp("applaws")
