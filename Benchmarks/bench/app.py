@@ -231,8 +231,10 @@ def verdicts(kind, application, applications):
     ours = application.slices[kind]
     others = {each.row.title: each.slices[kind] for each in applications}
     free, ample = others[UNLIMITED], others[AMPLE]
-    goals = [(f"rate within {NEAR:.0%} of no limit", ours.rate >= free.rate * (1 - NEAR))]
+    goals = []
+    # What wrk comes to without a limit is more than the application has.
     if ours.latencies:
+        goals.append((f"rate within {NEAR:.0%} of no limit", ours.rate >= free.rate * (1 - NEAR)))
         goals.append((
             f"p99 within {NEAR:.0%} of no limit",
             ours.percentiles()[1] <= free.percentiles()[1] * (1 + NEAR)))
