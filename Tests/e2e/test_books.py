@@ -42,7 +42,7 @@ def greatest_excess(path, process, rate):
 
 @pytest.fixture
 def hammered(container):
-    """Two threads that want all they can get, then nothing, and a quota written every millisecond."""
+    """Two threads that want everything, then nothing, and a quota written every millisecond."""
     made = container(policy=None, quota=LIMIT).started()
     # Whatever else runs here: what it does not get is to be the limit's doing.
     share = ("cpu.shares", 262_144) if cgroups.VERSION == 1 else ("cpu.weight", 10_000)
