@@ -150,6 +150,12 @@ struct SupervisedStart {
     membership == nil ? policy.askedCPUCeiling : policy.ownCPUMaximum ?? policy.cpuLimit
   }
 
+  /// As ``explicitCeiling``, of memory.
+  private var explicitMemoryCeiling: Int64? {
+    membership == nil
+      ? policy.askedMemoryCeiling : policy.ownMemoryMaximum ?? policy.memoryLimit
+  }
+
   /// What the memory limit starts from and moves between; nil where nothing asks for it to move.
   private var memoryBase: MemoryBase? {
     guard policy.memoryIsManaged, policy.name != .standard else { return nil }
@@ -158,7 +164,7 @@ struct SupervisedStart {
     var base = MemoryBase(
       declared: declared,
       swapAllowance: declared.flatMap { limit in swap.map { max(0, $0 - limit) } },
-      floor: policy.memory.floor, explicitCeiling: policy.askedMemoryCeiling,
+      floor: policy.memory.floor, explicitCeiling: explicitMemoryCeiling,
       limit: policy.memoryLimit, hostReserve: memoryReserve)
     base.usesNet = memoryNet == .on
     return base

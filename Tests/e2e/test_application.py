@@ -7,6 +7,7 @@ import time
 
 import pytest
 
+import cgroups
 from applications import APPS, Sums, broker, members, room
 from processes import is_alive, kill, ours, status, supervisors, wait_until
 from world import escra_tool
@@ -166,6 +167,22 @@ def test_what_is_left_behind_is_had_by_the_others(member):
 
 
 @pytest.mark.v2
+def test_an_update_of_a_member_changes_what_all_may_have(member):
+    """What is declared adds up, also later; what is in force never exceeds it."""
+    one, two = member(quota=30_000), member(quota=30_000)
+    for each in (one, two):
+        each.started().supervisor()
+    one.work(2)
+    one.wait_for_quota(lambda quota: quota >= 50_000, 6, "all but what the other needs")
+    with Sums(one, two) as sums:
+        two.call("update", "--cpu-quota", "90000", "--cpu-period", "100000")
+        one.wait_for_quota(lambda quota: quota >= 100_000, 6, "what the other declares by now")
+    assert sums.most <= 1.2 + 1e-9
+    two.call("update", "--cpu-quota", "30000", "--cpu-period", "100000")
+    one.wait_for_quota(lambda quota: quota <= 55_000, 6, "no more than both declare")
+
+
+@pytest.mark.v2
 def test_two_applications_do_not_mix(member):
     """Nor do equal names in different namespaces."""
     kubernetes = {"io.kubernetes.cri.sandbox-namespace": "other"}
@@ -252,3 +269,78 @@ def test_an_idle_application_does_not_wake_anybody(member):
     before = [switches(pid) for pid in pids]
     time.sleep(2)
     assert [switches(pid) for pid in pids] == before
+
+
+MIB = 1 << 20
+
+
+def memory_limit(made):
+    """In MiB; 0 for a group that is not there yet, or any more."""
+    name = "memory.limit_in_bytes" if cgroups.VERSION == 1 else "memory.max"
+    try:
+        text = cgroups.read(cgroups.inner(made.cgroup), name, "memory")
+    except OSError:
+        return 0
+    return float("inf") if text == "max" else int(text) / MIB
+
+
+@pytest.fixture
+def memory_member(member):
+    """Members that declare so many MiB of memory, and have a tmpfs to fill."""
+
+    def make(declared, annotations=None, **options):
+        made = member(annotations, **options)
+        config = made.bundle.config
+        config["linux"]["resources"]["memory"] = {
+            "limit": declared * MIB, "swap": declared * MIB}
+        config["mounts"].append(
+            {"destination": "/tmp", "type": "tmpfs", "source": "tmpfs", "options": ["size=1g"]})
+        made.bundle.write()
+        return made
+
+    return make
+
+
+def fill(made, size):
+    made.do(f"dd if=/dev/zero of=/tmp/file bs=65536 count={size * 16}")
+
+
+@pytest.mark.v2
+def test_two_containers_trade_their_memory(memory_member):
+    """One grows beyond what it declared, by what the other does not need; then the other."""
+    one, two = memory_member(128), memory_member(128)
+    for each in (one, two):
+        each.started().supervisor()
+        assert memory_limit(each) == 128
+    sums = []
+    for each in (one, two):
+        wait_until(lambda: memory_limit(each) < 64, 8, "what it does not need is given back")
+    for grown, other in ((one, two), (two, one)):
+        fill(grown, 170)
+
+        def has_grown():
+            sums.append(memory_limit(one) + memory_limit(two))
+            return memory_limit(grown) >= 170
+
+        wait_until(has_grown, 4, "it has what the other does not need")
+        assert memory_limit(other) < 86
+        grown.do(": >/tmp/file")
+        wait_until(lambda: memory_limit(grown) < 64, 8, "and gives it back")
+    assert max(sums) <= 256
+
+
+@pytest.mark.v2
+def test_what_an_application_has_of_memory_is_no_more_than_it_says(memory_member, world, escra):
+    """io.escra.app.memory: who wants more waits, and minima that do not fit are refused."""
+    one = memory_member(64, {"io.escra.app.memory": "192Mi", "io.escra.memory.min": "64Mi"})
+    one.started().supervisor()
+    two = memory_member(64).started()
+    two.supervisor()
+    fill(two, 100)
+    wait_until(lambda: memory_limit(two) >= 100, 4, "more than it declared")
+    assert memory_limit(one) + memory_limit(two) <= 192
+    three = memory_member(64, {"io.escra.memory.min": "160Mi"})
+    result = escra("create", "--bundle", three.bundle.path, three.id)
+    assert result.code == 1
+    for word in ("io.escra.app", '"shop"', "160Mi", "io.escra.memory.min"):
+        assert word in result.err

@@ -72,6 +72,9 @@ int escra_seqpacket_listen_at(const char *_Nonnull path);
 /// The other end of `escra_seqpacket_listen_at`; EAGAIN where too many wait to be let in.
 int escra_seqpacket_connect_to(const char *_Nonnull path);
 
+/// setrlimit(2): as many open files as this process may have.
+int escra_allow_descriptors(void);
+
 /// A connected SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK Unix socket; EAGAIN where its listener is
 /// too busy to take another one.
 int escra_stream_connect(const char *_Nonnull path);

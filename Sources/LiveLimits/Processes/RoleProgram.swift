@@ -135,6 +135,7 @@ extension Role {
     CPUFence.seatCaller(root)
     let executable = try Launcher.executable()
     let isMember = state.membership != nil
+    if isMember { Manners.allowDescriptors() }
     let filter = Confinement.supervisorFilter(isMember: isMember)
     let visible = isMember ? root.path : root.containers
     let kept = Confinement.confineSupervisor(to: visible)

@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <string.h>
+#include <sys/resource.h>
 
 int escra_lock_file(int fd, bool of_description) {
     struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
@@ -45,3 +46,11 @@ int escra_seqpacket_listen_at(const char *path) {
 }
 
 int escra_seqpacket_connect_to(const char *path) { return seqpacket_at(path, connect); }
+
+int escra_allow_descriptors(void) {
+    struct rlimit limit;
+    if (getrlimit(RLIMIT_NOFILE, &limit) < 0)
+        return -1;
+    limit.rlim_cur = limit.rlim_max;
+    return setrlimit(RLIMIT_NOFILE, &limit);
+}
