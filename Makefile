@@ -4,7 +4,8 @@
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 .PHONY: help bpf deps build test unit e2e e2e-v2 simulate fuzz model demo check bench bench-burst
-.PHONY: bench-requests bench-switch bench-memory bench-app chaos docs fmt install uninstall clean
+.PHONY: bench-requests bench-switch bench-memory bench-memory-v2 bench-app chaos docs fmt install
+.PHONY: uninstall clean
 
 PREFIX ?= /usr/local
 DESTDIR ?=
@@ -67,8 +68,11 @@ bench-requests: build ## Measure requests whose limit is ample, 5 minutes (needs
 bench-switch: build ## Measure context switches beside 1000 containers (needs root)
 	@Benchmarks/run --only switch --markdown
 
-bench-memory: build ## Measure memory limits alone (needs root)
+bench-memory: build ## Measure memory limits alone, 10 minutes (needs root)
 	@Benchmarks/run --only memory
+
+bench-memory-v2: build ## The same in an emulated machine with cgroup v2: ratios, not times
+	/bench-memory-v2
 
 bench-app: build ## Measure an application under every kind of limit, 25 minutes (needs root)
 	@ESCRA_BENCH_APP=$(or $(ROUNDS),3),$(or $(SECONDS),10) \

@@ -40,6 +40,12 @@ def describe(escra, runc, top):
     }
 
 
+def is_emulated():
+    """Whether QEMU makes up this machine, without any help of the CPU."""
+    with open("/proc/cpuinfo") as file:
+        return "QEMU TCG" in file.read()
+
+
 def _busy_time():
     with open("/proc/stat") as file:
         ticks = [int(value) for value in file.readline().split()[1:9]]

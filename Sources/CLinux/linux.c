@@ -262,6 +262,10 @@ int escra_fanotify_writes(int file, int other) {
     return watch;
 }
 
+int escra_fanotify_add(int watch, int file) {
+    return fanotify_mark(watch, FAN_MARK_ADD, FAN_MODIFY, file, NULL);
+}
+
 int escra_fanotify_take(int watch, pid_t *writers) {
     struct fanotify_event_metadata events[ESCRA_EVENTS];
     ssize_t size = read(watch, events, sizeof events);

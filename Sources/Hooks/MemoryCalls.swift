@@ -3,20 +3,24 @@ internal import CLinux
 internal import Glibc
 public import Syscalls
 
-/// Where the kernel calls when a group of cgroup v1 uses more memory, or less.
+/// Where the kernel calls when a group uses more memory, or less.
 ///
-/// Eventfds registered through cgroup.event_control
+/// On cgroup v1, eventfds registered through cgroup.event_control
 /// (Documentation/admin-guide/cgroup-v1/memory.rst, 9 to 11): one that is written when the usage
 /// crosses any of many thresholds, up or down, and when the kernel begins to reclaim in the group;
 /// another one when the group is at its limit and the kernel is about to kill. The registrations
 /// are gone with the eventfds.
+///
+/// On cgroup v2, memory.events.local: it has urgent news when memory.high was crossed, memory.max
+/// was met, or somebody was killed, at once and then once in 12 ms at the most
+/// (mm/memcontrol.c, memcg_memory_event; Documentation/admin-guide/cgroup-v2.rst).
 public struct MemoryCalls: ~Copyable {
-  /// Readable when a threshold was crossed, or reclaim has begun.
+  /// Readable when a threshold was crossed, or reclaim has begun; memory.events.local on v2.
   public let use: FileDescriptor
-  /// Readable when the kernel found nothing to reclaim at the limit.
+  /// Readable when the kernel found nothing to reclaim at the limit; none on v2.
   public let outOfMemory: FileDescriptor
 
-  /// Registers with a group.
+  /// Registers with a group of cgroup v1.
   ///
   /// - Parameters:
   ///   - directory: The group's directory in the memory hierarchy.
@@ -47,6 +51,21 @@ public struct MemoryCalls: ~Copyable {
     self.outOfMemory = outOfMemory
   }
 
+  /// Listens to a group of cgroup v2.
+  ///
+  /// - Parameter directory: The group's directory.
+  /// - Throws: ``SystemError``: ENOENT for a group that is gone, or without the memory controller.
+  public init(unified directory: String) throws(SystemError) {
+    // Before Linux 5.2 there is the one that counts the groups below, too.
+    let path = directory + "/memory.events"
+    if let local = try? FileDescriptor.open(path + ".local", O_RDONLY) {
+      use = local
+    } else {
+      use = try FileDescriptor.open(path, O_RDONLY)
+    }
+    outOfMemory = .none
+  }
+
   /// Takes over what another image of this process has registered.
   public init(
     use: consuming FileDescriptor, outOfMemory: consuming FileDescriptor
@@ -60,11 +79,33 @@ public struct MemoryCalls: ~Copyable {
     (use.release(), outOfMemory.release())
   }
 
+  /// Has a poller say when the kernel calls.
+  ///
+  /// - Parameters:
+  ///   - poller: The poller.
+  ///   - use: What it will say for ``use``.
+  ///   - outOfMemory: What it will say for ``outOfMemory``.
+  /// - Throws: ``SystemError``.
+  public func add(
+    to poller: borrowing Poller, use: UInt64, outOfMemory: UInt64
+  ) throws(SystemError) {
+    guard self.outOfMemory.isOpen else {
+      return try poller.addUrgent(self.use.number, token: use)
+    }
+    try poller.add(self.use.number, token: use)
+    try poller.add(self.outOfMemory.number, token: outOfMemory)
+  }
+
   /// Takes note of the calls for use that came, however many.
-  public func acknowledgeUse() { Self.drain(use.number) }
+  public func acknowledgeUse() {
+    // A file of v2 has no more news once it was read from its start.
+    if outOfMemory.isOpen { Self.drain(use.number) } else { _ = try? use.contents(subject: "") }
+  }
 
   /// Takes note of the calls at the limit that came, however many.
-  public func acknowledgeOutOfMemory() { Self.drain(outOfMemory.number) }
+  public func acknowledgeOutOfMemory() {
+    if outOfMemory.isOpen { Self.drain(outOfMemory.number) }
+  }
 
   private static func eventDescriptor() throws(SystemError) -> FileDescriptor {
     FileDescriptor(owning: try retrying("make", "an event descriptor") { escra_eventfd() })

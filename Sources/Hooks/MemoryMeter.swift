@@ -9,6 +9,7 @@ public struct MemoryMeter: ~Copyable {
   private let statistics: FileDescriptor
   private let killsFile: FileDescriptor
   private let machine: FileDescriptor
+  private let pressure: FileDescriptor
 
   /// Reads from open files.
   ///
@@ -17,14 +18,17 @@ public struct MemoryMeter: ~Copyable {
   ///   - statistics: memory.stat.
   ///   - kills: memory.oom_control or memory.events.local.
   ///   - machine: /proc/meminfo.
+  ///   - pressure: /proc/pressure/memory; none where the kernel counts no stalls.
   public init(
     usage: consuming FileDescriptor, statistics: consuming FileDescriptor,
-    kills: consuming FileDescriptor, machine: consuming FileDescriptor
+    kills: consuming FileDescriptor, machine: consuming FileDescriptor,
+    pressure: consuming FileDescriptor = .none
   ) {
     usageFile = usage
     self.statistics = statistics
     killsFile = kills
     self.machine = machine
+    self.pressure = pressure
   }
 
   /// All that is charged to the group, in bytes.
@@ -61,6 +65,16 @@ public struct MemoryMeter: ~Copyable {
       return nil
     }
     return Self.number(behind: "MemAvailable:", in: text).map { $0 * 1024 }
+  }
+
+  /// For how many percent of the last ten seconds all that would have run on the machine waited for
+  /// memory instead: "full avg10" of /proc/pressure/memory (Documentation/accounting/psi.rst); 0
+  /// where the kernel does not count it.
+  public func stalledPercent() -> Int64 {
+    guard pressure.isOpen, let text = try? pressure.contents(subject: "the memory pressure") else {
+      return 0
+    }
+    return Self.number(behind: "full avg10=", in: text) ?? 0
   }
 
   /// The least limit of a group of cgroup v1 and those above it, in bytes: what memory.stat calls

@@ -22,12 +22,28 @@ public struct Poller: ~Copyable {
   ///   - token: What ``wait(_:)`` will say when it is readable.
   /// - Throws: ``SystemError``.
   public func add(_ number: Int32, token: UInt64) throws(SystemError) {
+    try add(number, token: token, EPOLLIN.rawValue)
+  }
+
+  private func add(_ number: Int32, token: UInt64, _ events: UInt32) throws(SystemError) {
     var event = epoll_event()
-    event.events = EPOLLIN.rawValue
+    event.events = events
     event.data.u64 = token
     try retrying("watch", "descriptor \(number)") {
       epoll_ctl(descriptor.number, EPOLL_CTL_ADD, number, &event)
     }
+  }
+
+  /// Adds a descriptor that has urgent news: EPOLLPRI.
+  ///
+  /// Such is a file of cgroup v2 that the kernel says it has changed; it is readable at any time.
+  ///
+  /// - Parameters:
+  ///   - number: The descriptor; reading the file is what takes note of the news.
+  ///   - token: What ``wait(_:)`` will say.
+  /// - Throws: ``SystemError``.
+  public func addUrgent(_ number: Int32, token: UInt64) throws(SystemError) {
+    try add(number, token: token, EPOLLPRI.rawValue)
   }
 
   /// Removes a descriptor that stays open.

@@ -41,6 +41,17 @@ public struct WriteWatch: ~Copyable {
       adopting: FileDescriptor(owning: watch.release()), processes: .none, namesWriters: false)
   }
 
+  /// Hears of writes to one more open file, too; of no file where it hears nothing.
+  public func add(writesTo file: borrowing FileDescriptor) {
+    guard hears, file.isOpen else { return }
+    if namesWriters {
+      _ = escra_fanotify_add(descriptor.number, file.number)
+    } else {
+      _ = inotify_add_watch(
+        descriptor.number, "/proc/self/fd/\(file.number)", UInt32(IN_MODIFY))
+    }
+  }
+
   /// Takes over what another image of this process has opened.
   public init(
     adopting descriptor: consuming FileDescriptor, processes: consuming FileDescriptor,

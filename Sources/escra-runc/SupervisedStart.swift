@@ -82,6 +82,7 @@ struct SupervisedStart {
   let settings: Settings
   let document: ConfigDocument
   private let memoryReserve: Int64
+  private let memoryNet: MemoryNetChoice
 
   /// Finds out what holds for the container.
   init(
@@ -104,6 +105,7 @@ struct SupervisedStart {
     }
     (document, policy) = parsed
     memoryReserve = config.hostMemoryReserve
+    memoryNet = config.memoryNet
     self.id = id
     self.call = call
     self.settings = settings
@@ -150,16 +152,16 @@ struct SupervisedStart {
 
   /// What the memory limit starts from and moves between; nil where nothing asks for it to move.
   private var memoryBase: MemoryBase? {
-    guard policy.memoryIsManaged, policy.name == .reactive || policy.name == .observe else {
-      return nil
-    }
+    guard policy.memoryIsManaged, policy.name != .standard else { return nil }
     let declared = document.declared.memory
     let swap = document.declared.memorySwap.flatMap { $0 > 0 ? $0 : nil }
-    return MemoryBase(
+    var base = MemoryBase(
       declared: declared,
       swapAllowance: declared.flatMap { limit in swap.map { max(0, $0 - limit) } },
       floor: policy.memory.floor, explicitCeiling: policy.askedMemoryCeiling,
       limit: policy.memoryLimit, hostReserve: memoryReserve)
+    base.usesNet = memoryNet == .on
+    return base
   }
 
   /// The declared limit, as the kernel counts.
@@ -207,12 +209,10 @@ struct SupervisedStart {
       if case .message(.refused(let resource, let reason, let figure)) = answer {
         throw LaunchFailure(refusal(resource, reason, figure))
       }
-      guard case .message(.ready(let limit)) = answer else {
+      guard case .message(.ready(let limit, let memory)) = answer else {
         throw LaunchFailure("its supervisor was not ready within a second")
       }
-      if needsEdit, limit != declared {
-        try apply(withinAncestors(limit, base), edit, bundle)
-      }
+      if needsEdit { try apply(withinAncestors(limit, base), memory, edit, bundle) }
     } catch {
       // It must not find a container that it was not ready for.
       try? supervisor.process.send(SIGKILL)
@@ -248,10 +248,17 @@ struct SupervisedStart {
 
   /// Puts the first limit where it holds at the container's first instruction.
   private func apply(
-    _ limit: CPUQuota, _ edit: borrowing BundleEdit, _ bundle: borrowing Bundle
+    _ limit: CPUQuota, _ memory: Int64?, _ edit: borrowing BundleEdit, _ bundle: borrowing Bundle
   ) throws(LaunchFailure) {
-    let bandwidth = CPUBandwidth(quota: limit.quota ?? -1, period: limit.period)
-    try apply(ConfigEdit.limit(bandwidth), edit, bundle)
+    var change = ConfigEdit()
+    if limit != declared {
+      change = ConfigEdit.limit(CPUBandwidth(quota: limit.quota ?? -1, period: limit.period))
+    }
+    if let memory, memory != document.declared.memory {
+      change.memoryLimit = memory
+      change.memorySwap = memoryBase?.memorySwap(at: memory)
+    }
+    if change != ConfigEdit() { try apply(change, edit, bundle) }
   }
 
   func apply(

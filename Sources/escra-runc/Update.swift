@@ -25,15 +25,20 @@ private func updateReactive(
 ) {
   let request = UpdateRequest(call)
   var edit = cpuEdit(request, socket)
-  // The low-level runtime writes the memory limit that it knows at each update, whatever is asked
-  // for: below what the container has grown to the kernel refuses it, and the update fails.
-  if movesMemory, socket.send(.updateMemory(limit: request.memory, swap: request.swap)),
-    case .message(.applyMemory(let limit, let swap)) = socket.receive(within: 200)
-  {
-    edit.memoryLimit = limit
-    edit.memorySwap = swap
-  }
+  if movesMemory { editMemory(&edit, request, socket) }
   request.pass(edit)
+}
+
+/// The low-level runtime writes the memory limit that it knows at each update, whatever is asked for:
+/// below what the container has grown to cgroup v1 refuses it, and the update fails; on v2 it kills.
+private func editMemory(
+  _ edit: inout ConfigEdit, _ request: UpdateRequest, _ socket: borrowing ControlSocket
+) {
+  guard socket.send(.updateMemory(limit: request.memory, swap: request.swap)),
+    case .message(.applyMemory(let limit, let swap)) = socket.receive(within: 200)
+  else { return }
+  edit.memoryLimit = limit
+  edit.memorySwap = swap
 }
 
 private func cpuEdit(
@@ -62,8 +67,11 @@ private func updateStrict(
   let request = UpdateRequest(call)
   do {
     let cpus = try claim(request, instance, settings)
-    request.pass(
-      ConfigEdit(cpuQuota: request.quota == nil ? nil : -1, cpus: cpus.description))
+    var edit = ConfigEdit(cpuQuota: request.quota == nil ? nil : -1, cpus: cpus.description)
+    if instance.load()?.memory != nil, let socket = try? instance.connect() {
+      editMemory(&edit, request, socket)
+    }
+    request.pass(edit)
   } catch let refusal as Refusal {
     call.fail(refusal.sentence)
   } catch let error as any (Error & CustomStringConvertible) {

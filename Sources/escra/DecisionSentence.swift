@@ -37,6 +37,9 @@ extension Rule {
     case .memoryKill: "memoryKill"
     case .memoryBounded: "memoryBounded"
     case .memoryUpdate: "memoryUpdate"
+    case .memoryDrift: "memoryDrift"
+    case .memoryGranted: "memoryGranted"
+    case .memoryRecalled: "memoryRecalled"
     }
   }
 
@@ -75,6 +78,9 @@ extension Rule {
     case .memoryKill: "it was at its limit, and the kernel ended what it chose"
     case .memoryBounded: "it had more than it may have"
     case .memoryUpdate: "the declared memory limit was changed"
+    case .memoryDrift: "somebody else had written over it"
+    case .memoryGranted: "it wants more, and that is what its application had"
+    case .memoryRecalled: "another member of its application needed it more"
     }
   }
 
@@ -83,12 +89,11 @@ extension Rule {
     switch self {
     case .jumpStart, .fairShare, .scaleUp, .scaleDown, .trim, .idle, .predicted, .exhausted,
       .giveBack, .rest, .due, .advance, .granted, .memoryFound, .memoryGrown, .memoryNearMiss,
-      .memoryGivenBack,
-      .memoryRefused, .memoryHostFull, .memoryKill, .memoryBounded:
+      .memoryGivenBack, .memoryGranted, .memoryRefused, .memoryHostFull, .memoryKill,
+      .memoryBounded:
       true
     case .start, .update, .drift, .news, .end, .refused, .declared, .recalled, .memoryNotTaken,
-      .memoryNews,
-      .memoryUpdate:
+      .memoryNews, .memoryUpdate, .memoryDrift, .memoryRecalled:
       false
     }
   }

@@ -12,7 +12,8 @@ private let messages: [ControlMessage] = [
   .update(quota: nil, period: nil), .update(quota: -1, period: nil), .update(quota: 0, period: 0),
   .update(quota: .max, period: .min + 1), .update(quota: nil, period: 50_000),
   .apply(CPUQuota(quota: 20_000, period: 50_000)), .apply(CPUQuota(quota: nil)), .look, .looked,
-  .refused(resource: 1, reason: 2, figure: 5),
+  .refused(resource: 1, reason: 2, figure: 5), .ready(CPUQuota(quota: 1000), memory: 1 << 30),
+  .offerGuard, .wantGuard, .guarding,
 ]
 
 @Suite struct ControlMessageTests {
@@ -73,9 +74,11 @@ private let messages: [ControlMessage] = [
       guard let message = ControlMessage(bytes: bytes) else { continue }
       found += 1
       switch message {
-      case .ready(let limit), .apply(let limit):
+      case .ready(let limit, _), .apply(let limit):
         if limit.period <= 0 || (limit.quota ?? 0) < 0 { Issue.record("no limit: \(bytes)") }
-      case .update, .look, .looked, .updateMemory, .applyMemory, .refused: break
+      case .update, .look, .looked, .updateMemory, .applyMemory, .offerGuard, .wantGuard, .guarding,
+        .refused:
+        break
       }
       if ControlMessage(bytes: message.bytes) != message { Issue.record("not itself: \(bytes)") }
     }

@@ -31,6 +31,9 @@ import Testing
         declared: $0 == 1000 ? nil : 64, swapAllowance: nil, floor: 16, explicitCeiling: 512,
         limit: 4096, hostReserve: 7)
     }
+    said.memory?.isManaged = quota == 1000
+    said.memory?.usesNet = quota != 1000
+    said.memory?.killsDisabled = quota == 1000 ? nil : false
     said.leaveOut(.burst)
     said.leaveOut(.freezer)
     let heard = Handover(said.arguments[...])

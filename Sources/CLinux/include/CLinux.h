@@ -151,6 +151,9 @@ int escra_perf_arm(int event);
 /// EPERM without CAP_SYS_ADMIN, EMFILE for one too many (fs.fanotify.max_user_groups).
 int escra_fanotify_writes(int file, int other);
 
+/// Has what `escra_fanotify_writes` has opened hear of writes to one more open file.
+int escra_fanotify_add(int watch, int file);
+
 /// The most events that one call of `escra_fanotify_take` gives.
 enum { ESCRA_EVENTS = 64 };
 

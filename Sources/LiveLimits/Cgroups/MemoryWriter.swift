@@ -7,57 +7,120 @@ public import Syscalls
 /// It works on files that were opened while there was the privilege to; opened for reading only, it
 /// cannot write at all, which is what `observe` is.
 public struct MemoryWriter: ~Copyable {
+  /// memory.limit_in_bytes, or memory.max.
   private let limitFile: FileDescriptor
-  /// memory.memsw.limit_in_bytes; ``FileDescriptor/none`` where swap is not accounted for.
+  /// memory.memsw.limit_in_bytes; ``FileDescriptor/none`` where swap is not accounted for, and on
+  /// cgroup v2, where the limit of swap is one of its own.
   private let swapFile: FileDescriptor
+  /// memory.high; ``FileDescriptor/none`` on cgroup v1.
+  private let lineFile: FileDescriptor
+  /// memory.max of the group around the container's own, where there is one with the same limit.
+  private let outerFile: FileDescriptor
+  /// memory.oom_control, where it is to be written; ``FileDescriptor/none`` on cgroup v2.
+  private let netFile: FileDescriptor
   /// Whether this writer may change anything.
   public let isReadOnly: Bool
 
-  /// Opens the files of one group of cgroup v1.
+  /// Which interface it writes.
+  public var version: CgroupLocation.Version { lineFile.isOpen ? .v2 : .v1 }
+
+  /// Opens the files of one group.
   ///
   /// - Parameters:
   ///   - directory: The group's directory in the memory hierarchy.
+  ///   - version: Which interface it has.
   ///   - readOnly: Whether to open for reading only.
+  ///   - scope: The directory of the group around it that has the same limit, if there is one.
+  ///   - usesNet: Whether memory.oom_control of cgroup v1 is to be written.
   /// - Throws: ``SystemError``; ENOENT when the group is gone.
-  public init(directory: String, readOnly: Bool) throws(SystemError) {
+  public init(
+    directory: String, version: CgroupLocation.Version = .v1, readOnly: Bool,
+    in scope: String? = nil, usesNet: Bool = false
+  ) throws(SystemError) {
     let flags = readOnly ? O_RDONLY : O_RDWR
-    limitFile = try FileDescriptor.open(directory + "/memory.limit_in_bytes", flags)
-    swapFile =
-      (try? FileDescriptor.open(directory + "/memory.memsw.limit_in_bytes", flags)) ?? .none
+    let isV1 = version == .v1
+    let limitFile = try FileDescriptor.open(
+      directory + (isV1 ? "/memory.limit_in_bytes" : "/memory.max"), flags)
+    let lineFile =
+      isV1 ? FileDescriptor.none : try FileDescriptor.open(directory + "/memory.high", flags)
+    self.limitFile = limitFile
+    self.lineFile = lineFile
+    swapFile = Self.file("memory.memsw.limit_in_bytes", in: isV1 ? directory : nil, flags)
+    outerFile = Self.file("memory.max", in: isV1 ? nil : scope, flags)
+    netFile = Self.file(
+      "memory.oom_control", in: isV1 && usesNet && !readOnly ? directory : nil, flags)
     isReadOnly = readOnly
+  }
+
+  private static func file(_ name: String, in directory: String?, _ flags: CInt) -> FileDescriptor {
+    guard let directory else { return .none }
+    return (try? FileDescriptor.open(directory + "/" + name, flags)) ?? .none
   }
 
   /// Takes over files that are open already.
-  init(limit: consuming FileDescriptor, swap: consuming FileDescriptor, readOnly: Bool) {
+  init(
+    limit: consuming FileDescriptor, swap: consuming FileDescriptor,
+    line: consuming FileDescriptor, outer: consuming FileDescriptor,
+    net: consuming FileDescriptor, readOnly: Bool
+  ) {
     limitFile = limit
     swapFile = swap
+    lineFile = line
+    outerFile = outer
+    netFile = net
     isReadOnly = readOnly
   }
 
-  /// The numbers of the files, for an image that takes them over; -1 for one that is not there.
-  consuming func release() -> (limit: Int32, swap: Int32) {
-    (limitFile.release(), swapFile.release())
+  /// The numbers of the files, for an image that takes them over.
+  consuming func release() -> Files {
+    Files(
+      limit: limitFile.release(), swap: swapFile.release(), line: lineFile.release(),
+      outer: outerFile.release(), net: netFile.release())
   }
 
-  /// The limit that the kernel has now, in bytes; one page less than 2^63 is none.
+  /// The numbers of open files; -1 for one that is not there.
+  struct Files {
+    let limit, swap, line, outer, net: Int32
+  }
+
+  /// The limit that the kernel has now, in bytes; from ``MemoryBase/unlimited`` on it is none.
   ///
   /// - Throws: ``SystemError``; ENODEV once the group is gone.
   public func current() throws(SystemError) -> Int64 { try Self.number(limitFile) }
 
+  /// Where cgroup v2 slows down now, in bytes; from ``MemoryBase/unlimited`` on, as always on cgroup
+  /// v1, nowhere.
+  ///
+  /// - Throws: ``SystemError``; ENODEV once the group is gone.
+  public func line() throws(SystemError) -> Int64 {
+    lineFile.isOpen ? try Self.number(lineFile) : MemoryBase.unlimited
+  }
+
   /// Sets the limit.
   ///
-  /// Memory and swap together are never limited to less than memory is (mm/memcontrol-v1.c,
-  /// mem_cgroup_resize_max): that limit is raised first and lowered last. The kernel does not set a
-  /// limit below what is used: it reclaims until the use fits, and else refuses. It has compared
-  /// both after it has set the limit, so whoever allocates meanwhile is no race.
+  /// On cgroup v1, memory and swap together are never limited to less than memory is
+  /// (mm/memcontrol-v1.c, mem_cgroup_resize_max): that limit is raised first and lowered last. The
+  /// kernel does not set a limit below what is used: it reclaims until the use fits, and else
+  /// refuses. It has compared both after it has set the limit, so whoever allocates meanwhile is no
+  /// race.
+  ///
+  /// On cgroup v2 a limit below what is used is a kill (mm/memcontrol.c, memory_max_write). So the
+  /// line comes down first, which takes what can be reclaimed and slows down who grows, and the
+  /// limit only where half of its room is free then; else the line goes back to where it was. Up
+  /// it is the limit first.
   ///
   /// - Parameters:
   ///   - limit: Bytes.
+  ///   - line: Where cgroup v2 is to slow down; nil for nowhere.
   ///   - swap: Bytes of memory and swap together; nil to leave that limit alone.
+  ///   - use: Says what is used; asked on cgroup v2 before a limit is lowered.
   /// - Throws: ``SystemError``: EBUSY below what is used and cannot be reclaimed, EINVAL above what
   ///   memory and swap together are limited to, ENODEV once the group is gone, EBADF for a reader.
-  public func set(_ limit: Int64, swap: Int64?) throws(SystemError) {
+  public func set(
+    _ limit: Int64, line: Int64? = nil, swap: Int64?, use: () throws(SystemError) -> Int64
+  ) throws(SystemError) {
     if isReadOnly { throw SystemError("write", "the memory limit", errno: EBADF) }
+    if lineFile.isOpen { return try setUnified(limit, line, use) }
     guard let swap, swapFile.isOpen else { return try write(limit, to: limitFile) }
     let isRaised = swap >= (try Self.number(swapFile))
     if isRaised { try write(swap, to: swapFile) }
@@ -65,10 +128,38 @@ public struct MemoryWriter: ~Copyable {
     if !isRaised { try write(swap, to: swapFile) }
   }
 
+  private func setUnified(
+    _ limit: Int64, _ line: Int64?, _ use: () throws(SystemError) -> Int64
+  ) throws(SystemError) {
+    if limit >= (try current()) {
+      try write(limit, to: limitFile)
+      return try write(line, to: lineFile)
+    }
+    let before = try self.line()
+    // Also where there is to be none: whoever grows now is not to come as far as the limit.
+    let brake = max(MemoryBrake.line(under: limit), limit / 2)
+    try write(min(brake, line ?? brake), to: lineFile)
+    guard try use() <= limit - (limit - brake) / 2 else {
+      try write(before, to: lineFile)
+      throw SystemError("lower", "the memory limit", errno: EBUSY)
+    }
+    try write(limit, to: limitFile)
+    if line != min(brake, line ?? brake) { try write(line, to: lineFile) }
+  }
+
+  /// Sets where cgroup v2 slows down, under the limit that is in force.
+  ///
+  /// - Parameter line: Bytes; nil for nowhere.
+  /// - Throws: ``SystemError``; ENODEV once the group is gone, EBADF for a reader.
+  public func set(line: Int64?) throws(SystemError) {
+    if isReadOnly { throw SystemError("write", "memory.high", errno: EBADF) }
+    if lineFile.isOpen { try write(line, to: lineFile) }
+  }
+
   /// Makes memory and swap together what they shall be under the limit that is in force; a crash
   /// between two writes leaves more.
   ///
-  /// - Parameter swap: As for ``set(_:swap:)``.
+  /// - Parameter swap: As for ``set(_:line:swap:use:)``.
   public func alignSwap(to swap: Int64?) {
     guard !isReadOnly, let swap, swapFile.isOpen, (try? Self.number(swapFile)) != swap else {
       return
@@ -76,15 +167,59 @@ public struct MemoryWriter: ~Copyable {
     try? write(swap, to: swapFile)
   }
 
-  private func write(_ bytes: Int64, to file: borrowing FileDescriptor) throws(SystemError) {
-    try file.overwrite("\(bytes)", subject: "the memory limit")
+  /// Keeps the group around the container's own out of the way.
+  ///
+  /// It counts what the container's own counts. Its limit is what the container may have at the
+  /// most and does not move, so that who writes it again kills nobody.
+  ///
+  /// - Parameter ceiling: Bytes.
+  public func alignOuter(to ceiling: Int64) {
+    guard !isReadOnly, outerFile.isOpen, let found = try? Self.number(outerFile),
+      found < ceiling
+    else { return }
+    try? write(ceiling, to: outerFile)
+  }
+
+  /// Has cgroup v1 park who is at the limit, or kill; memory.oom_control.
+  ///
+  /// Switched off, it wakes all that are parked, and they meet the limit once more
+  /// (mm/memcontrol-v1.c, mem_cgroup_oom_control_write).
+  ///
+  /// - Returns: Whether that is so now; false where the file is not open.
+  public func setNet(isOn: Bool) -> Bool {
+    guard netFile.isOpen else { return false }
+    return (try? netFile.overwrite(isOn ? "1" : "0", subject: "memory.oom_control")) != nil
+  }
+
+  /// What memory.oom_control says; nil where it is not open.
+  public func net() -> MemoryNet.Reading? {
+    guard netFile.isOpen else { return nil }
+    return (try? netFile.contents(subject: "memory.oom_control")).map { MemoryNet.Reading($0) }
+  }
+
+  /// Has the kernel kill again, through a file that was opened for this: the first act of whoever
+  /// sees that the supervisor has died.
+  static func dropNet(_ file: borrowing FileDescriptor) {
+    try? file.overwrite("0", subject: "memory.oom_control")
+  }
+
+  private func write(_ bytes: Int64?, to file: borrowing FileDescriptor) throws(SystemError) {
+    let isNone = bytes.map { $0 >= MemoryBase.unlimited } ?? true
+    let none = lineFile.isOpen ? "max" : "-1"
+    try file.overwrite(isNone ? none : "\(bytes ?? 0)", subject: "the memory limit")
   }
 
   private static func number(_ file: borrowing FileDescriptor) throws(SystemError) -> Int64 {
     let text = try file.contents(subject: "the memory limit")
-    guard let number = Int64(Substring(text.utf8.prefix { $0 != UInt8(ascii: "\n") })) else {
+    guard let limit = limit(text) else {
       throw SystemError("read", "the memory limit", errno: EINVAL)
     }
-    return number
+    return limit
+  }
+
+  /// A limit as the kernel writes it; "max" is ``MemoryBase/unlimited``.
+  static func limit(_ text: String) -> Int64? {
+    let word = Substring(text.utf8.prefix { $0 != UInt8(ascii: "\n") })
+    return word == "max" ? MemoryBase.unlimited : Int64(word)
   }
 }

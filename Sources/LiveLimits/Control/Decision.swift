@@ -120,6 +120,12 @@ public enum Rule: UInt8, Sendable, CaseIterable {
   case memoryBounded = 41
   /// Memory: the declared limit was changed (`docker update`).
   case memoryUpdate = 42
+  /// Memory: somebody else, such as a service manager, had written an old limit over ours, or another line.
+  case memoryDrift = 43
+  /// Memory: it wants more, and that is what its application had.
+  case memoryGranted = 44
+  /// Memory: its application wanted some of it back, for another member.
+  case memoryRecalled = 45
 }
 
 extension Rule {

@@ -35,6 +35,13 @@ public struct MemoryBase: Equatable, Sendable {
   public var limit: Int64
   /// What the machine keeps: no limit is raised where less than this would be available.
   public var hostReserve: Int64
+  /// Whether who is at the limit of cgroup v1 is parked until a raise is there.
+  public var usesNet = false
+  /// Whether the container has switched off the kernel's kills itself; nil as long as nobody has looked.
+  public var killsDisabled: Bool?
+  /// Whether a service manager writes the limit of the container's group, too; found out anew for
+  /// each supervisor.
+  public var isManaged = false
 
   /// Makes a base.
   public init(
@@ -58,6 +65,15 @@ public struct MemoryBase: Equatable, Sendable {
     MemoryBounds(floor: floor, ceiling: min(limit, explicitCeiling ?? declared ?? limit))
   }
 
+  /// As a member of an application.
+  func share(held: Int64 = 0) -> MemberRecord.Share {
+    let most = min(bounds.ceiling, ApplicationMessage.most)
+    return MemberRecord.Share(
+      held: min(held, ApplicationMessage.most),
+      declared: min(declared ?? limit, ApplicationMessage.most), floor: min(floor, most),
+      ceiling: most)
+  }
+
   /// What swap and memory together are limited to under a memory limit; nil to leave that alone.
   public func memorySwap(at limit: Int64) -> Int64? {
     swapAllowance.map { allowance in
@@ -77,6 +93,8 @@ extension MemoryBase {
       declared: keyed[int: "declaredMemory"], swapAllowance: keyed[int: "swapAllowance"],
       floor: floor, explicitCeiling: keyed[int: "memoryCeiling"], limit: limit,
       hostReserve: keyed[int: "memoryReserve"] ?? 0)
+    usesNet = keyed[int: "memoryNet"] == 1
+    killsDisabled = keyed[int: "killsDisabled"].map { $0 == 1 }
   }
 
   func write(to keyed: inout KeyedText) {
@@ -86,12 +104,15 @@ extension MemoryBase {
     keyed[int: "memoryCeiling"] = explicitCeiling
     keyed[int: "memoryLimit"] = limit
     keyed[int: "memoryReserve"] = hostReserve
+    keyed[int: "memoryNet"] = usesNet ? 1 : nil
+    keyed[int: "killsDisabled"] = killsDisabled.map { $0 ? 1 : 0 }
   }
 
   /// The numbers, as one argument of the image that supervises.
   var argument: String {
-    let words = [
+    let words: [Int64] = [
       declared ?? -1, swapAllowance ?? -1, floor, explicitCeiling ?? -1, limit, hostReserve,
+      isManaged ? 1 : 0, usesNet ? 1 : 0, killsDisabled.map { $0 ? 1 : 0 } ?? -1,
     ]
     return Self.mark + words.map { "\($0)" }.joined(separator: ",")
   }
@@ -100,11 +121,14 @@ extension MemoryBase {
   init?(argument: String) {
     guard argument.utf8.starts(with: Self.mark.utf8) else { return nil }
     let words = argument.dropFirst(Self.mark.count).split(separator: ",").compactMap { Int64($0) }
-    guard words.count == 6 else { return nil }
+    guard words.count == 9 else { return nil }
     func present(_ word: Int64) -> Int64? { word < 0 ? nil : word }
     self.init(
       declared: present(words[0]), swapAllowance: present(words[1]), floor: words[2],
       explicitCeiling: present(words[3]), limit: words[4], hostReserve: words[5])
+    isManaged = words[6] == 1
+    usesNet = words[7] == 1
+    killsDisabled = present(words[8]).map { $0 == 1 }
   }
 
   private static let mark = "memory:"

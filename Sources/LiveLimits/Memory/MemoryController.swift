@@ -38,6 +38,8 @@ public struct MemoryController: Sendable {
 
   /// The limit in force, in bytes.
   public private(set) var limit: Int64
+  /// Where cgroup v2 is to slow the container down, in bytes; nil for nowhere.
+  public private(set) var line: Int64?
   /// What it moves between.
   public private(set) var bounds: MemoryBounds
   /// For how long slack has to last now; longer after each regret.
@@ -51,8 +53,8 @@ public struct MemoryController: Sendable {
   /// Since when there is slack, since when it is as much as it is, and the most that was needed.
   private var slack: (since: Nanoseconds, steadySince: Nanoseconds, need: Int64)?
   private var lastShrink: (time: Nanoseconds, isRegretted: Bool)?
-  /// It wants more than it may have, and the record says so already.
-  private var isRefused = false
+  /// Whether it wants more than it may have; the record says so already.
+  public private(set) var isRefused = false
   private let keptUntil: Nanoseconds
 
   private var parameters: MemoryLaw.Parameters { law.parameters }
@@ -78,6 +80,7 @@ public struct MemoryController: Sendable {
   ) -> Step {
     let reading = reading(usage, now, surroundings)
     let hasPace = takePace(reading, now)
+    defer { line = law.line(under: limit, reading, rate: rate, current: line) }
     let need = law.need(reading, rate: rate)
     if limit < need {
       slack = nil
@@ -101,6 +104,9 @@ public struct MemoryController: Sendable {
     slack = nil
     isRefused = false
   }
+
+  /// Takes note of what is in force, where what was decided is somebody else's to grant.
+  public mutating func hold(_ limit: Int64) { self.limit = limit }
 
   /// Takes note that the kernel has refused a limit; what it has instead stays in force.
   ///
@@ -171,17 +177,19 @@ public struct MemoryController: Sendable {
     let target = min(allowed, byHost)
     guard target > limit else {
       // Near its ceiling, and not yet above what it may have.
-      let isShort = law.distance(reading, to: limit) < law.head(at: rate)
+      let isShort = limit - reading.workingSet < law.head(at: rate)
       let isNews = isShort && !isRefused
       isRefused = isRefused || isShort
       let rule: Rule = byHost < allowed ? .memoryHostFull : .memoryRefused
       // Memory of the machine may come back; the ceiling does not move by itself.
-      let deadline = byHost < allowed ? now + parameters.longestSample : nil
+      let deadline =
+        byHost < allowed
+        ? now + parameters.longestSample : isShort ? nil : lastLook(reading, now, hasPace)
       return Step(
         decision: isNews ? Decision(limit: limit, rule: rule, use: reading.workingSet) : nil,
         deadline: deadline)
     }
-    let isNear = law.distance(reading, to: limit) < law.head(at: 0) / 4
+    let isNear = law.isNear(reading, to: limit)
     noteGrowth(at: now)
     isRefused = false
     limit = target
@@ -189,6 +197,16 @@ public struct MemoryController: Sendable {
       decision: Decision(
         limit: target, rule: isNear ? .memoryNearMiss : .memoryGrown, use: reading.workingSet),
       deadline: deadline(reading, now, hasPace))
+  }
+
+  /// On cgroup v2 nobody calls any more where the line is gone; what wants more is to be told.
+  private func lastLook(
+    _ reading: MemoryReading, _ now: Nanoseconds, _ hasPace: Bool
+  ) -> Nanoseconds? {
+    guard law.version == .v2 else { return nil }
+    let room = limit - reading.workingSet
+    if hasPace, law.taken(at: rate, in: 2 * parameters.longestSample) < room / 4 { return nil }
+    return now + law.nextLook(room, rate: hasPace ? rate : nil)
   }
 
   private mutating func noteGrowth(at now: Nanoseconds) {

@@ -22,9 +22,11 @@ public struct MemoryReading: Equatable, Sendable {
 
 /// How much memory a container gets: what it uses and a head, as pure functions of a reading.
 ///
-/// The head is what it may take before a raise is there; nothing pauses it at the limit, so a
-/// raise that comes late is a kill. A limit stands a head above a rung of the ``MemoryLadder``:
-/// whoever crosses the rung has called the supervisor, with a head left to go.
+/// The head is what it may take before a raise is there. On cgroup v1 nothing pauses it at the limit,
+/// so a raise that comes late is a kill: a limit stands a head above a rung of the ``MemoryLadder``,
+/// and whoever crosses the rung has called the supervisor, with a head left to go. On v2 the line of
+/// the ``MemoryBrake`` stands a head above the use, and the limit its room above the line; who
+/// crosses the line has called, and is not slowed down yet.
 public struct MemoryLaw: Equatable, Sendable {
   /// The constants of the law.
   public struct Parameters: Equatable, Sendable {
@@ -60,6 +62,12 @@ public struct MemoryLaw: Equatable, Sendable {
     public var shortestSample: Nanoseconds = 500_000
     /// The longest time between two readings while it grows: 10 ms.
     public var longestSample: Nanoseconds = 10_000_000
+    /// The least step of a line on cgroup v2: 16 MiB, or an eighth of the use.
+    ///
+    /// The kernel tells of a line that was crossed once in 12 ms at the most.
+    public var leastStep: Int64 = 16 << 20
+    /// The part of the use that a step is at the least: an eighth.
+    public var stepPart: Int64 = 8
 
     /// Our constants.
     public static let standard = Parameters()
@@ -70,10 +78,17 @@ public struct MemoryLaw: Equatable, Sendable {
   /// Where the kernel calls.
   public let ladder: MemoryLadder
 
+  /// Which of the kernel's interfaces the limit has.
+  public let version: CgroupLocation.Version
+
   /// A law for a container that may have at most `limit` bytes.
-  public init(_ parameters: Parameters = .standard, to limit: Int64) {
+  public init(
+    _ parameters: Parameters = .standard, to limit: Int64, version: CgroupLocation.Version = .v1
+  ) {
     self.parameters = parameters
-    ladder = MemoryLadder(to: limit)
+    self.version = version
+    // A line is written at once, and calls wherever it is.
+    ladder = MemoryLadder(to: version == .v1 ? limit : 0)
   }
 
   /// What it may take before a raise is there: max(8 MiB, rate x 5 ms).
@@ -93,6 +108,9 @@ public struct MemoryLaw: Equatable, Sendable {
   ///   - ahead: What it is expected to take until it is looked at again, in bytes.
   /// - Returns: Bytes.
   public func need(_ reading: MemoryReading, rate: Int64 = 0, ahead: Int64 = 0) -> Int64 {
+    if version == .v2 {
+      return MemoryBrake.limit(over: lineNeed(reading, rate: rate, ahead: ahead))
+    }
     let head = head(at: rate)
     let byRung = ladder.rung(above: reading.usage + ahead) + head
     // Page cache up to the limit hides the rungs. What calls then is reclaim, and what is left to
@@ -103,7 +121,46 @@ public struct MemoryLaw: Equatable, Sendable {
 
   /// What to raise to: the need, and what it takes at its pace for as long as a raise has to last.
   public func raised(_ reading: MemoryReading, rate: Int64) -> Int64 {
-    need(reading, rate: rate, ahead: taken(at: rate, in: parameters.lasting))
+    need(reading, rate: rate, ahead: step(reading, rate: rate))
+  }
+
+  /// The least line on cgroup v2 that is not crossed before somebody looks, in bytes.
+  public func lineNeed(_ reading: MemoryReading, rate: Int64 = 0, ahead: Int64 = 0) -> Int64 {
+    let head = head(at: rate)
+    let byUse = reading.usage + ahead + head
+    // Page cache fills all that is below the line, and gives way there: it raises nothing.
+    guard reading.inactiveFile >= head else { return roundedUp(byUse) }
+    return roundedUp(min(byUse, reading.workingSet + ahead + 2 * head))
+  }
+
+  /// Where the line is to be under a limit; nil for none, so that nobody sleeps below a limit that
+  /// will not move.
+  ///
+  /// - Parameters:
+  ///   - limit: The limit, in bytes.
+  ///   - reading: What is used.
+  ///   - rate: How fast it grows, in bytes a second.
+  ///   - current: Where it is.
+  /// - Returns: Bytes; always nil on cgroup v1, which has no such line.
+  public func line(
+    under limit: Int64, _ reading: MemoryReading, rate: Int64, current: Int64?
+  ) -> Int64? {
+    guard version == .v2, limit < MemoryBase.unlimited else { return nil }
+    let need = lineNeed(reading, rate: rate)
+    let comfortable = MemoryBrake.line(under: limit)
+    if need <= comfortable { return comfortable }
+    // No more is to be had: it takes from its own room.
+    let highest = MemoryBrake.highestLine(under: limit)
+    if let current, current >= need, current <= highest { return current }
+    let further = lineNeed(reading, rate: rate, ahead: step(reading, rate: rate))
+    return further <= highest ? further : nil
+  }
+
+  private func step(_ reading: MemoryReading, rate: Int64) -> Int64 {
+    let taken = taken(at: rate, in: parameters.lasting)
+    guard version == .v2 else { return taken }
+    let part = min(parameters.greatestHead, reading.workingSet / parameters.stepPart)
+    return max(taken, max(parameters.leastStep, part))
   }
 
   /// Whether a slack is worth a write.
@@ -111,9 +168,16 @@ public struct MemoryLaw: Equatable, Sendable {
     slack >= max(parameters.worthwhile, limit / parameters.worthwhilePart)
   }
 
-  /// What is left until the limit before somebody is killed.
+  /// What is left until somebody is killed, or on cgroup v2 slowed down, in bytes.
   public func distance(_ reading: MemoryReading, to limit: Int64) -> Int64 {
-    limit - reading.workingSet
+    (version == .v1 ? limit : MemoryBrake.line(under: limit)) - reading.workingSet
+  }
+
+  /// Whether it was close: less than a quarter of the head was left, or it was slowed down.
+  public func isNear(_ reading: MemoryReading, to limit: Int64) -> Bool {
+    let distance = distance(reading, to: limit)
+    if version == .v1 { return distance < head(at: 0) / 4 }
+    return -distance > MemoryBrake.line(under: limit) / 90
   }
 
   /// When the distance could be half used up at twice the pace that was seen.

@@ -29,6 +29,9 @@ final class Conversations {
     clients.append(number)
   }
 
+  /// Whether one of them is still there.
+  func contains(_ token: UInt64) -> Bool { clients.contains(Int32(token - Self.token)) }
+
   /// What one of them says.
   ///
   /// - Parameters:

@@ -12,6 +12,7 @@ struct DBusBytes {
     case text(String)
     case flag(Bool)
     case numbers([UInt32])
+    case bytes(UInt64)
   }
 
   private mutating func align(_ boundary: Int) {
@@ -49,6 +50,10 @@ struct DBusBytes {
       append(signature: "au")
       append(UInt32(4 * numbers.count))
       for number in numbers { append(number) }
+    case .bytes(let count):
+      append(signature: "t")
+      align(8)
+      withUnsafeBytes(of: count.littleEndian) { bytes.append(contentsOf: $0) }
     }
   }
 

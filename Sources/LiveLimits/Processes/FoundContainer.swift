@@ -37,6 +37,7 @@ struct FoundContainer {
       state.base.declared.period = try writer.current().period
     }
     let watch = try WriteWatch(on: writer.quotaFile, and: writer.outerFile)
+    if state.memory != nil { FoundMemory.watch(location, named: state.cgroupName, by: watch) }
     let usesCpuacct = location.version == .v1 && location.cpuacct != nil
 
     handover = Handover(
@@ -66,10 +67,9 @@ struct FoundContainer {
     (open[.initProcess], open[.group]) = found.release()
     let cpus = Machine.onlineCPUs()
     handover.cpus = Int64(cpus.count)
-    if let memory = state.memory.map({ FoundMemory.bounded($0, by: location) }) {
-      handover.memory = memory
-      let files = try FoundMemory.open(location, memory, isObserver: isObserver)
-      open.merge(files) { _, found in found }
+    if let memory = try FoundMemory.open(location, &state, isObserver: isObserver) {
+      handover.memory = memory.base
+      open.merge(memory.files) { _, found in found }
     }
 
     let order = try order(location, inode, state.cgroupName)

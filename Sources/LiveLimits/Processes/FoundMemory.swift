@@ -6,52 +6,174 @@ internal import Syscalls
 
 /// The memory files of a container that was found, open, and the kernel's calls registered.
 enum FoundMemory {
-  /// Opens all of it; of cgroup v1 so far.
+  /// Opens all of it for a container whose memory is to be moved, and completes its state with what
+  /// was found.
   ///
   /// - Parameters:
   ///   - location: Where the container is.
+  ///   - state: The container.
+  ///   - isObserver: Whether nothing is to be written.
+  /// - Returns: What it may have, and the descriptors by place; nil where its memory is left alone.
+  /// - Throws: ``SystemError``; ENOENT when the group is gone.
+  static func open(
+    _ location: CgroupLocation, _ state: inout ContainerState, isObserver: Bool
+  ) throws(SystemError) -> (base: MemoryBase, files: [Handover.Place: Int32])? {
+    guard state.memory != nil, location.memory != nil else { return nil }
+    // Only whoever finds it first sees what the container has set itself.
+    if state.memory?.killsDisabled == nil {
+      state.memory?.killsDisabled = killsAreDisabled(location)
+    }
+    let name = state.cgroupName
+    guard var base = state.memory.map({ bounded($0, by: location, named: name) }) else {
+      return nil
+    }
+    base.isManaged = !isObserver && tellManager(base.bounds.ceiling, location, named: name)
+    return (base, try open(location, named: name, base, isObserver: isObserver))
+  }
+
+  /// Opens all of it.
+  ///
+  /// - Parameters:
+  ///   - location: Where the container is.
+  ///   - name: What its own group is called, which may be around that.
   ///   - base: What it may have.
   ///   - isObserver: Whether nothing is to be written.
   /// - Returns: The descriptors by place; empty where its memory cannot be moved.
   /// - Throws: ``SystemError``; ENOENT when the group is gone.
-  static func open(
-    _ location: CgroupLocation, _ base: MemoryBase, isObserver: Bool
+  private static func open(
+    _ location: CgroupLocation, named name: String?, _ base: MemoryBase, isObserver: Bool
   ) throws(SystemError) -> [Handover.Place: Int32] {
-    guard location.version == .v1, let directory = location.memory else { return [:] }
-    let usage = try FileDescriptor.open(directory + "/memory.usage_in_bytes", O_RDONLY)
+    guard let directory = location.memory else { return [:] }
+    let isV1 = location.version == .v1
+    let usage = try FileDescriptor.open(
+      directory + (isV1 ? "/memory.usage_in_bytes" : "/memory.current"), O_RDONLY)
     let statistics = try FileDescriptor.open(directory + "/memory.stat", O_RDONLY)
-    let kills = try FileDescriptor.open(directory + "/memory.oom_control", O_RDONLY)
-    let writer = try MemoryWriter(directory: directory, readOnly: isObserver)
-    let calls = try MemoryCalls(
-      of: directory, usage: usage, thresholds: thresholds(base, above: use(usage)))
+    let writer = try MemoryWriter(
+      directory: directory, version: location.version, readOnly: isObserver,
+      in: CgroupLocation.scope(around: directory, named: name),
+      usesNet: base.usesNet && base.killsDisabled == false)
     var open: [Handover.Place: Int32] = [:]
-    (open[.memoryLimit], open[.memorySwap]) = writer.release()
-    (open[.memoryCalls], open[.outOfMemory]) = calls.release()
+    if isV1 {
+      let calls = try MemoryCalls(
+        of: directory, usage: usage, thresholds: thresholds(base, above: use(usage)))
+      (open[.memoryCalls], open[.outOfMemory]) = calls.release()
+      open[.memoryKills] = try FileDescriptor.open(directory + "/memory.oom_control", O_RDONLY)
+        .release()
+    } else {
+      let calls = try MemoryCalls(unified: directory)
+      (open[.memoryCalls], open[.outOfMemory]) = calls.release()
+      open[.memoryKills] = try MemoryCalls(unified: directory).release().use
+    }
+    let files = writer.release()
+    open[.memoryLimit] = files.limit
+    open[.memorySwap] = files.swap
+    open[.memoryLine] = files.line
+    open[.memoryOuter] = files.outer
+    open[.memoryNet] = files.net
     open[.memoryUsage] = usage.release()
     open[.memoryStatistics] = statistics.release()
-    open[.memoryKills] = kills.release()
     open[.machineMemory] = (try? FileDescriptor.open("/proc/meminfo", O_RDONLY))?.release()
+    open[.machinePressure] =
+      (try? FileDescriptor.open("/proc/pressure/memory", O_RDONLY))?.release()
     return open
   }
 
-  /// Gives a container that nobody supervises any more what it declared; one that uses more than
-  /// that keeps what it has, since the kernel refuses less.
-  static func giveBack(_ base: MemoryBase, _ directory: String) {
-    guard let writer = try? MemoryWriter(directory: directory, readOnly: false) else { return }
+  /// Has a watch hear of everybody's writes to the limit, and to cgroup v2's line.
+  static func watch(
+    _ location: CgroupLocation, named name: String?, by watch: borrowing WriteWatch
+  ) {
+    guard let directory = location.memory else { return }
+    var paths = [directory + "/memory.limit_in_bytes"]
+    if location.version == .v2 {
+      paths = [directory + "/memory.max", directory + "/memory.high"]
+      if let scope = CgroupLocation.scope(around: directory, named: name) {
+        paths.append(scope + "/memory.max")
+      }
+    }
+    for path in paths {
+      if let file = try? FileDescriptor.open(path, O_RDONLY) { watch.add(writesTo: file) }
+    }
+  }
+
+  /// Whether the container has switched off the kernel's kills itself; nil on cgroup v2, where nobody
+  /// can.
+  private static func killsAreDisabled(_ location: CgroupLocation) -> Bool? {
+    guard location.version == .v1, let directory = location.memory,
+      let text = try? FileDescriptor.text(of: directory + "/memory.oom_control")
+    else { return nil }
+    return MemoryNet.Reading(text).isOn
+  }
+
+  /// Tells the service manager, where it has made the group, the most that the container may have.
+  ///
+  /// - Returns: Whether it has made the group, and took it.
+  private static func tellManager(
+    _ limit: Int64?, _ location: CgroupLocation, named name: String?
+  ) -> Bool {
+    guard location.version == .v2, let directory = location.memory else { return false }
+    return tellManager(limit, CgroupLocation.scope(around: directory, named: name) ?? directory)
+  }
+
+  private static func tellManager(_ limit: Int64?, _ scope: String) -> Bool {
+    guard let unit = scope.utf8.split(separator: UInt8(ascii: "/")).last,
+      unit.suffix(6).elementsEqual(".scope".utf8),
+      var request = ScopeRequest(memory: limit, of: String(Substring(unit)))
+    else { return false }
+    return request.answer(within: 200) == .granted
+  }
+
+  /// Gives a container that nobody supervises any more what it declared.
+  ///
+  /// One that uses more than that keeps what it has: cgroup v1 refuses less, and v2 would kill.
+  /// Nobody is slowed down.
+  ///
+  /// - Parameters:
+  ///   - base: What it declared.
+  ///   - directory: Its group in the memory hierarchy.
+  ///   - version: Which interface that has.
+  ///   - name: What its own group is called, which may be around that.
+  static func giveBack(
+    _ base: MemoryBase, _ directory: String, _ version: CgroupLocation.Version, named name: String?
+  ) {
+    let scope = CgroupLocation.scope(around: directory, named: name)
+    guard
+      let writer = try? MemoryWriter(
+        directory: directory, version: version, readOnly: false, in: scope)
+    else { return }
     let limit = base.declared ?? MemoryBase.unlimited
-    try? writer.set(limit, swap: base.declared == nil ? nil : base.memorySwap(at: limit))
+    try? writer.set(
+      limit, line: nil, swap: base.declared == nil ? nil : base.memorySwap(at: limit)
+    ) { () throws(SystemError) in
+      let file = try FileDescriptor.open(directory + "/memory.current", O_RDONLY)
+      return use(file)
+    }
+    // Refused, the line is where it was, and nobody would ever move it again.
+    try? writer.set(line: nil)
+    if version == .v2, (try? writer.current()) == limit {
+      _ = tellManager(base.declared, scope ?? directory)
+    }
   }
 
   /// What a container may have, as far as the groups above its own have it: the least of them is
   /// where the kernel would end it, whatever its own limit.
-  static func bounded(_ base: MemoryBase, by location: CgroupLocation) -> MemoryBase {
-    guard location.version == .v1, let directory = location.memory,
-      let slash = directory.utf8.lastIndex(of: UInt8(ascii: "/")),
-      let text = try? FileDescriptor.text(of: String(directory[..<slash]) + "/memory.stat"),
-      let above = MemoryMeter.hierarchicalLimit(inStatistics: text)
-    else { return base }
+  private static func bounded(
+    _ base: MemoryBase, by location: CgroupLocation, named name: String?
+  ) -> MemoryBase {
+    guard let directory = location.memory else { return base }
+    let above: Int64?
+    if location.version == .v1 {
+      let parent = directory.utf8.lastIndex(of: UInt8(ascii: "/")).map { directory[..<$0] } ?? ""
+      above = (try? FileDescriptor.text(of: String(parent) + "/memory.stat")).flatMap {
+        MemoryMeter.hierarchicalLimit(inStatistics: $0)
+      }
+    } else {
+      let own = CgroupLocation.scope(around: directory, named: name) ?? directory
+      above = location.ancestors.filter { $0.utf8.count < own.utf8.count }.compactMap {
+        (try? FileDescriptor.text(of: $0 + "/memory.max")).flatMap { MemoryWriter.limit($0) }
+      }.min()
+    }
     var bounded = base
-    bounded.limit = min(base.limit, above)
+    if let above { bounded.limit = min(base.limit, above) }
     return bounded
   }
 

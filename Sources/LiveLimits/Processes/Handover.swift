@@ -17,7 +17,7 @@ struct Handover {
     case group, usage, freezer, pressure
     case events, firstLink, secondLink, promise
     case memoryLimit, memorySwap, memoryUsage, memoryStatistics, memoryKills, memoryCalls
-    case outOfMemory, machineMemory
+    case outOfMemory, machineMemory, memoryLine, memoryOuter, machinePressure, memoryNet
     case filter, alarm
   }
 

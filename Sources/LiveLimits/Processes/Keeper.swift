@@ -20,6 +20,8 @@ final class Keeper {
   private var timer: DeadlineTimer
   /// Connections to supervisors, by descriptor, with the instance each belongs to.
   private var watched: [Int32: String] = [:]
+  /// memory.oom_control of who has asked for it, by the same descriptor.
+  private var guarded: [Int32: Int32] = [:]
   private var callers: [Int32] = []
   private var crashes: [String: (count: Int, last: Nanoseconds)] = [:]
   private var nextLook: Nanoseconds?
@@ -117,9 +119,16 @@ final class Keeper {
       look()
       socket.send(.looked)
       _ = socket.release()
+    case .message(.wantGuard):
+      if guardMemory(for: number) { socket.send(.guarding) }
+      _ = socket.release()
     case .nothing, .message, .nonsense:
       _ = socket.release()
     case .end:
+      // Before anything else: what is parked there has nobody to wake it any more.
+      if let file = guarded.removeValue(forKey: number) {
+        MemoryWriter.dropNet(FileDescriptor(owning: file))
+      }
       callers.removeAll { $0 == number }
       if let path = watched.removeValue(forKey: number) { mourn(path) }
     }
@@ -190,12 +199,24 @@ final class Keeper {
       let socket = try? ControlSocket(
         connectingTo: StateDirectory.socketName, in: directory.descriptor)
     else { return false }
+    socket.send(.offerGuard)
     let number = socket.release()
     guard (try? poller.add(number, token: Token.connection + UInt64(number))) != nil else {
       close(number)
       return false
     }
     watched[number] = directory.path
+    return true
+  }
+
+  /// Opens what switches the kernel's kills on again for a supervisor's container.
+  private func guardMemory(for number: Int32) -> Bool {
+    guard guarded[number] == nil else { return true }
+    guard let path = watched[number], let directory = try? StateDirectory(opening: path),
+      let memory = directory.load()?.memoryDirectory,
+      let file = try? FileDescriptor.open(memory + "/memory.oom_control", O_WRONLY)
+    else { return false }
+    guarded[number] = file.release()
     return true
   }
 
@@ -242,8 +263,10 @@ final class Keeper {
     {
       try? writer.set(state.base.declared, from: current)
     }
-    if state.policy != "observe", let memory = state.memory, let path = state.memoryDirectory {
-      FoundMemory.giveBack(memory, path)
+    if state.policy != "observe", let memory = state.memory, let path = state.memoryDirectory,
+      let version = state.version
+    {
+      FoundMemory.giveBack(memory, path, version, named: state.cgroupName)
     }
     // A strict one keeps the CPUs it runs on, and from now on shares them. As long as the others
     // cannot be told so, somebody has to go on trying.

@@ -11,13 +11,31 @@ final class MemorySupervision: MemoryController.Surroundings {
   /// When to look again; nil: when the kernel calls.
   private(set) var deadline: Nanoseconds?
 
+  /// What was decided and is to be asked for, where the limit is shared with others.
+  private(set) var wish: MemoryController.Decision?
+  /// Whether the container declares, or has, something else than its application was told.
+  var isRedeclared = false
+
+  private let isShared: Bool
   private let writer: MemoryWriter
   private let meter: MemoryMeter
   private let calls: MemoryCalls
+  private let law: MemoryLaw
   private var controller: MemoryController
   /// What the kernel should hold: our last write, or what was found.
   private var ours: Int64
+  /// The same of cgroup v2's line.
+  private var ourLine: Int64
+  private var lastCorrection: Nanoseconds = .min / 2
   private var kills: Int64
+  private var net: MemoryNet
+  private var netIsOn = false
+
+  /// The shortest time between two corrections of somebody else's line: nothing is fought in a loop.
+  private static let correctionInterval: Nanoseconds = 1_000_000_000
+  /// From here on the machine is held to have no memory to spare, where something is to be kept:
+  /// a tenth of the last ten seconds went by with nothing but waiting for it.
+  private static let tooMuchStalling: Int64 = 10
 
   /// The tokens of its descriptors in the loop's poller.
   enum Token {
@@ -26,32 +44,57 @@ final class MemorySupervision: MemoryController.Surroundings {
   }
 
   /// Takes over what the finding image has opened; nil where memory is not moved.
-  init?(_ handover: Handover) throws(SystemError) {
+  convenience init?(_ handover: Handover) throws(SystemError) {
     guard let base = handover.memory, handover.has(.memoryLimit) else { return nil }
+    try self.init(
+      base, isObserver: handover.isObserver, isShared: handover.application != nil
+    ) { handover.take($0) }
+  }
+
+  /// Takes over what ``FoundMemory`` has opened.
+  ///
+  /// - Parameters:
+  ///   - base: What it may have.
+  ///   - isObserver: Whether nothing is to be written.
+  ///   - isShared: Whether what it wants is an application's to grant: ``keep(_:)``.
+  ///   - take: Gives the file of a place away; ``FileDescriptor/none`` for one that holds nothing.
+  /// - Throws: ``SystemError``; ENODEV when the group is gone.
+  init(
+    _ base: MemoryBase, isObserver: Bool, isShared: Bool = false,
+    _ take: (Handover.Place) -> FileDescriptor
+  ) throws(SystemError) {
     self.base = base
+    self.isShared = isShared
     writer = MemoryWriter(
-      limit: handover.take(.memoryLimit), swap: handover.take(.memorySwap),
-      readOnly: handover.isObserver)
+      limit: take(.memoryLimit), swap: take(.memorySwap), line: take(.memoryLine),
+      outer: take(.memoryOuter), net: take(.memoryNet), readOnly: isObserver)
     meter = MemoryMeter(
-      usage: handover.take(.memoryUsage), statistics: handover.take(.memoryStatistics),
-      kills: handover.take(.memoryKills), machine: handover.take(.machineMemory))
-    calls = MemoryCalls(
-      use: handover.take(.memoryCalls), outOfMemory: handover.take(.outOfMemory))
+      usage: take(.memoryUsage), statistics: take(.memoryStatistics), kills: take(.memoryKills),
+      machine: take(.machineMemory), pressure: take(.machinePressure))
+    calls = MemoryCalls(use: take(.memoryCalls), outOfMemory: take(.outOfMemory))
     let found = try writer.current()
     let now = monotonicNow()
-    ours = found
+    // What the service manager was just told: the container starts with less.
+    ours =
+      base.isManaged && Self.isSame(found, base.bounds.ceiling)
+      ? base.bounds.clamp(base.declared ?? base.limit) : found
+    ourLine = try writer.line()
     kills = meter.kills() ?? 0
-    controller = MemoryController(
-      MemoryLaw(to: base.limit), limit: found, bounds: base.bounds, now: now)
+    law = MemoryLaw(to: base.limit, version: writer.version)
+    controller = MemoryController(law, limit: ours, bounds: base.bounds, now: now)
+    // Left on by somebody who died along with whoever guarded it: what is parked wakes now.
+    let netFound = writer.net()
+    net = MemoryNet(isWanted: netFound != nil)
+    if netFound?.isOn == true { _ = writer.setNet(isOn: false) }
     deadline = now
     // Whoever was here before may have raised the one and not come to the other.
     writer.alignSwap(to: base.memorySwap(at: found))
+    writer.alignOuter(to: base.bounds.ceiling)
   }
 
   /// Has a poller say when the kernel calls.
   func add(to poller: borrowing Poller) throws(SystemError) {
-    try poller.add(calls.use.number, token: Token.use)
-    try poller.add(calls.outOfMemory.number, token: Token.outOfMemory)
+    try calls.add(to: poller, use: Token.use, outOfMemory: Token.outOfMemory)
   }
 
   /// What was in force when this supervisor began.
@@ -62,16 +105,17 @@ final class MemorySupervision: MemoryController.Surroundings {
   /// - Parameter token: One of ``Token``.
   /// - Returns: What is to be recorded.
   func hear(_ token: UInt64) -> [RecordEntry] {
-    if token == Token.use {
-      calls.acknowledgeUse()
-      return look()
-    }
-    calls.acknowledgeOutOfMemory()
+    let isAtLimit = token == Token.outOfMemory
+    if isAtLimit { calls.acknowledgeOutOfMemory() } else { calls.acknowledgeUse() }
+    let before = ours
     let entries = look()
-    // The call comes before the kill. A container that has switched its kills off waits instead,
-    // and a raise resumes it.
-    guard let now = meter.kills() else { return entries }
-    let isKill = now > kills || controller.limit >= controller.bounds.ceiling
+    // Nothing could be given, and nobody else would wake it.
+    if netIsOn, ours <= before, writer.net()?.isUnderOOM == true { setNet(isOn: false) }
+    // On cgroup v1 the call comes before the kill; v2 tells of all there is in one file. A container
+    // that has switched its kills off waits instead, and a raise resumes it.
+    guard isAtLimit || writer.version == .v2, let now = meter.kills() else { return entries }
+    let isKill =
+      now > kills || (isAtLimit && controller.limit >= controller.bounds.ceiling)
     kills = now
     guard isKill else { return entries }
     return entries + [entry(.memoryKill, ours, ours, use: (try? meter.usage()) ?? 0)]
@@ -87,21 +131,23 @@ final class MemorySupervision: MemoryController.Surroundings {
       return []
     }
     var entries: [RecordEntry] = []
-    if found != ours {
-      if let awaited = expected, awaited.limit == found, monotonicNow() <= awaited.until {
-        // What we had said; meanwhile it has moved on.
-        expected = nil
-        ours = found
-        controller.adopt(limit: found, bounds: base.bounds)
-      } else {
-        entries.append(takeOver(found))
-      }
-    }
+    if found != ours { entries += judge(found, usage) }
     let before = controller.limit
     let step = controller.observe(usage: usage, at: monotonicNow(), surroundings: self)
     deadline = step.deadline
-    guard let decision = step.decision else { return entries }
-    entries.append(apply(decision, before))
+    wish = nil
+    if let decision = step.decision {
+      if isShared, decision.limit != before {
+        controller.hold(before)
+        wish = decision
+        // A grant comes by itself; what is needed by then may be more.
+        deadline = min(deadline ?? .max, monotonicNow() + Self.patience)
+      } else {
+        entries.append(apply(decision, before))
+      }
+    }
+    if let moved = moveLine() { entries.append(moved) }
+    setNet(isOn: netShallBeOn)
     return entries
   }
 
@@ -109,23 +155,154 @@ final class MemorySupervision: MemoryController.Surroundings {
     let made = entry(decision.rule, before, decision.limit, use: decision.use)
     guard decision.limit != before, !writer.isReadOnly else { return made }
     do throws(SystemError) {
-      try writer.set(decision.limit, swap: base.memorySwap(at: decision.limit))
+      try writer.set(
+        decision.limit, line: controller.line, swap: base.memorySwap(at: decision.limit),
+        use: { () throws(SystemError) in try meter.usage() })
       ours = (try? writer.current()) ?? decision.limit
+      ourLine = controller.line ?? MemoryBase.unlimited
       return made
     } catch {
       let found = (try? writer.current()) ?? before
       ours = found
+      ourLine = (try? writer.line()) ?? ourLine
       controller.refuse(found: found, wasLowering: decision.limit < before)
       return entry(.memoryNotTaken, decision.limit, found, use: decision.use)
     }
   }
 
+  // MARK: the application
+
+  /// What it declares and may have, as its application is told; and what it holds.
+  var share: MemberRecord.Share { base.share(held: ours) }
+
+  /// For how long a wish that is not granted waits until it is made again.
+  private static let patience: Nanoseconds = 100_000_000
+  /// When to look after a grant: what was needed when it was asked for may be less by now, or more.
+  private static let afterGrant: Nanoseconds = 10_000_000
+
+  /// Makes this the limit, as far as what is needed at this moment lets it: an application has
+  /// granted it, or wants some of it back.
+  ///
+  /// - Returns: What the kernel has from now on, and what is to be recorded.
+  func keep(_ amount: Int64) -> (held: Int64, entry: RecordEntry?) {
+    let before = ours
+    let usage = (try? meter.usage()) ?? 0
+    var target = amount
+    if amount < before {
+      let reading = MemoryReading(usage: usage, inactiveFile: meter.inactiveFile())
+      target = max(amount, law.need(reading))
+      guard target < before else { return (before, nil) }
+    }
+    var rule: Rule = amount > before ? .memoryGranted : .memoryRecalled
+    if let wish, wish.limit == amount { rule = wish.rule }
+    controller.hold(target)
+    let made = apply(MemoryController.Decision(limit: target, rule: rule, use: usage), before)
+    controller.hold(ours)
+    if ours > before { deadline = min(deadline ?? .max, monotonicNow() + Self.afterGrant) }
+    // The kernel counts whole pages, and what is left of one is nobody's.
+    return (Self.isSame(ours, amount) ? amount : ours, made)
+  }
+
+  /// Brings cgroup v2's line to where it is to be, under the limit that is in force.
+  private func moveLine() -> RecordEntry? {
+    guard writer.version == .v2, !writer.isReadOnly, let found = try? writer.line() else {
+      return nil
+    }
+    let wanted = controller.line ?? MemoryBase.unlimited
+    guard found != wanted else { return nil }
+    let isForeign = found != ourLine
+    let now = monotonicNow()
+    let due = lastCorrection + Self.correctionInterval
+    if isForeign, now < due {
+      deadline = min(deadline ?? .max, due)
+      return nil
+    }
+    guard (try? writer.set(line: wanted)) != nil else { return nil }
+    ourLine = wanted
+    guard isForeign else { return nil }
+    lastCorrection = now
+    return entry(.memoryDrift, found, wanted, use: 0)
+  }
+
+  // MARK: the net of cgroup v1
+
+  /// Whether somebody is to switch the kernel's kills on again when this supervisor dies.
+  var wantsGuard: Bool { net.isWanted }
+
+  /// Takes note of whether somebody would.
+  func guarded(_ isGuarded: Bool) {
+    net.isGuarded = isGuarded
+    setNet(isOn: netShallBeOn)
+  }
+
+  private var netShallBeOn: Bool {
+    net.isOn(
+      limit: controller.limit, ceiling: controller.bounds.ceiling, isRefused: controller.isRefused)
+  }
+
+  private func setNet(isOn: Bool) {
+    guard isOn != netIsOn else { return }
+    netIsOn = writer.setNet(isOn: isOn) ? isOn : netIsOn
+  }
+
+  /// Somebody has written another limit: what was agreed on, an old one, or a new base.
+  private func judge(_ found: Int64, _ usage: Int64) -> [RecordEntry] {
+    defer { writer.alignOuter(to: base.bounds.ceiling) }
+    let now = monotonicNow()
+    if let awaited = expected, Self.isSame(awaited.limit, found), now <= awaited.until {
+      // What we had said; meanwhile it has moved on.
+      expected = nil
+      guard base.isManaged else {
+        ours = found
+        controller.adopt(limit: found, bounds: base.bounds)
+        return []
+      }
+      return [takeBack(found, usage, .memoryUpdate)].compactMap(\.self)
+    }
+    // On cgroup v1 the kernel refuses what is less than the use, and so an old limit does no harm.
+    let isOld =
+      Self.isSame(found, base.declared ?? MemoryBase.unlimited)
+      || Self.isSame(found, base.bounds.ceiling)
+    guard writer.version == .v2, isOld else { return [takeOver(found)] }
+    guard now >= lastCorrection + Self.correctionInterval else {
+      ours = found
+      controller.adopt(limit: found, bounds: base.bounds)
+      return []
+    }
+    lastCorrection = now
+    return [takeBack(found, usage, .memoryDrift)].compactMap(\.self)
+  }
+
+  /// The kernel counts whole pages.
+  private static func isSame(_ one: Int64, _ other: Int64) -> Bool { one >> 12 == other >> 12 }
+
+  /// Writes what was in force before, or what is needed by now.
+  private func takeBack(_ found: Int64, _ usage: Int64, _ rule: Rule) -> RecordEntry? {
+    let reading = MemoryReading(usage: usage, inactiveFile: meter.inactiveFile())
+    let target = min(max(controller.limit, law.need(reading)), max(found, controller.limit))
+    ours = found
+    controller.adopt(limit: target, bounds: base.bounds)
+    deadline = monotonicNow()
+    guard target != found else { return nil }
+    return apply(
+      MemoryController.Decision(limit: target, rule: rule, use: reading.workingSet), found)
+  }
+
   /// Somebody else has written another limit: it is what the container declares from now on.
   private func takeOver(_ found: Int64) -> RecordEntry {
     let before = ours
-    ours = found
     base.declared = found >= MemoryBase.unlimited ? nil : found
     isBaseChanged = true
+    isRedeclared = isShared
+    if isShared, found > before {
+      // More is for its application to grant.
+      controller.adopt(limit: before, bounds: base.bounds)
+      let kept = apply(
+        MemoryController.Decision(limit: before, rule: .memoryNews, use: 0), found)
+      controller.hold(ours)
+      return kept
+    }
+    ours = found
     controller.adopt(limit: found, bounds: base.bounds)
     return entry(.memoryNews, before, found, use: (try? meter.usage()) ?? 0)
   }
@@ -153,17 +330,26 @@ final class MemorySupervision: MemoryController.Surroundings {
     }
     guard limit != nil || swap != nil else { return entries }
     isBaseChanged = true
+    if isShared {
+      // What it has stays its application's to grant.
+      isRedeclared = true
+      controller.adopt(limit: before, bounds: base.bounds)
+      writer.alignSwap(to: base.memorySwap(at: before))
+      return entries
+    }
     // It starts from what is declared, as it would at create, if it fits.
     let usage = (try? meter.usage()) ?? 0
     let start = base.bounds.clamp(base.declared ?? base.limit)
     let reading = MemoryReading(usage: usage, inactiveFile: meter.inactiveFile())
-    let target = max(start, min(before, MemoryLaw(to: base.limit).need(reading)))
+    let target = max(start, min(before, law.need(reading)))
     controller.adopt(limit: before, bounds: base.bounds)
     guard limit != nil, target != before else {
       writer.alignSwap(to: base.memorySwap(at: before))
       return entries
     }
     controller.adopt(limit: target, bounds: base.bounds)
+    deadline = monotonicNow()
+    writer.alignOuter(to: base.bounds.ceiling)
     entries.append(
       apply(
         MemoryController.Decision(limit: target, rule: .memoryUpdate, use: reading.workingSet),
@@ -175,9 +361,11 @@ final class MemorySupervision: MemoryController.Surroundings {
   /// nothing under `observe`.
   var applied: (limit: Int64?, swap: Int64?) {
     guard !writer.isReadOnly else { return (nil, nil) }
-    expected = (ours, monotonicNow() + Self.expectation)
-    let limit = ours >= MemoryBase.unlimited ? -1 : ours
-    return (limit, base.memorySwap(at: ours).map { limit < 0 ? -1 : $0 })
+    // A service manager writes what it was told last whenever it likes: that is never to be a kill.
+    let told = base.isManaged ? base.bounds.ceiling : ours
+    expected = (told, monotonicNow() + Self.expectation)
+    let limit = told >= MemoryBase.unlimited ? -1 : told
+    return (limit, base.memorySwap(at: told).map { limit < 0 ? -1 : $0 })
   }
 
   // MARK: surroundings
@@ -186,6 +374,8 @@ final class MemorySupervision: MemoryController.Surroundings {
 
   func spareMemory() -> Int64 {
     guard let available = meter.available() else { return .max }
+    // Who has named a reserve wants the machine to stay well; waiting for memory says that it is not.
+    if base.hostReserve > 0, meter.stalledPercent() >= Self.tooMuchStalling { return 0 }
     return available - base.hostReserve
   }
 

@@ -83,7 +83,7 @@ extension Role {
       directory.remove()
       throw SystemError("read", directory.path + "/state", errno: EINVAL)
     }
-    if state.claim == nil { Manners.hurry() }
+    if state.claim == nil || state.memory != nil { Manners.hurry() }
     let root = StateRoot(ofInstance: directory.path)
     // A socket that a dead supervisor left has nobody behind it; the name is ours to replace.
     try directory.descriptor.remove(StateDirectory.socketName)
@@ -179,8 +179,8 @@ extension Role {
     try fence?.settle()
     do {
       let ready = ControlSocket(owning: FileDescriptor(owning: readyDescriptor))
-      guard let limit = firstLimit(&state, nonce, root, ready) else { return nil }
-      ready.send(.ready(limit))
+      guard let limits = firstLimits(&state, nonce, root, ready) else { return nil }
+      ready.send(limits)
     }
     // Behind READY: nobody waits for this. Leaving a group waits for an RCU grace period, some
     // 10 ms (cgroup_attach_lock, kernel/cgroup/cgroup.c).
@@ -200,22 +200,23 @@ extension Role {
   /// What the container begins with; a member of an application asks for it.
   ///
   /// - Returns: nil where there is no place for it, which the shim has heard.
-  private static func firstLimit(
+  private static func firstLimits(
     _ state: inout ContainerState, _ nonce: UInt64, _ root: StateRoot,
     _ ready: borrowing ControlSocket
-  ) -> CPUQuota? {
+  ) -> ControlMessage? {
     guard let membership = state.membership else {
-      return state.base.limit(of: state.base.initial())
+      return .ready(state.base.limit(of: state.base.initial()))
     }
     let record = MemberRecord(
-      nonce: nonce, priority: membership.priority, cpu: state.base.share)
+      nonce: nonce, priority: membership.priority, cpu: state.base.share,
+      memory: state.memory?.share())
     let outcome = try? FirstGrant.obtain(
       record, membership, most: (state.base.limit, state.memory?.limit ?? .max), root)
     switch outcome {
-    case .granted(let cpu, _):
+    case .granted(let cpu, let memory):
       let limit = state.base.limit(of: state.base.quota(ofCores: cpu))
       state.base.told = limit
-      return limit
+      return .ready(limit, memory: memory)
     case .refused(let refused):
       ready.send(
         .refused(

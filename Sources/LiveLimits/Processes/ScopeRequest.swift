@@ -33,13 +33,17 @@ struct ScopeRequest: ~Copyable {
   ///   - role: What this process is.
   ///   - subject: What for, for people.
   init?(_ role: Role, for subject: String) {
+    self.init(saying: Self.conversation(role, for: subject, pid: getpid()))
+  }
+
+  private init?(saying bytes: [UInt8]) {
     guard access(Self.directory, F_OK) == 0 else { return nil }
     let socket = FileDescriptor(owning: escra_stream_connect(Self.address))
     var pid: pid_t = 0
     var user: uid_t = 0
     // Only who sees us in the same pid namespace can move us: it is process 1 of ours.
     guard socket.isOpen, escra_peer_credentials(socket.number, &pid, &user) == 0, pid == 1,
-      (try? socket.write(Self.conversation(role, for: subject, pid: getpid()))) != nil
+      (try? socket.write(bytes)) != nil
     else { return nil }
     self.socket = socket
   }
@@ -60,10 +64,7 @@ struct ScopeRequest: ~Copyable {
       ("Slice", .text(slice)),
       ("CollectMode", .text("inactive-or-failed")),
     ]
-    // EXTERNAL: the socket says who we are; the user id in ASCII, in hexadecimal digits.
-    let digits = "\(geteuid())".utf8.map { "3" + String($0 - UInt8(ascii: "0")) }.joined()
-    var bytes: [UInt8] = [0]
-    bytes += "AUTH EXTERNAL \(digits)\r\nBEGIN\r\n".utf8
+    var bytes = greeting
     for serial: UInt32 in [1, 2] {
       var body = DBusBytes()
       body.append(name)
@@ -82,6 +83,33 @@ struct ScopeRequest: ~Copyable {
         signature: "ssa(sv)a(sa(sv))", body: body)
     }
     return bytes
+  }
+
+  /// EXTERNAL: the socket says who we are; the user id in ASCII, in hexadecimal digits.
+  private static var greeting: [UInt8] {
+    let digits = "\(geteuid())".utf8.map { "3" + String($0 - UInt8(ascii: "0")) }.joined()
+    return [0] + "AUTH EXTERNAL \(digits)\r\nBEGIN\r\n".utf8
+  }
+
+  /// Asks for another memory limit of somebody's scope, until the next boot.
+  ///
+  /// On cgroup v2 systemd writes what it knows whenever it applies a scope again, which it does when
+  /// anything is started after a daemon-reload; and a limit below what is used is a kill.
+  ///
+  /// - Parameters:
+  ///   - limit: Bytes; nil for none.
+  ///   - unit: The scope's name.
+  init?(memory limit: Int64?, of unit: String) {
+    var body = DBusBytes()
+    body.append(unit)
+    body.append(1)
+    body.append(properties: [("MemoryMax", .bytes(limit.map { UInt64(clamping: $0) } ?? .max))])
+    self.init(
+      saying: Self.greeting
+        + DBusBytes.call(
+          "SetUnitProperties", serial: 2, destination: "org.freedesktop.systemd1",
+          path: "/org/freedesktop/systemd1", interface: "org.freedesktop.systemd1.Manager",
+          signature: "sba(sv)", body: body))
   }
 
   private static let slice = "escra.slice"

@@ -7,6 +7,8 @@ internal import Syscalls
 final class StrictContainer {
   let state: ContainerState
   var quota: CgroupWriter
+  /// Its memory, where an annotation asks for that to move.
+  let memory: MemorySupervision?
   private let initProcess: ProcessHandle
   private let group: FileDescriptor
   private let cpuset: String
@@ -41,6 +43,7 @@ final class StrictContainer {
       throw SystemError("find", "the container's group", errno: ESRCH)
     }
     quota = try CgroupWriter(directory: group, version: state.version ?? .v1, readOnly: false)
+    memory = Self.memory(of: &state)
     self.group = group
     self.initProcess =
       state.initProcess.flatMap { ProcessHandle($0) } ?? ProcessHandle(owning: .none)
@@ -50,6 +53,20 @@ final class StrictContainer {
     self.state = state
     try directory.save(state)
     _ = registry
+  }
+
+  /// Opens what supervising its memory takes; nil where nothing asks for that, or it has ended.
+  private static func memory(of state: inout ContainerState) -> MemorySupervision? {
+    guard let location = try? FoundGroup(of: state).location else {
+      return nil
+    }
+    guard let found = try? FoundMemory.open(location, &state, isObserver: false) else {
+      return nil
+    }
+    var open = found.files
+    return try? MemorySupervision(found.base, isObserver: false) { place in
+      FileDescriptor(owning: open.removeValue(forKey: place) ?? -1)
+    }
   }
 
   private static func find(_ state: inout ContainerState) throws(SystemError) {

@@ -24,6 +24,8 @@ final class StrictSupervision {
   private var lastCorrection: Nanoseconds = .min / 2
   private var failures = 0
   private var hasEnded = false
+  /// The connection of the keeper that guards the memory.
+  private var guardian: UInt64?
 
   /// A new container's first events come in bursts; they are answered together.
   private static let settlingDelay: Nanoseconds = 2_000_000
@@ -56,6 +58,7 @@ final class StrictSupervision {
     self.directory = directory
     // One inotify for all: their number is small (fs.inotify.max_user_instances).
     try fence.watch.addWrites(to: container.quota.quotaFile)
+    try container.memory?.add(to: poller)
     try container.watchExit(poller, token: Token.exit)
     try poller.add(timer.descriptor.number, token: Token.timer)
     try fence.watch.add(to: poller, token: Token.tree)
@@ -65,9 +68,11 @@ final class StrictSupervision {
   /// Supervises until the container has ended, then lets the others back.
   func run() throws(SystemError) {
     append(rule: .start, before: heldTime, after: heldTime)
+    if let memory = container.memory { record.append(memory.opening()) }
     settle()
     while !hasEnded {
-      try timer.set(nextSettling)
+      let next = min(nextSettling ?? .max, container.memory?.deadline ?? .max)
+      try timer.set(next == .max ? nil : next)
       var tokens: [UInt64] = []
       try poller.wait { tokens.append($0) }
       for token in tokens where !hasEnded { handle(token) }
@@ -82,15 +87,59 @@ final class StrictSupervision {
       checkMembers()
     case Token.timer:
       timer.acknowledge()
+      let now = monotonicNow()
+      if let moment = container.memory?.deadline, moment <= now { lookAtMemory() }
+      guard let moment = nextSettling, moment <= now else { return }
       nextSettling = nil
       checkMembers()
       if !hasEnded { settle() }
+    case MemorySupervision.Token.use, MemorySupervision.Token.outOfMemory:
+      if let memory = container.memory { note(memory.hear(token)) }
     case Token.tree:
       fence.watch.drain()
       settle(at: max(monotonicNow() + Self.settlingDelay, lastSettling + Self.settlingInterval))
     case Token.listener: conversations.accept(poller)
-    default: conversations.hear(token)
+    default:
+      let message = conversations.hear(token, answer: answer)
+      if message == .guarding {
+        guardian = token
+        container.memory?.guarded(true)
+      } else if token == guardian, !conversations.contains(token) {
+        guardian = nil
+        container.memory?.guarded(false)
+      }
     }
+  }
+
+  // MARK: memory
+
+  private func lookAtMemory() {
+    if let memory = container.memory { note(memory.look()) }
+  }
+
+  private func note(_ entries: [RecordEntry]) {
+    for entry in entries { record.append(entry) }
+    guard let memory = container.memory, memory.isBaseChanged else { return }
+    memory.isBaseChanged = false
+    saveMemory(memory.base)
+  }
+
+  /// An update changes the state as well, under the registry's lock.
+  private func saveMemory(_ base: MemoryBase) {
+    guard let registry = try? CPURegistry(locking: fence.root) else { return }
+    try? takeOverUpdate()
+    state.memory = base
+    try? directory.save(state)
+    _ = registry
+  }
+
+  private func answer(_ message: ControlMessage) -> ControlMessage? {
+    guard let memory = container.memory else { return nil }
+    if message == .offerGuard { return memory.wantsGuard ? .wantGuard : nil }
+    guard case .updateMemory(let limit, let swap) = message else { return nil }
+    note(memory.update(limit: limit, swap: swap))
+    let applied = memory.applied
+    return .applyMemory(limit: applied.limit, swap: applied.swap)
   }
 
   private func settle(at moment: Nanoseconds) { nextSettling = min(nextSettling ?? .max, moment) }

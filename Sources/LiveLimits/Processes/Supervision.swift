@@ -39,6 +39,8 @@ final class Supervision: CPUController.Surroundings, LimitKeeper {
   private var nextCorrection: Nanoseconds?
   private var nextMemberCheck: Nanoseconds?
   private var hasEnded = false
+  /// The connection of the keeper that guards the memory.
+  private var guardian: UInt64?
 
   private enum Token {
     static let exit: UInt64 = 1
@@ -151,6 +153,7 @@ final class Supervision: CPUController.Surroundings, LimitKeeper {
     case Token.watch:
       hearWriters()
       judgeForeignWrite()
+      lookAtMemory()
     case Token.listener: conversations.accept(poller)
     case Token.application:
       application?.attend()
@@ -158,7 +161,16 @@ final class Supervision: CPUController.Surroundings, LimitKeeper {
       judgeForeignWrite()
     case MemorySupervision.Token.use, MemorySupervision.Token.outOfMemory:
       if let memory { note(memory.hear(token)) }
-    default: conversations.hear(token, answer: answer)
+    default:
+      let message = conversations.hear(token, answer: answer)
+      if message == .guarding {
+        guardian = token
+        memory?.guarded(true)
+      } else if token == guardian, !conversations.contains(token) {
+        // Nobody would notice our death any more.
+        guardian = nil
+        memory?.guarded(false)
+      }
     }
   }
 
@@ -170,9 +182,12 @@ final class Supervision: CPUController.Surroundings, LimitKeeper {
 
   private func note(_ entries: [RecordEntry]) {
     for entry in entries { record.append(entry) }
-    guard let memory, memory.isBaseChanged else { return }
-    memory.isBaseChanged = false
-    saveBase()
+    guard let memory else { return }
+    if memory.isBaseChanged {
+      memory.isBaseChanged = false
+      saveBase()
+    }
+    askForMemory(memory)
   }
 
   // MARK: control
@@ -408,6 +423,7 @@ final class Supervision: CPUController.Surroundings, LimitKeeper {
       let applied = memory.applied
       return .applyMemory(limit: applied.limit, swap: applied.swap)
     }
+    if message == .offerGuard { return memory?.wantsGuard == true ? .wantGuard : nil }
     guard case .update(let quota, let period) = message else { return nil }
     return .apply(update(quota: quota, period: period))
   }
@@ -442,7 +458,8 @@ final class Supervision: CPUController.Surroundings, LimitKeeper {
     let path = StateRoot(ofInstance: directory.path).applications + "/" + room
     // What the kernel has is what it holds.
     let held = base.cores(of: base.quota(of: foreign.ours))
-    var record = MemberRecord(nonce: directory.nonce, priority: priority, cpu: share)
+    var record = MemberRecord(
+      nonce: directory.nonce, priority: priority, cpu: share, memory: memory?.share)
     record.cpu.held = min(held, ApplicationMessage.most)
     record.isResting = true
     let known = try? ApplicationRoom(opening: path)
@@ -477,6 +494,22 @@ final class Supervision: CPUController.Surroundings, LimitKeeper {
     application.want(share.declared, of: .cpu)
   }
 
+  /// What its memory needs is asked for, and what it does not need any more is not.
+  private func askForMemory(_ memory: MemorySupervision) {
+    guard let application else { return }
+    if memory.isRedeclared {
+      memory.isRedeclared = false
+      application.found(memory.share.held, of: .memory)
+      application.redeclare((.memory, memory.share))
+    } else if let wish = memory.wish {
+      application.want(wish.limit, of: .memory)
+    } else if let wanted = application.wanted(.memory), let held = application.held(.memory),
+      wanted > held
+    {
+      application.want(held, of: .memory)
+    }
+  }
+
   /// Less is written at once, more when it was granted; until then what is in force stays.
   private func ask(_ decision: QuotaDecision, use: Nanoseconds) {
     controller.hold(base.quota(of: foreign.ours))
@@ -495,6 +528,12 @@ final class Supervision: CPUController.Surroundings, LimitKeeper {
   }
 
   func keep(_ amount: Int64, of resource: SharedResource) -> (held: Int64, spent: Int64) {
+    if resource == .memory {
+      guard let memory else { return (amount, 0) }
+      let (held, entry) = memory.keep(amount)
+      if let entry { record.append(entry) }
+      return (held, 0)
+    }
     let before = base.quota(of: foreign.ours)
     let limit = base.limit(of: base.quota(ofCores: amount))
     let after = base.quota(of: limit)

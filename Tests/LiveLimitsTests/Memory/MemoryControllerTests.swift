@@ -118,12 +118,13 @@ private let second: Nanoseconds = 1_000_000_000
 @Suite struct MemoryControllerPropertyTests {
   /// A run of any phases: growing, falling, resting, with cache, with a supervisor that is let in
   /// after up to 2 ms.
-  @Test(arguments: 0..<12)
-  func `no kill below the ceiling, whatever comes`(seed: UInt64) {
+  @Test(arguments: 0..<12, [CgroupLocation.Version.v1, .v2])
+  func `no kill below the ceiling, whatever comes`(seed: UInt64, version: CgroupLocation.Version) {
     var random = Random(seed: seed)
     let ceiling = Int64.random(in: 600...2000, using: &random) * mebibyte
     var group = SimulatedMemcg(
-      limit: Int64.random(in: 32...600, using: &random) * mebibyte, ceiling: ceiling)
+      limit: Int64.random(in: 32...600, using: &random) * mebibyte, ceiling: ceiling,
+      version: version)
     group.latency = Nanoseconds.random(in: 50_000...2_000_000, using: &random)
     for _ in 0..<20 {
       switch Int.random(in: 0..<5, using: &random) {

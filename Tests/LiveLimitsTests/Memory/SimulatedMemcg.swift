@@ -5,8 +5,11 @@ import Syscalls
 let mebibyte: Int64 = 1 << 20
 private let ms: Nanoseconds = 1_000_000
 
-/// A group of cgroup v1 as the kernel would account for it: what is allocated is charged up to the
-/// limit, page cache gives way, and what does not fit then is a kill.
+/// A group as the kernel would account for it: what is allocated is charged up to the limit, page
+/// cache gives way, and what does not fit then is a kill.
+///
+/// On cgroup v2 who is above the line sleeps after each charge, by the kernel's formula, and a line
+/// that is raised wakes nobody who sleeps (mm/memcontrol.c, calculate_high_delay).
 struct SimulatedMemcg: MemoryController.Surroundings {
   /// Charged and needed.
   private(set) var anonymous: Int64 = 0
@@ -18,21 +21,28 @@ struct SimulatedMemcg: MemoryController.Surroundings {
   private(set) var decisions: [MemoryController.Decision] = []
   /// The sum of limit less working set over time, in byte seconds.
   private(set) var slack: Double = 0
+  /// For how long it slept above the line, in all.
+  private(set) var stalled: Nanoseconds = 0
+  /// How often the line was crossed, as memory.events.local counts.
+  private(set) var crossings = 0
   /// The supervisor runs so long after it was called.
   var latency: Nanoseconds = 200_000
   /// What the machine could hand out.
   var spare: Int64 = .max
   private(set) var limit: Int64
+  private(set) var line: Int64?
   private(set) var controller: MemoryController
   private let law: MemoryLaw
   private var deadline: Nanoseconds? = 0
   private var called: Nanoseconds?
+  private var asleepUntil: Nanoseconds = 0
+  private var lastNews: Nanoseconds = .min / 2
 
   init(
     limit: Int64, floor: Int64 = 16 * mebibyte, ceiling: Int64,
-    parameters: MemoryLaw.Parameters = .standard
+    parameters: MemoryLaw.Parameters = .standard, version: CgroupLocation.Version = .v1
   ) {
-    law = MemoryLaw(parameters, to: 8 << 30)
+    law = MemoryLaw(parameters, to: 8 << 30, version: version)
     self.limit = limit
     controller = MemoryController(
       law, limit: limit, bounds: MemoryBounds(floor: floor, ceiling: ceiling), now: 0)
@@ -49,8 +59,12 @@ struct SimulatedMemcg: MemoryController.Surroundings {
     let end = time + duration
     while time < end {
       let before = usage
-      take(rate * step / 1_000_000_000, cacheRate * step / 1_000_000_000)
-      call(before)
+      if time < asleepUntil {
+        stalled += step
+      } else {
+        take(rate * step / 1_000_000_000, cacheRate * step / 1_000_000_000)
+        call(before)
+      }
       time += step
       slack += Double(limit - anonymous) * Double(step) / 1e9
       if let called, time >= called + latency { look() }
@@ -68,11 +82,14 @@ struct SimulatedMemcg: MemoryController.Surroundings {
     let before = usage
     anonymous = use
     call(before)
+    // Nothing calls on cgroup v2, but it takes CPU time.
+    if law.version == .v2 { called = called ?? time }
   }
 
   private mutating func take(_ bytes: Int64, _ cached: Int64) {
     cache = min(max(0, cache + cached), max(0, limit - anonymous))
     anonymous = max(0, anonymous + bytes)
+    if law.version == .v2 { brake(bytes) }
     if usage > limit {
       let reclaimed = min(cache, usage - limit)
       cache -= reclaimed
@@ -84,8 +101,24 @@ struct SimulatedMemcg: MemoryController.Surroundings {
     }
   }
 
+  private mutating func brake(_ bytes: Int64) {
+    guard let line, usage > line else { return }
+    crossings += 1
+    cache -= min(cache, usage - line)
+    if time >= lastNews + 12 * ms {
+      lastNews = time
+      called = called ?? time
+    }
+    let over = Double(anonymous - line) / Double(line)
+    guard over > 0 else { return }
+    let sleep = min(2, over * over * Double(bytes / 4096))
+    // No more than a hundredth of a second is none at HZ=100; here it is 8 ms, as at HZ=250.
+    if sleep > 0.008 { asleepUntil = time + Nanoseconds(sleep * 1e9) }
+  }
+
   /// Thresholds call in both directions.
   private mutating func call(_ before: Int64) {
+    guard law.version == .v1 else { return }
     if law.ladder.rung(above: before) != law.ladder.rung(above: usage) { called = called ?? time }
   }
 
@@ -94,9 +127,16 @@ struct SimulatedMemcg: MemoryController.Surroundings {
     looks += 1
     let step = controller.observe(usage: usage, at: time, surroundings: self)
     deadline = step.deadline
-    guard let decision = step.decision else { return }
+    if let decision = step.decision { decide(decision) }
+    line = controller.line
+    if let line, law.version == .v2 { cache = max(0, min(cache, line - anonymous)) }
+  }
+
+  private mutating func decide(_ decision: MemoryController.Decision) {
     decisions.append(decision)
-    if decision.limit < anonymous {
+    let brake = MemoryBrake.line(under: decision.limit)
+    let room = law.version == .v1 ? 0 : (decision.limit - brake) / 2
+    if decision.limit < limit, anonymous > decision.limit - room {
       // EBUSY.
       controller.refuse(found: limit, wasLowering: true)
     } else {
