@@ -72,7 +72,7 @@ bench-memory: build ## Measure memory limits alone, 10 minutes (needs root)
 	@Benchmarks/run --only memory
 
 bench-memory-v2: build ## The same in an emulated machine with cgroup v2: ratios, not times
-	/bench-memory-v2
+	@scripts/bench-memory-v2
 
 bench-app: build ## Measure an application under every kind of limit, 25 minutes (needs root)
 	@ESCRA_BENCH_APP=$(or $(ROUNDS),3),$(or $(SECONDS),10) \
