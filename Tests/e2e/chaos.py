@@ -347,6 +347,9 @@ class Chaos:
             application, made = self.random.choice(self.everybody())
             self.end(application, made, self.random.choice(["kill", "exit", "delete"]))
         found = self.checker.end()
+        if found["broken"]:
+            found["broken"] = [each[3] for each in found["broken"]] + self.around(
+                *found["broken"][0][:3])
         found["replayed"], found["entries"] = [], 0
         for each in self.applications:
             for resource, limit in (
@@ -357,6 +360,15 @@ class Chaos:
                     found["replayed"] += replay(changes, [(0, limit)])
         found["lost"] = self.records.lost()
         return found
+
+    def around(self, moment, resource, name):
+        """What was written down of an application around a moment of the monotonic clock."""
+        moment += time.time() - time.monotonic()
+        ids = next(each.ids for each in self.applications if each.name == name)
+        return [
+            f"{when / 1e9 - moment:+.4f} s {self.records.names[instance]} {value:g}"
+            for when, instance, value in self.records.changes(ids, resource)
+            if abs(when / 1e9 - moment) < 3]
 
     def close(self):
         """For a play that has failed: nobody stays stopped, nothing of ours stays."""

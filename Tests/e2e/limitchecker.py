@@ -67,7 +67,7 @@ class Member:
         def file(controller, name):
             return File(os.path.join(cgroups.directory(path, controller), name))
 
-        self.people = file("pids", "pids.current")
+        self.people = os.path.join(cgroups.directory(path), "cgroup.procs")
         self.files = {
             "cpu": file("cpu", "cpu.cfs_quota_us" if is_v1 else "cpu.max"),
             "memory": file("memory", "memory.limit_in_bytes" if is_v1 else "memory.max")}
@@ -78,7 +78,16 @@ class Member:
 
     def glance(self, resources):
         """What the files say, as it is."""
-        return (self.people.read(), *(self.files[name].read() for name in resources))
+        return [self.files[name].read() for name in resources]
+
+    def is_inhabited(self):
+        """Whether somebody lives in it: zombies wait for their parents elsewhere."""
+        # Opened anew: cgroup v1 shows who has it open a list that is up to a second old.
+        try:
+            with open(self.people, "rb") as file:
+                return bool(file.read(1))
+        except OSError:
+            return False
 
     def limit(self, resource, text):
         """CPUs or bytes; 0 before there was a limit, and without a group."""
@@ -114,7 +123,7 @@ class Member:
         return self.used
 
     def close(self):
-        for file in (self.people, self.usage, self.period, *self.files.values()):
+        for file in (self.usage, self.period, *self.files.values()):
             if file:
                 file.close()
 
@@ -143,18 +152,23 @@ class Application:
             self.discarded += 1
             return
         self.samples += 1
-        for index, resource in enumerate(resources, 1):
+        for index, resource in enumerate(resources):
             limits = {
-                member.id: member.limit(resource, seen[index])
-                for member, seen in zip(self.members, first)
-                if seen[0] is not None and int(seen[0]) > 0}
-            total, most = sum(limits.values()), self.limits[resource]
+                member: member.limit(resource, seen[index])
+                for member, seen in zip(self.members, first)}
+            most = self.limits[resource]
+            if sum(limits.values()) > most:
+                # Of those who are dead a limit may be left, and who lives now has lived then.
+                limits = {
+                    member: limit for member, limit in limits.items() if member.is_inhabited()}
+            total = sum(limits.values())
             self.highest[resource] = max(self.highest[resource], total / most)
             # Whole microseconds a period, so that rounding is no excuse: only that of the sum.
             if total > most * (1 + 1e-9):
-                self.broken.append(
+                self.broken.append((
+                    now, resource, self.name,
                     f"{now:.3f}: {resource} of {self.name}: {total:g} of {most:g}: "
-                    + ", ".join(f"{id} {limit:g}" for id, limit in limits.items()))
+                    + ", ".join(f"{each.id} {limit:g}" for each, limit in limits.items())))
 
     def count(self, now):
         """Use in windows."""
@@ -207,7 +221,7 @@ class Checker:
             "samples": sum(one.samples for one in each),
             "discarded": sum(one.discarded for one in each),
             "latest": round(self.latest, 4),
-            "broken": [text for one in each for text in one.broken][:40],
+            "broken": [broken for one in each for broken in one.broken][:40],
             "highest": {
                 name: round(max((one.highest[name] for one in each), default=0), 4)
                 for name in ("cpu", "memory")},

@@ -21,8 +21,7 @@ SECONDS = float(os.environ.get("ESCRA_CHAOS_SECONDS") or 20)
 CONTAINERS = int(os.environ.get("ESCRA_CHAOS_CONTAINERS") or (12 if PATIENCE == 1 else 4))
 APPLICATIONS = int(os.environ.get("ESCRA_CHAOS_APPS") or (3 if PATIENCE == 1 else 1))
 CPUS = 0.12  # an application's: machine and supervisors need what is left
-# MiB of an application; none as long as its members do not share memory.
-MEMORY = int(os.environ.get("ESCRA_CHAOS_MEMORY") or 0) or None
+MEMORY = 64  # MiB of an application
 
 
 @pytest.fixture
@@ -46,11 +45,8 @@ def pair(world):
     groups = [world.cgroup(), world.cgroup()]
     for number, group in enumerate(groups):
         cgroups.set_quota(group, 50_000)
-        controllers = ("cpu", "pids") if cgroups.VERSION == 1 else ("cpu",)
-        if cgroups.VERSION == 1:
-            os.makedirs(cgroups.directory(group, "pids"), exist_ok=True)
         world.spawn(subprocess.Popen(
-            ["sleep", "1000"], preexec_fn=lambda: cgroups.join(group, controllers)))
+            ["sleep", "1000"], preexec_fn=lambda: cgroups.join(group, ("cpu",))))
         checker.tell(watch="pair", id=f"member-{number}", cgroup=group)
     yield checker, groups
     if checker.process.poll() is None:
@@ -88,7 +84,7 @@ def test_the_checker_sees_a_limit_that_is_taken_away(pair):
     time.sleep(0.2)
     cgroups.set_quota(groups[0], None)
     time.sleep(0.2)
-    assert "inf of 1" in checker.end()["broken"][0]
+    assert "inf of 1" in checker.end()["broken"][0][-1]
 
 
 def test_the_checker_counts_what_was_used_above_the_limit(pair, world):
@@ -145,8 +141,8 @@ def test_no_death_takes_an_application_above_its_limit_and_nothing_is_left(chaos
           f"latest {found['latest'] * 1000:.0f} ms late; highest sum of limits {found['highest']}; "
           f"{found['entries']} writes replayed, {found['lost']} lost; use above the limit at most "
           f"{max(above.values()):.3f} s")
-    assert found["broken"] == [], f"ESCRA_SEED={SEED}"
-    assert found["replayed"] == [], f"ESCRA_SEED={SEED}"
+    for check in ("broken", "replayed"):
+        assert not found[check], "\n".join([f"ESCRA_SEED={SEED}, {check}:", *found[check]])
     assert found["samples"] > 10 * SECONDS * APPLICATIONS
     assert found["entries"] > 10 * APPLICATIONS
     for name, seconds in above.items():
