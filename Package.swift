@@ -89,6 +89,11 @@ let package = Package(
       name: "simulate", dependencies: ["LiveLimits", "Syscalls"], path: "Tests/Simulate",
       swiftSettings: strict),
 
+    // Quotas written as often as the books allow, to a real kernel: Tests/e2e/test_books.py.
+    .executableTarget(
+      name: "hammer", dependencies: ["Hooks", "LiveLimits", "Syscalls"], path: "Tests/Hammer",
+      swiftSettings: strict, linkerSettings: staticExecutable),
+
     .testTarget(name: "SyscallsTests", dependencies: ["Syscalls"], swiftSettings: strict),
     .testTarget(
       name: "OCISpecTests", dependencies: ["OCISpec", "Syscalls"], swiftSettings: strict),

@@ -123,6 +123,53 @@ int escra_accept(int listener) {
     return accept4(listener, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
 }
 
+union control {
+    char bytes[CMSG_SPACE(sizeof(int) * ESCRA_FILES)];
+    struct cmsghdr aligned;
+};
+
+ssize_t escra_send_files(int socket, const char *text, size_t length, const int *files,
+                         int count) {
+    union control control;
+    struct iovec part = {.iov_base = (void *)text, .iov_len = length};
+    struct msghdr message = {.msg_iov = &part, .msg_iovlen = 1};
+    if (count > ESCRA_FILES) {
+        errno = EINVAL;
+        return -1;
+    }
+    if (count > 0) {
+        memset(&control, 0, sizeof control);
+        message.msg_control = &control;
+        message.msg_controllen = CMSG_SPACE(sizeof(int) * (size_t)count);
+        struct cmsghdr *header = CMSG_FIRSTHDR(&message);
+        header->cmsg_level = SOL_SOCKET;
+        header->cmsg_type = SCM_RIGHTS;
+        header->cmsg_len = CMSG_LEN(sizeof(int) * (size_t)count);
+        memcpy(CMSG_DATA(header), files, sizeof(int) * (size_t)count);
+    }
+    return sendmsg(socket, &message, MSG_NOSIGNAL);
+}
+
+ssize_t escra_receive_files(int socket, char *text, size_t size, int *files, int *count) {
+    union control control;
+    struct iovec part = {.iov_base = text, .iov_len = size};
+    struct msghdr message = {.msg_iov = &part,
+                             .msg_iovlen = 1,
+                             .msg_control = &control,
+                             .msg_controllen = sizeof control};
+    *count = 0;
+    ssize_t length = recvmsg(socket, &message, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+    if (length < 0)
+        return length;
+    struct cmsghdr *header = CMSG_FIRSTHDR(&message);
+    if (header && header->cmsg_level == SOL_SOCKET && header->cmsg_type == SCM_RIGHTS) {
+        size_t bytes = header->cmsg_len - CMSG_LEN(0);
+        memcpy(files, CMSG_DATA(header), bytes);
+        *count = (int)(bytes / sizeof(int));
+    }
+    return length;
+}
+
 const char *escra_errno_name(int error) { return strerrorname_np(error); }
 
 int64_t escra_boottime_ticks(void) {

@@ -6,6 +6,9 @@ public import Syscalls
 public struct Poller: ~Copyable {
   private let descriptor: FileDescriptor
 
+  /// The epoll itself, for another one to wait on.
+  public var number: Int32 { descriptor.number }
+
   /// Makes an empty poller.
   public init() throws(SystemError) {
     descriptor = FileDescriptor(
@@ -52,12 +55,17 @@ public struct Poller: ~Copyable {
   /// Waits until something is readable and hands each token to `body`.
   ///
   /// There is no timeout: time is a descriptor too (``DeadlineTimer``).
-  public func wait(_ body: (UInt64) -> Void) throws(SystemError) {
+  public func wait(_ body: (UInt64) -> Void) throws(SystemError) { try take(-1, body) }
+
+  /// Hands the token of each that is readable to `body`, and does not wait.
+  public func poll(_ body: (UInt64) -> Void) throws(SystemError) { try take(0, body) }
+
+  private func take(_ timeout: CInt, _ body: (UInt64) -> Void) throws(SystemError) {
     var events = (epoll_event(), epoll_event(), epoll_event(), epoll_event())
     let count = try retrying("wait on", "an epoll") {
       withUnsafeMutableBytes(of: &events) {
         epoll_wait(
-          descriptor.number, $0.baseAddress?.assumingMemoryBound(to: epoll_event.self), 4, -1)
+          descriptor.number, $0.baseAddress?.assumingMemoryBound(to: epoll_event.self), 4, timeout)
       }
     }
     let tokens = [events.0.data.u64, events.1.data.u64, events.2.data.u64, events.3.data.u64]

@@ -145,6 +145,9 @@ public struct SchedulerHooks: ~Copyable {
     return keys
   }
 
+  /// What a supervisor holds of them, and hears by, for one in another process: the ring, the links.
+  public func files(with ring: borrowing SchedulerRing) -> [Int32] { [ring.number] + links }
+
   /// Gives the ring away, and the links, which keep the programs alive: for another image.
   public consuming func release() -> (ring: Int32, links: [Int32]) {
     let links = links
@@ -159,6 +162,7 @@ public struct SchedulerRing: ~Copyable {
   /// What the kernel calls it.
   public let id: UInt32
   private let ring: FileDescriptor
+  fileprivate var number: Int32 { ring.number }
 
   init(_ ring: consuming FileDescriptor) throws(SystemError) {
     var id: UInt32 = 0
@@ -196,6 +200,9 @@ public struct HookIdentity: Equatable, Sendable {
     public static let throttle = Nets(rawValue: 1)
     /// tp_btf/sched_wakeup.
     public static let wakeup = Nets(rawValue: 2)
+
+    /// Where a container's need is heard of with these, as its state says it: "bpf".
+    public var source: String { isEmpty ? "bpf" : "bpf, " + description }
 
     /// For people: "throttle_cfs_rq"; empty for none.
     public var description: String {

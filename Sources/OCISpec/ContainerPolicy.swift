@@ -62,6 +62,11 @@ public struct ContainerPolicy: Equatable, Sendable {
   public let askedMemoryCeiling: Int64?
   /// The most memory that there is for it in bytes: the operator's ceiling and the node.
   public let memoryLimit: Int64
+  /// The most that `io.escra.cpu.max` gives this container of its application's; nil where it says
+  /// nothing.
+  public let ownCPUMaximum: CPULimit?
+  /// The same of `io.escra.memory.max`, in bytes.
+  public let ownMemoryMaximum: Int64?
   /// Whether anything asks for the memory limit to move; it is left alone otherwise.
   public let memoryIsManaged: Bool
   /// From -1000 to 1000; higher wins when the application runs short.
@@ -163,6 +168,8 @@ public struct ContainerPolicy: Equatable, Sendable {
     askedMemoryCeiling =
       request.memory.max == nil && request.memory.application == nil ? nil : memory.ceiling.bytes
     memoryLimit = min(node.memory, config.ceiling.memory?.bytes ?? node.memory)
+    ownCPUMaximum = request.cpu.max?.value
+    ownMemoryMaximum = request.memory.max?.value.bytes
     memoryIsManaged = request.app != nil || !request.memory.isEmpty
     priority = request.priority
     let start = declared.cpu ?? nodeCPU

@@ -109,11 +109,6 @@ struct SupervisedStart {
     self.id = id
     self.call = call
     self.settings = settings
-    if let app = policy.app {
-      throw Refusal(
-        sentence: "io.escra.app \"\(app)\": applications of several containers are not in this "
-          + "version; leave the key out, or use io.escra.cpu.max for this container alone")
-    }
   }
 
   /// Starts the supervisor.
@@ -130,6 +125,10 @@ struct SupervisedStart {
     do throws(LaunchFailure) {
       try startSupervisor(bundle, edit, &launched)
     } catch {
+      // Its limits are its application's, and nobody else can say what it may have.
+      if membership != nil, let app = policy.app {
+        throw Refusal(sentence: "io.escra.app \"\(app)\": \(error.sentence)")
+      }
       try settings.continueOrRefuse(error.sentence)
       return call
     }
@@ -143,7 +142,18 @@ struct SupervisedStart {
   var base: CPUBase {
     CPUBase(
       declared: declared, floor: policy.cpu.floor.nanocores,
-      explicitCeiling: policy.askedCPUCeiling?.nanocores, limit: policy.cpuLimit.nanocores)
+      explicitCeiling: explicitCeiling?.nanocores, limit: policy.cpuLimit.nanocores)
+  }
+
+  /// A member may have what its application has, unless it says that it wants less.
+  private var explicitCeiling: CPULimit? {
+    membership == nil ? policy.askedCPUCeiling : policy.ownCPUMaximum ?? policy.cpuLimit
+  }
+
+  /// As ``explicitCeiling``, of memory.
+  private var explicitMemoryCeiling: Int64? {
+    membership == nil
+      ? policy.askedMemoryCeiling : policy.ownMemoryMaximum ?? policy.memoryLimit
   }
 
   /// What the memory limit starts from and moves between; nil where nothing asks for it to move.
@@ -154,7 +164,7 @@ struct SupervisedStart {
     var base = MemoryBase(
       declared: declared,
       swapAllowance: declared.flatMap { limit in swap.map { max(0, $0 - limit) } },
-      floor: policy.memory.floor, explicitCeiling: policy.askedMemoryCeiling,
+      floor: policy.memory.floor, explicitCeiling: explicitMemoryCeiling,
       limit: policy.memoryLimit, hostReserve: memoryReserve)
     base.usesNet = memoryNet == .on
     return base
@@ -172,9 +182,10 @@ struct SupervisedStart {
   ) throws(LaunchFailure) {
     var base = base
     let initial = withinAncestors(base.limit(of: base.initial()), base)
+    // What a member begins with nobody knows yet.
     let needsEdit =
       policy.name == .reactive
-      && base.quota(of: declared) != base.quota(of: initial)
+      && (membership != nil || base.quota(of: declared) != base.quota(of: initial))
     if needsEdit { base.told = initial }
 
     let edit: BundleEdit
@@ -201,13 +212,17 @@ struct SupervisedStart {
 
     let answer = supervisor.socket.receive(within: 1000)
     do throws(LaunchFailure) {
-      guard case .message(.ready(let limit)) = answer else {
+      if case .message(.refused(let resource, let reason, let figure)) = answer {
+        throw LaunchFailure(refusal(resource, reason, figure))
+      }
+      guard case .message(.ready(let limit, let memory)) = answer else {
         throw LaunchFailure("its supervisor was not ready within a second")
       }
-      if needsEdit { try apply(withinAncestors(limit, base), edit, bundle) }
+      if needsEdit { try apply(withinAncestors(limit, base), memory, edit, bundle) }
     } catch {
       // It must not find a container that it was not ready for.
       try? supervisor.process.send(SIGKILL)
+      membership?.forget(directory.nonce, .system)
       directory.remove()
       throw error
     }
@@ -239,10 +254,17 @@ struct SupervisedStart {
 
   /// Puts the first limit where it holds at the container's first instruction.
   private func apply(
-    _ limit: CPUQuota, _ edit: borrowing BundleEdit, _ bundle: borrowing Bundle
+    _ limit: CPUQuota, _ memory: Int64?, _ edit: borrowing BundleEdit, _ bundle: borrowing Bundle
   ) throws(LaunchFailure) {
-    let bandwidth = CPUBandwidth(quota: limit.quota ?? -1, period: limit.period)
-    try apply(ConfigEdit.limit(bandwidth), edit, bundle)
+    var change = ConfigEdit()
+    if limit != declared {
+      change = ConfigEdit.limit(CPUBandwidth(quota: limit.quota ?? -1, period: limit.period))
+    }
+    if let memory, memory != document.declared.memory {
+      change.memoryLimit = memory
+      change.memorySwap = memoryBase?.memorySwap(at: memory)
+    }
+    if change != ConfigEdit() { try apply(change, edit, bundle) }
   }
 
   func apply(
@@ -278,6 +300,8 @@ struct SupervisedStart {
     state.usesHooks = policy.hooks == .auto
     state.declaredMemory = document.declared.memory
     state.memory = memoryBase
+    state.membership = membership
+    state.app = policy.app
     return state
   }
 

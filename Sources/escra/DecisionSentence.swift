@@ -23,6 +23,9 @@ extension Rule {
     case .giveBack: "giveBack"
     case .rest: "rest"
     case .due: "due"
+    case .granted: "granted"
+    case .recalled: "recalled"
+    case .advance: "advance"
     case .memoryFound: "memoryFound"
     case .memoryGrown: "memoryGrown"
     case .memoryNearMiss: "memoryNearMiss"
@@ -35,6 +38,8 @@ extension Rule {
     case .memoryBounded: "memoryBounded"
     case .memoryUpdate: "memoryUpdate"
     case .memoryDrift: "memoryDrift"
+    case .memoryGranted: "memoryGranted"
+    case .memoryRecalled: "memoryRecalled"
     }
   }
 
@@ -59,6 +64,9 @@ extension Rule {
     case .giveBack: "its recent peak and the margin need less"
     case .rest: "it has used next to nothing for as long as its peaks are remembered"
     case .due: "a new period began, and the rest of what it wanted was due"
+    case .granted: "it wants more, and that is what its application had"
+    case .recalled: "another member of its application needed it more"
+    case .advance: "it ran out shortly before a new period, and was given its due until then"
     case .memoryFound: "a supervisor took its memory over"
     case .memoryGrown: "it was about to use all of its limit"
     case .memoryNearMiss: "it was within a hair of its limit"
@@ -71,6 +79,8 @@ extension Rule {
     case .memoryBounded: "it had more than it may have"
     case .memoryUpdate: "the declared memory limit was changed"
     case .memoryDrift: "somebody else had written over it"
+    case .memoryGranted: "it wants more, and that is what its application had"
+    case .memoryRecalled: "another member of its application needed it more"
     }
   }
 
@@ -78,11 +88,12 @@ extension Rule {
   fileprivate var isAboutUse: Bool {
     switch self {
     case .jumpStart, .fairShare, .scaleUp, .scaleDown, .trim, .idle, .predicted, .exhausted,
-      .giveBack, .rest, .due, .memoryFound, .memoryGrown, .memoryNearMiss, .memoryGivenBack,
-      .memoryRefused, .memoryHostFull, .memoryKill, .memoryBounded:
+      .giveBack, .rest, .due, .advance, .granted, .memoryFound, .memoryGrown, .memoryNearMiss,
+      .memoryGivenBack, .memoryGranted, .memoryRefused, .memoryHostFull, .memoryKill,
+      .memoryBounded:
       true
-    case .start, .update, .drift, .news, .end, .refused, .declared, .memoryNotTaken, .memoryNews,
-      .memoryUpdate, .memoryDrift:
+    case .start, .update, .drift, .news, .end, .refused, .declared, .recalled, .memoryNotTaken,
+      .memoryNews, .memoryUpdate, .memoryDrift, .memoryRecalled:
       false
     }
   }

@@ -5,7 +5,8 @@ internal import Syscalls
 
 /// `escra`: what an operator asks of the containers that escra-runc supervises.
 ///
-/// It reads the state files and the kernel, and changes nothing.
+/// It reads the state files and the kernel, and changes nothing but what an application may use
+/// (`app set`).
 @main
 struct Escra: ParsableCommand {
   static let configuration = CommandConfiguration(
@@ -13,7 +14,7 @@ struct Escra: ParsableCommand {
     abstract: "Shows what escra-runc does with the limits of the containers on this node.",
     version: "escra version \(EscraVersion.current)",
     subcommands: [
-      ListCommand.self, TopCommand.self, ExplainCommand.self, WatchCommand.self,
+      ListCommand.self, TopCommand.self, ExplainCommand.self, WatchCommand.self, AppCommand.self,
       DoctorCommand.self,
     ])
 }

@@ -50,7 +50,9 @@ struct Explanation {
     }
     if let app = report.app {
       sentences.append(
-        "It names the application \"\(app)\"; this version moves each container by itself.")
+        state.membership == nil
+          ? "It names the application \"\(app)\", of which only reactive containers are members."
+          : "It shares the limits of the application \"\(app)\" with its other members.")
     }
     if let supervisor = report.supervisor {
       sentences.append("Process \(supervisor) supervises it.")

@@ -12,6 +12,7 @@ private let messages: [ControlMessage] = [
   .update(quota: nil, period: nil), .update(quota: -1, period: nil), .update(quota: 0, period: 0),
   .update(quota: .max, period: .min + 1), .update(quota: nil, period: 50_000),
   .apply(CPUQuota(quota: 20_000, period: 50_000)), .apply(CPUQuota(quota: nil)), .look, .looked,
+  .refused(resource: 1, reason: 2, figure: 5), .ready(CPUQuota(quota: 1000), memory: 1 << 30),
   .offerGuard, .wantGuard, .guarding,
 ]
 
@@ -31,7 +32,7 @@ private let messages: [ControlMessage] = [
 
   @Test func `another magic, version, kind or length is none of ours`() {
     for message in messages {
-      for (index, value) in [(0, 0), (3, 0x53), (4, 0), (4, 2), (5, 1), (6, 0), (6, 8), (7, 1)] {
+      for (index, value) in [(0, 0), (3, 0x53), (4, 0), (4, 2), (5, 1), (6, 0), (6, 9), (7, 1)] {
         var bytes = message.bytes
         bytes[index] = UInt8(value)
         #expect(ControlMessage(bytes: bytes) == nil)
@@ -58,7 +59,7 @@ private let messages: [ControlMessage] = [
       let isNearly = UInt8.random(in: 0...3, using: &random) > 0
       var bytes: [UInt8] = []
       if isNearly {
-        let kind = UInt8.random(in: 0...7, using: &random)
+        let kind = UInt8.random(in: 0...8, using: &random)
         bytes = [0x45, 0x53, 0x43, 0x52, 1, 0, kind, 0]
         for _ in 0..<3 {
           let word = random.number().littleEndian
@@ -73,9 +74,10 @@ private let messages: [ControlMessage] = [
       guard let message = ControlMessage(bytes: bytes) else { continue }
       found += 1
       switch message {
-      case .ready(let limit), .apply(let limit):
+      case .ready(let limit, _), .apply(let limit):
         if limit.period <= 0 || (limit.quota ?? 0) < 0 { Issue.record("no limit: \(bytes)") }
-      case .update, .look, .looked, .updateMemory, .applyMemory, .offerGuard, .wantGuard, .guarding:
+      case .update, .look, .looked, .updateMemory, .applyMemory, .offerGuard, .wantGuard, .guarding,
+        .refused:
         break
       }
       if ControlMessage(bytes: message.bytes) != message { Issue.record("not itself: \(bytes)") }

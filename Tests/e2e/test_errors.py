@@ -93,8 +93,6 @@ BAD = [
     ({**K8S, **REACTIVE, "io.escra.app/web": "a"}, ["io.escra.app/web", "io.escra.app"]),
     ({**K8S, "io.escra.policy/web": "fast"}, ["io.escra.policy/web", "fast"]),
     ({**K8S, **REACTIVE, "io.escra.cpu.max/web": "x"}, ["io.escra.cpu.max/web"]),
-    # Not in this version.
-    ({**REACTIVE, "io.escra.app": "shop"}, ["io.escra.app", "shop", "not in this version"]),
 ]
 
 

@@ -145,8 +145,7 @@ static __always_inline void look(struct escra_hook_group *group, struct cfs_rq *
     escra_u64 end = tg->cfs_bandwidth.period_timer.node.expires;
     // Once a period and quota, and again when half of what was told is gone. At the end of the
     // kernel's patience it is the net that speaks.
-    if (group->told_end == end && group->told_quota == quota &&
-        (left * 2 >= group->told_left || group->told_left <= 0))
+    if (group->told_end == end && group->told_quota == quota && left * 2 >= group->told_left)
         return;
     group->told_end = end;
     group->told_quota = quota;

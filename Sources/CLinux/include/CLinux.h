@@ -56,6 +56,25 @@ int escra_seqpacket_listen(int dir, const char *_Nonnull name);
 /// The other end of `escra_seqpacket_listen`.
 int escra_seqpacket_connect(int dir, const char *_Nonnull name);
 
+/// fcntl(F_SETLK): an exclusive lock of a whole file, which is the process's. It goes with the
+/// process, and with the first descriptor of that file that the process closes; EAGAIN where
+/// another process has it. Or F_OFD_SETLK, which is the open file's.
+int escra_lock_file(int fd, bool of_description);
+
+/// fcntl(F_GETLK): which other process has `escra_lock_file` of this file; 0 where none has. The
+/// kernel says who, so nobody has to be believed. Of an open file's lock it says no more than -1.
+pid_t escra_lock_holder(int fd);
+
+/// As `escra_seqpacket_listen`, for a process that sees no /proc: by a path of its own, which has
+/// to fit into 107 bytes.
+int escra_seqpacket_listen_at(const char *_Nonnull path);
+
+/// The other end of `escra_seqpacket_listen_at`; EAGAIN where too many wait to be let in.
+int escra_seqpacket_connect_to(const char *_Nonnull path);
+
+/// setrlimit(2): as many open files as this process may have.
+int escra_allow_descriptors(void);
+
 /// A connected SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK Unix socket; EAGAIN where its listener is
 /// too busy to take another one.
 int escra_stream_connect(const char *_Nonnull path);
@@ -65,6 +84,18 @@ int escra_anonymous_file(const char *_Nonnull label);
 
 /// accept4(2) with SOCK_CLOEXEC | SOCK_NONBLOCK; who it is, `escra_peer_credentials` tells.
 int escra_accept(int listener);
+
+/// Sends a text and open files as one packet (unix(7), SCM_RIGHTS), at most ESCRA_FILES of them.
+ssize_t escra_send_files(int socket, const char *_Nonnull text, size_t length,
+                         const int *_Nonnull files, int count);
+
+/// The most files in one packet.
+enum { ESCRA_FILES = 4 };
+
+/// Takes one packet, and into `files` what came with it, close-on-exec; `count` says how many.
+/// 0 when the other end has closed. errno: EAGAIN when there is nothing yet.
+ssize_t escra_receive_files(int socket, char *_Nonnull text, size_t size, int *_Nonnull files,
+                            int *_Nonnull count);
 
 /// The symbolic name of an errno value ("ENOENT"), or NULL when glibc knows none.
 const char *_Nullable escra_errno_name(int error);

@@ -31,25 +31,27 @@ package struct Broker: Sendable {
   ///   - epoch: Greater than that of any broker before.
   ///   - cpu: The limits in nanocores, and whose file speaks of CPU.
   ///   - memory: The limits in bytes, and whose file speaks of memory.
+  ///   - most: What the machine, or its operator, has for an application.
   ///   - parameters: The constants; of memory nothing rests.
   ///   - now: The time.
   ///   - actions: What to do first.
   package init(
     epoch: UInt64, cpu: (limits: ApplicationLimits, registrations: [Registration]),
     memory: (limits: ApplicationLimits, registrations: [Registration]),
+    most: (cpu: Int64, memory: Int64) = (.max, .max),
     parameters: PoolParameters = PoolParameters(), at now: Nanoseconds,
     _ actions: inout [BrokerAction]
   ) {
     self.epoch = epoch
     self.cpu = Pool(
-      .cpu, epoch: epoch, limits: cpu.limits, registrations: cpu.registrations,
+      .cpu, epoch: epoch, limits: cpu.limits, registrations: cpu.registrations, most: most.cpu,
       parameters: parameters, now: now)
     var still = parameters
     still.rest = 0
     still.grain = 1 << 20
     self.memory = Pool(
       .memory, epoch: epoch, limits: memory.limits, registrations: memory.registrations,
-      parameters: still, now: now)
+      most: most.memory, parameters: still, now: now)
     for registration in cpu.registrations { actions.append(.watch(registration.nonce)) }
     for registration in memory.registrations
     where self.cpu.account(registration.nonce) == nil {

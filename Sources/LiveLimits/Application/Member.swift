@@ -84,6 +84,14 @@ package struct Member: Sendable {
     wanted = claim.wanted
   }
 
+  /// Its container declares something else from now on, which is said when it joins next.
+  package mutating func redeclare(_ declared: Int64, floor: Int64, ceiling: Int64) {
+    claim.declared = declared
+    claim.floor = floor
+    claim.ceiling = ceiling
+    wanted = min(max(wanted, floor), ceiling)
+  }
+
   /// Whether the broker has taken it in.
   package var isJoined: Bool { phase == .joined }
 

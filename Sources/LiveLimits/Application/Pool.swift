@@ -53,6 +53,8 @@ package struct Pool: Sendable {
   package let resource: SharedResource
   package let epoch: UInt64
   let parameters: PoolParameters
+  /// What the machine, or its operator, has for an application.
+  let most: Int64
   var rules: ApplicationRules { parameters.rules }
 
   package internal(set) var accounts: [Account] = []
@@ -91,15 +93,18 @@ package struct Pool: Sendable {
   ///   - epoch: Greater than that of any broker before.
   ///   - limits: As the broker before has left them.
   ///   - registrations: Everybody who may hold something, all of them.
+  ///   - most: What nobody may say more than.
   ///   - parameters: The constants.
   ///   - now: The time.
   init(
     _ resource: SharedResource, epoch: UInt64, limits: ApplicationLimits,
-    registrations: [Registration], parameters: PoolParameters, now: Nanoseconds
+    registrations: [Registration], most: Int64 = .max, parameters: PoolParameters,
+    now: Nanoseconds
   ) {
     self.resource = resource
     self.epoch = epoch
     self.limits = limits
+    self.most = most
     told = limits
     self.parameters = parameters
     hasHistory = !registrations.isEmpty
@@ -113,8 +118,8 @@ package struct Pool: Sendable {
     if expected > 0 { rejoinDeadline = now + parameters.rejoinTime }
   }
 
-  /// The limit that is wanted: what was said, or what the members declare.
-  package var limit: Int64 { limits.explicit ?? declared }
+  /// The limit that is wanted: what was said, or what the members declare, if there is as much.
+  package var limit: Int64 { min(limits.explicit ?? declared, most) }
 
   /// What nobody holds, and nobody has used in this period.
   package var free: Int64 { max(0, limit - charged - rested) }

@@ -44,9 +44,12 @@ extension Pool {
     let known = byNonce[message.nonce]
     // What a dead predecessor had said and nobody had read yet: connections count up.
     if let known, accounts[known].link > link, rules.contains(.checksEpochs) { return }
-    if known == nil, claim.held == 0 {
-      let least = floors
-      let limit = claim.application ?? limits.explicit ?? self.limit + claim.declared
+    // Nobody has granted it anything yet, also where its file was found by a new broker.
+    let account = known.map { accounts[$0] }
+    if claim.held == 0, account.map({ $0.charged == 0 && $0.standing != .joined }) ?? true {
+      let least = floors - (account?.floor ?? 0)
+      let declared = self.declared - (account?.declared ?? 0) + claim.declared
+      let limit = min(claim.application ?? limits.explicit ?? declared, most)
       if least + claim.floor > limit {
         let left = max(0, limit - least)
         return answer(message, .refuse(.minima, figure: left), link, &actions)

@@ -31,6 +31,15 @@ public struct CPUBase: Equatable, Sendable {
   /// What the container declared, in nanocores; nil when it declared nothing.
   public var declaredCores: Int64? { declared.nanocores }
 
+  /// As a member of an application.
+  var share: MemberRecord.Share {
+    let most = min(ceiling, ApplicationMessage.most)
+    let least = CPUQuota(quota: CPUQuota.minimum, period: declared.period).nanocores ?? 0
+    return MemberRecord.Share(
+      declared: min(declaredCores ?? limit, ApplicationMessage.most),
+      floor: min(max(floor, least), most), ceiling: most)
+  }
+
   /// The most it may be given, in nanocores.
   public var ceiling: Int64 { min(limit, explicitCeiling ?? declaredCores ?? limit) }
 
@@ -64,8 +73,14 @@ public struct CPUBase: Equatable, Sendable {
     return CPUQuota.scaled(quota, by: period, over: limit.period)
   }
 
-  private func quota(ofCores nanocores: Int64) -> Nanoseconds {
+  /// Cores as nanoseconds of CPU time a period, rounded down.
+  func quota(ofCores nanocores: Int64) -> Nanoseconds {
     CPUQuota.scaled(nanocores, by: period, over: 1_000_000_000)
+  }
+
+  /// Nanoseconds of CPU time a period as cores, rounded up: ``quota(ofCores:)`` of it is the same.
+  func cores(of quota: Nanoseconds) -> Int64 {
+    CPUQuota.scaled(quota, by: 1_000_000_000, over: period, roundingUp: true)
   }
 }
 

@@ -28,7 +28,7 @@ public struct CPUController: Sendable {
   /// What happened so far.
   public internal(set) var counters = Counters()
 
-  private let parameters: Parameters
+  private var parameters: Parameters
   private var law: ControlLaw
   private var mode: Mode
   private var lastRaise: Nanoseconds = .min / 2
@@ -140,11 +140,13 @@ public struct CPUController: Sendable {
       return step
     }
     let isOut = event.kind == .throttled
+    let left: Nanoseconds = if case .runningOut(let left) = event.kind { left } else { 0 }
     return report(
       PeriodReport(
         use: isOut ? max(used, quota) : used, quota: quota, throttled: true, afterIdle: afterIdle,
         pace: estimate, isPartial: true),
-      (start, used, silentSince), usage, now, periodEnd: event.periodEnd, surroundings)
+      (start, used, silentSince), usage, now, left: left, periodEnd: event.periodEnd,
+      surroundings)
   }
 
   /// Takes note of a quota that came from elsewhere: an update, a foreign write, a refusal.
@@ -168,6 +170,26 @@ public struct CPUController: Sendable {
     settling.until = .min
     lastReading = (now, usage)
     return open(at: now, usage)
+  }
+
+  /// Takes note of what is in force, where what was decided is somebody else's to grant: the law
+  /// goes on with what it has seen.
+  public mutating func hold(_ quota: Nanoseconds) { self.quota = quota }
+
+  /// What was used in the window that is open.
+  ///
+  /// - Parameter usage: CPU time used so far, in nanoseconds.
+  /// - Returns: Nanoseconds of CPU time.
+  public func spent(_ usage: Nanoseconds) -> Nanoseconds {
+    switch mode {
+    case .busy(_, let before, _), .quiet(_, let before): max(0, usage - before)
+    }
+  }
+
+  /// From now on a hook in the scheduler speaks up; until then there was none.
+  public mutating func gainHooks() {
+    parameters.hasHooks = true
+    parameters.hasAlarm = true
   }
 
   /// Takes note that a group above the container's was throttled, and it with that one.
@@ -216,14 +238,14 @@ public struct CPUController: Sendable {
   private mutating func report(
     _ report: PeriodReport,
     _ window: (start: Nanoseconds, used: Nanoseconds, silentSince: Nanoseconds?),
-    _ usage: Nanoseconds, _ now: Nanoseconds, periodEnd: Nanoseconds?,
-    _ surroundings: some Surroundings
+    _ usage: Nanoseconds, _ now: Nanoseconds, left: Nanoseconds = .max / 2,
+    periodEnd: Nanoseconds?, _ surroundings: some Surroundings
   ) -> Step {
     // A jump start is for what has just woken; later in the same window its use is known.
     var decision = law.decide(report, bounds: heldBounds(now))
     if let wanted = decision, wanted.quota < quota, surroundings.isFrozen() { decision = nil }
     if let wanted = decision {
-      decision = permit(wanted, at: now, periodEnd: periodEnd)
+      decision = permit(wanted, at: now, left: left, periodEnd: periodEnd)
     } else if !report.isPartial {
       pending = nil  // It does not want it any more.
     }
@@ -281,10 +303,23 @@ public struct CPUController: Sendable {
   }
 
   /// What of a decision may be written now, if anything.
+  ///
+  /// - Parameters:
+  ///   - wanted: What the law wants.
+  ///   - now: The time.
+  ///   - left: What is left to use in the period; more than any quota where that is not known.
+  ///   - periodEnd: When the period ends; nil where that is not known.
+  /// - Returns: nil for nothing.
   private mutating func permit(
-    _ wanted: QuotaDecision, at now: Nanoseconds, periodEnd: Nanoseconds? = nil
+    _ wanted: QuotaDecision, at now: Nanoseconds, left: Nanoseconds = .max / 2,
+    periodEnd: Nanoseconds? = nil
   ) -> QuotaDecision? {
     guard parameters.keepsBooks else { return wanted }
+    if parameters.isShared {
+      // The limit is not its own, and its use is what the application's broker has it give back.
+      let isDue = wanted.quota < quota ? now >= lastReturn + parameters.period : now >= mayRaiseFrom
+      return isDue ? wanted : nil
+    }
     if wanted.quota < quota {
       pending = nil
       guard now >= lastReturn + parameters.period else { return nil }
@@ -304,6 +339,11 @@ public struct CPUController: Sendable {
         periodEnd
       )
       allowedFrom = periodEnd + parameters.boundaryDelay
+      // Any write is a refill: until then it may have what is due, also where that is a lower quota.
+      if granted <= quota {
+        return granted >= max(bounds.floor, left + parameters.slice)
+          ? QuotaDecision(quota: granted, rule: .advance) : nil
+      }
     } else {
       // A raise is worth its refill when it brings half of what is missing, or the last quarter.
       let isNear = quota >= wanted.quota / 4 * 3
@@ -343,7 +383,7 @@ public struct CPUController: Sendable {
   private mutating func set(
     _ decision: QuotaDecision, at now: Nanoseconds, isPrediction: Bool
   ) {
-    if decision.quota > quota {
+    if decision.quota > quota || decision.rule == .advance {
       if pending?.periodEnd == nil { pending = nil }
       lastRaise = now
       counters.raises += 1
@@ -376,11 +416,8 @@ public struct CPUController: Sendable {
     called: Bool, _ surroundings: some Surroundings
   ) -> Step {
     let silentEnough = now - since >= parameters.law.idleAfter
-    // Without an alarm the use since the last poll tells.
-    let isBusy =
-      parameters.hasAlarm
-      ? used >= parameters.quietUse
-      : used * parameters.period > parameters.quietUse * (now - lastReading.time)
+    // A millisecond now and then is no work: what counts is the rate since the last look.
+    let isBusy = used * parameters.period > parameters.quietUse * (now - lastReading.time)
     if called || isBusy {
       // What woke us belongs to the window that opens: all since the last poll, or what the
       // alarm lets pass. Before that, the use was spread over who knows how long.
@@ -399,7 +436,7 @@ public struct CPUController: Sendable {
       }
       return next(start, counted, usage, now)
     }
-    if !parameters.hasAlarm { mode = .quiet(since: since, usage: usage) }
+    mode = .quiet(since: since, usage: usage)
     guard silentEnough, quota > bounds.floor, now >= settling.until else {
       return Step(
         deadline: quietDeadline(since: since, now), armsAlarm: parameters.hasAlarm)

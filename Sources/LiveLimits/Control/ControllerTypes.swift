@@ -32,6 +32,9 @@ extension CPUController {
     public var boundaryDelay: Nanoseconds = 200_000
     /// The law, and its constants.
     public var law: ControlLaw.Parameters
+    /// Whether a limit is shared with others: what is decided is what is wanted, and
+    /// ``CPUController/hold(_:)`` says what came of it.
+    public var isShared = false
     /// Whether writes wait for the books.
     ///
     /// Only the tests that show what the books are for say no.

@@ -91,6 +91,13 @@ public enum Rule: UInt8, Sendable, CaseIterable {
   case rest = 16
   /// A new period has begun, and what its books refused in the last one is due.
   case due = 17
+  /// Its application had less, or no more, than it wanted.
+  case granted = 19
+  /// Its application wanted some of it back, for another member.
+  case recalled = 20
+  /// What the books allow until the period ends, less than the quota that is used up; the rest of
+  /// what it wants is due then.
+  case advance = 18
   /// Memory: what the container had when a supervisor took it over.
   case memoryFound = 32
   /// Memory: it was about to use all of its limit.
@@ -115,6 +122,10 @@ public enum Rule: UInt8, Sendable, CaseIterable {
   case memoryUpdate = 42
   /// Memory: somebody else, such as a service manager, had written an old limit over ours, or another line.
   case memoryDrift = 43
+  /// Memory: it wants more, and that is what its application had.
+  case memoryGranted = 44
+  /// Memory: its application wanted some of it back, for another member.
+  case memoryRecalled = 45
 }
 
 extension Rule {

@@ -65,6 +65,15 @@ public struct MemoryBase: Equatable, Sendable {
     MemoryBounds(floor: floor, ceiling: min(limit, explicitCeiling ?? declared ?? limit))
   }
 
+  /// As a member of an application.
+  func share(held: Int64 = 0) -> MemberRecord.Share {
+    let most = min(bounds.ceiling, ApplicationMessage.most)
+    return MemberRecord.Share(
+      held: min(held, ApplicationMessage.most),
+      declared: min(declared ?? limit, ApplicationMessage.most), floor: min(floor, most),
+      ceiling: most)
+  }
+
   /// What swap and memory together are limited to under a memory limit; nil to leave that alone.
   public func memorySwap(at limit: Int64) -> Int64? {
     swapAllowance.map { allowance in

@@ -105,6 +105,9 @@ public struct MemoryController: Sendable {
     isRefused = false
   }
 
+  /// Takes note of what is in force, where what was decided is somebody else's to grant.
+  public mutating func hold(_ limit: Int64) { self.limit = limit }
+
   /// Takes note that the kernel has refused a limit; what it has instead stays in force.
   ///
   /// - Parameters:

@@ -9,14 +9,14 @@ final class Attachment {
   var writer: CgroupWriter
   let meter: UsageMeter
   /// What the hooks in the scheduler tell; nil where there are none.
-  let events: SchedulerEvents?
+  private(set) var events: SchedulerEvents?
   /// What calls when an idle container starts to work, where no hook does.
-  let alarm: BusyAlarm?
+  private(set) var alarm: BusyAlarm?
   /// Limits above the container's own, as the least number of nanocores; nil for none.
   let ancestorLimit: Int64?
 
   /// They keep the programs alive.
-  private let firstLink, secondLink: FileDescriptor
+  private var firstLink, secondLink: FileDescriptor
   private let group: FileDescriptor
   private let freezer: FileDescriptor
   private let pressure: FileDescriptor
@@ -43,6 +43,21 @@ final class Attachment {
     ancestorLimit = handover.ancestorLimit
     stalled = (0, monotonicNow())
     stalled.total = stallTotal() ?? 0
+  }
+
+  /// Hears by hooks from now on.
+  ///
+  /// - Parameter files: Their ring and their links, as ``SchedulerHooks/files(with:)`` gives them.
+  func adopt(hooks files: [Int32]) {
+    alarm = nil
+    for (index, file) in files.enumerated() {
+      let file = FileDescriptor(owning: file)
+      switch index {
+      case 0: events = SchedulerEvents(adopting: file)
+      case 1: firstLink = file
+      default: secondLink = file
+      }
+    }
   }
 
   /// Whether something calls when an idle container starts to work.

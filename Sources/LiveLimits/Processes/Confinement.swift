@@ -10,7 +10,8 @@ enum Confinement {
   private static let supervisorCalls = [
     // The loop.
     "epoll_wait", "epoll_pwait", "epoll_ctl", "timerfd_settime", "read", "pread64", "write",
-    "pwrite64", "ioctl", "clock_gettime", "accept4", "recvfrom", "sendto", "getsockopt", "geteuid",
+    "pwrite64", "ioctl", "clock_gettime", "accept4", "recvfrom", "recvmsg", "sendto", "getsockopt",
+    "geteuid",
     "poll",
     // State: replaced as a whole, removed at the end.
     "openat", "close", "fstat", "newfstatat", "rename", "renameat", "unlinkat", "rmdir", "fcntl",
@@ -27,13 +28,21 @@ enum Confinement {
     "socket", "bind", "listen",
   ]
 
+  /// What a member of an application needs beside: it finds the others, and they it, for as long as
+  /// it lives, and ends who is silent.
+  private static let memberCalls = [
+    "socket", "connect", "bind", "listen", "pidfd_open", "pidfd_send_signal", "getpid",
+    "getdents64", "mkdirat", "lseek", "access", "faccessat2", "epoll_create1", "timerfd_create",
+  ]
+
   /// What ``confineSupervisor(to:)`` calls the file system.
   static let fileSystem = "the file system"
 
   /// Leaves a supervisor with the files it has open, its own directory and nothing else; the
   /// system calls are left to the image that supervises, which needs no execve(2) any more.
   ///
-  /// - Parameter directory: What becomes the root of its file system: the state directories.
+  /// - Parameter directory: What becomes the root of its file system: the state directories, and for
+  ///   a member of an application those of applications beside them.
   /// - Returns: What could not be given up, for the log; empty when all was.
   static func confineSupervisor(to directory: String) -> [String] {
     var kept: [String] = []
@@ -70,8 +79,11 @@ enum Confinement {
   ///
   /// Everything else fails with EPERM, so that a call nobody thought of is an error and no death.
   ///
+  /// - Parameter isMember: Whether it takes part in an application.
   /// - Returns: ``FileDescriptor/none`` where it cannot be made.
-  static func supervisorFilter() -> FileDescriptor { filter(supervisorCalls) }
+  static func supervisorFilter(isMember: Bool = false) -> FileDescriptor {
+    filter(supervisorCalls + (isMember ? memberCalls : []))
+  }
 
   private static func filter(_ calls: [String]) -> FileDescriptor {
     let refuse: UInt32 = 0x0005_0000 | UInt32(EPERM)  // SCMP_ACT_ERRNO(EPERM)
@@ -85,7 +97,7 @@ enum Confinement {
     return file.isOpen && seccomp_export_bpf(filter, file.number) == 0 ? file : .none
   }
 
-  /// Loads what ``supervisorFilter()`` made; there is no way back.
+  /// Loads what ``supervisorFilter(isMember:)`` made; there is no way back.
   static func restrictSystemCalls(to filter: borrowing FileDescriptor) {
     if filter.isOpen { _ = escra_load_filter(filter.number) }
   }

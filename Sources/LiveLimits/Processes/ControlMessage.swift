@@ -9,8 +9,9 @@ public import Syscalls
 /// bytes give a message or nil. A peer of another version is told apart by the version, and not
 /// answered.
 public enum ControlMessage: Equatable, Sendable {
-  /// Supervisor to shim: ready, and this is the first limit.
-  case ready(CPUQuota)
+  /// Supervisor to shim: ready, and this is the first limit; and that of memory in bytes, where it is
+  /// an application's to grant.
+  case ready(CPUQuota, memory: Int64? = nil)
   /// Shim to supervisor: the declared limit changes; nil leaves a part as it was.
   case update(quota: Int64?, period: Int64?)
   /// Supervisor to shim: this is what the low-level runtime shall write.
@@ -20,6 +21,9 @@ public enum ControlMessage: Equatable, Sendable {
   case updateMemory(limit: Int64?, swap: Int64?)
   /// Supervisor to shim: what the low-level runtime shall write; nil to leave it out.
   case applyMemory(limit: Int64?, swap: Int64?)
+  /// Supervisor to shim: there is no place in the application. Which resource, why, and the figure,
+  /// as the broker says; reason 0 is no answer from anybody.
+  case refused(resource: UInt8, reason: UInt8, figure: Int64)
   /// Keeper to supervisor: it would switch the kernel's kills on again if this supervisor died.
   case offerGuard
   /// Supervisor to keeper: it shall.
@@ -44,7 +48,8 @@ public enum ControlMessage: Equatable, Sendable {
   public var bytes: [UInt8] {
     let (kind, words): (UInt16, [Int64]) =
       switch self {
-      case .ready(let limit): (1, [limit.quota ?? Self.unlimited, limit.period])
+      case .ready(let limit, let memory):
+        (1, [limit.quota ?? Self.unlimited, limit.period, memory ?? 0])
       case .update(let quota, let period): (2, [quota ?? Self.absent, period ?? Self.absent])
       case .apply(let limit): (3, [limit.quota ?? Self.unlimited, limit.period])
       case .look: (4, [])
@@ -54,6 +59,8 @@ public enum ControlMessage: Equatable, Sendable {
       case .guarding: (18, [])
       case .updateMemory(let limit, let swap): (6, [limit ?? Self.absent, swap ?? Self.absent])
       case .applyMemory(let limit, let swap): (7, [limit ?? Self.absent, swap ?? Self.absent])
+      case .refused(let resource, let reason, let figure):
+        (8, [Int64(resource) << 8 | Int64(reason), figure])
       }
     var frame = [UInt8](repeating: 0, count: Self.size)
     frame.withUnsafeMutableBytes { buffer in
@@ -70,20 +77,21 @@ public enum ControlMessage: Equatable, Sendable {
   /// Reads a frame; nil for anything that is none of ours.
   public init?(bytes: [UInt8]) {
     guard bytes.count == Self.size else { return nil }
-    let (magic, version, kind, first, second) = bytes.withUnsafeBytes { buffer in
+    let (magic, version, kind, first, second, third) = bytes.withUnsafeBytes { buffer in
       (
         UInt32(littleEndian: buffer.loadUnaligned(fromByteOffset: 0, as: UInt32.self)),
         UInt16(littleEndian: buffer.loadUnaligned(fromByteOffset: 4, as: UInt16.self)),
         UInt16(littleEndian: buffer.loadUnaligned(fromByteOffset: 6, as: UInt16.self)),
         Int64(littleEndian: buffer.loadUnaligned(fromByteOffset: 8, as: Int64.self)),
-        Int64(littleEndian: buffer.loadUnaligned(fromByteOffset: 16, as: Int64.self))
+        Int64(littleEndian: buffer.loadUnaligned(fromByteOffset: 16, as: Int64.self)),
+        Int64(littleEndian: buffer.loadUnaligned(fromByteOffset: 24, as: Int64.self))
       )
     }
     guard magic == Self.magic, version == Self.version else { return nil }
     func present(_ word: Int64) -> Int64? { word == Self.absent ? nil : word }
     let limit = second > 0 ? CPUQuota(quota: first < 0 ? nil : first, period: second) : nil
     switch (kind, limit) {
-    case (1, let limit?): self = .ready(limit)
+    case (1, let limit?): self = .ready(limit, memory: third > 0 ? third : nil)
     case (2, _):
       self = .update(
         quota: first == Self.absent ? nil : first, period: second == Self.absent ? nil : second)
@@ -95,6 +103,10 @@ public enum ControlMessage: Equatable, Sendable {
     case (18, _): self = .guarding
     case (6, _): self = .updateMemory(limit: present(first), swap: present(second))
     case (7, _): self = .applyMemory(limit: present(first), swap: present(second))
+    case (8, _):
+      self = .refused(
+        resource: UInt8(truncatingIfNeeded: first >> 8), reason: UInt8(truncatingIfNeeded: first),
+        figure: second)
     default: return nil
     }
   }

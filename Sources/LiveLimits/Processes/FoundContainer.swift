@@ -15,12 +15,12 @@ struct FoundContainer {
   ///
   /// - Parameters:
   ///   - state: Must have an ``ContainerState/initProcess``.
-  ///   - hooks: Hooks in the scheduler that this process listens to.
+  ///   - hooks: Hooks in the scheduler that this process listens to, or will.
   ///   - root: Where they are shared.
   /// - Throws: ``SystemError``: ESRCH when the container has ended already, EXDEV when its init is
   ///   not in a cgroup of its own, and whatever opening a file says.
   init(
-    _ state: inout ContainerState, hooks: consuming SchedulerHooks?, _ root: StateRoot
+    _ state: inout ContainerState, hooks: consuming HookRequest.Answer, _ root: StateRoot
   ) throws(SystemError) {
     // By now it is in no group that may not have realtime processes.
     Manners.hurry()
@@ -45,6 +45,7 @@ struct FoundContainer {
       usageFormat: usesCpuacct ? .nanoseconds : .cpuStat, isObserver: isObserver,
       ancestorLimit: location.ancestorLimit(of: state.cgroupName))
     handover.law = ControlLaw.Parameters(named: state.law)
+    handover.application = state.membership.map { ($0.room, $0.priority) }
     let files = writer.release()
     open[.quota] = files.quota
     open[.period] = files.period
@@ -71,16 +72,17 @@ struct FoundContainer {
       open.merge(memory.files) { _, found in found }
     }
 
-    var source = "sampling"
-    if let hooks = consume hooks,
-      let nets = try? openHooks(hooks, location, inode, state.cgroupName, root)
-    {
-      source = nets.isEmpty ? "bpf" : "bpf, " + nets.description
-    } else if openAlarm(location, cpus) {
-      source = "perf, sampling"
+    let order = try order(location, inode, state.cgroupName)
+    var source: String?
+    switch consume hooks {
+    case .ready(let hooks): source = try? openHooks(hooks, order, root).source
+    case .later(let socket):
+      if (try? socket.write(order.text)) != nil { open[.promise] = socket.release() }
+    case .none: break
     }
+    if source == nil { source = openAlarm(location, cpus) ? "perf, sampling" : "sampling" }
     state.complete(with: location, inode: inode)
-    state.source = source + (hears ? "" : ", no inotify")
+    state.source = (source ?? "sampling") + (hears ? "" : ", no inotify")
   }
 
   /// Leaves the files at their places and becomes the image that supervises.
@@ -116,14 +118,10 @@ struct FoundContainer {
       descriptors + clocks, executable)
   }
 
-  /// Has the hooks in the scheduler tell of the container.
-  private mutating func openHooks(
-    _ hooks: consuming SchedulerHooks, _ location: CgroupLocation, _ inode: UInt64, _ name: String?,
-    _ root: StateRoot
-  ) throws(SystemError) -> HookIdentity.Nets {
-    guard let owner = ProcessIdentity(pid: getpid()) else {
-      throw SystemError("find", "/proc/self/stat", errno: ENOENT)
-    }
+  /// What the hooks in the scheduler are to tell of.
+  private func order(
+    _ location: CgroupLocation, _ inode: UInt64, _ name: String?
+  ) throws(SystemError) -> HookOrder {
     let scope = CgroupLocation.scope(around: location.cpu, named: name)
     let outer = try scope.map { path throws(SystemError) in
       try FileDescriptor.open(path, O_RDONLY | O_DIRECTORY).status().identity.inode
@@ -131,13 +129,22 @@ struct FoundContainer {
     let bounds = handover.base.bounds(hasAlarm: true)
     // Each CPU in use may hold a slice that the others wait for.
     let most = min(handover.cpus, max(1, bounds.ceiling / handover.base.period))
-    let share = try HookShare(root)
+    return HookOrder(
+      group: inode, outer: outer,
+      limits: SchedulerHooks.Limits(
+        floor: bounds.floor, quiet: bounds.floor / 5, margin: CPUController.slice * most))
+  }
+
+  /// Has them tell of it.
+  private mutating func openHooks(
+    _ hooks: consuming SchedulerHooks, _ order: HookOrder, _ root: StateRoot
+  ) throws(SystemError) -> HookIdentity.Nets {
+    guard let owner = ProcessIdentity(pid: getpid()) else {
+      throw SystemError("find", "/proc/self/stat", errno: ENOENT)
+    }
     let nets = hooks.nets
-    try hooks.watch(
-      inode, outer: outer,
-      SchedulerHooks.Limits(
-        floor: bounds.floor, quiet: bounds.floor / 5, margin: CPUController.slice * most),
-      owner: owner)
+    let share = try HookShare(root)
+    try hooks.watch(order.group, outer: order.outer, order.limits, owner: owner)
     _ = consume share
     let (events, links) = hooks.release()
     open[.events] = events

@@ -15,7 +15,7 @@ struct Handover {
     case directory = 3
     case initProcess, listener, watch, processes, quota, period, burst, outer, outerBurst
     case group, usage, freezer, pressure
-    case events, firstLink, secondLink
+    case events, firstLink, secondLink, promise
     case memoryLimit, memorySwap, memoryUsage, memoryStatistics, memoryKills, memoryCalls
     case outOfMemory, machineMemory, memoryLine, memoryOuter, machinePressure, memoryNet
     case filter, alarm
@@ -38,6 +38,8 @@ struct Handover {
   var law = ControlLaw.Parameters(named: nil)
   /// What the container may have of memory; nil where that is not moved.
   var memory: MemoryBase?
+  /// The application's room and the container's priority in it; nil for a container alone.
+  var application: (room: String, priority: Int32)?
   /// Places that hold nothing, a bit each.
   private var missing: Int64 = 0
 
@@ -68,11 +70,28 @@ struct Handover {
       namesWriters ? 1 : 0, law == ControlLaw.Parameters(named: "headroom") ? 1 : 0,
     ]
     return words.map { "\($0)" } + (memory.map { [$0.argument] } ?? [])
+      + (application.map { ["\(Self.applicationMark)\($0.priority),\($0.room)"] } ?? [])
   }
 
   /// Reads ``arguments`` back.
-  init?(_ arguments: ArraySlice<String>) {
-    let words = arguments.compactMap { Int64($0) }
+  ///
+  /// By plain loops: what generic sequences look up at run time stays in memory.
+  ///
+  /// - Parameters:
+  ///   - arguments: All arguments of this image.
+  ///   - first: Where ours begin.
+  init?(_ arguments: [String], from first: Int = 0) {
+    var words: [Int64] = []
+    var memory: MemoryBase?
+    var application: (room: String, priority: Int32)?
+    var index = first
+    while index < arguments.count {
+      let argument = arguments[index]
+      if let word = Int64(argument) { words.append(word) }
+      memory = memory ?? MemoryBase(argument: argument)
+      application = application ?? Self.application(argument)
+      index += 1
+    }
     guard words.count == 17 else { return nil }
     func present(_ word: Int64) -> Int64? { word < 0 ? nil : word }
     self.init(
@@ -88,7 +107,17 @@ struct Handover {
     base.told = present(words[14]).map { CPUQuota(quota: present(words[13]), period: $0) }
     namesWriters = words[15] == 1
     law = ControlLaw.Parameters(named: words[16] == 1 ? "headroom" : nil)
-    memory = arguments.lazy.compactMap { MemoryBase(argument: $0) }.first
+    self.memory = memory
+    self.application = application
+  }
+
+  private static let applicationMark = "application:"
+
+  private static func application(_ argument: String) -> (room: String, priority: Int32)? {
+    guard argument.utf8.starts(with: applicationMark.utf8) else { return nil }
+    let parts = argument.dropFirst(applicationMark.count).split(separator: ",", maxSplits: 1)
+    guard parts.count == 2, let priority = Int32(parts[0]) else { return nil }
+    return (String(parts[1]), priority)
   }
 
   init(

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+internal import CLinux
 internal import Glibc
 internal import Hooks
 internal import Syscalls
@@ -87,10 +88,10 @@ struct HookShare: ~Copyable {
       if let known = share?.known, let hooks = try? SchedulerHooks(opening: known) {
         // Not kept for the ring, at which the kernel waits.
         share = nil
-        return try offer(hooks, known, isNew: false, owner, socket)
+        return try offer(hooks, known, isNew: false, owner, root, socket)
       }
       let loaded = try SchedulerHooks.load()
-      try offer(SchedulerHooks(opening: loaded), loaded, isNew: true, owner, socket)
+      try offer(SchedulerHooks(opening: loaded), loaded, isNew: true, owner, root, socket)
       _ = consume share
     } catch {
       try? socket.write("\(error.errno)")
@@ -99,13 +100,37 @@ struct HookShare: ~Copyable {
 
   private static func offer(
     _ hooks: consuming SchedulerHooks, _ identity: HookIdentity, isNew: Bool,
-    _ owner: ProcessIdentity, _ socket: borrowing FileDescriptor
+    _ owner: ProcessIdentity, _ root: StateRoot, _ socket: borrowing FileDescriptor
   ) throws(SystemError) {
     let ring = try hooks.hangRing(of: owner)
     try socket.write("\(ring.id) \(isNew ? 1 : 0) " + identity.text)
-    try socket.awaitEnd()
+    // It has taken them by what they are called and closed; or it went on without, and says so.
+    if let order = HookOrder(try word(from: socket)) {
+      // Of new ones the lock is this process's already.
+      let share = isNew ? nil : try HookShare(root)
+      try hooks.watch(order.group, outer: order.outer, order.limits, owner: owner)
+      if isNew { note(identity, root) }
+      _ = consume share
+      let files = hooks.files(with: ring)
+      let text = "\(hooks.nets.rawValue)"
+      try retrying("send", "the hooks in the scheduler") {
+        escra_send_files(socket.number, text, text.utf8.count, files, CInt(files.count))
+      }
+    }
     _ = consume ring
     _ = consume hooks
+  }
+
+  /// One packet, as text; empty when the other end has closed.
+  fileprivate static func word(
+    from socket: borrowing FileDescriptor
+  ) throws(SystemError) -> Substring {
+    try withUnsafeTemporaryAllocation(byteCount: 256, alignment: 1) {
+      buffer throws(SystemError) in
+      let count = try socket.read(into: buffer)
+      return Substring(
+        decoding: UnsafeRawBufferPointer(rebasing: buffer[..<count]), as: UTF8.self)
+    }
   }
 }
 
@@ -131,24 +156,31 @@ struct HookRequest: ~Copyable {
 
   /// Takes what was asked for.
   ///
+  /// What became of the request.
+  enum Answer: ~Copyable {
+    /// The kernel takes no hooks, or it takes too long.
+    case none
+    case ready(SchedulerHooks)
+    /// Not yet; who leaves a ``HookOrder`` in the socket gets them later.
+    case later(FileDescriptor)
+  }
+
+  /// Takes what was asked for.
+  ///
   /// - Parameter state: The container. One whose memory is minded may be growing already, and is not
-  ///   kept waiting: it is sampled until its supervisor dies.
-  /// - Returns: nil where the kernel takes no hooks, or it takes too long.
-  consuming func hooks(for state: ContainerState) -> SchedulerHooks? {
+  ///   kept waiting.
+  /// - Returns: The hooks, or why there are none.
+  consuming func hooks(for state: ContainerState) -> Answer {
     var entry = pollfd(fd: socket.number, events: Int16(POLLIN), revents: 0)
-    guard poll(&entry, 1, state.memory == nil ? Self.patience : 0) > 0 else { return nil }
-    var text = Substring()
-    withUnsafeTemporaryAllocation(byteCount: 256, alignment: 1) { buffer in
-      let count = (try? socket.read(into: buffer)) ?? 0
-      text = Substring(
-        decoding: UnsafeRawBufferPointer(rebasing: buffer[..<count]), as: UTF8.self)
+    guard poll(&entry, 1, state.memory == nil ? Self.patience : 0) > 0 else {
+      return state.memory == nil ? .none : .later(socket)
     }
-    let parts = text.split(separator: " ", maxSplits: 2)
+    let parts = ((try? HookShare.word(from: socket)) ?? "").split(separator: " ", maxSplits: 2)
     guard parts.count == 3, let ring = UInt32(parts[0]), let identity = HookIdentity(parts[2]),
       let hooks = try? SchedulerHooks(opening: identity, ring: ring)
-    else { return nil }
+    else { return .none }
     if parts[1] == "1" { HookShare.note(identity, root) }
-    return hooks
+    return .ready(hooks)
   }
 }
 

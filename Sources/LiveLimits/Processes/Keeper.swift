@@ -75,11 +75,14 @@ final class Keeper {
         for token in tokens { try handle(token) }
       }
       CPUFence.letBack(root)
+      ApplicationRoom.sweep(root)
       sweepHooks(leavingNothing: true)
       // That takes a while, and who came meanwhile has found that there is a keeper.
     } while !root.instances().isEmpty
     try? directory.remove(Self.socketName)
     rmdir(root.keeper)
+    // Who ends before it is in its scope leaves that behind.
+    _ = scope?.answer(within: 5_000)
   }
 
   private func handle(_ token: UInt64) throws(SystemError) {
@@ -140,6 +143,7 @@ final class Keeper {
   private func look() {
     let known = Set(watched.values)
     for path in root.instances() where !known.contains(path) { look(at: path) }
+    ApplicationRoom.sweep(root)
     keepOffStrictCPUs()
   }
 
@@ -236,6 +240,16 @@ final class Keeper {
       // It calls when it is up; should it not even come that far, we look for ourselves.
       lookAgain(in: 500_000_000)
       return
+    }
+    if state.membership != nil {
+      // What it holds is its application's to give back, so it stays as it is.
+      if count == Self.tooManyCrashes {
+        escra_syslog(
+          true,
+          "escra: the supervisor of container \(state.id) died \(count) times in a row; its limit "
+            + "stays as it is, and its application's, until one lives")
+      }
+      return lookAgain(in: Self.soundAfter)
     }
     crashes[directory.path] = nil
     giveUp(state, directory)

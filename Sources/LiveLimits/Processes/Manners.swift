@@ -47,6 +47,12 @@ enum Manners {
   /// process waits for 4 ms in one of a hundred cases, and for 45 ms in one of a thousand.
   static func hurry() { _ = escra_hurry() }
 
+  /// Lets a process have as many files open as it may: the broker of an application has a connection
+  /// to each of its members, and callers' limits are for other things.
+  static func allowDescriptors() {
+    _ = escra_allow_descriptors()
+  }
+
   /// Takes an oom_score_adj of its own instead of the caller's (containerd's is -999).
   static func setOOMScore() {
     for score in ["\(oomScoreAdjustment)", "0"] {

@@ -11,6 +11,12 @@ final class MemorySupervision: MemoryController.Surroundings {
   /// When to look again; nil: when the kernel calls.
   private(set) var deadline: Nanoseconds?
 
+  /// What was decided and is to be asked for, where the limit is shared with others.
+  private(set) var wish: MemoryController.Decision?
+  /// Whether the container declares, or has, something else than its application was told.
+  var isRedeclared = false
+
+  private let isShared: Bool
   private let writer: MemoryWriter
   private let meter: MemoryMeter
   private let calls: MemoryCalls
@@ -28,7 +34,7 @@ final class MemorySupervision: MemoryController.Surroundings {
   /// Whether nobody looks here when the container works: on cgroup v2 nothing calls then when memory
   /// is freed.
   var isAlone = false
-  private var patience: Nanoseconds = MemorySupervision.shortestPatience
+  private var lonelyPatience: Nanoseconds = MemorySupervision.shortestPatience
   private static let shortestPatience: Nanoseconds = 1_000_000_000
   private static let longestPatience: Nanoseconds = 60_000_000_000
 
@@ -47,7 +53,9 @@ final class MemorySupervision: MemoryController.Surroundings {
   /// Takes over what the finding image has opened; nil where memory is not moved.
   convenience init?(_ handover: Handover) throws(SystemError) {
     guard let base = handover.memory, handover.has(.memoryLimit) else { return nil }
-    try self.init(base, isObserver: handover.isObserver) { handover.take($0) }
+    try self.init(
+      base, isObserver: handover.isObserver, isShared: handover.application != nil
+    ) { handover.take($0) }
   }
 
   /// Takes over what ``FoundMemory`` has opened.
@@ -55,12 +63,15 @@ final class MemorySupervision: MemoryController.Surroundings {
   /// - Parameters:
   ///   - base: What it may have.
   ///   - isObserver: Whether nothing is to be written.
+  ///   - isShared: Whether what it wants is an application's to grant: ``keep(_:)``.
   ///   - take: Gives the file of a place away; ``FileDescriptor/none`` for one that holds nothing.
   /// - Throws: ``SystemError``; ENODEV when the group is gone.
   init(
-    _ base: MemoryBase, isObserver: Bool, _ take: (Handover.Place) -> FileDescriptor
+    _ base: MemoryBase, isObserver: Bool, isShared: Bool = false,
+    _ take: (Handover.Place) -> FileDescriptor
   ) throws(SystemError) {
     self.base = base
+    self.isShared = isShared
     writer = MemoryWriter(
       limit: take(.memoryLimit), swap: take(.memorySwap), line: take(.memoryLine),
       outer: take(.memoryOuter), net: take(.memoryNet), readOnly: isObserver)
@@ -131,14 +142,22 @@ final class MemorySupervision: MemoryController.Surroundings {
     let before = controller.limit
     let step = controller.observe(usage: usage, at: monotonicNow(), surroundings: self)
     deadline = step.deadline
+    wish = nil
     if let decision = step.decision {
-      entries.append(apply(decision, before))
-      patience = Self.shortestPatience
+      lonelyPatience = Self.shortestPatience
+      if isShared, decision.limit != before {
+        controller.hold(before)
+        wish = decision
+        // A grant comes by itself; what is needed by then may be more.
+        deadline = min(deadline ?? .max, monotonicNow() + Self.patience)
+      } else {
+        entries.append(apply(decision, before))
+      }
     }
     if isAlone, writer.version == .v2, deadline == nil {
       // Ever less often, as long as nothing happens.
-      deadline = monotonicNow() + patience
-      patience = min(2 * patience, Self.longestPatience)
+      deadline = monotonicNow() + lonelyPatience
+      lonelyPatience = min(2 * lonelyPatience, Self.longestPatience)
     }
     if let moved = moveLine() { entries.append(moved) }
     setNet(isOn: netShallBeOn)
@@ -162,6 +181,39 @@ final class MemorySupervision: MemoryController.Surroundings {
       controller.refuse(found: found, wasLowering: decision.limit < before)
       return entry(.memoryNotTaken, decision.limit, found, use: decision.use)
     }
+  }
+
+  // MARK: the application
+
+  /// What it declares and may have, as its application is told; and what it holds.
+  var share: MemberRecord.Share { base.share(held: ours) }
+
+  /// For how long a wish that is not granted waits until it is made again.
+  private static let patience: Nanoseconds = 100_000_000
+  /// When to look after a grant: what was needed when it was asked for may be less by now, or more.
+  private static let afterGrant: Nanoseconds = 10_000_000
+
+  /// Makes this the limit, as far as what is needed at this moment lets it: an application has
+  /// granted it, or wants some of it back.
+  ///
+  /// - Returns: What the kernel has from now on, and what is to be recorded.
+  func keep(_ amount: Int64) -> (held: Int64, entry: RecordEntry?) {
+    let before = ours
+    let usage = (try? meter.usage()) ?? 0
+    var target = amount
+    if amount < before {
+      let reading = MemoryReading(usage: usage, inactiveFile: meter.inactiveFile())
+      target = max(amount, law.need(reading))
+      guard target < before else { return (before, nil) }
+    }
+    var rule: Rule = amount > before ? .memoryGranted : .memoryRecalled
+    if let wish, wish.limit == amount { rule = wish.rule }
+    controller.hold(target)
+    let made = apply(MemoryController.Decision(limit: target, rule: rule, use: usage), before)
+    controller.hold(ours)
+    if ours > before { deadline = min(deadline ?? .max, monotonicNow() + Self.afterGrant) }
+    // The kernel counts whole pages, and what is left of one is nobody's.
+    return (Self.isSame(ours, amount) ? amount : ours, made)
   }
 
   /// Brings cgroup v2's line to where it is to be, under the limit that is in force.
@@ -252,9 +304,18 @@ final class MemorySupervision: MemoryController.Surroundings {
   /// Somebody else has written another limit: it is what the container declares from now on.
   private func takeOver(_ found: Int64) -> RecordEntry {
     let before = ours
-    ours = found
     base.declared = found >= MemoryBase.unlimited ? nil : found
     isBaseChanged = true
+    isRedeclared = isShared
+    if isShared, found > before {
+      // More is for its application to grant.
+      controller.adopt(limit: before, bounds: base.bounds)
+      let kept = apply(
+        MemoryController.Decision(limit: before, rule: .memoryNews, use: 0), found)
+      controller.hold(ours)
+      return kept
+    }
+    ours = found
     controller.adopt(limit: found, bounds: base.bounds)
     return entry(.memoryNews, before, found, use: (try? meter.usage()) ?? 0)
   }
@@ -282,6 +343,13 @@ final class MemorySupervision: MemoryController.Surroundings {
     }
     guard limit != nil || swap != nil else { return entries }
     isBaseChanged = true
+    if isShared {
+      // What it has stays its application's to grant.
+      isRedeclared = true
+      controller.adopt(limit: before, bounds: base.bounds)
+      writer.alignSwap(to: base.memorySwap(at: before))
+      return entries
+    }
     // It starts from what is declared, as it would at create, if it fits.
     let usage = (try? meter.usage()) ?? 0
     let start = base.bounds.clamp(base.declared ?? base.limit)

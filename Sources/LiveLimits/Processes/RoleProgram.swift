@@ -65,7 +65,7 @@ extension Role {
     if start != .found {
       return try find(StateDirectory(path: path, owning: descriptor), start)
     }
-    guard let handover = Handover(arguments.dropFirst(3)) else {
+    guard let handover = Handover(arguments, from: 3) else {
       throw SystemError("understand", "my arguments", errno: EINVAL)
     }
     let seen = String(Substring(path.utf8.dropFirst(Int(handover.rootLength))))
@@ -91,28 +91,42 @@ extension Role {
       on: StateDirectory.socketName, in: directory.descriptor)
 
     let fence = state.claim == nil ? nil : try CPUFence(root: root, listening: true)
-    var hooks: SchedulerHooks?
-    let scope: ScopeRequest?
-    switch start {
-    case .fresh, .freshWithEdit:
-      scope = try awaitContainer(
-        &state, root, fence, &hooks, bundleIsLocked: start == .freshWithEdit)
-    case .resumed, .found:
-      let request = fence == nil && state.usesHooks ? HookRequest(root) : nil
-      scope = try resume(&state, root, fence)
-      if let request = consume request { hooks = request.hooks(for: state) }
+    var hooks = HookRequest.Answer.none
+    var scope: ScopeRequest?
+    do throws(SystemError) {
+      switch start {
+      case .fresh, .freshWithEdit:
+        try awaitContainer(
+          &state, directory.nonce, root, fence, &scope, &hooks,
+          bundleIsLocked: start == .freshWithEdit)
+      case .resumed, .found:
+        let request = fence == nil && state.usesHooks ? HookRequest(root) : nil
+        try resume(&state, root, fence, &scope)
+        if let request = consume request { hooks = request.hooks(for: state) }
+      }
+    } catch {
+      settle(scope, of: state.id, within: patienceAtTheEnd)
+      throw error
     }
-    settle(scope, of: state.id)
+    settle(scope, of: state.id, within: state.initProcess == nil ? patienceAtTheEnd : patience)
     if let fence { return try superviseStrict(directory, state, fence, listener, root) }
-    guard state.initProcess != nil else { return directory.remove() }
+    guard state.initProcess != nil else {
+      leaveApplication(state, directory, root)
+      return directory.remove()
+    }
 
     var found: FoundContainer
     do throws(SystemError) {
       found = try FoundContainer(&state, hooks: hooks, root)
     } catch {
-      directory.remove()
       // ESRCH, ENOENT, ENODEV: it was over before it could be looked at. That is no failure.
-      if [ESRCH, ENOENT, ENODEV].contains(error.errno) { return }
+      let isOver = [ESRCH, ENOENT, ENODEV].contains(error.errno)
+      // What a member holds is its application's business as long as its cgroup is there.
+      if isOver || state.membership == nil {
+        leaveApplication(state, directory, root)
+        directory.remove()
+      }
+      if isOver { return }
       throw error
     }
     state.supervisor = ProcessIdentity(pid: getpid())
@@ -120,15 +134,18 @@ extension Role {
     // Who settles the fence from now on finds us in the state; who did before has not.
     CPUFence.seatCaller(root)
     let executable = try Launcher.executable()
-    let filter = Confinement.supervisorFilter()
-    let kept = Confinement.confineSupervisor(to: root.containers)
+    let isMember = state.membership != nil
+    if isMember { Manners.allowDescriptors() }
+    let filter = Confinement.supervisorFilter(isMember: isMember)
+    let visible = isMember ? root.path : root.containers
+    let kept = Confinement.confineSupervisor(to: visible)
     if !kept.isEmpty {
       escra_syslog(
         false, "escra: supervisor of \(state.id) could not give up: \(kept.joined(separator: ", "))"
       )
     }
     if !kept.contains(Confinement.fileSystem) {
-      found.handover.rootLength = Int64(root.containers.utf8.count)
+      found.handover.rootLength = Int64(visible.utf8.count)
     }
     let path = directory.path
     try found.becomeSupervision(
@@ -159,9 +176,9 @@ extension Role {
 
   /// Says READY, then waits for the low-level runtime to create the container.
   private static func awaitContainer(
-    _ state: inout ContainerState, _ root: StateRoot, _ fence: CPUFence?,
-    _ hooks: inout SchedulerHooks?, bundleIsLocked: Bool
-  ) throws(SystemError) -> ScopeRequest? {
+    _ state: inout ContainerState, _ nonce: UInt64, _ root: StateRoot, _ fence: CPUFence?,
+    _ scope: inout ScopeRequest?, _ hooks: inout HookRequest.Answer, bundleIsLocked: Bool
+  ) throws(SystemError) {
     let runtime = ProcessHandle(owning: FileDescriptor(owning: runtimeDescriptor))
     let bundle = FileDescriptor(owning: bundleIsLocked ? bundleDescriptor : -1)
     let wait = try PidFileWait(state)
@@ -169,11 +186,12 @@ extension Role {
     try fence?.settle()
     do {
       let ready = ControlSocket(owning: FileDescriptor(owning: readyDescriptor))
-      ready.send(.ready(state.base.limit(of: state.base.initial())))
+      guard let limits = firstLimits(&state, nonce, root, ready) else { return }
+      ready.send(limits)
     }
     // Behind READY: nobody waits for this. Leaving a group waits for an RCU grace period, some
     // 10 ms (cgroup_attach_lock, kernel/cgroup/cgroup.c).
-    let scope = ScopeRequest(.supervisor, for: state.id)
+    scope = ScopeRequest(.supervisor, for: state.id)
     let request = fence == nil && state.usesHooks ? HookRequest(root) : nil
     Manners.leaveCallersGroups()
     // From now on our death is noticed.
@@ -183,17 +201,56 @@ extension Role {
     if bundle.isOpen {
       _ = try? BundleEdit(holding: bundle, path: state.bundle).putBack()
     }
-    return scope
+  }
+
+  /// What the container begins with; a member of an application asks for it.
+  ///
+  /// - Returns: nil where there is no place for it, which the shim has heard.
+  private static func firstLimits(
+    _ state: inout ContainerState, _ nonce: UInt64, _ root: StateRoot,
+    _ ready: borrowing ControlSocket
+  ) -> ControlMessage? {
+    guard let membership = state.membership else {
+      return .ready(state.base.limit(of: state.base.initial()))
+    }
+    let record = MemberRecord(
+      nonce: nonce, priority: membership.priority, cpu: state.base.share,
+      memory: state.memory?.share())
+    let outcome = try? FirstGrant.obtain(
+      record, membership, most: (state.base.limit, state.memory?.limit ?? .max), root)
+    switch outcome {
+    case .granted(let cpu, let memory):
+      let limit = state.base.limit(of: state.base.quota(ofCores: cpu))
+      state.base.told = limit
+      return .ready(limit, memory: memory)
+    case .refused(let refused):
+      ready.send(
+        .refused(
+          resource: refused.resource.rawValue, reason: refused.reason.rawValue,
+          figure: refused.figure))
+    case .taken: ready.send(.refused(resource: 0, reason: 1, figure: 0))
+    case .silence, nil: ready.send(.refused(resource: 0, reason: 0, figure: 0))
+    }
+    return nil
+  }
+
+  /// Gives back what a container holds that has ended, or will never be.
+  private static func leaveApplication(
+    _ state: ContainerState, _ directory: borrowing StateDirectory, _ root: StateRoot
+  ) {
+    guard let membership = state.membership else { return }
+    FirstGrant.leave(membership, directory.nonce, root)
   }
 
   /// Continues where a dead supervisor was.
   private static func resume(
-    _ state: inout ContainerState, _ root: StateRoot, _ fence: CPUFence?
-  ) throws(SystemError) -> ScopeRequest? {
-    let scope = ScopeRequest(.supervisor, for: state.id)
+    _ state: inout ContainerState, _ root: StateRoot, _ fence: CPUFence?,
+    _ scope: inout ScopeRequest?
+  ) throws(SystemError) {
+    scope = ScopeRequest(.supervisor, for: state.id)
     Manners.leaveCallersGroups()
     Launcher.callKeeper(root)
-    guard state.phase == .starting else { return scope }
+    guard state.phase == .starting else { return }
     // What has changed meanwhile; from here on changes are heard of.
     fence?.settleSoon()
     let wait = try PidFileWait(state)
@@ -204,14 +261,21 @@ extension Role {
     }
     // Unless somebody else is at work on the bundle by now, who heals it first.
     _ = try? Bundle(state.bundle).heal()
-    return scope
   }
+
+  /// For how long a container that lives waits for its supervisor's scope, in milliseconds.
+  private static let patience: Int32 = 500
+  /// For how long a supervisor without a container does: who ends before it is in its scope leaves
+  /// that behind.
+  private static let patienceAtTheEnd: Int32 = 5_000
 
   /// Hears what became of the request for a scope; without one the caller's group is as good as
   /// before, and its end is ours.
-  private static func settle(_ scope: consuming ScopeRequest?, of id: String) {
+  private static func settle(
+    _ scope: consuming ScopeRequest?, of id: String, within milliseconds: Int32
+  ) {
     guard var scope = consume scope else { return }
-    guard case .refused(let reason) = scope.answer(within: 500) else { return }
+    guard case .refused(let reason) = scope.answer(within: milliseconds) else { return }
     escra_syslog(
       false,
       "escra: systemd made no scope for the supervisor of \(id) (\(reason)); it stays in the group of "

@@ -9,7 +9,7 @@ internal import Syscalls
 ///
 /// One thread, one epoll. While the container is idle no timer runs, and the loop sleeps on
 /// descriptors alone.
-final class Supervision: CPUController.Surroundings {
+final class Supervision: CPUController.Surroundings, LimitKeeper {
   private let directory: StateDirectory
   private var base: CPUBase
   private let cpus: Int64
@@ -26,6 +26,14 @@ final class Supervision: CPUController.Surroundings {
   private var heard = HeardWriters()
   private let conversations: Conversations
   private let memory: MemorySupervision?
+  /// The container's part in its application; nil for one alone.
+  private var application: Participation?
+  /// What was wanted of the application last: for the record, and to want it no longer.
+  private var asked: (rule: Rule, quota: Nanoseconds, use: Nanoseconds, time: Nanoseconds) = (
+    .granted, 0, 0, 0
+  )
+  /// Hooks that are to come yet.
+  private var promise: HookPromise?
 
   private var nextReading: Nanoseconds?
   private var nextCorrection: Nanoseconds?
@@ -41,6 +49,8 @@ final class Supervision: CPUController.Surroundings {
     static let watch: UInt64 = 4
     static let listener: UInt64 = 5
     static let events: UInt64 = 6
+    static let promise: UInt64 = 7
+    static let application: UInt64 = 8
   }
 
   /// Takes over an attached container.
@@ -68,7 +78,9 @@ final class Supervision: CPUController.Surroundings {
     cpus = handover.cpus
     law = handover.law
     controller = CPUController(
-      Self.parameters(base, attachment, cpus: handover.cpus, law: handover.law), quota: quota,
+      Self.parameters(
+        base, attachment, cpus: handover.cpus, law: handover.law,
+        isShared: handover.application != nil), quota: quota,
       bounds: bounds,
       now: monotonicNow(), usage: try attachment.meter.read())
     self.directory = directory
@@ -83,12 +95,18 @@ final class Supervision: CPUController.Surroundings {
     if let alarm = attachment.alarm {
       try poller.add(alarm.descriptor.number, token: Token.alarm)
     }
+    let promised = handover.take(.promise)
+    if promised.isOpen {
+      try poller.add(promised.number, token: Token.promise)
+      promise = HookPromise(socket: promised)
+    }
     append(rule: .start, before: quota, after: quota, use: 0)
     if let memory {
       try memory.add(to: poller)
       record.append(memory.opening())
     }
     nextReading = monotonicNow()
+    try takePart(handover)
   }
 
   /// Supervises until the container has ended, then leaves.
@@ -107,9 +125,10 @@ final class Supervision: CPUController.Surroundings {
     }
     // What still exists of the group is nobody's demand any more.
     if !attachment.writer.isReadOnly {
-      try? attachment.writer.set(
-        base.limit(of: controller.bounds.floor), from: foreign.ours)
+      let floor = min(controller.bounds.floor, controller.quota)
+      try? attachment.writer.set(base.limit(of: floor), from: foreign.ours)
     }
+    application?.leave()
     directory.remove()
   }
 
@@ -130,11 +149,16 @@ final class Supervision: CPUController.Surroundings {
       read(called: true)
     // Who cannot hear what is said would be woken for it again and again: another one may.
     case Token.events: try hearScheduler()
+    case Token.promise: try takeHooks()
     case Token.watch:
       hearWriters()
       judgeForeignWrite()
       lookAtMemory()
     case Token.listener: conversations.accept(poller)
+    case Token.application:
+      application?.attend()
+      // Somebody may have written in the same moment, and its event was drained with ours.
+      judgeForeignWrite()
     case MemorySupervision.Token.use, MemorySupervision.Token.outOfMemory:
       if let memory { note(memory.hear(token)) }
     default:
@@ -158,9 +182,12 @@ final class Supervision: CPUController.Surroundings {
 
   private func note(_ entries: [RecordEntry]) {
     for entry in entries { record.append(entry) }
-    guard let memory, memory.isBaseChanged else { return }
-    memory.isBaseChanged = false
-    saveBase()
+    guard let memory else { return }
+    if memory.isBaseChanged {
+      memory.isBaseChanged = false
+      saveBase()
+    }
+    askForMemory(memory)
   }
 
   // MARK: control
@@ -168,6 +195,26 @@ final class Supervision: CPUController.Surroundings {
   private func read(called: Bool) {
     control { usage, now in
       controller.observe(usage: usage, at: now, called: called, surroundings: self)
+    }
+  }
+
+  /// Goes over to the hooks in the scheduler, where they have come.
+  private func takeHooks() throws(SystemError) {
+    switch promise?.take() ?? .end {
+    case .nothing: break
+    case .end: promise = nil
+    case .files(let files, let nets):
+      promise = nil
+      attachment.adopt(hooks: files)
+      if let events = attachment.events {
+        try poller.add(events.descriptor.number, token: Token.events)
+      }
+      controller.gainHooks()
+      if var state = directory.load() {
+        state.source = nets.source + (watch.hears ? "" : ", no inotify")
+        try directory.save(state)
+      }
+      read(called: false)
     }
   }
 
@@ -206,6 +253,8 @@ final class Supervision: CPUController.Surroundings {
       take(step)
       if let decision = step.decision {
         apply(decision, from: before, use: step.use)
+      } else {
+        wantNoMore()
       }
     } catch {
       // ENODEV: the cgroup is gone, and the pidfd will say so too.
@@ -222,6 +271,7 @@ final class Supervision: CPUController.Surroundings {
 
   private func apply(_ decision: QuotaDecision, from old: CPUQuota, use: Nanoseconds) {
     let limit = base.limit(of: decision.quota)
+    if application != nil { return ask(decision, use: use) }
     let before = lastQuota
     if attachment.writer.isReadOnly {
       append(rule: decision.rule, before: before, after: decision.quota, use: use)
@@ -255,12 +305,14 @@ final class Supervision: CPUController.Surroundings {
   }
 
   private static func parameters(
-    _ base: CPUBase, _ attachment: Attachment, cpus: Int64, law: ControlLaw.Parameters
+    _ base: CPUBase, _ attachment: Attachment, cpus: Int64, law: ControlLaw.Parameters,
+    isShared: Bool
   ) -> CPUController.Parameters {
     var parameters = CPUController.Parameters(
       period: base.period, cpus: cpus, quietUse: base.bounds(hasAlarm: true).floor / 5,
       hasAlarm: attachment.hearsUse, law: law)
     parameters.hasHooks = attachment.events != nil
+    parameters.isShared = isShared
     return parameters
   }
 
@@ -317,7 +369,7 @@ final class Supervision: CPUController.Surroundings {
       foreign.learned(found, from: heard.kinds)
       heard = HeardWriters()
       let wanted = base.limit(of: controller.quota)
-      if !attachment.writer.isReadOnly, found.quota != nil, wanted != found,
+      if !attachment.writer.isReadOnly, found.quota != nil || application != nil, wanted != found,
         (try? attachment.writer.set(wanted, from: found)) != nil
       {
         foreign.wrote(wanted)
@@ -326,6 +378,7 @@ final class Supervision: CPUController.Surroundings {
         try? attachment.writer.align(to: found)
         foreign.wrote(found)
       }
+      joinAgain()
     }
   }
 
@@ -342,12 +395,16 @@ final class Supervision: CPUController.Surroundings {
       // The law counts in periods, and what it has seen was of another length.
       let counted = controller.counters
       controller = CPUController(
-        Self.parameters(base, attachment, cpus: cpus, law: law), quota: controller.quota,
+        Self.parameters(
+          base, attachment, cpus: cpus, law: law, isShared: application != nil),
+        quota: controller.quota,
         bounds: bounds,
         now: monotonicNow(), usage: (try? attachment.meter.read()) ?? 0)
       controller.counters = counted
     }
-    adopt(quota: bounds.clamp(base.quota(of: declared)), bounds: bounds)
+    // A member has what it was granted, whatever it declares; more is asked for.
+    let start = application.flatMap { $0.held(.cpu) }.map { base.quota(ofCores: $0) }
+    adopt(quota: start ?? bounds.clamp(base.quota(of: declared)), bounds: bounds)
     append(rule: rule, before: before, after: controller.quota, use: 0, writer: writer)
   }
 
@@ -386,11 +443,125 @@ final class Supervision: CPUController.Surroundings {
     foreign.declared(declared, expecting: applied, at: monotonicNow())
     base.told = applied
     saveBase()
+    joinAgain()
     return applied
   }
 
   private var initialLimit: CPUQuota {
     base.limit(of: base.quota(of: CPUQuota(quota: nil)))
+  }
+
+  // MARK: the application
+
+  private func takePart(_ handover: Handover) throws(SystemError) {
+    guard let (room, priority) = handover.application else { return }
+    let path = StateRoot(ofInstance: directory.path).applications + "/" + room
+    // What the kernel has is what it holds.
+    let held = base.cores(of: base.quota(of: foreign.ours))
+    var record = MemberRecord(
+      nonce: directory.nonce, priority: priority, cpu: share, memory: memory?.share)
+    record.cpu.held = min(held, ApplicationMessage.most)
+    record.isResting = true
+    let known = try? ApplicationRoom(opening: path)
+    let file: MemberFile
+    if let adopted = known?.adopt(directory.nonce) {
+      file = adopted
+      file.replace(record)
+    } else {
+      file = try ApplicationRoom(making: path).register(record)
+    }
+    let participation = try Participation(
+      ApplicationRoom(opening: path), file, most: (base.limit, memory?.base.limit ?? .max), self)
+    try poller.add(participation.descriptor, token: Token.application)
+    application = participation
+    participation.seek()
+  }
+
+  /// What it declares and may have, as its application is told.
+  private var share: MemberRecord.Share {
+    var bounded = base
+    if let above = attachment.ancestorLimit { bounded.limit = min(bounded.limit, above) }
+    var share = bounded.share
+    // Of what is above it nothing is declared.
+    share.declared = base.share.declared
+    return share
+  }
+
+  /// The container declares something else by now.
+  private func joinAgain() {
+    guard let application else { return }
+    application.redeclare((.cpu, share))
+    application.want(share.declared, of: .cpu)
+  }
+
+  /// What its memory needs is asked for, and what it does not need any more is not.
+  private func askForMemory(_ memory: MemorySupervision) {
+    guard let application else { return }
+    if memory.isRedeclared {
+      memory.isRedeclared = false
+      application.found(memory.share.held, of: .memory)
+      application.redeclare((.memory, memory.share))
+    } else if let wish = memory.wish {
+      application.want(wish.limit, of: .memory)
+    } else if let wanted = application.wanted(.memory), let held = application.held(.memory),
+      wanted > held
+    {
+      application.want(held, of: .memory)
+    }
+  }
+
+  /// Less is written at once, more when it was granted; until then what is in force stays.
+  private func ask(_ decision: QuotaDecision, use: Nanoseconds) {
+    controller.hold(base.quota(of: foreign.ours))
+    asked = (decision.rule, decision.quota, use, monotonicNow())
+    application?.want(base.cores(of: decision.quota), of: .cpu)
+    judgeForeignWrite()
+  }
+
+  /// What was wanted some periods ago and is not any more shall not be granted later.
+  private func wantNoMore() {
+    guard let application, let wanted = application.wanted(.cpu),
+      let held = application.held(.cpu), wanted > held
+    else { return }
+    let isOver = nextReading == nil || monotonicNow() - asked.time > 3 * base.period
+    if isOver { application.want(held, of: .cpu) }
+  }
+
+  func keep(_ amount: Int64, of resource: SharedResource) -> (held: Int64, spent: Int64) {
+    if resource == .memory {
+      guard let memory else { return (amount, 0) }
+      let (held, entry) = memory.keep(amount)
+      if let entry { record.append(entry) }
+      return (held, 0)
+    }
+    let before = base.quota(of: foreign.ours)
+    let limit = base.limit(of: base.quota(ofCores: amount))
+    let after = base.quota(of: limit)
+    let usage = try? attachment.meter.read()
+    let spent = usage.map { base.cores(of: min(controller.spent($0), before)) } ?? 0
+    let rule: Rule =
+      base.cores(of: asked.quota) == amount ? asked.rule : after > before ? .granted : .recalled
+    do throws(SystemError) {
+      try attachment.writer.set(limit, from: foreign.ours)
+      foreign.wrote(limit)
+      hearWriters()
+      controller.hold(after)
+      append(rule: rule, before: before, after: after, use: rule == asked.rule ? asked.use : 0)
+      // It may have been asleep, and what it does not need it gives back.
+      if after > before { nextReading = min(nextReading ?? .max, monotonicNow() + base.period) }
+      return (amount, spent)
+    } catch {
+      guard let found = try? attachment.writer.current() else {
+        checkMembers()
+        return (amount, spent)
+      }
+      let held = base.quota(of: found)
+      append(rule: .refused, before: before, after: after, use: 0)
+      adopt(
+        quota: held, bounds: QuotaBounds(floor: controller.bounds.floor, ceiling: held))
+      append(rule: .refused, before: after, after: held, use: 0)
+      return (base.cores(of: held), spent)
+    }
   }
 
   // MARK: the end

@@ -65,6 +65,8 @@ public struct ContainerState: Equatable, Sendable {
   public var declaredMemory: Int64?
   /// What it declared of memory and may have; nil where its memory limit is left alone.
   public var memory: MemoryBase?
+  /// The application that it shares its limits with; nil for a container alone.
+  public var membership: ApplicationMembership?
   /// The CPUs of its own that a strict container has; nil for any other.
   public var claim: CPUClaim?
   /// When the supervisor was ready, on the clock of /proc/PID/stat: init is younger.
@@ -116,6 +118,7 @@ public struct ContainerState: Equatable, Sendable {
     declaredMemory = keyed[int: "declaredMemory"]
     memory = MemoryBase(keyed)
     claim = CPUClaim(keyed)
+    membership = ApplicationMembership(keyed)
     if let device = keyed["staleDevice"].flatMap({ UInt64($0) }),
       let inode = keyed["staleInode"].flatMap({ UInt64($0) })
     {
@@ -155,6 +158,7 @@ public struct ContainerState: Equatable, Sendable {
     base.write(to: &keyed)
     memory?.write(to: &keyed)
     claim?.write(to: &keyed)
+    membership?.write(to: &keyed)
     return keyed.text
   }
 

@@ -140,6 +140,12 @@ public struct StateDirectory: ~Copyable {
   /// Where the low-level runtime is told to write the pid when the caller has named no place.
   public var ownPidFile: String { path + "/" + Self.pidFile }
 
+  /// The instance's nonce, which its directory is called by.
+  public var nonce: UInt64 {
+    let name = path.utf8.split(separator: UInt8(ascii: "/")).last.map { Substring($0) } ?? ""
+    return UInt64(name, radix: 36) ?? 0
+  }
+
   /// Connects to the supervisor.
   ///
   /// - Throws: ``SystemError``: ENOENT or ECONNREFUSED when there is none.

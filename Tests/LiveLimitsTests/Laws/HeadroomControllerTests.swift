@@ -134,12 +134,30 @@ private struct World: CPUController.Surroundings {
       .init(.runningOut(left: 5 * ms), periodEnd: now + 10 * ms), usage: 45 * ms, at: now,
       surroundings: World())
     // Blind it would have been 77: that much twice. 50 of 100 are kept back for the next period.
-    #expect(first.decision == nil, "what is due is no more than the 50 that it has")
+    // What is due is less than the 50 that it had, and a refill all the same.
+    #expect(first.decision == QuotaDecision(quota: 37 * ms + ms / 2, rule: .advance))
     #expect(first.deadline == now + 10 * ms + ms / 5)
     let second = controller.observe(
       usage: 55 * ms, at: now + 10 * ms + ms / 5, surroundings: World())
     #expect(second.decision?.rule == .due)
     #expect(second.decision?.quota == 100 * ms)
+  }
+
+  @Test(
+    arguments: [LawSimulation.Hook.blind, .seeing], [Nanoseconds(100 * ms), 200 * ms, 350 * ms])
+  func `what wakes for a moment now and then is given no core for it`(
+    hook: LawSimulation.Hook, every: Nanoseconds
+  ) {
+    var simulation = simulation(hook: hook)
+    func wake(_ now: Nanoseconds, _ backlog: inout [Nanoseconds]) {
+      if now % every == 0 { backlog[0] += 900_000 }
+    }
+    simulation.run(3000 * ms, arrive: wake)
+    let count = simulation.writes.count
+    simulation.run(5000 * ms, arrive: wake)
+    #expect(simulation.kernel.quota == 5 * ms)
+    #expect(simulation.writes.count == count)
+    #expect(simulation.kernel.throttled == 0)
   }
 
   @Test func `what is left may last until the refill: then nothing is written`() {

@@ -113,9 +113,7 @@ struct SimulatedKernel {
     var margin = min(quota / 2, hooks.margin)
     if quota <= hooks.floor { margin = max(margin, quota - hooks.quiet) }
     guard left < margin else { return }
-    if told.end == periodEnd && told.quota == quota && (left * 2 >= told.left || told.left <= 0) {
-      return
-    }
+    if told.end == periodEnd && told.quota == quota && left * 2 >= told.left { return }
     told = (periodEnd, quota, left)
     self.left = min(self.left ?? .max, left)
   }

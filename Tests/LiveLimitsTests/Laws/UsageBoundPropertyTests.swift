@@ -77,8 +77,10 @@ struct Trial {
         simulation.excess <= simulation.depth + simulation.allowance,
         "seed \(seed + 20): \(simulation.excess / ms) ms of \(simulation.depth / ms) ms")
       // What is due at a boundary is the next period's raise, a moment later.
-      let raises = simulation.writes.filter { $0.quota > $0.before && $0.rule != .due }
-      let returns = simulation.writes.filter { $0.quota < $0.before }
+      let raises = simulation.writes.filter {
+        $0.quota > $0.before && $0.rule != .due || $0.rule == .advance
+      }
+      let returns = simulation.writes.filter { $0.quota < $0.before && $0.rule != .advance }
       for list in [raises, returns] {
         for (earlier, later) in zip(list, list.dropFirst()) {
           #expect(later.time - earlier.time >= simulation.period, "seed \(seed + 20)")

@@ -1,0 +1,352 @@
+// SPDX-License-Identifier: Apache-2.0
+internal import Glibc
+internal import Hooks
+internal import Syscalls
+
+/// Who writes the limits of the container whose supervisor takes part in an application.
+protocol LimitKeeper: AnyObject {
+  /// Makes this the kernel's limit.
+  ///
+  /// - Returns: The most that the kernel's limit is from now on, which is the amount unless the
+  ///   kernel would not have it; and what was used in the period that is on, as a limit.
+  func keep(_ amount: Int64, of resource: SharedResource) -> (held: Int64, spent: Int64)
+}
+
+/// A supervisor's part in its application: always a member, and at times the broker.
+///
+/// The machines decide (``Member``, ``Broker``); this has the connection, the file in `members/`
+/// and the time. It waits on an epoll of its own, which is one descriptor in its owner's: while
+/// nothing is asked and nobody asks, no timer runs.
+final class Participation {
+  /// Why there is no place for the container.
+  struct Refused: Equatable {
+    var resource: SharedResource
+    var reason: ApplicationMessage.Refusal
+    var figure: Int64
+  }
+
+  /// There is no place for the container.
+  private(set) var refusal: Refused?
+  /// Who writes the limits.
+  unowned var keeper: any LimitKeeper
+
+  private let room: ApplicationRoom
+  private let file: MemberFile
+  private let most: (cpu: Int64, memory: Int64)
+  private let poller: Poller
+  private var timer: DeadlineTimer
+  private var machines: [Member]
+  private var seat: BrokerSeat?
+  private var connection: Int32?
+  private var link: Link = 0
+  /// Since when there is no connection, and when to try for one again.
+  private var seeking: (since: Nanoseconds, next: Nanoseconds)?
+  /// Until when ``wait()`` waits at the most.
+  private var patienceEnds: Nanoseconds?
+  private var hasLeft = false
+
+  private enum Token {
+    static let timer: UInt64 = 1
+    static let connection: UInt64 = 2
+  }
+
+  /// The time between two attempts to find the broker.
+  private static let seekInterval: Nanoseconds = 1_000_000
+  /// The same after a broker has refused what it was told.
+  private static let refusalInterval: Nanoseconds = 1_000_000_000
+
+  /// Begins to take part; nothing is said before ``seek()``.
+  ///
+  /// - Parameters:
+  ///   - room: The application's.
+  ///   - file: The container's, registered.
+  ///   - application: What annotations say of the application's limits, from a newcomer.
+  ///   - most: What no application may have.
+  ///   - keeper: Who writes the limits.
+  /// - Throws: ``SystemError``.
+  init(
+    _ room: consuming ApplicationRoom, _ file: MemberFile,
+    application: (cpu: Int64?, memory: Int64?) = (nil, nil), most: (cpu: Int64, memory: Int64),
+    _ keeper: any LimitKeeper
+  ) throws(SystemError) {
+    self.room = room
+    self.file = file
+    self.most = most
+    self.keeper = keeper
+    poller = try Poller()
+    timer = try DeadlineTimer()
+    machines = SharedResource.allCases.compactMap { resource in
+      file.record[resource].map { share in
+        Member(
+          nonce: file.record.nonce, resource: resource,
+          claim: ApplicationMessage.Claim(
+            held: share.held, wanted: share.held > 0 ? share.held : share.declared,
+            declared: share.declared, floor: share.floor, ceiling: share.ceiling,
+            priority: file.record.priority,
+            application: resource == .cpu ? application.cpu : application.memory))
+      }
+    }
+    try poller.add(timer.descriptor.number, token: Token.timer)
+  }
+
+  deinit { if let connection { close(connection) } }
+
+  /// Readable when there is something to do: ``attend()``.
+  var descriptor: Int32 { poller.number }
+
+  /// Whether this is the broker.
+  var isBroker: Bool { seat != nil }
+
+  /// What the kernel's limit is; nil for a resource that is not shared.
+  func held(_ resource: SharedResource) -> Int64? { machine(resource)?.held }
+
+  /// What the container could use, as was said last.
+  func wanted(_ resource: SharedResource) -> Int64? { machine(resource)?.wanted }
+
+  private func machine(_ resource: SharedResource) -> Member? {
+    machines.first { $0.resource == resource }
+  }
+
+  // MARK: the owner's part
+
+  /// This is what the container could use from now on: less is written at once, more when it was
+  /// granted.
+  func want(_ amount: Int64, of resource: SharedResource) {
+    guard let index = machines.firstIndex(where: { $0.resource == resource }) else { return }
+    tell(index, .want(amount))
+    arm()
+  }
+
+  /// The kernel's limit is another one, which somebody else has written.
+  func found(_ amount: Int64, of resource: SharedResource) {
+    guard let index = machines.firstIndex(where: { $0.resource == resource }) else { return }
+    file.hold(amount, of: resource)
+    tell(index, .wrote(amount, spent: 0))
+    arm()
+  }
+
+  /// What the container declares is something else from now on: it joins again with that.
+  func redeclare(_ shares: (SharedResource, MemberRecord.Share)...) {
+    var record = file.record
+    for (resource, share) in shares {
+      guard let index = machines.firstIndex(where: { $0.resource == resource }) else { continue }
+      record[resource]?.declared = share.declared
+      record[resource]?.floor = share.floor
+      record[resource]?.ceiling = share.ceiling
+      machines[index].redeclare(
+        share.declared, floor: share.floor, ceiling: share.ceiling)
+    }
+    file.replace(record)
+    hangUp()
+    seek()
+    arm()
+  }
+
+  /// Does what there is to do, and does not wait.
+  func attend() {
+    var tokens: [UInt64] = []
+    try? poller.poll { tokens.append($0) }
+    handle(tokens)
+  }
+
+  /// Waits for something to do, and does it.
+  ///
+  /// - Parameter moment: Until when to wait at the most.
+  /// - Throws: ``SystemError`` when waiting itself fails.
+  func wait(until moment: Nanoseconds) throws(SystemError) {
+    patienceEnds = moment
+    arm()
+    var tokens: [UInt64] = []
+    try poller.wait { tokens.append($0) }
+    patienceEnds = nil
+    handle(tokens)
+  }
+
+  /// Looks for the broker, or becomes it.
+  func seek() {
+    let now = monotonicNow()
+    guard connection == nil, !hasLeft else { return }
+    takeSeat()
+    if let socket = try? room.connect() {
+      connect(socket.release())
+    } else {
+      let since = seeking?.since ?? now
+      seeking = (since, now + Self.seekInterval)
+      // Who has the lock and does not open the door is as silent as who does not answer.
+      if seat == nil, now - since > Member.patience {
+        room.fenceBroker()
+        seeking?.since = now
+      }
+    }
+    arm()
+  }
+
+  /// Has no connection any more, and raises nothing until there is another participation: what is
+  /// held stays held, and nobody waits for an answer from here.
+  func rest() {
+    leaveSeat()
+    hangUp()
+    hasLeft = true
+    file.rest(true)
+  }
+
+  /// The container has ended: gives everything back, and is gone.
+  func leave() {
+    for index in machines.indices { tell(index, .ended) }
+    hasLeft = true
+    hangUp()
+    room.forget(file.record.nonce)
+    leaveSeat()
+    room.removeIfEmpty()
+  }
+
+  // MARK: events
+
+  private func handle(_ tokens: [UInt64]) {
+    var isTime = false
+    for token in tokens {
+      switch token {
+      case Token.timer: isTime = true
+      case Token.connection: hear()
+      case BrokerSeat.listenerToken: seat?.accept(room, poller)
+      default: seat?.hear(Int32(token - BrokerSeat.connectionToken), room, poller)
+      }
+    }
+    // Behind the answers: one that has come while this process did not run is no silence.
+    if isTime { tick() }
+    arm()
+  }
+
+  private func tick() {
+    timer.acknowledge()
+    let now = monotonicNow()
+    if machines.contains(where: { $0.deadline.map { $0 <= now } ?? false }) {
+      seat?.attend(room, poller)
+      hear()
+      for index in machines.indices { tell(index, .tick) }
+    }
+    if let deadline = seat?.deadline, deadline <= now { seat?.tick(room, poller) }
+    if let next = seeking?.next, next <= now { seek() }
+  }
+
+  private func arm() {
+    var next = min(seat?.deadline ?? .max, patienceEnds ?? .max)
+    if let seeking { next = min(next, seeking.next) }
+    for machine in machines { next = min(next, machine.deadline ?? .max) }
+    try? timer.set(next == .max ? nil : next)
+  }
+
+  // MARK: the broker's seat
+
+  private func takeSeat() {
+    guard seat == nil, let lock = room.takeLock() else { return }
+    seat = try? BrokerSeat(room, lock: lock, own: file.record, most: most, poller)
+  }
+
+  private func leaveSeat() { seat = nil }
+
+  // MARK: the connection
+
+  private func connect(_ number: Int32) {
+    guard (try? poller.add(number, token: Token.connection)) != nil else {
+      close(number)
+      return
+    }
+    connection = number
+    seeking = nil
+    link += 1
+    // From here on more may be granted than is written down.
+    file.rest(false)
+    for index in machines.indices { tell(index, .connected(link)) }
+  }
+
+  /// Hears what the broker has said, all of it: also what was said before it died.
+  private func hear() {
+    while let number = connection {
+      let socket = ApplicationSocket(owning: FileDescriptor(owning: number))
+      let received = socket.receive()
+      // It stays ours, until it is hung up.
+      _ = socket.release()
+      switch received {
+      case .message(let message):
+        let link = link
+        if message.nonce == 0, case .refuse(let reason, let figure) = message.body {
+          // Not one of its members: it has not understood what was said.
+          perform(.refused(reason, figure: figure), 0)
+          return
+        }
+        for index in machines.indices { tell(index, .message(message, on: link)) }
+      case .nothing: return
+      case .nonsense:
+        hangUp()
+        seekLater()
+      case .end:
+        hangUp()
+        seek()
+        return
+      }
+    }
+  }
+
+  /// It will say the same again, and is no less alive for that.
+  private func seekLater() {
+    let later = monotonicNow() + Self.refusalInterval
+    seeking = (later, later)
+  }
+
+  private func hangUp() {
+    guard let number = connection else { return }
+    connection = nil
+    close(number)
+    for index in machines.indices { tell(index, .closed(link)) }
+  }
+
+  // MARK: the machines
+
+  private func tell(_ index: Int, _ event: Member.Event) {
+    var actions: [MemberAction] = []
+    machines[index].handle(event, at: monotonicNow(), &actions)
+    for action in actions { perform(action, index) }
+  }
+
+  private func perform(_ action: MemberAction, _ index: Int) {
+    switch action {
+    case .send(let message): send(message)
+    case .write(let amount): write(amount, index)
+    case .fence: fence()
+    case .refused(let reason, let figure):
+      refusal = Refused(resource: machines[index].resource, reason: reason, figure: figure)
+      hangUp()
+      seekLater()
+    }
+  }
+
+  private func send(_ message: ApplicationMessage) {
+    guard let number = connection else { return }
+    let socket = ApplicationSocket(owning: FileDescriptor(owning: number))
+    let isSent = socket.send(message)
+    _ = socket.release()
+    // Who has gone is heard of by the end of the connection; who does not read will not answer.
+    if !isSent, errno == EAGAIN { fence() }
+  }
+
+  private func write(_ amount: Int64, _ index: Int) {
+    let resource = machines[index].resource
+    let before = file.record[resource]?.held ?? 0
+    if amount > before { file.hold(amount, of: resource) }
+    let (held, spent) = keeper.keep(amount, of: resource)
+    file.hold(held, of: resource)
+    tell(index, .wrote(held, spent: spent))
+  }
+
+  /// Kills a broker that is silent, if it still is the one that this is connected to; its end is
+  /// heard of by the end of the connection.
+  private func fence() {
+    guard let number = connection, seat == nil else { return }
+    let socket = ApplicationSocket(owning: FileDescriptor(owning: number))
+    let peer = socket.peer?.pid
+    _ = socket.release()
+    if let peer, peer == room.broker { room.fenceBroker() } else { hangUp() }
+    if connection == nil { seek() }
+  }
+}

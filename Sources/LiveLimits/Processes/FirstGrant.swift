@@ -1,0 +1,112 @@
+// SPDX-License-Identifier: Apache-2.0
+internal import Glibc
+internal import Syscalls
+
+/// What the newest member of an application may have before its container exists.
+///
+/// The container is registered, then its application is asked; what is granted is written down
+/// before anybody hears of it, for the low-level runtime will make it the kernel's limit whoever
+/// lives or dies. From then on nothing is raised until the container is found, and nobody waits
+/// for an answer from here.
+final class FirstGrant: LimitKeeper {
+  /// What came of asking.
+  enum Outcome: Equatable {
+    /// In nanocores, and in bytes where memory is shared.
+    case granted(cpu: Int64, memory: Int64?)
+    case refused(Participation.Refused)
+    /// Nobody has said anything in time.
+    case silence
+    /// Another application has the directory.
+    case taken
+  }
+
+  /// For how long there is somebody who waits for it: the shim for a second.
+  private static let patience: Nanoseconds = 850_000_000
+
+  private var granted: [SharedResource: Int64] = [:]
+
+  func keep(_ amount: Int64, of resource: SharedResource) -> (held: Int64, spent: Int64) {
+    granted[resource] = amount
+    return (amount, 0)
+  }
+
+  /// Asks for it.
+  ///
+  /// - Parameters:
+  ///   - record: The container, which holds nothing yet.
+  ///   - membership: In which application.
+  ///   - most: What no application may have.
+  ///   - root: Where applications are.
+  /// - Returns: What came of it; unless it was granted nothing is left of it.
+  /// - Throws: ``SystemError``; then nothing is left of it, either.
+  static func obtain(
+    _ record: MemberRecord, _ membership: ApplicationMembership, most: (cpu: Int64, memory: Int64),
+    _ root: StateRoot
+  ) throws(SystemError) -> Outcome {
+    do throws(SystemError) {
+      let outcome = try ask(record, membership, most, root)
+      if case .granted = outcome { return outcome }
+      leave(membership, record.nonce, root)
+      return outcome
+    } catch {
+      leave(membership, record.nonce, root)
+      throw error
+    }
+  }
+
+  private static func ask(
+    _ record: MemberRecord, _ membership: ApplicationMembership,
+    _ most: (cpu: Int64, memory: Int64), _ root: StateRoot
+  ) throws(SystemError) -> Outcome {
+    let path = root.applications + "/" + membership.room
+    let file = try register(record, path)
+    // From now on it stays.
+    let room = try ApplicationRoom(opening: path)
+    guard try room.isNamed(membership.name) else { return .taken }
+    let grant = FirstGrant()
+    let participation = try Participation(
+      room, file, application: (membership.cpu, membership.memory),
+      most: most, grant)
+    let deadline = monotonicNow() + patience
+    participation.seek()
+    while monotonicNow() < deadline {
+      if let refusal = participation.refusal { return .refused(refusal) }
+      if let cpu = grant.granted[.cpu], record.memory == nil || grant.granted[.memory] != nil {
+        participation.rest()
+        return .granted(cpu: cpu, memory: grant.granted[.memory])
+      }
+      try participation.wait(until: deadline)
+    }
+    return .silence
+  }
+
+  /// The room may be on its way out with the last who was in it.
+  private static func register(
+    _ record: MemberRecord, _ path: String
+  ) throws(SystemError) -> MemberFile {
+    while true {
+      do throws(SystemError) {
+        return try ApplicationRoom(making: path).register(record)
+      } catch {
+        if error.errno != ENOENT { throw error }
+      }
+    }
+  }
+
+  /// Forgets a container that will never be, or is no more.
+  static func leave(_ membership: ApplicationMembership, _ nonce: UInt64, _ root: StateRoot) {
+    let path = root.applications + "/" + membership.room
+    guard let room = try? ApplicationRoom(opening: path) else { return }
+    room.forget(nonce)
+    room.removeIfEmpty()
+  }
+}
+
+extension ApplicationMembership {
+  /// Forgets a container that will never be.
+  ///
+  /// - Parameters:
+  ///   - nonce: Its instance's.
+  ///   - root: Where applications are.
+  public func forget(_ nonce: UInt64, _ root: StateRoot) { FirstGrant.leave(self, nonce, root) }
+}

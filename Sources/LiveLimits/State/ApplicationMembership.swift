@@ -1,0 +1,68 @@
+// SPDX-License-Identifier: Apache-2.0
+internal import Syscalls
+
+/// What a container's state says of the application that it is a member of.
+public struct ApplicationMembership: Equatable, Sendable {
+  /// The directory's name in `apps/`.
+  public var room: String
+  /// What the application is called and for whom, as the directory has it.
+  public var name: String
+  /// Who is served first when the application runs short: the higher.
+  public var priority: Int32
+  /// What an annotation gives the whole application, in nanocores.
+  public var cpu: Int64?
+  /// What an annotation gives the whole application, in bytes.
+  public var memory: Int64?
+
+  /// Makes a membership.
+  ///
+  /// Equal names are different applications for different users, roots of runtimes and namespaces.
+  ///
+  /// - Parameters:
+  ///   - application: The name that the annotation gives.
+  ///   - user: Whose runtime it is.
+  ///   - root: The runtime's `--root`, absolute.
+  ///   - namespace: The Kubernetes namespace; nil outside of Kubernetes.
+  ///   - priority: Who is served first.
+  ///   - cpu: What an annotation gives the whole application, in nanocores.
+  ///   - memory: What an annotation gives the whole application, in bytes.
+  public init(
+    application: String, user: UInt32, root: String, namespace: String?, priority: Int32,
+    cpu: Int64?, memory: Int64?
+  ) {
+    var keyed = KeyedText()
+    keyed["name"] = application
+    keyed["user"] = "\(user)"
+    keyed["root"] = root
+    keyed["namespace"] = namespace
+    name = keyed.text
+    var hash = FNV1a()
+    hash.add(name.utf8)
+    room = hash.digits
+    self.priority = priority
+    self.cpu = cpu
+    self.memory = memory
+  }
+
+  init?(_ keyed: KeyedText) {
+    guard let room = keyed["appRoom"], let name = keyed["appName"] else { return nil }
+    self.room = room
+    self.name = name
+    priority = Int32(clamping: keyed[int: "appPriority"] ?? 0)
+    cpu = keyed[int: "appCPU"]
+    memory = keyed[int: "appMemory"]
+  }
+
+  func write(to keyed: inout KeyedText) {
+    keyed["appRoom"] = room
+    keyed["appName"] = name
+    keyed[int: "appPriority"] = Int64(priority)
+    keyed[int: "appCPU"] = cpu
+    keyed[int: "appMemory"] = memory
+  }
+}
+
+extension StateRoot {
+  /// Where the applications' rooms are.
+  public var applications: String { path + "/apps" }
+}

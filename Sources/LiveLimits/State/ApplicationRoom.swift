@@ -1,0 +1,335 @@
+// SPDX-License-Identifier: Apache-2.0
+internal import CLinux
+internal import Glibc
+internal import Hooks
+package import Syscalls
+
+/// Where the supervisors of an application find each other: `/run/escra/apps/HASH/`, for root alone.
+///
+///     name             what the application is called, and for whom
+///     members/NONCE    a ``MemberRecord``; locked by the supervisor while it lives
+///     .lock            locked by the broker
+///     .limits          what the broker keeps, for the next one
+///     socket           where the broker listens
+///
+/// The locks are those of fcntl(2): the kernel tells whose they are (F_GETLK), so that who is
+/// silent can be killed, and nobody else. A room is there as long as somebody is registered, and
+/// the broker removes it.
+package struct ApplicationRoom: ~Copyable {
+  /// Its path, as this process sees it.
+  package let path: String
+  private let directory: FileDescriptor
+  private let locks: Locks
+
+  /// Whose a lock is.
+  package enum Locks: Sendable {
+    /// The process's.
+    case processes
+    /// The open file's, for tests in which all are one process.
+    case descriptions
+  }
+
+  static let lockFile = ".lock"
+  static let limitsFile = ".limits"
+  static let nameFile = "name"
+  static let socketName = "socket"
+  static let membersName = "members"
+
+  /// Opens a room that is there.
+  ///
+  /// - Throws: ``SystemError``; ENOENT when there is none.
+  package init(opening path: String, locks: Locks = .processes) throws(SystemError) {
+    self.path = path
+    self.locks = locks
+    directory = try FileDescriptor.open(path, O_RDONLY | O_DIRECTORY)
+  }
+
+  /// Opens a room, and makes it where there is none.
+  package init(making path: String, locks: Locks = .processes) throws(SystemError) {
+    if let slash = path.utf8.lastIndex(of: UInt8(ascii: "/")) {
+      try StateDirectory.make(String(path[..<slash]))
+    }
+    try StateDirectory.make(path)
+    try self.init(opening: path, locks: locks)
+  }
+
+  // MARK: the name
+
+  /// Says what the application is called, or finds that it is somebody else's.
+  ///
+  /// The directory is a hash, and hashes can be made to meet.
+  ///
+  /// - Returns: Whether it is the one that was meant.
+  package func isNamed(_ name: String) throws(SystemError) -> Bool {
+    if let known = text(of: Self.nameFile) { return known == name }
+    try replace(Self.nameFile, with: name)
+    return text(of: Self.nameFile) == name
+  }
+
+  /// What the application is called, and for whom; nil where nobody has said it yet.
+  package var scope: (name: String, namespace: String?, root: String)? {
+    guard let text = text(of: Self.nameFile) else { return nil }
+    let keyed = KeyedText(text)
+    guard let name = keyed["name"] else { return nil }
+    return (name, keyed["namespace"], keyed["root"] ?? "")
+  }
+
+  // MARK: members
+
+  /// Registers a container: from now on what it holds is known, whoever dies.
+  ///
+  /// - Throws: ``SystemError``: ENOENT when the room is just being removed.
+  package func register(_ record: MemberRecord) throws(SystemError) -> MemberFile {
+    try directory.makeDirectory(Self.membersName)
+    let members = try members()
+    let name = Self.name(of: record.nonce)
+    let file = try members.open("." + name, O_RDWR | O_CREAT | O_TRUNC)
+    try file.write(record.bytes)
+    _ = escra_lock_file(file.number, locks == .descriptions)
+    try members.rename("." + name, to: name)
+    return MemberFile(record, owning: file)
+  }
+
+  /// Takes over the file of a container whose supervisor has died, or was another image.
+  ///
+  /// - Returns: nil when it is not registered.
+  package func adopt(_ nonce: UInt64) -> MemberFile? {
+    guard let members = try? members(),
+      let file = try? members.open(Self.name(of: nonce), O_RDWR), let record = record(file, nonce)
+    else { return nil }
+    // Who had it before may be on its way out still.
+    var attempts = 50
+    while escra_lock_file(file.number, locks == .descriptions) != 0, attempts > 0 {
+      usleep(2000)
+      attempts -= 1
+    }
+    return MemberFile(record, owning: file)
+  }
+
+  /// Forgets a container: it has ended.
+  package func forget(_ nonce: UInt64) {
+    guard let members = try? members() else { return }
+    try? members.remove(Self.name(of: nonce))
+    try? members.remove("." + Self.name(of: nonce))
+  }
+
+  /// What is seen of a member.
+  package enum Sight: Equatable, Sendable {
+    /// Its container has ended.
+    case gone
+    /// No supervisor will raise its limit above what is held before it has joined.
+    case atRest(MemberRecord)
+    /// A supervisor lives.
+    case alive(MemberRecord)
+  }
+
+  /// Looks at another one's file; never at one's own.
+  package func look(at nonce: UInt64) -> Sight {
+    guard let members = try? members() else { return .gone }
+    guard let file = try? members.open(Self.name(of: nonce), O_RDONLY) else { return .gone }
+    // First whether it lives: what a dying one has held was written before its death.
+    let holder = escra_lock_holder(file.number)
+    guard let record = record(file, nonce) else { return .gone }
+    return holder == 0 || record.isResting ? .atRest(record) : .alive(record)
+  }
+
+  /// Everybody who is registered.
+  ///
+  /// - Parameter own: Who asks, whose file must not be opened.
+  /// - Returns: What their files say, by name.
+  package func registered(except own: UInt64? = nil) -> [MemberRecord] {
+    guard let members = try? members() else { return [] }
+    return nonces.filter { $0 != own }.compactMap { nonce in
+      guard let file = try? members.open(Self.name(of: nonce), O_RDONLY) else { return nil }
+      return record(file, nonce)
+    }
+  }
+
+  /// Everybody who is registered, by name.
+  package var nonces: [UInt64] {
+    let names = (try? members().entries()) ?? []
+    return names.sorted().compactMap { Self.nonce($0) }
+  }
+
+  /// Kills the supervisor of a member.
+  package func fence(_ nonce: UInt64) {
+    guard let members = try? members(),
+      let file = try? members.open(Self.name(of: nonce), O_RDONLY)
+    else { return }
+    fence(file)
+  }
+
+  // MARK: the broker
+
+  /// Becomes the broker, if nobody is.
+  ///
+  /// - Returns: What is the broker's as long as it is open.
+  package func takeLock() -> FileDescriptor? {
+    guard let file = try? directory.open(Self.lockFile, O_RDWR | O_CREAT),
+      escra_lock_file(file.number, locks == .descriptions) == 0,
+      // Who was the last one before may have removed it after we had opened it.
+      let ours = try? file.status().identity,
+      let named = try? directory.status(of: Self.lockFile)?.identity, ours == named
+    else { return nil }
+    return file
+  }
+
+  /// The broker's pid; nil where there is none, or it is this process.
+  package var broker: Int32? {
+    guard let file = try? directory.open(Self.lockFile, O_RDONLY) else { return nil }
+    return Self.holder(file)
+  }
+
+  /// Kills the broker; for others than itself.
+  package func fenceBroker() {
+    guard let file = try? directory.open(Self.lockFile, O_RDONLY) else { return }
+    fence(file)
+  }
+
+  /// Listens where the members connect; for the broker.
+  package func listen() throws(SystemError) -> FileDescriptor {
+    let temporary = ".socket"
+    try directory.remove(temporary)
+    let listener = FileDescriptor(
+      owning: try retrying("listen on", path) {
+        escra_seqpacket_listen_at(path + "/" + temporary)
+      })
+    // Whoever connects finds somebody who listens, or nobody.
+    try directory.rename(temporary, to: Self.socketName)
+    return listener
+  }
+
+  /// Connects to the broker.
+  ///
+  /// - Throws: ``SystemError``: ENOENT or ECONNREFUSED where there is none yet.
+  package func connect() throws(SystemError) -> FileDescriptor {
+    FileDescriptor(
+      owning: try retrying("connect to", path) {
+        escra_seqpacket_connect_to(path + "/" + Self.socketName)
+      })
+  }
+
+  // MARK: limits
+
+  /// What the application may use, as the broker keeps it.
+  package func limits() -> (cpu: ApplicationLimits, memory: ApplicationLimits) {
+    let keyed = KeyedText(text(of: Self.limitsFile) ?? "")
+    func limits(_ name: String) -> ApplicationLimits {
+      ApplicationLimits(
+        explicit: keyed[int: name], inForce: max(0, keyed[int: name + "InForce"] ?? 0))
+    }
+    return (limits("cpu"), limits("memory"))
+  }
+
+  /// Keeps the limits for whoever is the broker next.
+  package func save(cpu: ApplicationLimits, memory: ApplicationLimits) {
+    var keyed = KeyedText()
+    for (name, limits) in [("cpu", cpu), ("memory", memory)] {
+      keyed[int: name] = limits.explicit
+      keyed[int: name + "InForce"] = limits.inForce
+    }
+    try? replace(Self.limitsFile, with: keyed.text)
+  }
+
+  // MARK: the end
+
+  /// Removes the room if nobody is registered any more.
+  ///
+  /// Called by whoever has left it, and has no lock: of several that leave at once the last one
+  /// finds it empty, or finds the one who removes it.
+  package func removeIfEmpty() {
+    while nonces.isEmpty {
+      guard let lock = takeLock() else { return }
+      remove()
+      _ = consume lock
+      guard (try? FileDescriptor.open(path, O_RDONLY | O_DIRECTORY)) != nil else { return }
+    }
+  }
+
+  private func remove() {
+    if let members = try? members() {
+      // Of who has died before it was registered.
+      for name in (try? members.entries()) ?? [] where name.utf8.first == UInt8(ascii: ".") {
+        try? members.remove(name)
+      }
+    }
+    do throws(SystemError) {
+      try directory.remove(Self.membersName, directory: true)
+    } catch { return }
+    // Nobody is registered, and who wants to be now finds that out by the directory's absence.
+    for name in [
+      Self.socketName, ".socket", Self.limitsFile, ".new" + Self.limitsFile, Self.nameFile,
+      ".new" + Self.nameFile, Self.lockFile,
+    ] {
+      try? directory.remove(name)
+    }
+    rmdir(path)
+  }
+
+  /// Forgets those whose state is gone, and removes rooms that are empty: for the keeper.
+  ///
+  /// A container is registered after it has a state, and forgotten before it has none.
+  static func sweep(_ root: StateRoot) {
+    guard let rooms = try? FileDescriptor.open(root.applications, O_RDONLY | O_DIRECTORY).entries()
+    else { return }
+    for name in rooms {
+      guard let room = try? ApplicationRoom(opening: root.applications + "/" + name) else {
+        continue
+      }
+      let nonces = room.nonces
+      let known = root.instances().compactMap { path in
+        path.split(separator: "/").last.flatMap { Self.nonce($0) }
+      }
+      for nonce in nonces where !known.contains(nonce) { room.forget(nonce) }
+      room.removeIfEmpty()
+    }
+  }
+
+  // MARK: files
+
+  private func members() throws(SystemError) -> FileDescriptor {
+    try directory.open(Self.membersName, O_RDONLY | O_DIRECTORY)
+  }
+
+  private func record(_ file: borrowing FileDescriptor, _ nonce: UInt64) -> MemberRecord? {
+    var bytes = [UInt8](repeating: 0, count: MemberRecord.size)
+    let count = bytes.withUnsafeMutableBytes { pread(file.number, $0.baseAddress, $0.count, 0) }
+    return count == MemberRecord.size ? MemberRecord(nonce: nonce, bytes: bytes) : nil
+  }
+
+  private func text(of name: String) -> String? {
+    guard let file = try? directory.open(name, O_RDONLY),
+      let bytes = try? file.readAll(limit: 4096)
+    else { return nil }
+    return String(decoding: bytes, as: UTF8.self)
+  }
+
+  private func replace(_ name: String, with text: String) throws(SystemError) {
+    let temporary = ".new" + name
+    try directory.open(temporary, O_WRONLY | O_CREAT | O_TRUNC).write(text)
+    try directory.rename(temporary, to: name)
+  }
+
+  private static func holder(_ file: borrowing FileDescriptor) -> Int32? {
+    let pid = escra_lock_holder(file.number)
+    return pid == 0 ? nil : pid
+  }
+
+  /// Kills whoever has a lock: it has it still after the handle on it was there, so the handle is
+  /// on no other process that has its pid by now.
+  private func fence(_ file: borrowing FileDescriptor) {
+    guard let pid = Self.holder(file), pid > 1, let handle = try? ProcessHandle(pid: pid),
+      Self.holder(file) == pid
+    else { return }
+    try? handle.send(SIGKILL)
+  }
+
+  /// A member's name: its nonce in base 36, as the directory of its state is called.
+  package static func name(of nonce: UInt64) -> String { String(nonce, radix: 36) }
+
+  /// The nonce of a name; nil for a name that is none.
+  package static func nonce(_ name: some StringProtocol) -> UInt64? {
+    let nonce = UInt64(name, radix: 36)
+    return nonce.flatMap { Self.name(of: $0).elementsEqual(name) ? $0 : nil }
+  }
+}

@@ -1,0 +1,208 @@
+// SPDX-License-Identifier: Apache-2.0
+internal import Glibc
+internal import LiveLimits
+internal import Syscalls
+
+/// One application at one moment.
+struct ApplicationReport: Equatable {
+  /// A container that is a member.
+  struct Member: Equatable {
+    /// The container's id; nil where its state cannot be read.
+    var id: String?
+    var priority: Int32
+    var record: MemberRecord
+  }
+
+  /// What it is called.
+  var name: String
+  /// The Kubernetes namespace; nil outside of Kubernetes.
+  var namespace: String?
+  /// The runtime's root.
+  var root: String
+  /// The directory's name in `apps/`.
+  var room: String
+  /// The broker's pid; nil where there is none at the moment.
+  var broker: Int32?
+  /// In nanocores; nil where nobody answers.
+  var cpu: ApplicationMessage.Figures?
+  /// In bytes; nil where nobody answers, or no member's memory is shared.
+  var memory: ApplicationMessage.Figures?
+  var members: [Member]
+
+  private static func json(
+    _ figures: ApplicationMessage.Figures?, _ number: (Int64) -> JSON
+  ) -> JSON {
+    guard let figures else { return .null }
+    return .object([
+      ("limit", number(figures.limit)), ("inForce", number(figures.inForce)),
+      ("granted", number(figures.charged)), ("waiting", .integer(figures.waiting)),
+    ])
+  }
+
+  /// The member of `escra app list --json`; it is a public contract.
+  var json: JSON {
+    .object([
+      ("name", .string(name)), ("namespace", .optional(namespace)), ("root", .string(root)),
+      ("directory", .string(room)), ("brokerPid", .optional(broker)),
+      ("cpu", Self.json(cpu) { .number(Double($0) / 1e9) }),
+      ("memory", Self.json(memory) { .integer($0) }),
+      (
+        "members",
+        .array(
+          members.map { member in
+            .object([
+              ("id", .optional(member.id)), ("priority", .integer(Int64(member.priority))),
+              ("cpu", .number(Double(member.record.cpu.held) / 1e9)),
+              ("cpuDeclared", .number(Double(member.record.cpu.declared) / 1e9)),
+              ("memory", .optional(member.record.memory?.held)),
+              ("memoryDeclared", .optional(member.record.memory?.declared)),
+            ])
+          })
+      ),
+    ])
+  }
+
+  /// What `escra app list` prints.
+  static func table(of reports: [ApplicationReport]) -> Table {
+    Table(
+      columns: [
+        Table.Column(title: "APP"), Table.Column(title: "NAMESPACE"),
+        Table.Column(title: "MEMBERS", isNumber: true),
+        Table.Column(title: "CPU LIMIT", isNumber: true),
+        Table.Column(title: "CPU GRANTED", isNumber: true),
+        Table.Column(title: "MEM LIMIT", isNumber: true),
+        Table.Column(title: "MEM GRANTED", isNumber: true),
+        Table.Column(title: "WAITING", isNumber: true), Table.Column(title: "BROKER"),
+      ],
+      rows: reports.map { report in
+        [
+          report.name, report.namespace ?? "-", "\(report.members.count)",
+          report.cpu.map { Self.cores($0.inForce) } ?? "-",
+          report.cpu.map { Self.cores($0.charged) } ?? "-",
+          report.memory.map { bytes($0.inForce) } ?? "-",
+          report.memory.map { bytes($0.charged) } ?? "-",
+          report.cpu.map { "\($0.waiting)" } ?? "-", report.broker.map { "\($0)" } ?? "(none)",
+        ]
+      })
+  }
+
+  /// What `escra app show` prints.
+  var lines: [String] {
+    var lines = ["\(name) has \(members.count) member\(members.count == 1 ? "" : "s")."]
+    if let cpu {
+      lines.append(Self.sentence("CPU", cpu, Self.cores) + Self.waiting(cpu))
+    }
+    if let memory { lines.append(Self.sentence("Memory", memory, bytes) + Self.waiting(memory)) }
+    if let broker {
+      lines.append("Process \(broker) is the broker.")
+    } else {
+      lines.append("There is no broker at the moment: no limit is raised until there is one.")
+    }
+    let rows = members.map { member in
+      [
+        member.id ?? "-", "\(member.priority)", Self.cores(member.record.cpu.declared),
+        Self.cores(member.record.cpu.held), member.record.memory.map { bytes($0.declared) } ?? "-",
+        member.record.memory.map { bytes($0.held) } ?? "-",
+      ]
+    }
+    let table = Table(
+      columns: [
+        Table.Column(title: "ID"), Table.Column(title: "PRIORITY", isNumber: true),
+        Table.Column(title: "CPU DECLARED", isNumber: true),
+        Table.Column(title: "CPU GRANTED", isNumber: true),
+        Table.Column(title: "MEM DECLARED", isNumber: true),
+        Table.Column(title: "MEM GRANTED", isNumber: true),
+      ], rows: rows)
+    return lines.map(Table.printable) + [""] + table.lines
+  }
+
+  private static func cores(_ nanocores: Int64) -> String {
+    fixed(Double(nanocores) / 1e9, 2)
+  }
+
+  private static func sentence(
+    _ name: String, _ figures: ApplicationMessage.Figures, _ amount: (Int64) -> String
+  ) -> String {
+    let (limit, inForce) = (amount(figures.limit), amount(figures.inForce))
+    let changing = figures.limit == figures.inForce ? "" : ", and shall be \(limit)"
+    return "\(name): the limit is \(inForce)\(changing); \(amount(figures.charged)) are granted"
+  }
+
+  private static func waiting(_ figures: ApplicationMessage.Figures) -> String {
+    switch figures.waiting {
+    case 0: "."
+    case 1: ", and one member could use more."
+    case let count: ", and \(count) members could use more."
+    }
+  }
+}
+
+/// Looks at the applications there are.
+struct ApplicationObserver {
+  let root: StateRoot
+
+  /// For how long a broker may think.
+  static let patience: Nanoseconds = 300_000_000
+
+  /// All of them, by name.
+  func look() -> [ApplicationReport] {
+    let rooms =
+      (try? FileDescriptor.open(root.applications, O_RDONLY | O_DIRECTORY).entries()) ?? []
+    let ids = identities()
+    return rooms.sorted().compactMap { report($0, ids) }
+      .sorted { ($0.name, $0.namespace ?? "", $0.room) < ($1.name, $1.namespace ?? "", $1.room) }
+  }
+
+  private func report(_ directory: String, _ ids: [UInt64: String]) -> ApplicationReport? {
+    guard let room = try? ApplicationRoom(opening: root.applications + "/" + directory),
+      let scope = room.scope
+    else { return nil }
+    let members = room.registered().map { record in
+      ApplicationReport.Member(id: ids[record.nonce], priority: record.priority, record: record)
+    }
+    guard !members.isEmpty else { return nil }
+    func figures(_ resource: SharedResource) -> ApplicationMessage.Figures? {
+      let answer = ApplicationCall.ask(
+        .status, about: resource, in: room, patience: Self.patience)
+      guard case .figures(let figures)? = answer, figures.members > 0 else { return nil }
+      return figures
+    }
+    return ApplicationReport(
+      name: scope.name, namespace: scope.namespace, root: scope.root, room: directory,
+      broker: room.broker, cpu: figures(.cpu), memory: figures(.memory),
+      members: members.sorted { ($0.id ?? "", $0.record.nonce) < ($1.id ?? "", $1.record.nonce) })
+  }
+
+  /// Ids of containers by nonce.
+  private func identities() -> [UInt64: String] {
+    var ids: [UInt64: String] = [:]
+    for path in root.instances() {
+      if let directory = try? StateDirectory(opening: path), let state = directory.load() {
+        ids[directory.nonce] = state.id
+      }
+    }
+    return ids
+  }
+}
+
+/// Finds the application that a person means.
+///
+/// - Parameters:
+///   - wanted: Its name, or that of its directory.
+///   - namespace: The Kubernetes namespace that was typed, if any.
+///   - reports: The applications there are.
+/// - Throws: ``Complaint`` when there is none, or more than one.
+func choose(
+  application wanted: String, namespace: String?, among reports: [ApplicationReport]
+) throws(Complaint) -> ApplicationReport {
+  let found = reports.filter {
+    ($0.name == wanted || $0.room == wanted) && (namespace == nil || $0.namespace == namespace)
+  }
+  guard let first = found.first else {
+    throw Complaint("no application is called \"\(wanted)\"; escra app list lists them")
+  }
+  if found.count == 1 { return first }
+  throw Complaint(
+    "\(found.count) applications are called \"\(wanted)\"; say which by its directory: "
+      + found.map { "\($0.room) (\($0.namespace ?? $0.root))" }.joined(separator: ", "))
+}

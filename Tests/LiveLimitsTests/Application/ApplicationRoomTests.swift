@@ -1,0 +1,143 @@
+// SPDX-License-Identifier: Apache-2.0
+import Glibc
+import Syscalls
+import Testing
+
+@testable import LiveLimits
+
+private let core: Int64 = 1_000_000_000
+
+func sharedRecord(_ nonce: UInt64, held: Int64 = 0) -> MemberRecord {
+  MemberRecord(
+    nonce: nonce,
+    cpu: MemberRecord.Share(held: held, declared: core, floor: core / 20, ceiling: 8 * core))
+}
+
+/// What becomes of an attempt to be the broker.
+private final class Lock {
+  private let file: FileDescriptor
+  var isOurs: Bool { file.isOpen }
+
+  init(of room: borrowing ApplicationRoom) { file = room.takeLock() ?? .none }
+}
+
+@Suite struct ApplicationRoomTests {
+  let directory: TemporaryDirectory
+  var path: String { directory.path + "/apps/0123456789abcdef" }
+
+  init() throws { directory = try TemporaryDirectory() }
+
+  private func room() throws(SystemError) -> ApplicationRoom {
+    try ApplicationRoom(making: path, locks: .descriptions)
+  }
+
+  @Test func `what a member's file says is read back`() {
+    var record = sharedRecord(77, held: 5)
+    record.priority = -3
+    record.isResting = true
+    #expect(MemberRecord(nonce: 77, bytes: record.bytes) == record)
+    record.memory = MemberRecord.Share(held: 1, declared: 2, floor: 3, ceiling: 4)
+    #expect(MemberRecord(nonce: 77, bytes: record.bytes) == record)
+  }
+
+  @Test(arguments: [0, 7, 24, 30, 44, 127])
+  func `a file that is none gives no member`(broken: Int) {
+    var bytes = sharedRecord(1, held: 5).bytes
+    bytes[broken] ^= 0x80
+    if broken == 24 || broken == 127 {
+      #expect(MemberRecord(nonce: 1, bytes: bytes) != nil, "amounts may be any")
+    } else {
+      #expect(MemberRecord(nonce: 1, bytes: bytes) == nil)
+    }
+    #expect(MemberRecord(nonce: 1, bytes: Array(bytes.dropLast())) == nil)
+  }
+
+  @Test func `who is registered is seen with what it holds, alive as long as its file is open`()
+    throws
+  {
+    let room = try self.room()
+    var file: MemberFile? = try room.register(sharedRecord(36))
+    #expect(room.nonces == [36])
+    #expect(room.look(at: 36) == .alive(sharedRecord(36)))
+    file?.hold(core, of: .cpu)
+    #expect(room.look(at: 36) == .alive(sharedRecord(36, held: core)))
+    file?.rest(true)
+    var resting = sharedRecord(36, held: core)
+    resting.isResting = true
+    #expect(room.look(at: 36) == .atRest(resting))
+    file?.rest(false)
+    file = nil
+    #expect(room.look(at: 36) == .atRest(sharedRecord(36, held: core)), "its supervisor is dead")
+    file = room.adopt(36)
+    #expect(room.look(at: 36) == .alive(sharedRecord(36, held: core)), "another has taken over")
+    room.forget(36)
+    #expect(room.look(at: 36) == .gone)
+    _ = file
+  }
+
+  @Test func `one of several is the broker, and says so`() throws {
+    let one = try self.room()
+    let two = try self.room()
+    #expect(one.broker == nil)
+    do {
+      let lock = Lock(of: one)
+      #expect(lock.isOurs)
+      #expect(!Lock(of: two).isOurs)
+      #expect(two.broker != nil)
+      _ = consume lock
+    }
+    #expect(Lock(of: two).isOurs)
+  }
+
+  @Test func `limits are there for the next broker`() throws {
+    let room = try self.room()
+    #expect(room.limits().cpu == ApplicationLimits())
+    let cpu = ApplicationLimits(explicit: 3 * core, inForce: 4 * core)
+    let memory = ApplicationLimits(explicit: nil, inForce: 17)
+    room.save(cpu: cpu, memory: memory)
+    let found = try self.room().limits()
+    #expect(found.cpu == cpu && found.memory == memory)
+  }
+
+  @Test func `a room belongs to who has named it`() throws {
+    let room = try self.room()
+    #expect(try room.isNamed("a"))
+    #expect(try self.room().isNamed("a"))
+    #expect(try !self.room().isNamed("b"))
+  }
+
+  @Test func `a room goes with its last member, and not before`() throws {
+    let room = try self.room()
+    _ = try room.register(sharedRecord(1))
+    _ = try room.register(sharedRecord(2))
+    #expect(try room.isNamed("a"))
+    room.save(cpu: ApplicationLimits(), memory: ApplicationLimits())
+    room.forget(1)
+    room.removeIfEmpty()
+    #expect(access(path, F_OK) == 0)
+    room.forget(2)
+    do {
+      let lock = Lock(of: room)
+      #expect(lock.isOurs)
+      try self.room().removeIfEmpty()
+      #expect(access(path, F_OK) == 0, "whoever is the broker removes it")
+      _ = consume lock
+    }
+    room.removeIfEmpty()
+    #expect(access(path, F_OK) != 0)
+    #expect(throws: SystemError.self) { try room.register(sharedRecord(3)) }
+    _ = try self.room().register(sharedRecord(3))
+    #expect(try self.room().nonces == [3], "the next one is another")
+  }
+
+  @Test func `a lock on a file that is gone makes nobody the broker`() throws {
+    let room = try self.room()
+    let lock = Lock(of: room)
+    unlink(path + "/.lock")
+    let other = Lock(of: try self.room())
+    #expect(lock.isOurs && other.isOurs, "of the new file")
+    #expect(!Lock(of: room).isOurs)
+    _ = consume lock
+    _ = consume other
+  }
+}

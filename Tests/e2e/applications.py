@@ -1,0 +1,98 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What can be seen of applications from outside: their directories, locks, limits and sums."""
+import fcntl
+import os
+import struct
+import threading
+import time
+
+import cgroups
+
+APPS = "/run/escra/apps"
+# struct flock of 64 bits: type, whence, start, length, pid.
+FLOCK = "hhqqi4x"
+
+
+def holder(path):
+    """The pid of who has locked a file by fcntl(2); None where nobody has."""
+    try:
+        with open(path, "rb") as file:
+            asked = struct.pack(FLOCK, fcntl.F_WRLCK, 0, 0, 0, 0)
+            kind, _, _, _, pid = struct.unpack(
+                FLOCK, fcntl.fcntl(file, fcntl.F_GETLK, asked))
+    except FileNotFoundError:
+        return None
+    return None if kind == fcntl.F_UNLCK else pid
+
+
+def room(name):
+    """The directory of the application that is called so; None where there is none."""
+    for directory in os.listdir(APPS) if os.path.isdir(APPS) else []:
+        try:
+            with open(os.path.join(APPS, directory, "name")) as file:
+                if f"name={name}" in file.read().splitlines():
+                    return os.path.join(APPS, directory)
+        except FileNotFoundError:
+            pass
+    return None
+
+
+def broker(name):
+    """The pid of an application's broker; None where there is none."""
+    directory = room(name)
+    return directory and holder(os.path.join(directory, ".lock"))
+
+
+def members(name):
+    """The nonces of who is registered."""
+    directory = room(name)
+    try:
+        return sorted(os.listdir(os.path.join(directory, "members"))) if directory else []
+    except FileNotFoundError:
+        return []
+
+
+class Sums:
+    """Adds up the limits of some containers, every few milliseconds.
+
+    A sum counts when two looks in a row, at all of them, agree: nothing else was in force between.
+    Between making a group and limiting it the low-level runtime is alone in it.
+    """
+
+    def __init__(self, *containers, every=0.002):
+        self.containers, self.every = containers, every
+        self.sums, self._limited = [], set()
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+
+    def _look(self):
+        quotas = []
+        for container in self.containers:
+            try:
+                quota, period = cgroups.limit(container.cgroup)
+                if quota is not None:
+                    self._limited.add(container)
+                none = float("inf") if container in self._limited else 0
+                quotas.append(none if quota is None else quota / period)
+            except OSError:
+                quotas.append(0)  # It is not there yet, or any more.
+        return quotas
+
+    def _run(self):
+        while not self._stop.wait(self.every):
+            first, second = self._look(), self._look()
+            if first == second:
+                self.sums.append((time.monotonic(), sum(first)))
+
+    def __enter__(self):
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_):
+        self._stop.set()
+        self._thread.join()
+
+    @property
+    def most(self):
+        assert len(self.sums) > 20
+        return max(total for _, total in self.sums)
