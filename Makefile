@@ -4,7 +4,8 @@
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 .PHONY: help bpf deps build test unit e2e e2e-v2 simulate fuzz model demo check bench bench-burst
-.PHONY: bench-requests bench-switch bench-memory bench-memory-v2 docs fmt install uninstall clean
+.PHONY: bench-requests bench-switch bench-memory bench-memory-v2 bench-app chaos docs fmt install
+.PHONY: uninstall clean
 
 PREFIX ?= /usr/local
 DESTDIR ?=
@@ -27,6 +28,11 @@ unit: build
 
 e2e: build ## Run real containers under escra-runc (needs root)
 	@scripts/e2e
+
+chaos: build ## Kill and stop at random, 5 minutes (SECONDS=, CONTAINERS=, APPS=, ESCRA_SEED=)
+	@ESCRA_CHAOS_SECONDS=$(or $(SECONDS),300) ESCRA_CHAOS_CONTAINERS=$(or $(CONTAINERS),40) \
+	  ESCRA_CHAOS_APPS=$(or $(APPS),10) ESCRA_SEED=$(ESCRA_SEED) \
+	  scripts/e2e Tests/e2e/test_chaos.py -s -k no_death
 
 e2e-v2: build ## Run it in emulated machines with cgroup v2 and systemd (CASES=all: whole)
 	@scripts/deps-machine
@@ -66,7 +72,11 @@ bench-memory: build ## Measure memory limits alone, 10 minutes (needs root)
 	@Benchmarks/run --only memory
 
 bench-memory-v2: build ## The same in an emulated machine with cgroup v2: ratios, not times
-	/bench-memory-v2
+	@scripts/bench-memory-v2
+
+bench-app: build ## Measure an application under every kind of limit, 25 minutes (needs root)
+	@ESCRA_BENCH_APP=$(or $(ROUNDS),3),$(or $(SECONDS),10) \
+	  Benchmarks/run --only app --markdown
 
 docs: deps ## Write the DocC archive of the libraries to docs-out/
 	@scripts/docs

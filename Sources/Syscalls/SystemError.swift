@@ -48,7 +48,25 @@ public struct SystemError: Error, Equatable, CustomStringConvertible, Sendable {
 /// - Returns: What the call returned.
 /// - Throws: ``SystemError`` with the call's errno.
 @discardableResult
-public func retrying<Result: FixedWidthInteger & SignedInteger>(
+public func retrying(
+  _ step: @autoclosure () -> String, _ subject: @autoclosure () -> String, _ body: () -> Int32
+) throws(SystemError) -> Int32 {
+  try retryingAny(step(), subject(), body)
+}
+
+/// As the other one, for calls that return an `ssize_t`.
+///
+/// Two, and no generic one in another module: what a generic one looks up at run time stays in memory,
+/// in every supervisor.
+@discardableResult
+public func retrying(
+  _ step: @autoclosure () -> String, _ subject: @autoclosure () -> String, _ body: () -> Int
+) throws(SystemError) -> Int {
+  try retryingAny(step(), subject(), body)
+}
+
+@inline(__always)
+private func retryingAny<Result: FixedWidthInteger & SignedInteger>(
   _ step: @autoclosure () -> String, _ subject: @autoclosure () -> String, _ body: () -> Result
 ) throws(SystemError) -> Result {
   while true {

@@ -72,8 +72,11 @@ private func refusal(of serial: UInt8) -> [UInt8] {
 
   @Test func `messages are taken one by one, and only whole ones`() throws {
     var received = signal + granted + refusal(of: 2)
-    #expect(try DBusReply.take(from: &received) == DBusReply(kind: .other, answers: 0, error: ""))
-    #expect(try DBusReply.take(from: &received) == DBusReply(kind: .result, answers: 1, error: ""))
+    let first = try DBusReply.take(from: &received)
+    #expect(first?.kind == .signal && first?.member == "UnitNew" && first?.body.count == 11)
+    let second = try DBusReply.take(from: &received)
+    #expect(second?.kind == .result && second?.answers == 1)
+    #expect(second?.texts(from: 0) == ["/org/freedesktop/systemd1/job/99"])
     let rest = received
     for count in 0..<rest.count {
       var part = Array(rest[..<count])
@@ -90,14 +93,29 @@ private func refusal(of serial: UInt8) -> [UInt8] {
   @Test func `any bytes are read to the end`() {
     var random = SeededGenerator(seed: 7)
     for _ in 0..<20_000 {
-      var message = [signal, granted, refusal(of: 1)][Int.random(in: 0..<3, using: &random)]
+      var message = [signal, granted, refusal(of: 1), jobRemoved(9, as: "done")][
+        Int.random(in: 0..<4, using: &random)]
       for _ in 0..<3 {
         message[Int.random(in: 0..<message.count, using: &random)] = .random(
           in: 0...255, using: &random)
       }
-      _ = try? DBusReply.take(from: &message)
+      _ = try? DBusReply.take(from: &message)?.texts(from: Int.random(in: 0..<8, using: &random))
     }
   }
+}
+
+/// The signal that says how a job has ended.
+private func jobRemoved(_ job: UInt32, as result: String) -> [UInt8] {
+  var body = DBusBytes()
+  body.append(job)
+  for text in ["/org/freedesktop/systemd1/job/\(job)", "escra-supervisor-7.scope", result] {
+    body.append(text)
+  }
+  var message = DBusBytes.call(
+    "JobRemoved", serial: 5, destination: "", path: "/org/freedesktop/systemd1",
+    interface: "org.freedesktop.systemd1.Manager", signature: "uoss", body: body)
+  message[1] = 4
+  return message
 }
 
 @Suite struct ScopeRequestTests {
@@ -108,10 +126,31 @@ private func refusal(of serial: UInt8) -> [UInt8] {
     return outcomes
   }
   private let accepted = Array("OK 0123456789abcdef\r\n".utf8)
+  private let done = jobRemoved(99, as: "done")
 
-  @Test func `the first call that succeeds is enough`() {
-    #expect(outcomes([accepted, signal, granted]) == [.pending, .pending, .granted])
-    #expect(outcomes([accepted + signal + granted + signal]) == [.granted])
+  @Test func `it is granted once the job is done, not when it is queued`() {
+    #expect(
+      outcomes([accepted, signal, granted, done]) == [.pending, .pending, .pending, .granted])
+    #expect(outcomes([accepted + signal + granted + signal + done]) == [.granted])
+  }
+
+  @Test func `the first call that succeeds is enough, whatever becomes of the second`() {
+    #expect(outcomes([accepted + granted + refusal(of: 2), done]) == [.pending, .granted])
+  }
+
+  @Test func `other jobs are nobody's business`() {
+    let others = jobRemoved(9, as: "done") + jobRemoved(199, as: "failed")
+    #expect(
+      outcomes([accepted + others, granted, others, done]) == [
+        .pending, .pending, .pending, .granted,
+      ])
+  }
+
+  @Test(arguments: ["failed", "canceled", "timeout"])
+  func `a job that ends in another way has made no scope`(result: String) {
+    #expect(
+      outcomes([accepted + granted, jobRemoved(99, as: result)])
+        == [.pending, .refused("its job ended as \(result)")])
   }
 
   @Test func `only the second refusal is one`() {
@@ -122,7 +161,7 @@ private func refusal(of serial: UInt8) -> [UInt8] {
   }
 
   @Test func `it may come byte by byte`() {
-    let said = outcomes((accepted + signal + granted).map { [$0] })
+    let said = outcomes((accepted + signal + granted + done).map { [$0] })
     #expect(said.last == .granted)
     #expect(said.dropLast().allSatisfy { $0 == .pending })
   }

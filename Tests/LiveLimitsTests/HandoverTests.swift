@@ -37,7 +37,7 @@ import Testing
     said.memory?.killsDisabled = quota == 1000 ? nil : false
     said.leaveOut(.burst)
     said.leaveOut(.freezer)
-    let heard = Handover(said.arguments[...])
+    let heard = Handover(said.arguments)
     #expect(heard?.base == said.base)
     #expect(heard?.memory == said.memory)
     #expect(heard?.application?.room == said.application?.room)
@@ -58,19 +58,19 @@ import Testing
   @Test func `a place that holds nothing gives no file`() throws {
     var said = handover(quota: nil, explicit: nil, above: nil)
     said.leaveOut(.burst)
-    let heard = try #require(Handover(said.arguments[...]))
+    let heard = try #require(Handover(said.arguments))
     let burst = heard.take(.burst)
     #expect(burst.isOpen == false)
   }
 
   @Test(arguments: [0, 1, 16, 18])
   func `another number of words is not understood`(count: Int) {
-    #expect(Handover(Array(repeating: "1", count: count)[...]) == nil)
+    #expect(Handover(Array(repeating: "1", count: count)) == nil)
   }
 
   @Test func `a word that is no number is not understood`() {
     var words = handover(quota: 1, explicit: 1, above: 1).arguments
     words[3] = "x"
-    #expect(Handover(words[...]) == nil)
+    #expect(Handover(words) == nil)
   }
 }

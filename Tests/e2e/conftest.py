@@ -5,6 +5,7 @@ The suite has a mount namespace of its own with a /run of its own, so that it ne
 disturbs containers of the machine it runs on, nor its engines. Every test ends with a check that
 it left no process, no cgroup and no file.
 """
+import contextlib
 import itertools
 import json
 import os
@@ -59,6 +60,14 @@ def pytest_configure(config):
         os.makedirs("/etc/escra", exist_ok=True)
         with open("/etc/escra/config.json", "w") as file:
             json.dump({"runtimes": [LOW_LEVEL]}, file)
+
+
+def pytest_runtest_logreport(report):
+    """Says what failed to who may run it again (scripts/e2e)."""
+    path = os.environ.get("ESCRA_E2E_FAILED")
+    if path and report.failed:
+        with open(path, "a") as file:
+            file.write(report.nodeid + "\n")
 
 
 def empty(cgroup):
@@ -117,6 +126,10 @@ class World:
         self.slices.append(name)
         return driver.slice_path(name)
 
+    def cgroups(self):
+        """Those that no other test has to do with."""
+        return [group for group in cgroups.of_ours(PREFIX) if group not in self.shared["groups"]]
+
     def sweep(self):
         """Ends everything, then returns what should have ended by itself."""
         for container in self.containers:
@@ -137,7 +150,11 @@ class World:
             process.wait()
         for name in self.slices:
             left += driver.end_slice(name)
-        groups = [group for group in cgroups.of_ours(PREFIX) if group not in self.shared["groups"]]
+        if driver.IS_SYSTEMD:
+            # A scope without processes is systemd's to remove, which has other things to do.
+            with contextlib.suppress(AssertionError):
+                wait_until(lambda: set(self.cgroups()) <= set(self.groups), 0.5)
+        groups = self.cgroups()
         for group in groups:
             cgroups.remove(group)
         groups = [group for group in groups if group not in self.groups]

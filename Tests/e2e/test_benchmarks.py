@@ -11,6 +11,7 @@ BENCHMARKS = os.path.join(
     os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))), "Benchmarks")
 sys.path.insert(0, BENCHMARKS)
 
+from bench import apparrivals, appplot  # noqa: E402
 from bench.burstrows import reserved  # noqa: E402
 
 pytestmark = pytest.mark.skipif(
@@ -100,3 +101,77 @@ def test_what_a_quota_reserves_is_summed_up_from_write_to_write():
     assert reserved(0, 4 * second, 20_000, 100_000, events) == pytest.approx(
         1 * 0.1 + 2 * 0.5 + 1 * 0.1)
     assert reserved(0, 2 * second, 10_000, 100_000, []) == pytest.approx(0.2)
+
+
+@pytest.fixture(scope="module")
+def pooled(tmp_path_factory):
+    """Compiles a few lines of C with the rules for applications; returns the numbers it says."""
+
+    def run(lines):
+        directory = tmp_path_factory.mktemp("applaws")
+        source, program = str(directory / "try.c"), str(directory / "try")
+        with open(source, "w") as file:
+            file.write('#include <stdio.h>\n#include "applaws.h"\n'
+                       f"int main(void) {{ {lines} return 0; }}\n")
+        subprocess.run(
+            ["gcc", "-I", os.path.join(BENCHMARKS, "helpers"), "-o", program, source], check=True)
+        said = subprocess.run([program], capture_output=True, text=True, check=True).stdout
+        return [int(line) for line in said.split()]
+
+    return run
+
+
+def test_autopilot_takes_the_95th_percentile_by_load_and_keeps_what_it_took(pooled):
+    cpu, memory, *later = pooled("""
+        struct autopilot it = {0}; int64_t cpu, memory;
+        // Of 100 periods 90 use 1 ms and 10 use 50: those are 85 % of the load.
+        for (int i = 0; i < 100; i++) autopilot_see(&it, i < 90 ? 1000 : 50000, 1 << 20);
+        autopilot_law(&it, &cpu, &memory);
+        printf("%lld\\n%lld\\n", (long long)cpu, (long long)memory);
+        for (int i = 0; i < 576; i++) {
+          for (int k = 0; k < 100; k++) autopilot_see(&it, 1000, 1000);
+          autopilot_law(&it, &cpu, &memory);
+          printf("%lld\\n%lld\\n", (long long)cpu, (long long)memory);
+        }""")
+    assert cpu == pytest.approx(50_500 * 1.15, abs=1)
+    assert memory == int(1.15 * (1 << 20))
+    # What came in one window of hundreds is no percentile any more; memory has a memory of 576.
+    assert later[:22:2] == [cpu] * 11 and later[-2] < cpu
+    assert later[1::2] == [memory] * 575 + [1150]
+
+
+def test_limits_that_are_too_much_in_sum_are_cut_above_their_floors(pooled):
+    assert pooled("""
+        int64_t wanted[] = {10, 50, 90}, floors[] = {10, 10, 10};
+        fit(wanted, floors, 3, 90);
+        for (int i = 0; i < 3; i++) printf("%lld\\n", (long long)wanted[i]);""") == [10, 30, 50]
+
+
+def test_escra_overruns_for_who_is_short_and_takes_it_back_from_who_has_more(pooled):
+    short, rich, overrun = pooled("""
+        struct pool pool = {.cpu = 100000, .count = 2};
+        pool.members[0].quota = 20000, pool.members[1].quota = 80000;
+        struct seen throttled = {20000, 20000, 1, 100000, 0}, calm = {80000, 80000, 0, 100000, 0};
+        pool.members[0].quota = escra_pool_law(&pool, &pool.members[0], throttled, 10000);
+        pool.members[1].quota = escra_pool_law(&pool, &pool.members[1], calm, 10000);
+        printf("%lld\\n%lld\\n%lld\\n", (long long)pool.members[0].quota,
+               (long long)pool.members[1].quota, (long long)pool.overrun);""")
+    # A fair share of 50: it lacks 30, which is 0.6 of it; who has 30 above gives as much back.
+    assert (short, rich, overrun) == (38_000, 62_000, 0)
+
+
+@pytest.mark.parametrize("kind", apparrivals.KINDS)
+def test_requests_come_at_the_same_moments_for_a_seed_and_as_often_for_every_kind(kind):
+    found = apparrivals.arrivals(kind, 1, 20)
+    assert found == apparrivals.arrivals(kind, 1, 20) == sorted(found, key=lambda each: each[0])
+    assert len(found) == pytest.approx(20 * apparrivals.RATE, rel=0.05)
+    assert found[-1][0] < 20e9
+    assert sum(asset for _, asset in found) == pytest.approx(len(found) * 0.3, rel=0.1)
+
+
+def test_a_picture_of_limits_leaves_out_who_has_none():
+    curve = [(0.0, 0.5, 0.2), (0.1, 0.6, 0.3), (0.2, 0.4, 0.1)]
+    drawn = appplot.draw(
+        [("limited", curve), ("free", [(moment, None, use) for moment, _, use in curve])], 4, 1,
+        "CPUs")
+    assert drawn.count('fill-opacity="0.75"/>') == 3 and drawn.count('stroke-width="1.8"') == 1

@@ -42,12 +42,14 @@ def greatest_excess(path, process, rate):
 
 @pytest.fixture
 def hammered(container):
-    """Two threads that want all they can get, and a quota that is written every millisecond."""
+    """Two threads that want everything, then nothing, and a quota written every millisecond."""
     made = container(policy=None, quota=LIMIT).started()
     # Whatever else runs here: what it does not get is to be the limit's doing.
     share = ("cpu.shares", 262_144) if cgroups.VERSION == 1 else ("cpu.weight", 10_000)
     cgroups.write(made.cgroup, *share)
-    made.work(2)
+    # While they rest the books fill up again, and allow writes to which the threads then come back.
+    burst = "while :; do timeout 0.3 sh -c 'while :; do :; done'; sleep 0.2; done &"
+    made.do(burst + burst)
 
     def hammer(seconds, *options):
         usage = ["cpuacct.usage", "cpuacct"] if cgroups.VERSION == 1 else ["cpu.stat"]
@@ -73,9 +75,9 @@ def test_half_a_minute_of_writes_gives_no_more_than_the_limit(hammered):
     greatest, rate, asked, written = hammered(30)
     assert greatest <= depth() + LATE, (greatest, rate, asked, written)
     # It is no limit that keeps away what is due, nor a test that hardly writes.
-    assert 0.8 * LIMIT / PERIOD <= rate and asked >= 3000 and written >= 30
+    assert 0.7 * LIMIT / PERIOD <= rate and asked >= 3000 and written >= 30
 
 
 def test_without_the_books_the_same_writes_break_the_limit(hammered):
     greatest, rate, _, _ = hammered(3, "--without-books")
-    assert greatest > 5 * (depth() + LATE) and rate > 2 * LIMIT / PERIOD
+    assert greatest > 3 * (depth() + LATE) and rate > 1.5 * LIMIT / PERIOD

@@ -326,7 +326,8 @@ def test_kill_and_delete_do_the_same(every_way):
     assert "exit code 42" in every_way(case)[5][2]
 
 
-@pytest.mark.skipif(shutil.which("criu"), reason="criu is here; test_checkpoint has it do its work")
+@pytest.mark.skipif(
+    shutil.which("criu") is not None, reason="criu is here; test_checkpoint has it do its work")
 def test_checkpoint_fails_the_same_without_criu(every_way):
     """And the container runs on."""
 

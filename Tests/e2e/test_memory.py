@@ -1,11 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """A memory limit that was a guess grows before it kills, and what is not used is given back."""
+import json
 import os
+import subprocess
 import time
 
 import pytest
 
 import cgroups
+import driver
 from processes import PATIENCE, kill, supervisors, wait_until
 from world import escra_tool
 
@@ -14,6 +17,7 @@ only_v2 = pytest.mark.skipif(cgroups.VERSION != 2, reason="only cgroup v2 has me
 
 MIB = 1 << 20
 DECLARED = 64
+MEMORY_DRIFT = 43  # As in the record.
 # What a limit may be above the use of who rests: a rung and a head, and what is not worth a write;
 # on v2 the room above the line as well.
 MARGIN = 32 if cgroups.VERSION == 1 else 56
@@ -67,12 +71,15 @@ def rootfs(world):
 def guest(world, container, bundle):
     """Makes containers that run Python under a declared memory limit in MiB."""
 
-    def make(script, annotations=None, declared=DECLARED, policy="reactive", cgroup=None, **options):
+    def make(script, annotations=None, declared=DECLARED, policy="reactive", cgroup=None, cpus=2,
+             **options):
         asked = {"io.escra.policy": policy} if policy else {}
         made = bundle(
-            {**asked, **(annotations or {})}, quota=200_000, period=100_000,
+            {**asked, **(annotations or {})}, quota=cpus * 100_000, period=100_000,
             args=["/usr/bin/python3", "-c", LIBRARY + script], cgroup=cgroup)
         made.config["root"]["path"] = rootfs(world)
+        # Whoever calls us may be spared by the OOM killer; what is started so spins at its limit.
+        made.config["process"]["oomScoreAdj"] = 0
         if declared:
             limit = declared * MIB
             made.config["linux"]["resources"]["memory"] = {"limit": limit, "swap": limit}
@@ -121,6 +128,11 @@ def write_limit(made, size):
         for name in ("memory.memsw.limit_in_bytes", "memory.limit_in_bytes", "memory.max"):
             if os.path.exists(os.path.join(cgroups.directory(group, "memory"), name)):
                 cgroups.write(group, name, size * MIB, "memory")
+
+
+def bytes_read(made):
+    with open(f"/proc/{made.pid}/io") as file:
+        return int(next(line.split()[1] for line in file if line.startswith("rchar")))
 
 
 def run(made):
@@ -215,7 +227,7 @@ hear()
     made = guest(script, {"io.escra.memory.max": "1Gi"}).started()
     made.supervisor()
     made.do("read")
-    wait_until(lambda: usage(made) > 40 * MIB, 10, "page cache")
+    wait_until(lambda: bytes_read(made) > 256 * MIB, 10, "all of it read")
     time.sleep(0.5)
     assert limit(made) <= 80 * MIB
     made.do("touch")
@@ -378,4 +390,52 @@ def test_the_groups_above_bound_it(guest, world):
     made.supervisor()
     wait_until(lambda: usage(made) > 100 * MIB, 10, "100 MiB in use")
     assert limit(made) <= 160 * MIB
+    assert kills(made) == 0
+
+
+@pytest.mark.skipif(
+    not cgroups.has_cpuset() or os.cpu_count() < 2, reason="strict needs cpusets, and two CPUs")
+def test_the_memory_of_a_strict_container_moves_where_that_is_asked_for(guest):
+    script = "kept = touch(300)\nhear()\ndel kept\nhear()"
+    made = guest(script, {"io.escra.memory.max": "1Gi"}, policy="strict", cpus=1).started()
+    made.supervisor()
+    wait_until(lambda: usage(made) > 300 * MIB, 10, "300 MiB in use")
+    assert limit(made) > 300 * MIB
+    made.call("update", "--pids-limit", "100")
+    assert limit(made) > 300 * MIB
+    made.do("free")
+    wait_until(lambda: limit(made) < usage(made) + MARGIN * MIB < 130 * MIB, 8, "slack given back")
+    assert kills(made) == 0
+
+
+def test_nobody_grows_into_what_the_machine_is_to_keep(guest, escra, world):
+    """The reserve is all of the machine's memory: there is nothing to be had."""
+    path = world.path("operator.json")
+    with open(path, "w") as file:
+        json.dump({"hostMemoryReserve": 1 << 50}, file)
+    made = guest(
+        "kept = touch(512)", {"io.escra.memory.max": "1Gi"},
+        runtime=escra.using("--escra-config", path))
+    assert run(made) == 137
+
+
+@pytest.mark.skipif(
+    not driver.IS_SYSTEMD or cgroups.VERSION != 2, reason="no systemd writes memory.max here")
+def test_what_systemd_applies_again_kills_nobody(guest):
+    """After a reload, the start of any unit has every scope of the slice written again."""
+    made = guest("kept = touch(300)\nhear()", {"io.escra.memory.max": "512Mi"}).started()
+    made.supervisor()
+    wait_until(lambda: usage(made) > 300 * MIB, 10, "300 MiB in use")
+    wait_until(lambda: line(made) < limit(made) < 500 * MIB, 8, "slack given back")
+    slice_ = os.path.basename(os.path.dirname(made.cgroup))
+    for _ in range(2):
+        before = [entry.rule for entry in made.record()].count(MEMORY_DRIFT)
+        for words in (["systemctl", "daemon-reload"],
+                      ["systemd-run", "--quiet", "--scope", f"--slice={slice_}", "true"]):
+            subprocess.run(
+                words, check=True, timeout=30 * PATIENCE, stdin=subprocess.DEVNULL)
+        wait_until(
+            lambda: [entry.rule for entry in made.record()].count(MEMORY_DRIFT) > before, 3,
+            "what systemd wrote was written over")
+        wait_until(lambda: line(made) < limit(made) < 500 * MIB, 5, "ours again")
     assert kills(made) == 0

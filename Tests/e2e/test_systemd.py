@@ -1,8 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """A container in a scope of systemd's, which writes that scope's limits again when it likes."""
+import contextlib
 import json
 import os
+import shutil
 import subprocess
+import sys
 import time
 
 import pytest
@@ -11,7 +14,7 @@ import cgroups
 import engines
 import images
 import kernel
-from processes import PATIENCE, is_alive, keepers, kill, supervisors, wait_until
+from processes import PATIENCE, is_alive, keepers, kill, ours, supervisors, wait_until
 from world import PREFIX, Supervised, escra_tool
 
 FLOOR = 5_000
@@ -269,6 +272,59 @@ def test_a_supervisor_that_was_killed_is_back_in_a_scope(scoped):
     kill(pid)
     wait_until(lambda: supervisors(made.id) not in ([], [pid]), 2, "another one")
     wait_for_a_scope(made.supervisor(4), "supervisor")
+
+
+# Containerd's shims and conmon are such: whatever loses its parent becomes their child, and they
+# may have something else to do when it ends.
+SUBREAPER = """
+import ctypes, subprocess, sys
+ctypes.CDLL(None).prctl(36, 1, 0, 0, 0)  # PR_SET_CHILD_SUBREAPER
+subprocess.run(sys.argv[1:])
+print("done", flush=True)
+sys.stdin.read()
+"""
+
+
+@contextlib.contextmanager
+def busy_systemd():
+    """A process 1 that has no time for anybody."""
+    # Its group is the only one that it does not freeze itself.
+    path = "/sys/fs/cgroup/init.scope/cgroup.freeze"
+    try:
+        with open(path, "w") as file:
+            file.write("1")
+        yield
+    finally:
+        with open(path, "w") as file:
+            file.write("0")
+
+
+@pytest.mark.v2
+def test_who_has_nothing_to_do_does_not_end_before_it_is_in_its_scope(escra, bundle, world):
+    """The runtime fails at once, and with it go supervisor and keeper.
+
+    systemd moves what has ended and was not reaped without noticing, never hears that the group is
+    empty, and would have the scope until it reads all units again.
+    """
+    program, config = world.path("no-runtime"), world.path("config.json")
+    shutil.copy("/bin/false", program)
+    with open(config, "w") as file:
+        json.dump({"runtimes": [program]}, file)
+    runtime = escra.using("--escra-config", config)
+    with busy_systemd():
+        reapers = []
+        for _ in range(4):
+            made = bundle({"io.escra.policy": "reactive"}, 20_000)
+            command = runtime.command("create", "--bundle", made.path, world.name())
+            reapers.append(world.spawn(subprocess.Popen(
+                [sys.executable, "-c", SUBREAPER, *command], stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE)))
+        for reaper in reapers:
+            assert reaper.stdout.readline() == b"done\n"
+    wait_until(lambda: not ours(), 2, "all have left")
+    wait_until(lambda: not units(), 2, "and so have their scopes")
+    for reaper in reapers:
+        reaper.communicate()
 
 
 def work(world, made):

@@ -416,11 +416,8 @@ public struct CPUController: Sendable {
     called: Bool, _ surroundings: some Surroundings
   ) -> Step {
     let silentEnough = now - since >= parameters.law.idleAfter
-    // Without an alarm the use since the last poll tells.
-    let isBusy =
-      parameters.hasAlarm
-      ? used >= parameters.quietUse
-      : used * parameters.period > parameters.quietUse * (now - lastReading.time)
+    // A millisecond now and then is no work: what counts is the rate since the last look.
+    let isBusy = used * parameters.period > parameters.quietUse * (now - lastReading.time)
     if called || isBusy {
       // What woke us belongs to the window that opens: all since the last poll, or what the
       // alarm lets pass. Before that, the use was spread over who knows how long.
@@ -439,7 +436,7 @@ public struct CPUController: Sendable {
       }
       return next(start, counted, usage, now)
     }
-    if !parameters.hasAlarm { mode = .quiet(since: since, usage: usage) }
+    mode = .quiet(since: since, usage: usage)
     guard silentEnough, quota > bounds.floor, now >= settling.until else {
       return Step(
         deadline: quietDeadline(since: since, now), armsAlarm: parameters.hasAlarm)

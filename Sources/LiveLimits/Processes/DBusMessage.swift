@@ -113,15 +113,20 @@ struct DBusReply: Equatable {
   enum Kind: Equatable {
     case result
     case failure
-    /// A signal, or a call: nobody has asked for it.
+    case signal
+    /// A call: nobody has asked for it.
     case other
   }
 
   let kind: Kind
   /// The call that it answers; 0 for none.
-  let answers: UInt32
+  var answers: UInt32 = 0
   /// The error's name, or "".
-  let error: String
+  var error = ""
+  /// What is signalled, or "".
+  var member = ""
+  /// Its values, as they came.
+  var body: [UInt8] = []
 
   /// More than this is no message that we wait for (the specification allows 128 MiB).
   static let limit = 1 << 20
@@ -139,8 +144,8 @@ struct DBusReply: Equatable {
     guard body < limit, fields < limit else { throw Nonsense() }
     let start = 16 + (fields + 7) / 8 * 8
     guard bytes.count >= start + body else { return nil }
-    var answers: UInt32 = 0
-    var error = ""
+    let kinds: [UInt8: Kind] = [2: .result, 3: .failure, 4: .signal]
+    var reply = DBusReply(kind: kinds[bytes[1]] ?? .other)
     var place = 16
     while place + 8 <= 16 + fields {
       // Code, signature of one letter, value.
@@ -149,12 +154,13 @@ struct DBusReply: Equatable {
       let size = Int(word(bytes, place + 4))
       switch letter {
       case UInt8(ascii: "u"):
-        if code == 5 { answers = word(bytes, place + 4) }
+        if code == 5 { reply.answers = word(bytes, place + 4) }
         place += 8
       case UInt8(ascii: "s"), UInt8(ascii: "o"):
         guard size < limit, place + 8 + size < start else { throw Nonsense() }
-        if code == 4 {
-          error = String(decoding: bytes[place + 8..<place + 8 + size], as: UTF8.self)
+        if code == 3 || code == 4 {
+          let text = String(decoding: bytes[place + 8..<place + 8 + size], as: UTF8.self)
+          if code == 3 { reply.member = text } else { reply.error = text }
         }
         place += 8 + size + 1
       case UInt8(ascii: "g"): place += 4 + Int(bytes[place + 4]) + 2
@@ -162,13 +168,30 @@ struct DBusReply: Equatable {
       }
       place = (place + 7) / 8 * 8
     }
-    let kind: Kind = bytes[1] == 2 ? .result : bytes[1] == 3 ? .failure : .other
+    reply.body = Array(bytes[start..<start + body])
     bytes.removeFirst(start + body)
-    return DBusReply(kind: kind, answers: answers, error: error)
+    return reply
   }
 
   /// Bytes that are no message.
   struct Nonsense: Error, Equatable {}
+
+  /// The texts and paths in the body, one behind the other.
+  ///
+  /// - Parameter place: Where the first of them begins.
+  /// - Returns: As many as there are whole.
+  func texts(from place: Int) -> [String] {
+    var texts: [String] = []
+    var place = place
+    while place + 4 <= body.count {
+      let end = place + 4 + Int(Self.word(body, place))
+      guard end < body.count else { break }
+      texts.append(String(decoding: body[place + 4..<end], as: UTF8.self))
+      // The zero behind it, and what is missing of a multiple of 4.
+      place = (end + 1 + 3) / 4 * 4
+    }
+    return texts
+  }
 
   private static func word(_ bytes: [UInt8], _ place: Int) -> UInt32 {
     (0..<4).reduce(0) { $0 | UInt32(bytes[place + $1]) << (8 * UInt32($1)) }

@@ -114,10 +114,17 @@ enum FoundMemory {
     return tellManager(limit, CgroupLocation.scope(around: directory, named: name) ?? directory)
   }
 
+  /// What a group of cgroup v2 may swap; nil for no limit.
+  private static func swapLimit(of directory: String) -> Int64? {
+    (try? FileDescriptor.text(of: directory + "/memory.swap.max"))
+      .flatMap { MemoryWriter.limit($0) }.flatMap { $0 < MemoryBase.unlimited ? $0 : nil }
+  }
+
   private static func tellManager(_ limit: Int64?, _ scope: String) -> Bool {
     guard let unit = scope.utf8.split(separator: UInt8(ascii: "/")).last,
       unit.suffix(6).elementsEqual(".scope".utf8),
-      var request = ScopeRequest(memory: limit, of: String(Substring(unit)))
+      var request = ScopeRequest(
+        memory: limit, swap: swapLimit(of: scope), of: String(Substring(unit)))
     else { return false }
     return request.answer(within: 200) == .granted
   }

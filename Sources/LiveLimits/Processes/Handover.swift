@@ -74,8 +74,24 @@ struct Handover {
   }
 
   /// Reads ``arguments`` back.
-  init?(_ arguments: ArraySlice<String>) {
-    let words = arguments.compactMap { Int64($0) }
+  ///
+  /// By plain loops: what generic sequences look up at run time stays in memory.
+  ///
+  /// - Parameters:
+  ///   - arguments: All arguments of this image.
+  ///   - first: Where ours begin.
+  init?(_ arguments: [String], from first: Int = 0) {
+    var words: [Int64] = []
+    var memory: MemoryBase?
+    var application: (room: String, priority: Int32)?
+    var index = first
+    while index < arguments.count {
+      let argument = arguments[index]
+      if let word = Int64(argument) { words.append(word) }
+      memory = memory ?? MemoryBase(argument: argument)
+      application = application ?? Self.application(argument)
+      index += 1
+    }
     guard words.count == 17 else { return nil }
     func present(_ word: Int64) -> Int64? { word < 0 ? nil : word }
     self.init(
@@ -91,8 +107,8 @@ struct Handover {
     base.told = present(words[14]).map { CPUQuota(quota: present(words[13]), period: $0) }
     namesWriters = words[15] == 1
     law = ControlLaw.Parameters(named: words[16] == 1 ? "headroom" : nil)
-    memory = arguments.lazy.compactMap { MemoryBase(argument: $0) }.first
-    application = arguments.lazy.compactMap { Self.application($0) }.first
+    self.memory = memory
+    self.application = application
   }
 
   private static let applicationMark = "application:"

@@ -65,19 +65,24 @@ final class Keeper {
   func run() throws(SystemError) {
     scope = ScopeRequest(.keeper, for: root.path)
     if let number = scope?.socket.number { try poller.add(number, token: Token.scope) }
-    look()
-    while !root.instances().isEmpty || !callers.isEmpty {
-      let next = min(nextLook ?? .max, nextSweep ?? .max)
-      try timer.set(next == .max ? nil : next)
-      var tokens: [UInt64] = []
-      try poller.wait { tokens.append($0) }
-      for token in tokens { try handle(token) }
-    }
-    CPUFence.letBack(root)
-    ApplicationRoom.sweep(root)
-    sweepHooks(leavingNothing: true)
+    repeat {
+      look()
+      while !root.instances().isEmpty || !callers.isEmpty {
+        let next = min(nextLook ?? .max, nextSweep ?? .max)
+        try timer.set(next == .max ? nil : next)
+        var tokens: [UInt64] = []
+        try poller.wait { tokens.append($0) }
+        for token in tokens { try handle(token) }
+      }
+      CPUFence.letBack(root)
+      ApplicationRoom.sweep(root)
+      sweepHooks(leavingNothing: true)
+      // That takes a while, and who came meanwhile has found that there is a keeper.
+    } while !root.instances().isEmpty
     try? directory.remove(Self.socketName)
     rmdir(root.keeper)
+    // Who ends before it is in its scope leaves that behind.
+    _ = scope?.answer(within: 5_000)
   }
 
   private func handle(_ token: UInt64) throws(SystemError) {

@@ -31,6 +31,13 @@ final class MemorySupervision: MemoryController.Surroundings {
   private var net: MemoryNet
   private var netIsOn = false
 
+  /// Whether nobody looks here when the container works: on cgroup v2 nothing calls then when memory
+  /// is freed.
+  var isAlone = false
+  private var lonelyPatience: Nanoseconds = MemorySupervision.shortestPatience
+  private static let shortestPatience: Nanoseconds = 1_000_000_000
+  private static let longestPatience: Nanoseconds = 60_000_000_000
+
   /// The shortest time between two corrections of somebody else's line: nothing is fought in a loop.
   private static let correctionInterval: Nanoseconds = 1_000_000_000
   /// From here on the machine is held to have no memory to spare, where something is to be kept:
@@ -137,6 +144,7 @@ final class MemorySupervision: MemoryController.Surroundings {
     deadline = step.deadline
     wish = nil
     if let decision = step.decision {
+      lonelyPatience = Self.shortestPatience
       if isShared, decision.limit != before {
         controller.hold(before)
         wish = decision
@@ -145,6 +153,11 @@ final class MemorySupervision: MemoryController.Surroundings {
       } else {
         entries.append(apply(decision, before))
       }
+    }
+    if isAlone, writer.version == .v2, deadline == nil {
+      // Ever less often, as long as nothing happens.
+      deadline = monotonicNow() + lonelyPatience
+      lonelyPatience = min(2 * lonelyPatience, Self.longestPatience)
     }
     if let moved = moveLine() { entries.append(moved) }
     setNet(isOn: netShallBeOn)

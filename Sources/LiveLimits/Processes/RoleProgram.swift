@@ -65,7 +65,7 @@ extension Role {
     if start != .found {
       return try find(StateDirectory(path: path, owning: descriptor), start)
     }
-    guard let handover = Handover(arguments.dropFirst(3)) else {
+    guard let handover = Handover(arguments, from: 3) else {
       throw SystemError("understand", "my arguments", errno: EINVAL)
     }
     let seen = String(Substring(path.utf8.dropFirst(Int(handover.rootLength))))
@@ -92,17 +92,23 @@ extension Role {
 
     let fence = state.claim == nil ? nil : try CPUFence(root: root, listening: true)
     var hooks = HookRequest.Answer.none
-    let scope: ScopeRequest?
-    switch start {
-    case .fresh, .freshWithEdit:
-      scope = try awaitContainer(
-        &state, directory.nonce, root, fence, &hooks, bundleIsLocked: start == .freshWithEdit)
-    case .resumed, .found:
-      let request = fence == nil && state.usesHooks ? HookRequest(root) : nil
-      scope = try resume(&state, root, fence)
-      if let request = consume request { hooks = request.hooks(for: state) }
+    var scope: ScopeRequest?
+    do throws(SystemError) {
+      switch start {
+      case .fresh, .freshWithEdit:
+        try awaitContainer(
+          &state, directory.nonce, root, fence, &scope, &hooks,
+          bundleIsLocked: start == .freshWithEdit)
+      case .resumed, .found:
+        let request = fence == nil && state.usesHooks ? HookRequest(root) : nil
+        try resume(&state, root, fence, &scope)
+        if let request = consume request { hooks = request.hooks(for: state) }
+      }
+    } catch {
+      settle(scope, of: state.id, within: patienceAtTheEnd)
+      throw error
     }
-    settle(scope, of: state.id)
+    settle(scope, of: state.id, within: state.initProcess == nil ? patienceAtTheEnd : patience)
     if let fence { return try superviseStrict(directory, state, fence, listener, root) }
     guard state.initProcess != nil else {
       leaveApplication(state, directory, root)
@@ -171,8 +177,8 @@ extension Role {
   /// Says READY, then waits for the low-level runtime to create the container.
   private static func awaitContainer(
     _ state: inout ContainerState, _ nonce: UInt64, _ root: StateRoot, _ fence: CPUFence?,
-    _ hooks: inout HookRequest.Answer, bundleIsLocked: Bool
-  ) throws(SystemError) -> ScopeRequest? {
+    _ scope: inout ScopeRequest?, _ hooks: inout HookRequest.Answer, bundleIsLocked: Bool
+  ) throws(SystemError) {
     let runtime = ProcessHandle(owning: FileDescriptor(owning: runtimeDescriptor))
     let bundle = FileDescriptor(owning: bundleIsLocked ? bundleDescriptor : -1)
     let wait = try PidFileWait(state)
@@ -180,12 +186,12 @@ extension Role {
     try fence?.settle()
     do {
       let ready = ControlSocket(owning: FileDescriptor(owning: readyDescriptor))
-      guard let limits = firstLimits(&state, nonce, root, ready) else { return nil }
+      guard let limits = firstLimits(&state, nonce, root, ready) else { return }
       ready.send(limits)
     }
     // Behind READY: nobody waits for this. Leaving a group waits for an RCU grace period, some
     // 10 ms (cgroup_attach_lock, kernel/cgroup/cgroup.c).
-    let scope = ScopeRequest(.supervisor, for: state.id)
+    scope = ScopeRequest(.supervisor, for: state.id)
     let request = fence == nil && state.usesHooks ? HookRequest(root) : nil
     Manners.leaveCallersGroups()
     // From now on our death is noticed.
@@ -195,7 +201,6 @@ extension Role {
     if bundle.isOpen {
       _ = try? BundleEdit(holding: bundle, path: state.bundle).putBack()
     }
-    return scope
   }
 
   /// What the container begins with; a member of an application asks for it.
@@ -241,12 +246,13 @@ extension Role {
 
   /// Continues where a dead supervisor was.
   private static func resume(
-    _ state: inout ContainerState, _ root: StateRoot, _ fence: CPUFence?
-  ) throws(SystemError) -> ScopeRequest? {
-    let scope = ScopeRequest(.supervisor, for: state.id)
+    _ state: inout ContainerState, _ root: StateRoot, _ fence: CPUFence?,
+    _ scope: inout ScopeRequest?
+  ) throws(SystemError) {
+    scope = ScopeRequest(.supervisor, for: state.id)
     Manners.leaveCallersGroups()
     Launcher.callKeeper(root)
-    guard state.phase == .starting else { return scope }
+    guard state.phase == .starting else { return }
     // What has changed meanwhile; from here on changes are heard of.
     fence?.settleSoon()
     let wait = try PidFileWait(state)
@@ -257,14 +263,21 @@ extension Role {
     }
     // Unless somebody else is at work on the bundle by now, who heals it first.
     _ = try? Bundle(state.bundle).heal()
-    return scope
   }
+
+  /// For how long a container that lives waits for its supervisor's scope, in milliseconds.
+  private static let patience: Int32 = 500
+  /// For how long a supervisor without a container does: who ends before it is in its scope leaves
+  /// that behind.
+  private static let patienceAtTheEnd: Int32 = 5_000
 
   /// Hears what became of the request for a scope; without one the caller's group is as good as
   /// before, and its end is ours.
-  private static func settle(_ scope: consuming ScopeRequest?, of id: String) {
+  private static func settle(
+    _ scope: consuming ScopeRequest?, of id: String, within milliseconds: Int32
+  ) {
     guard var scope = consume scope else { return }
-    guard case .refused(let reason) = scope.answer(within: 500) else { return }
+    guard case .refused(let reason) = scope.answer(within: milliseconds) else { return }
     escra_syslog(
       false,
       "escra: systemd made no scope for the supervisor of \(id) (\(reason)); it stays in the group of "

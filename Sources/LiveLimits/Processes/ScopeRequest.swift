@@ -9,10 +9,16 @@ internal import Syscalls
 /// supervises must outlive the engine. One message over systemd's own socket, which root has
 /// without any bus daemon: StartTransientUnit of org.freedesktop.systemd1(5). Sent at once and
 /// waited for later, so that nobody is held up; scope and slice go with the last process in them.
+///
+/// Whoever has asked must not end before it is in: systemd answers when the job is queued. Moving a
+/// process that has ended and is not reaped succeeds and does nothing (cgroup_migrate_add_task,
+/// kernel/cgroup/cgroup.c), so the group is never populated, never says that it is empty, and the
+/// scope is running for good. JobRemoved says that the job is done, unasked for on this socket.
 struct ScopeRequest: ~Copyable {
   /// What came of it.
   enum Outcome: Equatable {
     case pending
+    /// This process is in it.
     case granted
     case refused(String)
   }
@@ -21,6 +27,8 @@ struct ScopeRequest: ~Copyable {
   let socket: FileDescriptor
   private var received: [UInt8] = []
   private var isAccepted = false
+  /// The object path of the job that makes the scope, as it came; empty until systemd says it.
+  private var job: [UInt8] = []
 
   private static let directory = "/run/systemd/system"
   private static let address = "/run/systemd/private"
@@ -98,12 +106,17 @@ struct ScopeRequest: ~Copyable {
   ///
   /// - Parameters:
   ///   - limit: Bytes; nil for none.
+  ///   - swap: What memory.swap.max has, which is applied again along with it and which runc does
+  ///     not tell systemd where it is 0.
   ///   - unit: The scope's name.
-  init?(memory limit: Int64?, of unit: String) {
+  init?(memory limit: Int64?, swap: Int64?, of unit: String) {
     var body = DBusBytes()
     body.append(unit)
     body.append(1)
-    body.append(properties: [("MemoryMax", .bytes(limit.map { UInt64(clamping: $0) } ?? .max))])
+    body.append(
+      properties: [("MemoryMax", limit), ("MemorySwapMax", swap)].map { name, bytes in
+        (name, .bytes(bytes.map { UInt64(clamping: $0) } ?? .max))
+      })
     self.init(
       saying: Self.greeting
         + DBusBytes.call(
@@ -145,9 +158,14 @@ struct ScopeRequest: ~Copyable {
     do throws(DBusReply.Nonsense) {
       while let reply = try DBusReply.take(from: &received) {
         switch (reply.kind, reply.answers) {
-        case (.result, 1), (.result, 2): return .granted
+        case (.result, 1), (.result, 2): job = reply.body
         // Behind the answer to the first, which only says whether the slice was there.
-        case (.failure, 2): return .refused(reply.error)
+        case (.failure, 2) where job.isEmpty: return .refused(reply.error)
+        case (.signal, _) where reply.member == "JobRemoved" && !job.isEmpty:
+          // A number, the job, the unit, and how it ended.
+          guard reply.body.dropFirst(4).starts(with: job) else { break }
+          let result = reply.texts(from: 4).dropFirst(2).first ?? ""
+          return result == "done" ? .granted : .refused("its job ended as \(result)")
         default: break
         }
       }

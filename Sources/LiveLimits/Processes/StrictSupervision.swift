@@ -59,6 +59,7 @@ final class StrictSupervision {
     // One inotify for all: their number is small (fs.inotify.max_user_instances).
     try fence.watch.addWrites(to: container.quota.quotaFile)
     try container.memory?.add(to: poller)
+    container.memory?.isAlone = true
     try container.watchExit(poller, token: Token.exit)
     try poller.add(timer.descriptor.number, token: Token.timer)
     try fence.watch.add(to: poller, token: Token.tree)

@@ -15,18 +15,10 @@ func sharedRecord(_ nonce: UInt64, held: Int64 = 0) -> MemberRecord {
 
 /// What becomes of an attempt to be the broker.
 private final class Lock {
-  let isOurs: Bool
   private let file: FileDescriptor
+  var isOurs: Bool { file.isOpen }
 
-  init(of room: borrowing ApplicationRoom) {
-    if let file = room.takeLock() {
-      isOurs = true
-      self.file = file
-    } else {
-      isOurs = false
-      file = .none
-    }
-  }
+  init(of room: borrowing ApplicationRoom) { file = room.takeLock() ?? .none }
 }
 
 @Suite struct ApplicationRoomTests {

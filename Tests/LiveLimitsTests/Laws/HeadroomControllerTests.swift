@@ -143,6 +143,23 @@ private struct World: CPUController.Surroundings {
     #expect(second.decision?.quota == 100 * ms)
   }
 
+  @Test(
+    arguments: [LawSimulation.Hook.blind, .seeing], [Nanoseconds(100 * ms), 200 * ms, 350 * ms])
+  func `what wakes for a moment now and then is given no core for it`(
+    hook: LawSimulation.Hook, every: Nanoseconds
+  ) {
+    var simulation = simulation(hook: hook)
+    func wake(_ now: Nanoseconds, _ backlog: inout [Nanoseconds]) {
+      if now % every == 0 { backlog[0] += 900_000 }
+    }
+    simulation.run(3000 * ms, arrive: wake)
+    let count = simulation.writes.count
+    simulation.run(5000 * ms, arrive: wake)
+    #expect(simulation.kernel.quota == 5 * ms)
+    #expect(simulation.writes.count == count)
+    #expect(simulation.kernel.throttled == 0)
+  }
+
   @Test func `what is left may last until the refill: then nothing is written`() {
     var controller = controller(quota: 50 * ms, ceiling: 100 * ms)
     let step = controller.hear(

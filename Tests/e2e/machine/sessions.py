@@ -5,6 +5,7 @@ Emulated, everything takes ten times as long. So there is a selection that says 
 combination and is done within a change's patience, and everything.
 """
 import dataclasses
+import os
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,7 +24,8 @@ class Session:
     def command(self, is_all, results):
         return [
             "env", f"ESCRA_E2E_DRIVER={self.driver}", f"ESCRA_E2E_RUNTIME={self.runtime}",
-            f"ESCRA_E2E_RESULTS={results}", "scripts/e2e", "--durations=5",
+            f"ESCRA_E2E_RESULTS={results}", f"CI={os.environ.get('CI', '')}",
+            "scripts/e2e", "--durations=5",
             *(self.all if is_all else self.some)]
 
 
@@ -32,7 +34,9 @@ def files(*names):
 
 
 # What calls the runtime itself, as engines do.
-CALLS = files("errors", "lifecycle", "passthrough", "reactive", "supervisor", "tool", "update")
+CALLS = files(
+    "application", "errors", "hooks", "lifecycle", "passthrough", "reactive", "supervisor", "tool",
+    "update")
 # A life under a policy through each engine, and what engines do to one that runs.
 LIVES = (
     "Tests/e2e/test_engines_today.py::test_a_life_under_a_policy",
@@ -52,6 +56,11 @@ SESSIONS = (
     Session("engines", "trixie", LIVES, (*ENGINES, *files("docs")), machine=2),
     Session("engines-systemd", "trixie", LIVES, (*ENGINES, *files("docs")), driver="systemd",
             machine=2),
+    Session("memory", "trixie", files("memory"), files("memory"), machine=4),
+    Session("memory-systemd", "trixie", files("memory"), files("memory"), driver="systemd",
+            machine=4),
+    Session("memory-crun", "trixie", ("-k", "grows or freed or update or somebody",
+            *files("memory")), files("memory"), driver="systemd", runtime="crun", machine=4),
     Session("strict", "trixie", files("strict_v2"), (*STRICT, *files("strict_random")), machine=3),
     Session("strict-systemd", "trixie", (), STRICT, driver="systemd", machine=3),
     Session("strict-crun", "trixie", (), STRICT, runtime="crun", machine=3),

@@ -1,0 +1,157 @@
+# SPDX-License-Identifier: Apache-2.0
+"""An application of many members: how soon one that wakes gets more, and what the broker costs."""
+import glob
+import os
+import time
+
+from . import sources
+from .container import Failure
+from .crowd import Crowd
+from .figures import milliseconds, percentile, summary
+from .idle import memory, wakeups
+from .reaction import SLOT, play, raises, schedule
+from .report import Result
+
+NAME = "app-scale"
+COUNTS, QUICK_COUNTS = (1, 10, 100, 1000), (1, 10)
+PLAYERS, ROUNDS, SETTLE = 3, 20, 4
+QUESTIONS, GAP = 1000, 2000  # of the broker, and the microseconds between two
+DECLARED = 0.01  # CPUs of each that sleeps: the least there is
+GOAL_P50, GOAL_P99 = 60_000, 250_000  # ns, with 100 members
+
+
+def annotations(count):
+    """What a member says: the application has a CPU, and the floors of all who sleep."""
+    return {
+        "io.escra.policy": "reactive", "io.escra.app": "scale", "io.escra.cpu.min": "10m",
+        "io.escra.cpu.max": "1", "io.escra.app.cpu": f"{1000 + 10 * count}m"}
+
+
+def socket():
+    """Where the broker listens."""
+    found = glob.glob("/run/escra/apps/*/socket")
+    if len(found) != 1:
+        raise Failure(f"{len(found)} applications have a broker, expected one")
+    return found[0]
+
+
+def broker():
+    """Its pid: whoever has the lock beside the socket."""
+    node = os.stat(os.path.join(os.path.dirname(socket()), ".lock")).st_ino
+    with open("/proc/locks") as file:
+        for words in map(str.split, file):
+            if "->" not in words and int(words[5].split(":")[2]) == node:
+                return int(words[4])
+    raise Failure("nobody holds the lock of the application")
+
+
+def questions(shop, count):
+    """Nanoseconds from each question to its answer."""
+    helper = shop.start_helper("appstatus", socket(), QUESTIONS, GAP)
+    *times, last = helper.stdout.read().split("\n")[:-1] or [""]
+    helper.wait()
+    shop.helpers.remove(helper)
+    if last != f"members {count}":
+        raise Failure(f"the broker has {last or 'not answered'}, expected {count} members")
+    return list(map(int, times))
+
+
+class Found:
+    """What was found with one number of members."""
+
+    def __init__(self, shop, operator, crowd, count, rounds):
+        alone, asked = count == 1, annotations(COUNTS[-1])
+        if alone:
+            # Nobody to ask: what a container gets by itself.
+            asked = {"io.escra.policy": "reactive", "io.escra.cpu.min": "10m",
+                     "io.escra.cpu.max": "1"}
+        else:
+            crowd.become(count - PLAYERS, 30 + count)
+            if len(crowd.members) < count - PLAYERS:
+                raise Failure(f"only {len(crowd.members)} containers of {count - PLAYERS}")
+        slots = PLAYERS + 1
+        players, creates = [], []
+        for index in range(PLAYERS):
+            player = shop.player("scale", schedule(index, slots, rounds), asked, DECLARED)
+            player.options = ["--escra-config", shop.operator_config(operator)]
+            begin = time.monotonic_ns()
+            players.append(player.start())
+            creates.append(time.monotonic_ns() - begin)
+        self.create = min(creates)
+        shop.sleep(SETTLE, f"app-scale: {count} members settling")
+        self.times, self.pss, self.private, self.tables = [], 0, 0, 0
+        if not alone:
+            self.times = questions(shop, count)
+            pid = broker()
+            before = wakeups(pid)
+        events = play(shop, players, slots, rounds)
+        self.done, self.raised, self.missed = [], [], 0
+        for index, player in enumerate(players):
+            times = shop.times(player)
+            if not all(end for _, end in times):
+                raise Failure("app-scale: a member did not finish its load in time")
+            mine = [(moment, quota) for moment, which, quota in events if which == index]
+            some, few, _ = raises(times, mine, min((quota for _, quota in mine), default=0))
+            self.raised += some
+            self.missed += few
+            self.done += [end - begun for begun, end in times]
+        if not alone:
+            if broker() != pid:
+                raise Failure("app-scale: the broker has changed meanwhile; see the system's log")
+            after = wakeups(pid)
+            # Nothing else happens in the application: what it did was for those that woke.
+            self.broker_ns = (after[1] - before[1]) / (PLAYERS * rounds)
+            os.sync()
+            found = memory(pid)
+            self.pss, self.private = found["Pss"], found["Private"]
+        for player in players:
+            player.stop()
+
+
+def run(shop, quick):
+    counts, rounds = (QUICK_COUNTS, 4) if quick else (COUNTS, ROUNDS)
+    found, notes = sources.available(shop)
+    # Floors add up to more than the node has.
+    operator = {**(found.get(sources.HOOKS) or found[sources.SAMPLING]), "ceiling": {"cpu": "16"}}
+    result = Result(
+        NAME, "An application of many members, three of which wake in turns",
+        ["members", "asked and answered p50", "p99", "raised after p50", "p99", "30 ms done p50",
+         "p99", "broker's CPU a wake", "broker's private KiB", "PSS", "create", "goal"],
+        ["All members are containers under runc with a supervisor each; all but three sleep. The "
+         f"application has one CPU, and 10m for each of {COUNTS[-1]} members. Asked and "
+         f"answered: a status frame of docs/protocol.md to the broker, {QUESTIONS} times, from a "
+         "realtime process.",
+         f"Raised: from a wake after {(PLAYERS + 1) * SLOT / 1e9 - 0.3:.1f} s of silence to the "
+         "first raise of the limit, seen by inotify; of one alone no round trip is a part. Of the "
+         "broker's CPU the part that it needs for a container of its own is not taken off. Create: "
+         "the quickest of three runs of a newcomer.", *notes])
+    crowd = Crowd(shop, "scale", operator)
+    crowd.config["annotations"] = annotations(COUNTS[-1])
+    crowd.config["linux"]["resources"]["cpu"] = {"quota": int(DECLARED * 1e5), "period": 100000}
+    for count in counts:
+        each = Found(shop, operator, crowd, count, rounds)
+        asked = [f"{percentile(each.times, p) / 1000:.0f} us" if each.times else "-"
+                 for p in (50, 99)]
+        raised = [milliseconds(percentile(each.raised, p)) if each.raised else "-"
+                  for p in (50, 99)]
+        goal = ""
+        if count == 100:
+            met = (percentile(each.times, 50) <= GOAL_P50 and
+                   percentile(each.times, 99) <= GOAL_P99)
+            goal = f"p50 <= {GOAL_P50 // 1000} us, p99 <= {GOAL_P99 // 1000} us: " + (
+                "met" if met else "MISSED")
+        result.add(
+            "one alone" if count == 1 else count, *asked, *raised,
+            *[milliseconds(percentile(each.done, p), 1) for p in (50, 99)],
+            f"{each.broker_ns / 1000:.0f} us" if each.times else "-", each.private or "-",
+            each.pss or "-", milliseconds(each.create, 0), goal)
+        result.figures[str(count)] = {
+            "asked_ns": summary(each.times) if each.times else None,
+            "raised_ns": summary(each.raised) if each.raised else None,
+            "never_raised": each.missed, "done_ns": summary(each.done),
+            "broker_ns_a_wake": round(each.broker_ns) if each.times else None,
+            "broker_private_kib": each.private, "broker_pss_kib": each.pss,
+            "create_ns": each.create}
+        shop.publish(result)
+    crowd.become(0, 300)
+    return result
