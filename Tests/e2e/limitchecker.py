@@ -73,7 +73,7 @@ class Member:
             "memory": file("memory", "memory.limit_in_bytes" if is_v1 else "memory.max")}
         self.period = file("cpu", "cpu.cfs_period_us") if is_v1 else None
         self.usage = file("cpuacct", "cpuacct.usage") if is_v1 else file("cpu", "cpu.stat")
-        self.used = 0.0
+        self.used = self.before = 0.0
         self.limited = set()
 
     def glance(self, resources):
@@ -95,6 +95,9 @@ class Member:
             return 0
         value = self.cpus(text) if resource == "cpu" else self.bytes(text)
         if value < UNLIMITED:
+            if resource == "cpu" and resource not in self.limited:
+                # The low-level runtime's own work, under no limit yet, is not the application's.
+                self.before = self.usage_now()
             self.limited.add(resource)
         elif resource not in self.limited:
             return 0
@@ -116,11 +119,17 @@ class Member:
         return UNLIMITED if value > 1 << 60 else value
 
     def use(self):
-        """Seconds so far; what was seen last once the group is gone."""
-        text = self.usage.read()
-        if text is not None:
-            self.used = int(text) / 1e9 if self.period else int(text.split()[1]) / 1e6
+        """Seconds since it has a limit; what was seen last once the group is gone."""
+        if "cpu" in self.limited:
+            self.used = max(self.used, self.usage_now() - self.before)
         return self.used
+
+    def usage_now(self):
+        """Seconds so far; 0 without a group."""
+        text = self.usage.read()
+        if text is None:
+            return 0
+        return int(text) / 1e9 if self.period else int(text.split()[1]) / 1e6
 
     def close(self):
         for file in (self.usage, self.period, *self.files.values()):
