@@ -144,7 +144,10 @@ public struct MemoryController: Sendable {
     // A reading right after another says more of the noise than of the pace.
     let latest = CPUQuota.scaled(grown, by: 1_000_000_000, over: max(time, 500_000))
     let halvings = min(62, time / parameters.reaction)
-    rate = min(parameters.fastest, max(latest, rate >> halvings))
+    // Also of what is looked at more often than that something has to be forgotten each time.
+    let rest = time % parameters.reaction
+    let forgotten = CPUQuota.scaled(rate >> halvings, by: rest, over: 2 * parameters.reaction)
+    rate = min(parameters.fastest, max(latest, (rate >> halvings) - forgotten))
     return time <= 2 * parameters.longestSample
   }
 

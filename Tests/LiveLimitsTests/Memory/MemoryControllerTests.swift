@@ -60,6 +60,19 @@ private let second: Nanoseconds = 1_000_000_000
     #expect(group.looks == before)
   }
 
+  @Test(arguments: [CgroupLocation.Version.v1, .v2])
+  func `forgets the fastest pace, however often it looks`(version: CgroupLocation.Version) {
+    var group = SimulatedMemcg(
+      limit: 64 * mebibyte, ceiling: 2048 * mebibyte, version: version)
+    group.grow(to: 600 * mebibyte, rate: 2_700_000_000)
+    group.run(3 * second)
+    let before = group.looks
+    group.run(2 * second)
+    #expect(group.looks == before)
+    // And what was given back is not taken again at once.
+    #expect(group.decisions.filter { $0.rule == .memoryGivenBack }.count <= 2)
+  }
+
   @Test func `page cache is not need`() {
     var group = SimulatedMemcg(limit: 64 * mebibyte, ceiling: 2048 * mebibyte)
     group.grow(to: 30 * mebibyte, rate: 100_000_000)
