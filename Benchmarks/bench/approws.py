@@ -124,7 +124,8 @@ class Application:
             annotations = {
                 "io.escra.policy": "reactive", "io.escra.app": f"bench-{self.port}",
                 "io.escra.app.cpu": f"{int(sizes.all_cpu * 1000)}m",
-                "io.escra.app.memory": str(sizes.all_memory), "io.escra.cpu.min": "10m"}
+                "io.escra.app.memory": str(sizes.all_memory), "io.escra.cpu.min": "10m",
+                "io.escra.memory.min": "1Mi"}
         # Who is killed is started again, by hand as it were.
         loop = (f"while :; do {self._command(name, index)} >/tmp/said 2>&1; "
                 "/app/busybox sleep 0.1; done")

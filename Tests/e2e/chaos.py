@@ -3,10 +3,12 @@
 
 Seeded: the same seed makes the same choices, as far as what they meet is the same.
 """
+import collections
 import heapq
 import json
 import os
 import random
+import re
 import select
 import signal
 import subprocess
@@ -134,7 +136,7 @@ class Chaos:
         self.size, self.loaded, self.deaths = size, {}, {}
         self.counts = dict.fromkeys([name for name, _ in self.ACTS], 0)
         self.counts.update({"created": 0, "refused": 0, "given up": 0})
-        self.stopped_until = {}
+        self.reasons = collections.Counter()
         for each in self.applications:
             self.checker.tell(
                 application=each.name, cpu=cpus, memory=memory and memory * MIB)
@@ -162,7 +164,9 @@ class Chaos:
             code = made.create(stderr=errors).wait(30)
         if code:
             with open(log) as errors:
-                self.refused = errors.read()
+                self.refused = errors.read().strip()
+            # By what is said, not of whom.
+            self.reasons[re.sub(r'"[^"]*"|chaos-\d+', "X", self.refused)[:160]] += 1
             self.counts["refused"] += 1
             made.close()
             made.runtime("delete", "--force", made.id)
@@ -321,6 +325,9 @@ class Chaos:
                 lambda: self.fill(application) or self.is_full(application), 10,
                 f"all containers of {application.name}, the last refusal being "
                 + getattr(self, "refused", "none"))
+        for _, made in self.everybody():
+            # Where keeper and supervisor have died, it is the next call that starts another.
+            made.runtime("state", made.id)
         for _, made in self.everybody():
             made.supervisor(20)
             # Nobody's shell may still be at what it was told before.

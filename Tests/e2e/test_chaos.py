@@ -137,8 +137,9 @@ def test_no_death_takes_an_application_above_its_limit_and_nothing_is_left(chaos
     found = play.finish()
     above = {
         name: max(windows.values()) for name, windows in found["above"].items()}
-    print(f"{play.counts}\n{found['samples']} samples and {found['discarded']} that moved, the "
-          f"latest {found['latest'] * 1000:.0f} ms late; highest sum of limits {found['highest']}; "
+    print(f"{play.counts}\nrefused: {dict(play.reasons)}\n"
+          f"{found['samples']} samples and {found['discarded']} that moved, the latest"
+          f" {found['latest'] * 1000:.0f} ms late; highest sum of limits {found['highest']}; "
           f"{found['entries']} writes replayed, {found['lost']} lost; use above the limit at most "
           f"{max(above.values()):.3f} s")
     for check in ("broken", "replayed"):
