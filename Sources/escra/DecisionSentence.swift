@@ -79,8 +79,8 @@ extension Rule {
     case .memoryBounded: "it had more than it may have"
     case .memoryUpdate: "the declared memory limit was changed"
     case .memoryDrift: "somebody else had written over it"
-    case .memoryGranted: "it wants more, and that is what its application had"
-    case .memoryRecalled: "another member of its application needed it more"
+    case .memoryGranted: "it wants more memory, and that is what its application had"
+    case .memoryRecalled: "another member of its application needed the memory more"
     }
   }
 
