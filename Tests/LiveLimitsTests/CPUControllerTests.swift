@@ -81,7 +81,7 @@ private struct SimulatedContainer {
       usage: 0)
     var asked: [Nanoseconds] = []
     // It uses all that it has, and is granted nothing for a second.
-    for time in (1...1000).map({ Nanoseconds($0) * ms }) {
+    for time in stride(from: ms, through: 1000 * ms, by: Int(ms)) {
       let used = (time / (100 * ms)) * 20 * ms + min(20 * ms, time % (100 * ms))
       let step = controller.observe(usage: used, at: time, surroundings: World())
       guard let decision = step.decision else { continue }
