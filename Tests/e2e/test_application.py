@@ -127,7 +127,10 @@ def test_every_supervisor_and_the_keeper_killed_at_once_leave_the_limit_kept(mem
     made[0].work(2)
     all_but_the_floors(made[0])
     with Sums(*made) as sums:
-        kill(*ours())
+        dead = ours()
+        kill(*dead)
+        # A keeper that dies has its lock until it is dead.
+        wait_until(lambda: not any(map(is_alive, dead)), 2, "none of them lives")
         made[0].call("state")
         for each in made:
             each.supervisor(4)

@@ -81,7 +81,8 @@ package struct Member: Sendable {
     self.rules = rules
     held = claim.held
     allowance = claim.held
-    wanted = claim.wanted
+    // Whoever declares less than the least that it may be given still begins with that.
+    wanted = min(max(claim.wanted, claim.floor), claim.ceiling)
   }
 
   /// Its container declares something else from now on, which is said when it joins next.

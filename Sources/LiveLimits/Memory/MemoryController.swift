@@ -78,8 +78,16 @@ public struct MemoryController: Sendable {
   public mutating func observe(
     usage: Int64, at now: Nanoseconds, surroundings: some Surroundings
   ) -> Step {
-    let reading = reading(usage, now, surroundings)
-    let hasPace = takePace(reading, now)
+    let before = (last, rate)
+    var reading = reading(usage, now, surroundings)
+    var hasPace = takePace(reading, now)
+    if limit < law.need(reading, rate: rate), inactive.time < now {
+      // What has grown since memory.stat was read may be page cache: then it is no need, and no pace.
+      inactive = (now, surroundings.inactiveFile())
+      reading = MemoryReading(usage: usage, inactiveFile: inactive.bytes)
+      (last, rate) = before
+      hasPace = takePace(reading, now)
+    }
     defer { line = law.line(under: limit, reading, rate: rate, current: line) }
     let need = law.need(reading, rate: rate)
     if limit < need {

@@ -63,6 +63,17 @@ private struct Seat {
     #expect(seat.hear(.grant(limit: core)) == ["write \(core)"])
   }
 
+  @Test func `a newcomer that declares less than its floor begins with its floor`() {
+    var seat = Seat()
+    seat.member = Member(
+      nonce: 1, resource: .cpu,
+      claim: .init(
+        held: 0, wanted: core / 50, declared: core / 50, floor: core / 20, ceiling: core))
+    #expect(seat.take(.connected(1)) == ["join 0"])
+    #expect(seat.hear(.welcome(limit: 0)).isEmpty)
+    #expect(seat.hear(.grant(limit: core / 20)) == ["write \(core / 20)"])
+  }
+
   @Test func `the kernel's limit goes down before it is given back, and up after the grant`() {
     var seat = Seat.holding(core)
     #expect(seat.take(.want(core / 2)) == ["write \(core / 2)"])

@@ -73,6 +73,18 @@ private let second: Nanoseconds = 1_000_000_000
     #expect(group.decisions.filter { $0.rule == .memoryGivenBack }.count <= 2)
   }
 
+  @Test(arguments: [500, 1000, 2500, 4000], stride(from: 5, to: 200, by: 15).map(\.self))
+  func `page cache that grows fast is no pace of demand`(pace: Int64, after: Int64) {
+    var group = SimulatedMemcg(limit: 64 * mebibyte, ceiling: 2048 * mebibyte)
+    group.grow(to: 3 * mebibyte, rate: 100_000_000)
+    // Late, so that much is new at once.
+    group.latency = 12 * ms
+    group.run(after * ms)
+    group.run(300 * ms, cacheRate: pace * 1_000_000)
+    #expect(group.decisions.allSatisfy { $0.rule != .memoryGrown }, "\(group.decisions)")
+    #expect(group.kills == 0 && group.limit == 64 * mebibyte)
+  }
+
   @Test func `page cache is not need`() {
     var group = SimulatedMemcg(limit: 64 * mebibyte, ceiling: 2048 * mebibyte)
     group.grow(to: 30 * mebibyte, rate: 100_000_000)
