@@ -25,6 +25,8 @@ struct ScopeRequest: ~Copyable {
 
   /// The connection, for a poller.
   let socket: FileDescriptor
+  /// Whether the answer is about a job, which has to be done first; else it says that it is done.
+  private let makesJob: Bool
   private var received: [UInt8] = []
   private var isAccepted = false
   /// The object path of the job that makes the scope, as it came; empty until systemd says it.
@@ -41,10 +43,10 @@ struct ScopeRequest: ~Copyable {
   ///   - role: What this process is.
   ///   - subject: What for, for people.
   init?(_ role: Role, for subject: String) {
-    self.init(saying: Self.conversation(role, for: subject, pid: getpid()))
+    self.init(saying: Self.conversation(role, for: subject, pid: getpid()), makesJob: true)
   }
 
-  private init?(saying bytes: [UInt8]) {
+  private init?(saying bytes: [UInt8], makesJob: Bool) {
     guard access(Self.directory, F_OK) == 0 else { return nil }
     let socket = FileDescriptor(owning: escra_stream_connect(Self.address))
     var pid: pid_t = 0
@@ -54,10 +56,14 @@ struct ScopeRequest: ~Copyable {
       (try? socket.write(bytes)) != nil
     else { return nil }
     self.socket = socket
+    self.makesJob = makesJob
   }
 
   /// Takes over a connection on which everything has been said.
-  init(connected socket: consuming FileDescriptor) { self.socket = socket }
+  init(connected socket: consuming FileDescriptor, makesJob: Bool = true) {
+    self.socket = socket
+    self.makesJob = makesJob
+  }
 
   /// Everything that is to be said, in one go: who we are, and the call twice.
   ///
@@ -122,7 +128,7 @@ struct ScopeRequest: ~Copyable {
         + DBusBytes.call(
           "SetUnitProperties", serial: 2, destination: "org.freedesktop.systemd1",
           path: "/org/freedesktop/systemd1", interface: "org.freedesktop.systemd1.Manager",
-          signature: "sba(sv)", body: body))
+          signature: "sba(sv)", body: body), makesJob: false)
   }
 
   private static let slice = "escra.slice"
@@ -158,6 +164,7 @@ struct ScopeRequest: ~Copyable {
     do throws(DBusReply.Nonsense) {
       while let reply = try DBusReply.take(from: &received) {
         switch (reply.kind, reply.answers) {
+        case (.result, 2) where !makesJob: return .granted
         case (.result, 1), (.result, 2): job = reply.body
         // Behind the answer to the first, which only says whether the slice was there.
         case (.failure, 2) where job.isEmpty: return .refused(reply.error)
