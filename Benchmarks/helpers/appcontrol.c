@@ -23,6 +23,7 @@
 #include <unistd.h>
 
 #include "applaws.h"
+#include "groupfiles.h"
 
 #define SLICE 10000  // microseconds: Escra's own of 30 ms, for four on two CPUs
 
@@ -36,26 +37,6 @@ static struct files files[MEMBERS];
 static struct autopilot autopilots[MEMBERS];
 static int node_file;
 static int64_t most_overrun;
-
-static int64_t now(void) {
-  struct timespec t;
-  clock_gettime(CLOCK_MONOTONIC, &t);
-  return t.tv_sec * 1000000LL + t.tv_nsec / 1000;
-}
-
-static const char *text(int file) {
-  static char found[4096];
-  ssize_t size = pread(file, found, sizeof found - 1, 0);
-  if (size <= 0) exit(0);  // The group is gone.
-  found[size] = 0;
-  return found;
-}
-
-static int64_t number(int file, const char *key) {
-  const char *found = text(file);
-  if (key) found = strstr(found, key);
-  return found ? atoll(found + (key ? strlen(key) : 0)) : 0;
-}
 
 static int set(int file, int64_t value) {
   char line[64];

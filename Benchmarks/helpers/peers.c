@@ -21,33 +21,13 @@
 #include <unistd.h>
 
 #include "laws.h"
+#include "groupfiles.h"
 
 static int quota_file, stat_file, usage_file, node_file;
 static volatile sig_atomic_t is_reset;
 
 static void reset(int number) {
   is_reset = number;
-}
-
-static int64_t now(void) {
-  struct timespec t;
-  clock_gettime(CLOCK_MONOTONIC, &t);
-  return t.tv_sec * 1000000LL + t.tv_nsec / 1000;
-}
-
-static const char *text(int file) {
-  static char found[4096];
-  ssize_t size = pread(file, found, sizeof found - 1, 0);
-  if (size <= 0) exit(0);  // The group is gone.
-  found[size] = 0;
-  return found;
-}
-
-// The number after a key, or the first number without one.
-static int64_t number(int file, const char *key) {
-  const char *found = text(file);
-  if (key) found = strstr(found, key);
-  return found ? atoll(found + (key ? strlen(key) : 0)) : 0;
 }
 
 static int64_t use(void) {

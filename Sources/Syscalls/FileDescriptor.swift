@@ -81,14 +81,6 @@ public struct FileDescriptor: ~Copyable, Sendable {
     }
   }
 
-  /// Waits until the other end is closed; what comes before that is read and forgotten.
-  public func awaitEnd() throws(SystemError) {
-    try withUnsafeTemporaryAllocation(byteCount: 64, alignment: 1) {
-      buffer throws(SystemError) in
-      while try read(into: buffer) > 0 {}
-    }
-  }
-
   /// Reads to the end of the file.
   ///
   /// - Parameter limit: The most bytes to accept; a longer file throws EFBIG.
