@@ -32,6 +32,9 @@ final class Supervision: CPUController.Surroundings, LimitKeeper {
   private var asked: (rule: Rule, quota: Nanoseconds, use: Nanoseconds, time: Nanoseconds) = (
     .granted, 0, 0, 0
   )
+  /// What it has used of what its application gave it, and when more of that may be written.
+  private var books: MemberBooks?
+  private var nextDue: Nanoseconds?
   /// Hooks that are to come yet.
   private var promise: HookPromise?
 
@@ -113,7 +116,7 @@ final class Supervision: CPUController.Surroundings, LimitKeeper {
   func run() throws(SystemError) {
     while !hasEnded {
       let next = min(
-        nextReading ?? .max, nextCorrection ?? .max, nextMemberCheck ?? .max,
+        nextReading ?? .max, nextCorrection ?? .max, nextMemberCheck ?? .max, nextDue ?? .max,
         memory?.deadline ?? .max)
       try timer.set(next == .max ? nil : next)
       // For as long as it sleeps: what there was to do may have gone deep.
@@ -144,6 +147,7 @@ final class Supervision: CPUController.Surroundings, LimitKeeper {
       if let moment = nextCorrection, moment <= now { judgeForeignWrite() }
       if let moment = memory?.deadline, moment <= now { lookAtMemory() }
       if let moment = nextReading, moment <= now { read(called: false) }
+      if let moment = nextDue, moment <= now { writeDue() }
     case Token.alarm:
       attachment.alarm?.acknowledge()
       read(called: true)
@@ -248,7 +252,9 @@ final class Supervision: CPUController.Surroundings, LimitKeeper {
     // whenever there is a look at all.
     if !watch.hears || hearWriters() { judgeForeignWrite() }
     do throws(SystemError) {
-      let step = look(try attachment.meter.read(), monotonicNow())
+      let (usage, now) = (try attachment.meter.read(), monotonicNow())
+      books?.charge(usage: usage, at: now)
+      let step = look(usage, now)
       let before = foreign.ours
       take(step)
       if let decision = step.decision {
@@ -404,6 +410,7 @@ final class Supervision: CPUController.Surroundings, LimitKeeper {
     }
     // A member has what it was granted, whatever it declares; more is asked for.
     let start = application.flatMap { $0.held(.cpu) }.map { base.quota(ofCores: $0) }
+    if hasOtherPeriod, let start { try? openBooks(held: start) }
     adopt(quota: start ?? bounds.clamp(base.quota(of: declared)), bounds: bounds)
     append(rule: rule, before: before, after: controller.quota, use: 0, writer: writer)
   }
@@ -474,7 +481,13 @@ final class Supervision: CPUController.Surroundings, LimitKeeper {
       ApplicationRoom(opening: path), file, most: (base.limit, memory?.base.limit ?? .max), self)
     try poller.add(participation.descriptor, token: Token.application)
     application = participation
+    try openBooks(held: base.quota(of: foreign.ours))
     participation.seek()
+  }
+
+  private func openBooks(held: Nanoseconds) throws(SystemError) {
+    books = MemberBooks(
+      held: held, period: base.period, now: monotonicNow(), usage: try attachment.meter.read())
   }
 
   /// What it declares and may have, as its application is told.
@@ -535,33 +548,72 @@ final class Supervision: CPUController.Surroundings, LimitKeeper {
       return (held, 0)
     }
     let before = base.quota(of: foreign.ours)
-    let limit = base.limit(of: base.quota(ofCores: amount))
-    let after = base.quota(of: limit)
-    let usage = try? attachment.meter.read()
-    let spent = usage.map { base.cores(of: min(controller.spent($0), before)) } ?? 0
-    let rule: Rule =
-      base.cores(of: asked.quota) == amount ? asked.rule : after > before ? .granted : .recalled
+    let held = base.quota(of: base.limit(of: base.quota(ofCores: amount)))
+    var spent: Int64 = 0
+    if let usage = try? attachment.meter.read() {
+      books?.charge(usage: usage, at: monotonicNow())
+      spent = base.cores(of: max(min(controller.spent(usage), before), books?.excess ?? 0))
+    }
+    books?.hold(held)
+    let isAsked = base.cores(of: asked.quota) == amount
     do throws(SystemError) {
-      try attachment.writer.set(limit, from: foreign.ours)
-      foreign.wrote(limit)
-      hearWriters()
-      controller.hold(after)
-      append(rule: rule, before: before, after: after, use: rule == asked.rule ? asked.use : 0)
-      // It may have been asleep, and what it does not need it gives back.
-      if after > before { nextReading = min(nextReading ?? .max, monotonicNow() + base.period) }
+      try writeHeld(
+        isAsked ? asked.rule : held > before ? .granted : .recalled, use: isAsked ? asked.use : 0)
       return (amount, spent)
     } catch {
-      guard let found = try? attachment.writer.current() else {
-        checkMembers()
-        return (amount, spent)
-      }
-      let held = base.quota(of: found)
-      append(rule: .refused, before: before, after: after, use: 0)
-      adopt(
-        quota: held, bounds: QuotaBounds(floor: controller.bounds.floor, ceiling: held))
-      append(rule: .refused, before: after, after: held, use: 0)
-      return (base.cores(of: held), spent)
+      guard let found = refuseHeld(held) else { return (amount, spent) }
+      return (found, spent)
     }
+  }
+
+  /// Makes what is held the kernel's quota, as far as what was used before leaves it.
+  private func writeHeld(_ rule: Rule, use: Nanoseconds) throws(SystemError) {
+    guard let books else { return }
+    let (before, now) = (base.quota(of: foreign.ours), monotonicNow())
+    let write = books.write(over: before, at: now)
+    nextDue = write.due
+    // No limit is a limit that is not ours yet, however much it is.
+    guard let quota = write.quota ?? (foreign.ours.quota == nil ? before : nil) else { return }
+    let limit = base.limit(of: quota)
+    try attachment.writer.set(limit, from: foreign.ours)
+    foreign.wrote(limit)
+    hearWriters()
+    let after = base.quota(of: limit)
+    controller.hold(after)
+    append(rule: rule, before: before, after: after, use: use)
+    // It may have been asleep, and what it does not need it gives back.
+    if after > before { nextReading = min(nextReading ?? .max, now + base.period) }
+  }
+
+  /// What was used too much before has drained.
+  private func writeDue() {
+    nextDue = nil
+    guard let usage = try? attachment.meter.read() else { return checkMembers() }
+    books?.charge(usage: usage, at: monotonicNow())
+    do throws(SystemError) {
+      try writeHeld(.due, use: 0)
+      judgeForeignWrite()
+    } catch {
+      guard let held = books?.held, let found = refuseHeld(held) else { return }
+      application?.found(found, of: .cpu)
+    }
+  }
+
+  /// The kernel would not have what is held: a group above has less (v1).
+  ///
+  /// - Returns: What there is, in nanocores; nil when the group is gone.
+  private func refuseHeld(_ wanted: Nanoseconds) -> Int64? {
+    guard let found = try? attachment.writer.current() else {
+      checkMembers()
+      return nil
+    }
+    let held = base.quota(of: found)
+    nextDue = nil
+    append(rule: .refused, before: lastQuota, after: wanted, use: 0)
+    adopt(quota: held, bounds: QuotaBounds(floor: controller.bounds.floor, ceiling: held))
+    append(rule: .refused, before: wanted, after: held, use: 0)
+    books?.hold(held)
+    return base.cores(of: held)
   }
 
   // MARK: the end
