@@ -146,8 +146,10 @@ public struct CPUController: Sendable {
     let usedOfQuota = parameters.isPrompt ? min(used, quota - left) : used
     return report(
       PeriodReport(
-        use: isOut ? max(used, quota) : usedOfQuota, quota: quota, throttled: true, afterIdle: afterIdle,
-        pace: estimate, isPartial: true, rest: event.periodEnd.map { max(0, $0 - now) }),
+        use: isOut ? max(used, quota) : usedOfQuota, quota: quota, throttled: true,
+        afterIdle: afterIdle,
+        pace: estimate, isPartial: true,
+        rest: event.periodEnd.map { max(0, $0 - now) }),
       (start, used, silentSince), usage, now, left: left, periodEnd: event.periodEnd,
       surroundings)
   }

@@ -15,17 +15,21 @@ public struct HeadroomLaw: Sendable {
     /// What each CPU in use may strand: the kernel hands quota to CPUs in slices of 5 ms
     /// (sched_cfs_bandwidth_slice_us, Documentation/scheduler/sched-bwc.rst).
     public var slice: Nanoseconds
-    /// What a CPU keeps of its slice when it has nothing to run (min_cfs_rq_runtime): 1 ms. Whoever
-    /// can be raised promptly strands no more than that beside the part of a slice that it uses.
+    /// What a CPU keeps of its slice when it has nothing to run (min_cfs_rq_runtime): 1 ms.
+    ///
+    /// Whoever can be raised promptly strands no more than that beside the part of a slice that it
+    /// uses.
     public var kept: Nanoseconds
     /// For how many periods a peak is remembered: 3.
     ///
     /// Chosen by simulation (LawComparisonTests):
     /// with 2 a load that comes every 300 ms is cut each time, with 5 slack exceeds `escra`'s.
     public var window: Int
-    /// The same two for who can be raised promptly: 5 % and 2 periods. What is missing then comes in
-    /// time, so that less has to be there before (ServiceLoadTests).
+    /// ``margin`` for who can be raised promptly: 5 %.
+    ///
+    /// What is missing then comes in time, so that less has to be there before (ServiceLoadTests).
     public var promptMargin = 0.05
+    /// ``window`` for who can be raised promptly: 2.
     public var promptWindow = 2
     /// The factor by which a quota grows that was used up, when nothing better is known: 2, the
     /// least number of steps to an unknown demand that never overshoots by more than itself.
@@ -45,8 +49,8 @@ public struct HeadroomLaw: Sendable {
 
     /// Our constants.
     public static let standard = Parameters(
-      margin: 0.15, slice: 5_000_000, kept: 1_000_000, window: 3, growth: 2, worthwhile: 0.1, core: 100_000_000,
-      idleAfter: 300_000_000, settling: 2_000_000_000)
+      margin: 0.15, slice: 5_000_000, kept: 1_000_000, window: 3, growth: 2, worthwhile: 0.1,
+      core: 100_000_000, idleAfter: 300_000_000, settling: 2_000_000_000)
 
     /// The same law for another period: what is counted in periods or CPU time a period follows.
     public func scaled(toPeriod period: Nanoseconds) -> Parameters {
