@@ -14,7 +14,7 @@ import sys
 BUFFER = 384 << 10  # bytes that a page holds
 FRAGMENTS, ITEMS = 10, 120
 CONNECTIONS = 12  # to each of the others
-KEPT = 40  # MiB in redis
+KEPT = 128  # MiB in redis
 
 MAKE = """
 local made = {}

@@ -151,7 +151,7 @@ class Application:
             json.dump(config, file)
         return container
 
-    def wait(self, seconds=20):
+    def wait(self, seconds=60):
         """Until a page is served."""
         deadline = time.monotonic() + seconds
         command = ["nsenter", f"--net={NETWORK}", self.shop.busybox, "wget", "-q", "-O",

@@ -57,6 +57,7 @@ enum Command {
     "checksAcknowledgements": .checksAcknowledgements,
     "recallsBeforeForce": .recallsBeforeForce, "restsSpent": .restsSpent,
     "servesPoorFirst": .servesPoorFirst, "claimsWrites": .claimsWrites,
+    "keepsBooks": .keepsBooks,
   ]
 
   private static func complain(_ text: String) -> Int32 {

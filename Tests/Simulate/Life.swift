@@ -123,28 +123,71 @@ extension Simulation {
 
   // MARK: the kernel
 
-  /// A write of a limit: a refill, of which the container uses what its own books leave it.
-  func write(_ container: Int, _ value: Int64) {
+  /// A write of a limit, by a supervisor or by the low-level runtime.
+  func write(_ container: Int, _ value: Int64, by process: Int? = nil) {
     // ENODEV: the cgroup is gone.
     guard containers[container].exists else { return }
     checks.kernelSum += value - containers[container].kernel
     containers[container].kernel = value
     checkCharge(container)
+    guard scenario.countsUse, resource == .cpu else { return }
+    guard let process, scenario.rules.contains(.keepsBooks) else {
+      containers[container].quota = time(value)
+      return use(container)
+    }
+    readUsage(process)
+    processes[process].books?.hold(time(value))
+    writeHeld(process)
+  }
+
+  /// What is held becomes the quota, as far as the books allow.
+  private func writeHeld(_ process: Int) {
+    let container = processes[process].container
+    guard let books = processes[process].books,
+      let quota = books.write(over: containers[container].quota, at: now).quota
+    else { return }
+    containers[container].quota = quota
     use(container)
   }
 
   func period(_ nonce: UInt64) {
     guard let container = index[nonce], containers[container].exists else { return }
     containers[container].used = 0
+    if let process = containers[container].process, processes[process].stoppedUntil <= now,
+      scenario.rules.contains(.keepsBooks)
+    {
+      readUsage(process)
+      if containers[container].quota < time(containers[container].kernel) { writeHeld(process) }
+    }
     use(container)
     queue.push(.period(nonce), at: now + period)
   }
 
+  /// What a supervisor knows of its container's use.
+  func readUsage(_ process: Int) {
+    let own = containers[processes[process].container]
+    if processes[process].books == nil {
+      processes[process].books = MemberBooks(
+        held: time(own.kernel), period: period, now: now, usage: own.usage)
+    }
+    processes[process].books?.charge(usage: own.usage, at: now)
+  }
+
+  /// A refill: the container uses all that it has a mind to, whatever it has used before.
   private func use(_ container: Int) {
     guard scenario.countsUse, resource == .cpu, containers[container].exists else { return }
-    let most = containers[container].kernel / 8 * containers[container].hunger
-    let used = max(0, most - containers[container].used)
+    let used = containers[container].quota / 8 * containers[container].hunger
     containers[container].used += used
-    checks.use(used, limit: limits.inForce, period: period, at: now)
+    containers[container].usage += used
+    checks.use(used, limit: time(limits.inForce), period: period, at: now)
+  }
+
+  /// Nanocores as CPU time a period.
+  private func time(_ cores: Int64) -> Nanoseconds { cores / (second / period) }
+
+  /// What a container has used and its application may not hand on, as a limit.
+  func spent(_ process: Int) -> Int64 {
+    let own = containers[processes[process].container]
+    return max(min(own.used, own.quota), processes[process].books?.excess ?? 0) * (second / period)
   }
 }

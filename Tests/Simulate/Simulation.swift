@@ -203,7 +203,7 @@ final class Simulation {
     containers[container].process = nil
     // The system call was made, or it was not.
     if let value = processes[process].writing, Bool.random(using: &random) {
-      write(container, value)
+      write(container, value, by: process)
     }
     leaveNetwork(process)
     let nonce = containers[container].nonce
@@ -401,8 +401,9 @@ final class Simulation {
     // What is in use cannot be taken away; what a group above does not have cannot be given.
     if resource == .memory, value < before, random.oneIn(10) { actual = before }
     if resource == .cpu, value > before, random.oneIn(200) { actual = before }
-    let spent = containers[container].used
-    write(container, actual)
+    readUsage(process)
+    let spent = spent(process)
+    write(container, actual, by: process)
     member(process, .wrote(actual, spent: spent))
   }
 

@@ -48,7 +48,11 @@ struct Container {
   var process: Int?
   /// Of every period it uses as much of its limit, in eighths.
   var hunger: Int64 = 8
+  /// Used in the period that is on, and ever, in nanoseconds of CPU time.
   var used: Int64 = 0
+  var usage: Nanoseconds = 0
+  /// What it may use in a period, in nanoseconds: its limit, or less for what was used before.
+  var quota: Nanoseconds = 0
 }
 
 /// A supervisor.
@@ -60,6 +64,8 @@ struct Process {
   var link: Link?
   /// The write that is on its way into the kernel.
   var writing: Int64?
+  /// What its container has used above what it held, as far as it has seen.
+  var books: MemberBooks?
   var broker: Broker?
   var watched: Set<UInt64> = []
   var timer: Nanoseconds = .max

@@ -74,7 +74,10 @@ package struct ApplicationRules: OptionSet, Sendable {
   /// Member: a new broker is told what may still be written.
   package static let claimsWrites = Self(rawValue: 256)
 
-  package static let all = Self(rawValue: 511)
+  /// Member's supervisor: what was used above what is held is kept back from the next write.
+  package static let keepsBooks = Self(rawValue: 512)
+
+  package static let all = Self(rawValue: 1023)
 }
 
 /// The constants of a pool.

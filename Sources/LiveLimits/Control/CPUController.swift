@@ -59,6 +59,7 @@ public struct CPUController: Sendable {
     self.quota = quota
     self.bounds = bounds
     law = ControlLaw(parameters.law)
+    if parameters.isPrompt { law.becomePrompt() }
     books = UsageBooks(
       limit: bounds.ceiling, period: parameters.period, cpus: parameters.cpus, now: now,
       usage: usage)
@@ -128,7 +129,7 @@ public struct CPUController: Sendable {
       // The hook's margin is the widest there is; and what is left may last until the refill.
       let isShort = afterIdle || left <= quota - threshold(estimate)
       let time = max(0, (event.periodEnd ?? .max / 2) - now)
-      let fastest = max(parameters.period, estimate)
+      let fastest = parameters.isPrompt ? max(used, estimate) : max(parameters.period, estimate)
       if !isShort || CPUQuota.scaled(time, by: fastest, over: parameters.period) <= left {
         return next(start, used, usage, now)
       }
@@ -141,10 +142,14 @@ public struct CPUController: Sendable {
     }
     let isOut = event.kind == .throttled
     let left: Nanoseconds = if case .runningOut(let left) = event.kind { left } else { 0 }
+    // Of this quota; a window of ours may hold some of the period before.
+    let usedOfQuota = parameters.isPrompt ? min(used, quota - left) : used
     return report(
       PeriodReport(
-        use: isOut ? max(used, quota) : used, quota: quota, throttled: true, afterIdle: afterIdle,
-        pace: estimate, isPartial: true),
+        use: isOut ? max(used, quota) : usedOfQuota, quota: quota, throttled: true,
+        afterIdle: afterIdle,
+        pace: estimate, isPartial: true,
+        rest: event.periodEnd.map { max(0, $0 - now) }),
       (start, used, silentSince), usage, now, left: left, periodEnd: event.periodEnd,
       surroundings)
   }
@@ -190,6 +195,7 @@ public struct CPUController: Sendable {
   public mutating func gainHooks() {
     parameters.hasHooks = true
     parameters.hasAlarm = true
+    if parameters.isPrompt { law.becomePrompt() }
   }
 
   /// Takes note that a group above the container's was throttled, and it with that one.
@@ -265,7 +271,7 @@ public struct CPUController: Sendable {
   }
 
   private var mayRaiseFrom: Nanoseconds {
-    max(lastRaise + parameters.period, allowedFrom)
+    max(lastRaise + parameters.period / (parameters.isPrompt ? 16 : 1), allowedFrom)
   }
 
   private func next(

@@ -66,6 +66,13 @@ public enum ControlLaw: Sendable {
     if case .escra = self { false } else { true }
   }
 
+  /// From now on somebody calls in time, and may be given more as often as it takes.
+  mutating func becomePrompt() {
+    guard case .headroom(var law) = self else { return }
+    law.becomePrompt()
+    self = .headroom(law)
+  }
+
   /// What a container that wakes is given at once.
   func wake(_ parameters: Parameters) -> Nanoseconds {
     switch (self, parameters) {

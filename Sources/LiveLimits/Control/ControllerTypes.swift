@@ -35,6 +35,9 @@ extension CPUController {
     /// Whether a limit is shared with others: what is decided is what is wanted, and
     /// ``CPUController/hold(_:)`` says what came of it.
     public var isShared = false
+    /// Whether it may be raised as often as it takes, for others keep its books, and somebody says
+    /// when it is time.
+    var isPrompt: Bool { isShared && hasHooks }
     /// Whether writes wait for the books.
     ///
     /// Only the tests that show what the books are for say no.

@@ -17,11 +17,14 @@ public struct PeriodReport: Equatable, Sendable {
   public var pace: Nanoseconds
   /// Whether the period is still going on: the report was made because the quota runs short.
   public var isPartial: Bool
+  /// How long the kernel's period still lasts, where that is known.
+  public var rest: Nanoseconds?
 
   /// Makes a report.
   public init(
     use: Nanoseconds, quota: Nanoseconds, throttled: Bool = false, afterIdle: Bool = false,
-    contended: Bool = false, pace: Nanoseconds = 0, isPartial: Bool = false
+    contended: Bool = false, pace: Nanoseconds = 0, isPartial: Bool = false,
+    rest: Nanoseconds? = nil
   ) {
     self.use = use
     self.quota = quota
@@ -30,6 +33,7 @@ public struct PeriodReport: Equatable, Sendable {
     self.contended = contended
     self.pace = pace
     self.isPartial = isPartial
+    self.rest = rest
   }
 
   /// Quota that was left over.

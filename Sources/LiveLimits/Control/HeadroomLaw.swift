@@ -15,11 +15,22 @@ public struct HeadroomLaw: Sendable {
     /// What each CPU in use may strand: the kernel hands quota to CPUs in slices of 5 ms
     /// (sched_cfs_bandwidth_slice_us, Documentation/scheduler/sched-bwc.rst).
     public var slice: Nanoseconds
+    /// What a CPU keeps of its slice when it has nothing to run (min_cfs_rq_runtime): 1 ms.
+    ///
+    /// Whoever can be raised promptly strands no more than that beside the part of a slice that it
+    /// uses.
+    public var kept: Nanoseconds
     /// For how many periods a peak is remembered: 3.
     ///
     /// Chosen by simulation (LawComparisonTests):
     /// with 2 a load that comes every 300 ms is cut each time, with 5 slack exceeds `escra`'s.
     public var window: Int
+    /// ``margin`` for who can be raised promptly: 5 %.
+    ///
+    /// What is missing then comes in time, so that less has to be there before (ServiceLoadTests).
+    public var promptMargin = 0.05
+    /// ``window`` for who can be raised promptly: 2.
+    public var promptWindow = 2
     /// The factor by which a quota grows that was used up, when nothing better is known: 2, the
     /// least number of steps to an unknown demand that never overshoots by more than itself.
     public var growth: Double
@@ -38,8 +49,8 @@ public struct HeadroomLaw: Sendable {
 
     /// Our constants.
     public static let standard = Parameters(
-      margin: 0.15, slice: 5_000_000, window: 3, growth: 2, worthwhile: 0.1, core: 100_000_000,
-      idleAfter: 300_000_000, settling: 2_000_000_000)
+      margin: 0.15, slice: 5_000_000, kept: 1_000_000, window: 3, growth: 2, worthwhile: 0.1,
+      core: 100_000_000, idleAfter: 300_000_000, settling: 2_000_000_000)
 
     /// The same law for another period: what is counted in periods or CPU time a period follows.
     public func scaled(toPeriod period: Nanoseconds) -> Parameters {
@@ -51,6 +62,9 @@ public struct HeadroomLaw: Sendable {
   }
 
   private let parameters: Parameters
+  /// Whether somebody calls before the quota is used up, says when the period ends, and may be given
+  /// more as often as it takes: then a raise need not last for longer than the period.
+  public private(set) var isPrompt = false
   // The last periods, at most `window`, the oldest overwritten.
   private var uses: [Nanoseconds] = []
   private var paces: [Nanoseconds] = []
@@ -61,8 +75,11 @@ public struct HeadroomLaw: Sendable {
   /// A law that has seen nothing yet.
   public init(_ parameters: Parameters = .standard) { self.parameters = parameters }
 
-  /// What to give at once to a container that wakes: a core, or its pace before it rested.
-  public var wake: Nanoseconds { need(max(parameters.core, remembered), remembered) }
+  /// What to give at once to a container that wakes: a core, or its pace before it rested; a fifth
+  /// of that to who can be raised promptly, which is more than is gone before the next call.
+  public var wake: Nanoseconds {
+    need(max(parameters.core, remembered) / (isPrompt ? 5 : 1), remembered)
+  }
 
   /// Use from which a quota is about to be used up: all of it but what CPUs may strand, and never
   /// less than half, since at a small quota the slices would be everything.
@@ -86,6 +103,12 @@ public struct HeadroomLaw: Sendable {
     return QuotaDecision(quota: quota, rule: wanted.rule)
   }
 
+  /// From now on somebody calls in time, and may be given more as often as it takes.
+  public mutating func becomePrompt() {
+    forget()
+    isPrompt = true
+  }
+
   /// Forgets the peaks, but not the pace: the container rests, or its limit came from elsewhere.
   public mutating func forget() {
     remembered = max(paces.max() ?? 0, uses.isEmpty ? remembered : 0)
@@ -98,13 +121,14 @@ public struct HeadroomLaw: Sendable {
     // A period in which it could not run says nothing of what it wants, unless it ran all the same.
     let isHidden = report.contended && report.use < uses.max() ?? 0
     if report.isPartial || isHidden { return }
-    if uses.count < parameters.window {
+    let window = isPrompt ? parameters.promptWindow : parameters.window
+    if uses.count < window {
       uses.append(report.use)
       paces.append(report.pace)
     } else {
       uses[next] = report.use
       paces[next] = report.pace
-      next = (next + 1) % parameters.window
+      next = (next + 1) % window
     }
   }
 
@@ -115,6 +139,16 @@ public struct HeadroomLaw: Sendable {
     }
     let pace = max(report.pace, paces.max() ?? 0)
     let peak = max(report.use, uses.max() ?? 0)
+    if report.throttled, isPrompt, let rest = report.rest {
+      // Until its end at the average of this period; should that not do, there is another call.
+      let going = CPUQuota.scaled(max(report.pace, report.use), by: rest, over: parameters.core)
+      let predicted = need(report.use + going, pace)
+      let least =
+        report.use >= quota
+        ? Nanoseconds(parameters.growth * Double(quota)) : quota + max(parameters.kept, quota / 8)
+      return QuotaDecision(
+        quota: max(predicted, least), rule: predicted >= least ? .predicted : .exhausted)
+    }
     if report.throttled {
       // The peak was cut by the quota, the pace was not: at that pace a whole period takes this. A
       // task that runs right now uses a CPU, whatever the slope shows of it by then.
@@ -135,11 +169,15 @@ public struct HeadroomLaw: Sendable {
 
   /// What it takes not to be throttled at a use of `use` a period.
   private func need(_ use: Nanoseconds, _ pace: Nanoseconds) -> Nanoseconds {
-    use + Nanoseconds(parameters.margin * Double(use)) + stranded(pace)
+    let margin = isPrompt ? parameters.promptMargin : parameters.margin
+    return use + Nanoseconds(margin * Double(use)) + stranded(pace)
   }
 
   /// What the CPUs in use may hold of the quota without using it.
   private func stranded(_ pace: Nanoseconds) -> Nanoseconds {
-    parameters.slice * max(1, (pace + parameters.core / 2) / max(parameters.core, 1))
+    if isPrompt {
+      return parameters.kept + CPUQuota.scaled(parameters.slice, by: pace, over: parameters.core)
+    }
+    return parameters.slice * max(1, (pace + parameters.core / 2) / max(parameters.core, 1))
   }
 }

@@ -9,40 +9,43 @@ internal import Syscalls
 ///
 /// One thread, one epoll. While the container is idle no timer runs, and the loop sleeps on
 /// descriptors alone.
-final class Supervision: CPUController.Surroundings, LimitKeeper {
-  private let directory: StateDirectory
-  private var base: CPUBase
+final class Supervision: CPUController.Surroundings {
+  let directory: StateDirectory
+  var base: CPUBase
   private let cpus: Int64
   private let law: ControlLaw.Parameters
-  private let attachment: Attachment
-  private var controller: CPUController
-  private var foreign: ForeignWrites
-  private var record: Record
+  let attachment: Attachment
+  var controller: CPUController
+  var foreign: ForeignWrites
+  var record: Record
   private var counters: CounterFile
 
-  private let poller: Poller
+  let poller: Poller
   private var timer: DeadlineTimer
   private let watch: WriteWatch
   private var heard = HeardWriters()
   private let conversations: Conversations
-  private let memory: MemorySupervision?
+  let memory: MemorySupervision?
   /// The container's part in its application; nil for one alone.
-  private var application: Participation?
+  var application: Participation?
   /// What was wanted of the application last: for the record, and to want it no longer.
-  private var asked: (rule: Rule, quota: Nanoseconds, use: Nanoseconds, time: Nanoseconds) = (
+  var asked: (rule: Rule, quota: Nanoseconds, use: Nanoseconds, time: Nanoseconds) = (
     .granted, 0, 0, 0
   )
+  /// What it has used of what its application gave it, and when more of that may be written.
+  var books: MemberBooks?
+  var nextDue: Nanoseconds?
   /// Hooks that are to come yet.
   private var promise: HookPromise?
 
-  private var nextReading: Nanoseconds?
+  var nextReading: Nanoseconds?
   private var nextCorrection: Nanoseconds?
   private var nextMemberCheck: Nanoseconds?
   private var hasEnded = false
   /// The connection of the keeper that guards the memory.
   private var guardian: UInt64?
 
-  private enum Token {
+  enum Token {
     static let exit: UInt64 = 1
     static let timer: UInt64 = 2
     static let alarm: UInt64 = 3
@@ -113,7 +116,7 @@ final class Supervision: CPUController.Surroundings, LimitKeeper {
   func run() throws(SystemError) {
     while !hasEnded {
       let next = min(
-        nextReading ?? .max, nextCorrection ?? .max, nextMemberCheck ?? .max,
+        nextReading ?? .max, nextCorrection ?? .max, nextMemberCheck ?? .max, nextDue ?? .max,
         memory?.deadline ?? .max)
       try timer.set(next == .max ? nil : next)
       // For as long as it sleeps: what there was to do may have gone deep.
@@ -144,6 +147,7 @@ final class Supervision: CPUController.Surroundings, LimitKeeper {
       if let moment = nextCorrection, moment <= now { judgeForeignWrite() }
       if let moment = memory?.deadline, moment <= now { lookAtMemory() }
       if let moment = nextReading, moment <= now { read(called: false) }
+      if let moment = nextDue, moment <= now { writeDue() }
     case Token.alarm:
       attachment.alarm?.acknowledge()
       read(called: true)
@@ -248,7 +252,9 @@ final class Supervision: CPUController.Surroundings, LimitKeeper {
     // whenever there is a look at all.
     if !watch.hears || hearWriters() { judgeForeignWrite() }
     do throws(SystemError) {
-      let step = look(try attachment.meter.read(), monotonicNow())
+      let (usage, now) = (try attachment.meter.read(), monotonicNow())
+      books?.charge(usage: usage, at: now)
+      let step = look(usage, now)
       let before = foreign.ours
       take(step)
       if let decision = step.decision {
@@ -299,7 +305,7 @@ final class Supervision: CPUController.Surroundings, LimitKeeper {
     append(rule: .refused, before: decision.quota, after: held, use: use)
   }
 
-  private func adopt(quota: Nanoseconds, bounds: QuotaBounds) {
+  func adopt(quota: Nanoseconds, bounds: QuotaBounds) {
     guard let usage = try? attachment.meter.read() else { return checkMembers() }
     take(controller.adopt(quota: quota, bounds: bounds, now: monotonicNow(), usage: usage))
   }
@@ -328,11 +334,11 @@ final class Supervision: CPUController.Surroundings, LimitKeeper {
   // MARK: other writers
 
   @discardableResult
-  private func hearWriters() -> Bool {
+  func hearWriters() -> Bool {
     watch.take { heard.add($0, name: watch.name(of: $0)) }
   }
 
-  private func judgeForeignWrite() {
+  func judgeForeignWrite() {
     guard let found = try? attachment.writer.current(besides: foreign.ours) else {
       return checkMembers()
     }
@@ -404,6 +410,7 @@ final class Supervision: CPUController.Surroundings, LimitKeeper {
     }
     // A member has what it was granted, whatever it declares; more is asked for.
     let start = application.flatMap { $0.held(.cpu) }.map { base.quota(ofCores: $0) }
+    if hasOtherPeriod, let start { try? openBooks(held: start) }
     adopt(quota: start ?? bounds.clamp(base.quota(of: declared)), bounds: bounds)
     append(rule: rule, before: before, after: controller.quota, use: 0, writer: writer)
   }
@@ -451,131 +458,18 @@ final class Supervision: CPUController.Surroundings, LimitKeeper {
     base.limit(of: base.quota(of: CPUQuota(quota: nil)))
   }
 
-  // MARK: the application
-
-  private func takePart(_ handover: Handover) throws(SystemError) {
-    guard let (room, priority) = handover.application else { return }
-    let path = StateRoot(ofInstance: directory.path).applications + "/" + room
-    // What the kernel has is what it holds.
-    let held = base.cores(of: base.quota(of: foreign.ours))
-    var record = MemberRecord(
-      nonce: directory.nonce, priority: priority, cpu: share, memory: memory?.share)
-    record.cpu.held = min(held, ApplicationMessage.most)
-    record.isResting = true
-    let known = try? ApplicationRoom(opening: path)
-    let file: MemberFile
-    if let adopted = known?.adopt(directory.nonce) {
-      file = adopted
-      file.replace(record)
-    } else {
-      file = try ApplicationRoom(making: path).register(record)
-    }
-    let participation = try Participation(
-      ApplicationRoom(opening: path), file, most: (base.limit, memory?.base.limit ?? .max), self)
-    try poller.add(participation.descriptor, token: Token.application)
-    application = participation
-    participation.seek()
-  }
-
-  /// What it declares and may have, as its application is told.
-  private var share: MemberRecord.Share {
-    var bounded = base
-    if let above = attachment.ancestorLimit { bounded.limit = min(bounded.limit, above) }
-    var share = bounded.share
-    // Of what is above it nothing is declared.
-    share.declared = base.share.declared
-    return share
-  }
-
-  /// The container declares something else by now.
-  private func joinAgain() {
-    guard let application else { return }
-    application.redeclare((.cpu, share))
-    application.want(share.declared, of: .cpu)
-  }
-
-  /// What its memory needs is asked for, and what it does not need any more is not.
-  private func askForMemory(_ memory: MemorySupervision) {
-    guard let application else { return }
-    if memory.isRedeclared {
-      memory.isRedeclared = false
-      application.found(memory.share.held, of: .memory)
-      application.redeclare((.memory, memory.share))
-    } else if let wish = memory.wish {
-      application.want(wish.limit, of: .memory)
-    } else if let wanted = application.wanted(.memory), let held = application.held(.memory),
-      wanted > held
-    {
-      application.want(held, of: .memory)
-    }
-  }
-
-  /// Less is written at once, more when it was granted; until then what is in force stays.
-  private func ask(_ decision: QuotaDecision, use: Nanoseconds) {
-    controller.hold(base.quota(of: foreign.ours))
-    asked = (decision.rule, decision.quota, use, monotonicNow())
-    application?.want(base.cores(of: decision.quota), of: .cpu)
-    judgeForeignWrite()
-  }
-
-  /// What was wanted some periods ago and is not any more shall not be granted later.
-  private func wantNoMore() {
-    guard let application, let wanted = application.wanted(.cpu),
-      let held = application.held(.cpu), wanted > held
-    else { return }
-    let isOver = nextReading == nil || monotonicNow() - asked.time > 3 * base.period
-    if isOver { application.want(held, of: .cpu) }
-  }
-
-  func keep(_ amount: Int64, of resource: SharedResource) -> (held: Int64, spent: Int64) {
-    if resource == .memory {
-      guard let memory else { return (amount, 0) }
-      let (held, entry) = memory.keep(amount)
-      if let entry { record.append(entry) }
-      return (held, 0)
-    }
-    let before = base.quota(of: foreign.ours)
-    let limit = base.limit(of: base.quota(ofCores: amount))
-    let after = base.quota(of: limit)
-    let usage = try? attachment.meter.read()
-    let spent = usage.map { base.cores(of: min(controller.spent($0), before)) } ?? 0
-    let rule: Rule =
-      base.cores(of: asked.quota) == amount ? asked.rule : after > before ? .granted : .recalled
-    do throws(SystemError) {
-      try attachment.writer.set(limit, from: foreign.ours)
-      foreign.wrote(limit)
-      hearWriters()
-      controller.hold(after)
-      append(rule: rule, before: before, after: after, use: rule == asked.rule ? asked.use : 0)
-      // It may have been asleep, and what it does not need it gives back.
-      if after > before { nextReading = min(nextReading ?? .max, monotonicNow() + base.period) }
-      return (amount, spent)
-    } catch {
-      guard let found = try? attachment.writer.current() else {
-        checkMembers()
-        return (amount, spent)
-      }
-      let held = base.quota(of: found)
-      append(rule: .refused, before: before, after: after, use: 0)
-      adopt(
-        quota: held, bounds: QuotaBounds(floor: controller.bounds.floor, ceiling: held))
-      append(rule: .refused, before: after, after: held, use: 0)
-      return (base.cores(of: held), spent)
-    }
-  }
-
   // MARK: the end
 
-  private func checkMembers() {
+  func checkMembers() {
     // Processes that share a pid namespace with others outlive their init.
     hasEnded = attachment.initProcess.hasEnded && !attachment.hasMembers
     nextMemberCheck =
       attachment.initProcess.hasEnded && !hasEnded ? monotonicNow() + 1_000_000_000 : nil
   }
 
-  private var lastQuota: Nanoseconds = 0
+  private(set) var lastQuota: Nanoseconds = 0
 
-  private func append(
+  func append(
     rule: Rule, before: Nanoseconds, after: Nanoseconds, use: Nanoseconds,
     writer: RecordEntry.Writer? = nil
   ) {

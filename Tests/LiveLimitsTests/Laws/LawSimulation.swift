@@ -47,7 +47,7 @@ struct LawSimulation {
   init(
     _ law: ControlLaw.Parameters?, quota: Nanoseconds, floor: Nanoseconds, ceiling: Nanoseconds,
     cpus: Int = 2, period: Nanoseconds = 100_000_000, phase: Nanoseconds = 0,
-    hasAlarm: Bool = true, keepsBooks: Bool = true, hook: Hook = .none
+    hasAlarm: Bool = true, keepsBooks: Bool = true, hook: Hook = .none, isShared: Bool = false
   ) {
     self.hook = hook
     kernel = SimulatedKernel(quota: quota, period: period, phase: phase, cpus: cpus)
@@ -59,6 +59,7 @@ struct LawSimulation {
     var parameters = CPUController.Parameters(
       period: period, cpus: Int64(cpus), quietUse: floor / 5, hasAlarm: hasAlarm, law: law)
     parameters.keepsBooks = keepsBooks
+    parameters.isShared = isShared
     if hook != .none {
       parameters.hasHooks = true
       parameters.hasAlarm = true

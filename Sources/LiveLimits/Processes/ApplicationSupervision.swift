@@ -1,0 +1,163 @@
+// SPDX-License-Identifier: Apache-2.0
+internal import Hooks
+internal import Syscalls
+
+/// What a supervisor does for a container that shares its limits with others: what the laws want is
+/// asked for, and what was granted is written.
+extension Supervision: LimitKeeper {
+  func takePart(_ handover: Handover) throws(SystemError) {
+    guard let (room, priority) = handover.application else { return }
+    let path = StateRoot(ofInstance: directory.path).applications + "/" + room
+    // What the kernel has is what it holds.
+    let held = base.cores(of: base.quota(of: foreign.ours))
+    var record = MemberRecord(
+      nonce: directory.nonce, priority: priority, cpu: share, memory: memory?.share)
+    record.cpu.held = min(held, ApplicationMessage.most)
+    record.isResting = true
+    let known = try? ApplicationRoom(opening: path)
+    let file: MemberFile
+    if let adopted = known?.adopt(directory.nonce) {
+      file = adopted
+      file.replace(record)
+    } else {
+      file = try ApplicationRoom(making: path).register(record)
+    }
+    let participation = try Participation(
+      ApplicationRoom(opening: path), file, most: (base.limit, memory?.base.limit ?? .max), self)
+    try poller.add(participation.descriptor, token: Token.application)
+    application = participation
+    try openBooks(held: base.quota(of: foreign.ours))
+    participation.seek()
+  }
+
+  func openBooks(held: Nanoseconds) throws(SystemError) {
+    books = MemberBooks(
+      held: held, period: base.period, now: monotonicNow(), usage: try attachment.meter.read())
+  }
+
+  /// What it declares and may have, as its application is told.
+  var share: MemberRecord.Share {
+    var bounded = base
+    if let above = attachment.ancestorLimit { bounded.limit = min(bounded.limit, above) }
+    var share = bounded.share
+    // Of what is above it nothing is declared.
+    share.declared = base.share.declared
+    return share
+  }
+
+  /// The container declares something else by now.
+  func joinAgain() {
+    guard let application else { return }
+    application.redeclare((.cpu, share))
+    application.want(share.declared, of: .cpu)
+  }
+
+  /// What its memory needs is asked for, and what it does not need any more is not.
+  func askForMemory(_ memory: MemorySupervision) {
+    guard let application else { return }
+    if memory.isRedeclared {
+      memory.isRedeclared = false
+      application.found(memory.share.held, of: .memory)
+      application.redeclare((.memory, memory.share))
+    } else if let wish = memory.wish {
+      application.want(wish.limit, of: .memory)
+    } else if let wanted = application.wanted(.memory), let held = application.held(.memory),
+      wanted > held
+    {
+      application.want(held, of: .memory)
+    }
+  }
+
+  /// Less is written at once, more when it was granted; until then what is in force stays.
+  func ask(_ decision: QuotaDecision, use: Nanoseconds) {
+    controller.hold(base.quota(of: foreign.ours))
+    asked = (decision.rule, decision.quota, use, monotonicNow())
+    application?.want(base.cores(of: decision.quota), of: .cpu)
+    judgeForeignWrite()
+  }
+
+  /// What was wanted some periods ago and is not any more shall not be granted later.
+  func wantNoMore() {
+    guard let application, let wanted = application.wanted(.cpu),
+      let held = application.held(.cpu), wanted > held
+    else { return }
+    let isOver = nextReading == nil || monotonicNow() - asked.time > 3 * base.period
+    if isOver { application.want(held, of: .cpu) }
+  }
+
+  func keep(_ amount: Int64, of resource: SharedResource) -> (held: Int64, spent: Int64) {
+    if resource == .memory {
+      guard let memory else { return (amount, 0) }
+      let (held, entry) = memory.keep(amount)
+      if let entry { record.append(entry) }
+      return (held, 0)
+    }
+    let before = base.quota(of: foreign.ours)
+    let held = base.quota(of: base.limit(of: base.quota(ofCores: amount)))
+    var spent: Int64 = 0
+    if let usage = try? attachment.meter.read() {
+      books?.charge(usage: usage, at: monotonicNow())
+      spent = base.cores(of: max(min(controller.spent(usage), before), books?.excess ?? 0))
+    }
+    books?.hold(held)
+    let isAsked = base.cores(of: asked.quota) == amount
+    do throws(SystemError) {
+      try writeHeld(
+        isAsked ? asked.rule : held > before ? .granted : .recalled, use: isAsked ? asked.use : 0)
+      return (amount, spent)
+    } catch {
+      guard let found = refuseHeld(held) else { return (amount, spent) }
+      return (found, spent)
+    }
+  }
+
+  /// Makes what is held the kernel's quota, as far as what was used before leaves it.
+  func writeHeld(_ rule: Rule, use: Nanoseconds) throws(SystemError) {
+    guard let books else { return }
+    let (before, now) = (base.quota(of: foreign.ours), monotonicNow())
+    let write = books.write(over: before, at: now)
+    nextDue = write.due
+    // No limit is a limit that is not ours yet, however much it is.
+    guard let quota = write.quota ?? (foreign.ours.quota == nil ? before : nil) else { return }
+    let limit = base.limit(of: quota)
+    try attachment.writer.set(limit, from: foreign.ours)
+    foreign.wrote(limit)
+    hearWriters()
+    let after = base.quota(of: limit)
+    controller.hold(after)
+    append(rule: rule, before: before, after: after, use: use)
+    // It may have been asleep, and what it does not need it gives back.
+    if after > before { nextReading = min(nextReading ?? .max, now + base.period) }
+  }
+
+  /// What was used too much before has drained.
+  func writeDue() {
+    nextDue = nil
+    guard let usage = try? attachment.meter.read() else { return checkMembers() }
+    books?.charge(usage: usage, at: monotonicNow())
+    do throws(SystemError) {
+      try writeHeld(.due, use: 0)
+      judgeForeignWrite()
+    } catch {
+      guard let held = books?.held, let found = refuseHeld(held) else { return }
+      application?.found(found, of: .cpu)
+    }
+  }
+
+  /// The kernel would not have what is held: a group above has less (v1).
+  ///
+  /// - Returns: What there is, in nanocores; nil when the group is gone.
+  func refuseHeld(_ wanted: Nanoseconds) -> Int64? {
+    guard let found = try? attachment.writer.current() else {
+      checkMembers()
+      return nil
+    }
+    let held = base.quota(of: found)
+    nextDue = nil
+    append(rule: .refused, before: lastQuota, after: wanted, use: 0)
+    adopt(quota: held, bounds: QuotaBounds(floor: controller.bounds.floor, ceiling: held))
+    append(rule: .refused, before: wanted, after: held, use: 0)
+    books?.hold(held)
+    return base.cores(of: held)
+  }
+}
