@@ -47,6 +47,9 @@ extension Pool {
     // Nobody has granted it anything yet, also where its file was found by a new broker.
     let account = known.map { accounts[$0] }
     if claim.held == 0, account.map({ $0.charged == 0 && $0.standing != .joined }) ?? true {
+      if let limit = conflict(of: claim, except: message.nonce) {
+        return answer(message, .refuse(.conflict, figure: limit), link, &actions)
+      }
       let least = floors - (account?.floor ?? 0)
       let declared = self.declared - (account?.declared ?? 0) + claim.declared
       let limit = min(claim.application ?? limits.explicit ?? declared, most)
@@ -85,6 +88,15 @@ extension Pool {
     actions.append(.watch(message.nonce))
     tell(index, .welcome(limit: claim.held), &actions)
     settle(now, &actions)
+  }
+
+  /// The limit that a newcomer would change and must not; nil where it may join.
+  private func conflict(of claim: ApplicationMessage.Claim, except nonce: UInt64) -> Int64? {
+    guard claim.isNoChange, let application = claim.application else { return nil }
+    // Alone it says what the limit is.
+    guard accounts.contains(where: { $0.nonce != nonce }) else { return nil }
+    let running = limits.explicit ?? (declared - (account(nonce)?.declared ?? 0))
+    return application == running ? nil : min(running, ApplicationMessage.most)
   }
 
   private mutating func hear(
