@@ -2,8 +2,10 @@
 """The way out: a container is given back to runc alone, and runs on."""
 import json
 import os
+import random
 import signal
 import subprocess
+import time
 
 import pytest
 
@@ -299,6 +301,58 @@ def test_a_member_whose_adoption_was_not_finished_is_released_again(container):
     made[0].call("state")
     wait_until(lambda: is_released(made[0], 20_000), 4, "it is released")
     assert len(members("shop")) == 1
+
+
+def is_consistent(made, quota):
+    """Supervised, or released with all that it declares."""
+    if stage(made) is None:
+        return len(supervisors(made.id)) == 1
+    return stage(made) == "done" and not supervisors(made.id) and made.quota == quota
+
+
+def test_a_tool_that_is_killed_at_any_moment_leaves_nothing_half_done(container):
+    """The next call for the container brings whoever finishes it; the sum is kept by the others."""
+    asked = {"io.escra.app": "shop", "io.escra.app.cpu": "500m"}
+    made, other = (container(asked).started() for _ in range(2))
+    for each in (made, other):
+        each.supervisor()
+    other.work(2)
+    randomly = random.Random(7)
+    with Sums(other) as sums:
+        for _ in range(30):
+            verb = "adopt" if stage(made) else "release"
+            tool = subprocess.Popen(
+                [ESCRA, verb, made.id], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+            time.sleep(randomly.random() * 0.03)
+            kill(tool.pid)
+            tool.wait()
+            if stage(made) == "asked" and supervisors(made.id):
+                kill(*supervisors(made.id))
+            made.call("state")
+            wait_until(lambda: is_consistent(made, 20_000), 5, "it is one or the other")
+            assert made.status == "running"
+    assert sums.most <= 0.5 + 1e-9
+    if stage(made):
+        escra_tool("adopt", made.id)
+    with Sums(made, other) as sums:
+        assert made.supervisor() and len(members("shop")) == 2
+        made.work(2)
+        made.wait_for_quota(lambda quota: quota >= 24_000, 6, "its fair share")
+    assert sums.most <= 0.5 + 1e-9
+
+
+def test_two_tools_at_once_come_to_one_end(container):
+    """Whoever is second finds it done, or undone."""
+    made = at_rest(container())
+    for _ in range(5):
+        for verbs in (("release", "release"), ("adopt", "adopt"), ("release", "adopt")):
+            tools = [
+                subprocess.Popen([ESCRA, verb, made.id], stdout=subprocess.DEVNULL)
+                for verb in verbs]
+            assert all(tool.wait(30) in (0, 1) for tool in tools)
+            wait_until(lambda: is_consistent(made, 20_000), 5, "it is one or the other")
+        if stage(made):
+            escra_tool("adopt", made.id)
 
 
 @pytest.mark.parametrize("verb", ["release", "adopt"])

@@ -183,8 +183,8 @@ final class Keeper {
     replace(state, directory)
   }
 
-  /// Nobody is to supervise it. What is left to do: to give back what its releaser has not, and to
-  /// forget it when it has ended.
+  /// What is left to do for a container that nobody is to supervise: to give back what its releaser
+  /// has not, and to forget it when it has ended.
   private func leaveAlone(
     _ state: ContainerState, _ stage: ReleaseStage, _ directory: consuming StateDirectory
   ) {

@@ -53,7 +53,7 @@ private func decoded(_ bytes: [UInt8]) -> Result<ApplicationMessage, FrameError>
   @Test(
     arguments: [
       (0, 0, FrameError.magic(0x5041_5300)), (4, 0, .version(0, oldest: 1)),
-      (4, 9, nil), (5, 0, .version(1, oldest: 0)), (5, 3, .version(2, oldest: 3)),
+      (4, 9, nil), (5, 0, .version(2, oldest: 0)), (5, 3, .version(2, oldest: 3)),
       (6, 0, .kind(0)), (6, 8, .kind(8)), (6, 255, .kind(255)), (7, 0, .resource(0)),
       (7, 3, .resource(3)), (46, 1, .word(0)), (95, 1, .word(6)),
     ] as [(Int, UInt8, FrameError?)])
