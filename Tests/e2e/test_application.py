@@ -385,7 +385,7 @@ def test_of_two_conflicting_creates_at_once_one_is_refused(member, world, escra)
     with open(config, "w") as file:
         json.dump({"appConflict": "refuse"}, file)
     strictly = escra.using("--escra-config", config)
-    for round in range(4):
+    for round in range(12):
         made = [
             member({"io.escra.app.cpu": value}, app=f"race{round}", runtime=strictly)
             for value in ("600m", "700m")]

@@ -93,10 +93,13 @@ extension Pool {
   /// The limit that a newcomer would change and must not; nil where it may join.
   private func conflict(of claim: ApplicationMessage.Claim, except nonce: UInt64) -> Int64? {
     guard claim.isNoChange, let application = claim.application else { return nil }
-    // Alone it says what the limit is.
-    guard accounts.contains(where: { $0.nonce != nonce }) else { return nil }
-    let running = limits.explicit ?? (declared - (account(nonce)?.declared ?? 0))
-    return application == running ? nil : min(running, ApplicationMessage.most)
+    // Of several that come at once the first to join says what the limit is.
+    let running = accounts.filter {
+      $0.nonce != nonce && !($0.standing == .expected && $0.isNewcomer)
+    }
+    if running.isEmpty { return nil }
+    let limit = limits.explicit ?? running.reduce(0) { $0 + $1.declared }
+    return application == limit ? nil : min(limit, ApplicationMessage.most)
   }
 
   private mutating func hear(

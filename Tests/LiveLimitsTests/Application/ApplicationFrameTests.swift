@@ -91,7 +91,7 @@ private func decoded(_ bytes: [UInt8]) -> Result<ApplicationMessage, FrameError>
     #expect(decoded(bytes) == .failure(.version(7, oldest: 3)))
   }
 
-  func `only what version 1 would misunderstand is kept from it`() {
+  @Test func `only what version 1 would misunderstand is kept from it`() {
     let isKept = bodies.filter { message($0).bytes[5] == 2 }
     #expect(
       isKept == [

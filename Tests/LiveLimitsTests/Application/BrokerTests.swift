@@ -54,7 +54,7 @@ private struct Table {
 }
 
 @Suite struct BrokerTests {
-  func `of two newcomers that must not change the limit the first says what it is`() {
+  @Test func `of two newcomers that must not change the limit the first says what it is`() {
     var table = Table(limit: nil)
     let first = table.join(1, wanted: core, application: 3 * core, isNoChange: true)
     #expect(first.first == .welcome(limit: 0))
@@ -70,7 +70,7 @@ private struct Table {
     #expect(table.broker.cpu.limit == 4 * core)
   }
 
-  func `a limit that adds up, or that an operator has set, is one to agree with`() {
+  @Test func `a limit that adds up, or that an operator has set, is one to agree with`() {
     var table = Table(limit: nil)
     _ = table.join(1, wanted: core)
     #expect(
@@ -82,7 +82,21 @@ private struct Table {
         == .welcome(limit: 0))
   }
 
-  func `a new broker knows the limit from the one before`() {
+  @Test func `who has registered and not joined yet has no say`() {
+    func newcomer(_ nonce: UInt64) -> Registration {
+      Registration(
+        nonce: nonce, declared: core, floor: core / 20, ceiling: 8 * core, isNewcomer: true)
+    }
+    var table = Table(limit: nil, registered: [newcomer(1), newcomer(2)])
+    #expect(
+      table.join(1, wanted: core, application: 2 * core, isNoChange: true).first
+        == .welcome(limit: 0))
+    #expect(
+      table.join(2, wanted: core, application: 3 * core, isNoChange: true)
+        == [.refuse(.conflict, figure: 2 * core)])
+  }
+
+  @Test func `a new broker knows the limit from the one before`() {
     let member = Registration(nonce: 1, declared: core, floor: core / 20, ceiling: 8 * core)
     var table = Table(limit: 3 * core, registered: [member])
     #expect(
