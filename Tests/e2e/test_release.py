@@ -11,7 +11,8 @@ import pytest
 
 import cgroups
 from applications import Sums, members, room
-from processes import is_alive, keepers, kill, ours, supervisors, wait_until
+from processes import PATIENCE, is_alive, keepers, kill, ours, supervisors, wait_until
+from test_application import fill, member, memory_limit, memory_member  # noqa: F401
 from test_strict import ONLINE, cpus, neighbour, strict  # noqa: F401
 from world import ESCRA, escra_tool
 
@@ -195,6 +196,27 @@ def test_adopt_of_one_for_whom_there_is_no_room_says_so(container):
     assert is_released(one, 20_000) and len(members("shop")) == 1
 
 
+def test_a_members_memory_is_its_own_and_then_shared_again(member, memory_member):  # noqa: F811
+    """It comes back with what it uses; what is in force never is more than both declare."""
+    one, two = memory_member(128), memory_member(128)
+    for each in (one, two):
+        each.started().supervisor()
+    fill(one, 40)
+    for each in (one, two):
+        wait_until(lambda: memory_limit(each) < 90, 8, "what it does not need is given back")
+    said = escra_tool("release", one.id)
+    assert "128Mi" in said and memory_limit(one) == 128 and len(members("shop")) == 1
+    fill(two, 100)
+    wait_until(lambda: memory_limit(two) >= 100, 4, "all that it declares")
+    assert memory_limit(two) <= 128
+    escra_tool("adopt", one.id)
+    assert one.supervisor() and len(members("shop")) == 2
+    assert 40 <= memory_limit(one) <= 128 and memory_limit(one) + memory_limit(two) <= 256
+    fill(one, 110)
+    wait_until(lambda: memory_limit(one) >= 110, 4, "it grows")
+    assert memory_limit(one) + memory_limit(two) <= 256 and one.status == "running"
+
+
 def memory(made):
     name = "memory.limit_in_bytes" if cgroups.VERSION == 1 else "memory.max"
     return int(cgroups.read(cgroups.inner(made.cgroup), name, "memory"))
@@ -323,7 +345,7 @@ def test_a_tool_that_is_killed_at_any_moment_leaves_nothing_half_done(container)
             verb = "adopt" if stage(made) else "release"
             tool = subprocess.Popen(
                 [ESCRA, verb, made.id], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-            time.sleep(randomly.random() * 0.03)
+            time.sleep(randomly.random() * 0.03 * PATIENCE)
             kill(tool.pid)
             tool.wait()
             if stage(made) == "asked" and supervisors(made.id):
@@ -338,6 +360,8 @@ def test_a_tool_that_is_killed_at_any_moment_leaves_nothing_half_done(container)
         assert made.supervisor() and len(members("shop")) == 2
         made.work(2)
         made.wait_for_quota(lambda quota: quota >= 24_000, 6, "its fair share")
+        other.rest()
+        made.wait_for_quota(lambda quota: quota >= 40_000, 6, "what the other does not need")
     assert sums.most <= 0.5 + 1e-9
 
 

@@ -84,18 +84,23 @@ extension Release {
       if case .granted(let cpu, let memory) = outcome {
         return try set(cpu: cpu, memory: memory, of: state)
       }
-    } catch { throw .system(error) }
+    } catch {
+      guard error.errno == EBUSY else { throw .system(error) }
+      throw .noRoom("it uses \(state.memoryUse) bytes of memory, and more than its limit would be")
+    }
     throw .noRoom(reason(outcome))
   }
 
-  /// What it needs of memory at the least is what it uses, and some to go on with.
+  /// What it needs of memory at the least is what it uses, and some to go on with: cgroup v2 wants
+  /// room above the line to lower a limit at all.
   private static func memoryShare(
     of state: ContainerState
   ) throws(ReleaseError) -> MemberRecord.Share? {
     guard var share = state.memory?.share() else { return nil }
     let use = state.memoryUse
-    share.floor = max(share.floor, use + max(use / 8, 4 << 20)) & ~4095
-    guard share.floor <= share.ceiling else {
+    let least = MemoryBrake.limit(over: use + max(use / 16, 4 << 20))
+    share.floor = min(max(share.floor, least), share.ceiling)
+    guard use < share.ceiling else {
       throw .noRoom(
         "it uses \(use) bytes of memory, and may have no more than \(share.ceiling) as a member")
     }

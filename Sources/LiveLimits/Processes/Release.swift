@@ -127,7 +127,7 @@ package enum ReleaseError: Error, Equatable, CustomStringConvertible {
     case .ended: "has ended; there is nothing left to do"
     case .held: "is held by a process that does not end within 5 s; try again"
     case .noRoom(let reason): "finds no room in its application: \(reason)"
-    case .system(let error): "could not be given all back: \(error); try again"
+    case .system(let error): "could not be given all that is its own: \(error); try again"
     }
   }
 }
