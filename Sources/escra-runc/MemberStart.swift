@@ -10,10 +10,12 @@ extension SupervisedStart {
   /// Who only observes, or has CPUs of its own, is no member of anything.
   var membership: ApplicationMembership? {
     guard policy.name == .reactive, let app = policy.app else { return nil }
-    return ApplicationMembership(
+    var membership = ApplicationMembership(
       application: app, user: geteuid(), root: call.root, namespace: policy.scope,
       priority: Int32(clamping: policy.priority), cpu: policy.appCPU?.nanocores,
       memory: policy.appMemory)
+    membership.isNoChange = refusesConflicts
+    return membership
   }
 
   /// Why there is no place in the application, as the supervisor was told.
@@ -27,6 +29,14 @@ extension SupervisedStart {
       "its other members need so much at the least that \(ByteQuantity(bytes: figure)) of its "
         + "memory is left, and this container needs \(ByteQuantity(bytes: memoryFloor)); "
         + "write a smaller io.escra.memory.min, or a larger io.escra.app.memory"
+    case (1, 4):
+      conflict(
+        "cpu", asked: policy.appCPU?.description ?? "",
+        running: CPULimit(nanocores: figure).description)
+    case (2, 4):
+      conflict(
+        "memory", asked: ByteQuantity(bytes: policy.appMemory ?? 0).description,
+        running: ByteQuantity(bytes: figure).description)
     case (0, 1): "its directory is another application's; choose another name"
     case (_, 1):
       "its members are supervised by another version, \(figure); create them anew, or use that one"
@@ -38,5 +48,11 @@ extension SupervisedStart {
         + "to be had back within a second; try again, or write a larger io.escra.app.memory"
     default: "its other members did not answer within a second"
     }
+  }
+
+  private func conflict(_ key: String, asked: String, running: String) -> String {
+    "io.escra.app.\(key) is \(asked), the running application has \(running), and the operator's "
+      + "appConflict is refuse; write \(running), or have the operator change what is running: "
+      + "escra app set \(policy.app ?? "") --\(key) \(asked)"
   }
 }

@@ -83,6 +83,8 @@ struct SupervisedStart {
   let document: ConfigDocument
   private let memoryReserve: Int64
   private let memoryNet: MemoryNetChoice
+  /// Whether the application's limits are to stay what they are.
+  let refusesConflicts: Bool
 
   /// Finds out what holds for the container.
   init(
@@ -106,6 +108,7 @@ struct SupervisedStart {
     (document, policy) = parsed
     memoryReserve = config.hostMemoryReserve
     memoryNet = config.memoryNet
+    refusesConflicts = config.appConflict == .refuse
     self.id = id
     self.call = call
     self.settings = settings

@@ -11,6 +11,7 @@ internal import Syscalls
 func update(_ call: RuntimeCall, _ settings: Settings) -> Never {
   for path in call.instances() {
     guard let instance = try? StateDirectory(opening: path) else { continue }
+    if instance.releaseStage == .done { updateReleased(call, instance) }
     // Its CPUs stay its own also while its supervisor is being replaced.
     if instance.load()?.claim != nil { updateStrict(call, instance, settings) }
     if instance.isSupervised, let socket = try? instance.connect() {
@@ -18,6 +19,33 @@ func update(_ call: RuntimeCall, _ settings: Settings) -> Never {
     }
   }
   call.pass()
+}
+
+/// The low-level runtime writes all limits that it knows at each update, and of a container that was
+/// released it knows those that a supervisor began with: so what is in force goes along.
+///
+/// What is asked for is what the container declares from now on, should it be adopted.
+private func updateReleased(_ call: RuntimeCall, _ instance: borrowing StateDirectory) {
+  guard var state = instance.load() else { return }
+  let request = UpdateRequest(call)
+  let found = LimitsInForce(of: state)
+  var edit = ConfigEdit()
+  if request.quota == nil, let cpu = found.cpu {
+    edit.cpuQuota = cpu.quota ?? -1
+    if request.period == nil { edit.cpuPeriod = cpu.period }
+  }
+  if request.memory == nil, request.swap == nil, let memory = found.memory {
+    edit.memoryLimit = memory < MemoryBase.unlimited ? memory : -1
+    edit.memorySwap = memory < MemoryBase.unlimited ? state.memory?.memorySwap(at: memory) : nil
+  }
+  if request.cpus == nil, let cpus = found.cpus { edit.cpus = cpus.description }
+  if let quota = request.quota { state.base.declared.quota = quota > 0 ? quota : nil }
+  if let period = request.period, period > 0 { state.base.declared.period = period }
+  if let memory = request.memory { state.memory?.declared = memory > 0 ? memory : nil }
+  if request.quota != nil || request.period != nil || request.memory != nil {
+    try? instance.save(state)
+  }
+  request.pass(edit)
 }
 
 private func updateReactive(

@@ -53,6 +53,8 @@ struct ContainerReport: Equatable {
   var source: String?
   /// The supervisor's pid; nil where none is alive.
   var supervisor: Int32?
+  /// Whether it was released: its limits are its own, and nobody starts a supervisor.
+  var isReleased = false
   /// In cores.
   var cpu: Amounts<Double>
   /// The most the container may be given, in cores.
@@ -78,7 +80,8 @@ struct ContainerReport: Equatable {
     return .object([
       ("id", .string(id)), ("policy", .string(policy)), ("app", .optional(app)),
       ("phase", .string(phase)), ("pid", .optional(pid)), ("source", .optional(source)),
-      ("supervisorPid", .optional(supervisor)), ("cpu", .object(cpuMembers)),
+      ("supervisorPid", .optional(supervisor)), ("released", .bool(isReleased)),
+      ("cpu", .object(cpuMembers)),
       (
         "memory",
         .object([

@@ -6,7 +6,7 @@ internal import Syscalls
 /// `escra`: what an operator asks of the containers that escra-runc supervises.
 ///
 /// It reads the state files and the kernel, and changes nothing but what an application may use
-/// (`app set`).
+/// (`app set`) and whether a container is supervised at all (`release`, `adopt`).
 @main
 struct Escra: ParsableCommand {
   static let configuration = CommandConfiguration(
@@ -15,7 +15,7 @@ struct Escra: ParsableCommand {
     version: "escra version \(EscraVersion.current)",
     subcommands: [
       ListCommand.self, TopCommand.self, ExplainCommand.self, WatchCommand.self, AppCommand.self,
-      DoctorCommand.self,
+      ReleaseCommand.self, AdoptCommand.self, DoctorCommand.self,
     ])
 }
 

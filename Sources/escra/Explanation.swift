@@ -48,7 +48,7 @@ struct Explanation {
     case ("ended", _): sentences.append("\(report.id) has ended; its policy was \(report.policy).")
     default: sentences.append("\(report.id) is being started under the policy \(report.policy).")
     }
-    if let app = report.app {
+    if let app = report.app, !report.isReleased {
       sentences.append(
         state.membership == nil
           ? "It names the application \"\(app)\", of which only reactive containers are members."
@@ -56,6 +56,10 @@ struct Explanation {
     }
     if let supervisor = report.supervisor {
       sentences.append("Process \(supervisor) supervises it.")
+    } else if report.isReleased && report.phase != "ended" {
+      sentences.append(
+        "It was released: nobody supervises it, its limits are whoever's who writes them, and "
+          + "escra adopt undoes that.")
     } else if report.phase == "ended" {
       sentences.append("No supervisor is alive, and there is nothing left to supervise.")
     } else {
@@ -68,7 +72,9 @@ struct Explanation {
 
   /// Why the CPU limit is what it is.
   var cpu: [String] {
-    if let claim = state.claim { return [declared, own(claim), current].compactMap(\.self) }
+    if let claim = state.claim, !report.isReleased {
+      return [declared, own(claim), current].compactMap(\.self)
+    }
     return [declared, floor, ceiling, current, lastDecision, source, counted].compactMap(\.self)
   }
 

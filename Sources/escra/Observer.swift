@@ -48,6 +48,11 @@ final class Observer {
       {
         report.supervisor = supervisor.pid
       }
+      if directory.releaseStage != nil, report.supervisor == nil {
+        report.isReleased = true
+        report.source = nil
+        report.ownCPUs = nil
+      }
       if state.policy == "observe", let last = entries.last(where: { !$0.rule.isMemory }) {
         report.wouldBe = Double(last.after) / Double(max(last.period, 1))
       }

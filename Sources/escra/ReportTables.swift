@@ -13,7 +13,7 @@ extension Table {
       ],
       rows: reports.map { report in
         [
-          report.shortID, report.policy, report.app ?? "-",
+          report.shortID, report.policy, report.appCell,
           report.cpu.declared.map(cores) ?? "none", report.cpuLimitCell, report.cpuUsedCell,
           report.memory.declared.map(bytes) ?? "none", report.memoryLimitCell,
           report.memoryUsedCell, report.source ?? "-", report.supervisorCell,
@@ -38,7 +38,7 @@ extension Table {
         return [
           report.shortID, report.policy, report.cpuLimitCell, report.cpuUsedCell,
           report.cpu.limit == .unknown ? "-" : bar, report.memoryLimitCell, report.memoryUsedCell,
-          report.app ?? "-", report.supervisorCell,
+          report.appCell, report.supervisorCell,
         ]
       })
   }
@@ -48,7 +48,7 @@ extension ContainerReport {
   /// The kernel's limit; under `observe` what it would be follows in parentheses, under `strict` it
   /// is the CPUs themselves.
   fileprivate var cpuLimitCell: String {
-    if let ownCPUs { return "CPUs \(ownCPUs)" }
+    if let ownCPUs, !isReleased { return "CPUs \(ownCPUs)" }
     let limit = Self.cell(cpu.limit, cores)
     guard policy == "observe", let wouldBe else { return limit }
     return "\(limit) (\(cores(wouldBe)))"
@@ -57,7 +57,11 @@ extension ContainerReport {
   fileprivate var cpuUsedCell: String { cpu.used.map(cores) ?? "-" }
   fileprivate var memoryLimitCell: String { Self.cell(memory.limit, bytes) }
   fileprivate var memoryUsedCell: String { memory.used.map(bytes) ?? "-" }
-  fileprivate var supervisorCell: String { supervisor.map { "\($0)" } ?? "(none)" }
+  fileprivate var supervisorCell: String {
+    supervisor.map { "\($0)" } ?? (isReleased ? "(released)" : "(none)")
+  }
+  /// Who was released is no member of anything.
+  fileprivate var appCell: String { isReleased ? "-" : app ?? "-" }
 
   private static func cell<Number>(_ limit: Limit<Number>, _ text: (Number) -> String) -> String {
     switch limit {

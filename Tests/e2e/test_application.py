@@ -348,3 +348,51 @@ def test_what_an_application_has_of_memory_is_no_more_than_it_says(memory_member
     assert result.code == 1
     for word in ("io.escra.app", '"shop"', "160Mi", "io.escra.memory.min"):
         assert word in result.err
+
+
+def test_the_newest_create_wins_unless_the_operator_refuses(member, world, escra):
+    """appConflict: the sentence has both figures; the running application has what it had."""
+    config = world.path("escra.json")
+    with open(config, "w") as file:
+        json.dump({"appConflict": "refuse"}, file)
+    strictly = escra.using("--escra-config", config)
+    asked = {"io.escra.app.cpu": "600m"}
+    first = member(asked, runtime=strictly).started()
+    first.supervisor()
+    other = member({"io.escra.app.cpu": "1"}, runtime=strictly)
+    result = strictly("create", "--bundle", other.bundle.path, other.id)
+    assert result.code == 1
+    for word in ("io.escra.app.cpu", "600m", "is 1,", '"shop"', "escra app set shop --cpu 1"):
+        assert word in result.err, result.err
+    assert len(members("shop")) == 1 and not other.states()
+    # The same value, or none.
+    for annotations in (asked, {}):
+        member(annotations, runtime=strictly).started().supervisor()
+
+    def limit():
+        return json.loads(escra_tool("app", "show", "shop", "--json"))["cpu"]["limit"]
+
+    assert limit() == 0.6
+    escra_tool("app", "set", "shop", "--cpu", "1")
+    other.started().supervisor()
+    member({"io.escra.app.cpu": "700m"}).started().supervisor()
+    assert limit() == 0.7
+
+
+def test_of_two_conflicting_creates_at_once_one_is_refused(member, world, escra):
+    """Whoever joins first says what the limit is; who is refused leaves nothing."""
+    config = world.path("escra.json")
+    with open(config, "w") as file:
+        json.dump({"appConflict": "refuse"}, file)
+    strictly = escra.using("--escra-config", config)
+    for round in range(12):
+        made = [
+            member({"io.escra.app.cpu": value}, app=f"race{round}", runtime=strictly)
+            for value in ("600m", "700m")]
+        codes = [process.wait(20) for process in [each.create() for each in made]]
+        assert sorted(codes) == [0, 1], codes
+        winner = made[codes.index(0)]
+        report = json.loads(escra_tool("app", "show", f"race{round}", "--json"))
+        assert report["cpu"]["limit"] == (0.6 if winner is made[0] else 0.7)
+        assert len(report["members"]) == 1
+        winner.call("delete", "--force")

@@ -88,6 +88,7 @@ import Testing
           "pid": 4711,
           "source": "perf, sampling",
           "supervisorPid": 4712,
+          "released": false,
           "cpu": {
             "declared": 1,
             "limit": 0.05,

@@ -20,9 +20,11 @@ package enum FrameError: Error, Equatable {
 extension ApplicationMessage {
   /// Bytes of a frame.
   package static let size = 96
-  static let version: UInt8 = 1
+  static let version: UInt8 = 2
   /// The oldest version whose frames mean the same here.
   static let oldest: UInt8 = 1
+  /// The version that has a newcomer which must not change the application's limit.
+  private static let withoutChange: UInt8 = 2
   private static let magic: UInt32 = 0x5041_5345
   private static let firstWord = 40
   private static let words = 7
@@ -36,7 +38,7 @@ extension ApplicationMessage {
     buffer.initializeMemory(as: UInt8.self, repeating: 0)
     buffer.storeBytes(of: Self.magic.littleEndian, toByteOffset: 0, as: UInt32.self)
     buffer[4] = Self.version
-    buffer[5] = Self.oldest
+    buffer[5] = oldestReader
     buffer[7] = resource.rawValue
     for (offset, word) in [(8, epoch), (16, nonce), (24, sequence), (32, acknowledged)] {
       buffer.storeBytes(of: word.littleEndian, toByteOffset: offset, as: UInt64.self)
@@ -51,7 +53,8 @@ extension ApplicationMessage {
     switch body {
     case .join(let claim):
       put(
-        1, claim.held, claim.wanted, claim.declared, claim.floor, claim.ceiling,
+        claim.isNoChange ? 7 : 1, claim.held, claim.wanted, claim.declared, claim.floor,
+        claim.ceiling,
         Int64(claim.priority), claim.application ?? Self.absent)
     case .grow(let holding): put(2, holding.held, holding.wanted, holding.spent)
     case .giveBack(let holding): put(3, holding.held, holding.wanted, holding.spent)
@@ -65,6 +68,15 @@ extension ApplicationMessage {
     case .figures(let figures):
       put(
         20, figures.limit, figures.inForce, figures.charged, figures.members, figures.waiting)
+    }
+  }
+
+  /// The oldest version that does not misunderstand it.
+  private var oldestReader: UInt8 {
+    switch body {
+    case .join(let claim) where claim.isNoChange: Self.withoutChange
+    case .refuse(.conflict, _): Self.withoutChange
+    default: Self.oldest
     }
   }
 
@@ -108,12 +120,12 @@ extension ApplicationMessage {
     let body: Body
     let used: Int
     switch kind {
-    case 1:
+    case 1, 7:
       guard let priority = Int32(exactly: word(5)) else { throw .word(5) }
       let claim = Claim(
         held: try amount(0), wanted: try amount(1), declared: try amount(2),
         floor: try amount(3), ceiling: try amount(4), priority: priority,
-        application: word(6) == Self.absent ? nil : try amount(6))
+        application: word(6) == Self.absent ? nil : try amount(6), isNoChange: kind == 7)
       guard claim.floor <= claim.ceiling else { throw .word(4) }
       (body, used) = (.join(claim), 7)
     case 2: (body, used) = (.grow(try holding()), 3)

@@ -71,10 +71,12 @@ package struct ApplicationMessage: Equatable, Sendable {
     package var priority: Int32
     /// The application's limit by annotation, from a newcomer; nil where it has none to say.
     package var application: Int64?
+    /// Whether ``application`` has to be what the application's limit is already, if it has one.
+    package var isNoChange = false
 
     package init(
       held: Int64, wanted: Int64, declared: Int64, floor: Int64, ceiling: Int64,
-      priority: Int32 = 0, application: Int64? = nil
+      priority: Int32 = 0, application: Int64? = nil, isNoChange: Bool = false
     ) {
       self.held = held
       self.wanted = wanted
@@ -83,6 +85,7 @@ package struct ApplicationMessage: Equatable, Sendable {
       self.ceiling = ceiling
       self.priority = priority
       self.application = application
+      self.isNoChange = isNoChange
     }
   }
 
@@ -111,6 +114,9 @@ package struct ApplicationMessage: Equatable, Sendable {
     case minima = 2
     /// No frame of this protocol.
     case nonsense = 3
+    /// The application's limit is another one, and the newcomer must not change it: the figure is
+    /// that limit.
+    case conflict = 4
   }
 
   /// What there is of a pool.

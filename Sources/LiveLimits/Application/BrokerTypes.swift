@@ -38,15 +38,19 @@ package struct Registration: Equatable, Sendable {
   package var floor: Int64
   package var ceiling: Int64
   package var priority: Int32
+  /// Whether it has been granted nothing that it knows of.
+  package var isNewcomer: Bool
 
   package init(
-    nonce: UInt64, declared: Int64, floor: Int64, ceiling: Int64, priority: Int32 = 0
+    nonce: UInt64, declared: Int64, floor: Int64, ceiling: Int64, priority: Int32 = 0,
+    isNewcomer: Bool = false
   ) {
     self.nonce = nonce
     self.declared = declared
     self.floor = floor
     self.ceiling = ceiling
     self.priority = priority
+    self.isNewcomer = isNewcomer
   }
 }
 

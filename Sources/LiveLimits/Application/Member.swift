@@ -165,6 +165,7 @@ package struct Member: Sendable {
       phase = .joined
       // From now on the application's limit is the broker's to know.
       claim.application = nil
+      claim.isNoChange = false
       told = (claim.held, claim.wanted)
       allowance = limit
     case .grant(let limit):

@@ -61,12 +61,14 @@ final class Participation {
   ///   - room: The application's.
   ///   - file: The container's, registered.
   ///   - application: What annotations say of the application's limits, from a newcomer.
+  ///   - isNoChange: Whether it must not change those that the application has.
   ///   - most: What no application may have.
   ///   - keeper: Who writes the limits.
   /// - Throws: ``SystemError``.
   init(
     _ room: consuming ApplicationRoom, _ file: MemberFile,
-    application: (cpu: Int64?, memory: Int64?) = (nil, nil), most: (cpu: Int64, memory: Int64),
+    application: (cpu: Int64?, memory: Int64?) = (nil, nil), isNoChange: Bool = false,
+    most: (cpu: Int64, memory: Int64),
     _ keeper: any LimitKeeper
   ) throws(SystemError) {
     self.room = room
@@ -77,7 +79,8 @@ final class Participation {
     timer = try DeadlineTimer()
     machines = SharedResource.allCases.compactMap { resource in
       file.record[resource].map { share in
-        Member(
+        let limit = resource == .cpu ? application.cpu : application.memory
+        return Member(
           nonce: file.record.nonce, resource: resource,
           claim: ApplicationMessage.Claim(
             held: share.held,
@@ -85,7 +88,7 @@ final class Participation {
               max(share.held > 0 ? share.held : share.declared, share.floor), share.ceiling),
             declared: share.declared, floor: share.floor, ceiling: share.ceiling,
             priority: file.record.priority,
-            application: resource == .cpu ? application.cpu : application.memory))
+            application: limit, isNoChange: isNoChange && limit != nil))
       }
     }
     try poller.add(timer.descriptor.number, token: Token.timer)

@@ -43,6 +43,8 @@ package struct Pool: Sendable {
     var isFenced = false
     /// It was charged more, and is to be told.
     var isGranted = false
+    /// It had been granted nothing when its file was found.
+    var isNewcomer = false
 
     var share: FairShares.Member {
       FairShares.Member(floor: floor, ceiling: ceiling, wanted: wanted, priority: priority)
@@ -113,7 +115,7 @@ package struct Pool: Sendable {
         Account(
           nonce: registration.nonce, standing: .expected, declared: registration.declared,
           floor: registration.floor, ceiling: registration.ceiling,
-          priority: registration.priority))
+          priority: registration.priority, isNewcomer: registration.isNewcomer))
     }
     if expected > 0 { rejoinDeadline = now + parameters.rejoinTime }
   }

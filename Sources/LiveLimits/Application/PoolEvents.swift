@@ -47,6 +47,9 @@ extension Pool {
     // Nobody has granted it anything yet, also where its file was found by a new broker.
     let account = known.map { accounts[$0] }
     if claim.held == 0, account.map({ $0.charged == 0 && $0.standing != .joined }) ?? true {
+      if let limit = conflict(of: claim, except: message.nonce) {
+        return answer(message, .refuse(.conflict, figure: limit), link, &actions)
+      }
       let least = floors - (account?.floor ?? 0)
       let declared = self.declared - (account?.declared ?? 0) + claim.declared
       let limit = min(claim.application ?? limits.explicit ?? declared, most)
@@ -85,6 +88,18 @@ extension Pool {
     actions.append(.watch(message.nonce))
     tell(index, .welcome(limit: claim.held), &actions)
     settle(now, &actions)
+  }
+
+  /// The limit that a newcomer would change and must not; nil where it may join.
+  private func conflict(of claim: ApplicationMessage.Claim, except nonce: UInt64) -> Int64? {
+    guard claim.isNoChange, let application = claim.application else { return nil }
+    // Of several that come at once the first to join says what the limit is.
+    let running = accounts.filter {
+      $0.nonce != nonce && !($0.standing == .expected && $0.isNewcomer)
+    }
+    if running.isEmpty { return nil }
+    let limit = limits.explicit ?? running.reduce(0) { $0 + $1.declared }
+    return application == limit ? nil : min(limit, ApplicationMessage.most)
   }
 
   private mutating func hear(

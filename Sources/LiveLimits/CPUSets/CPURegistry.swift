@@ -56,10 +56,14 @@ public struct CPURegistry: ~Copyable {
   /// nobody is left to clear up is cleared up here.
   func states() -> [ContainerState] {
     root.instances().compactMap { path -> ContainerState? in
-      guard let instance = try? StateDirectory(opening: path), let state = instance.load() else {
+      guard let instance = try? StateDirectory(opening: path), var state = instance.load() else {
         return nil
       }
-      guard state.claim != nil, state.isOver else { return state }
+      guard state.claim != nil, state.isOver else {
+        // From the moment on in which it shares its CPUs it is a container like any other.
+        if state.claim?.held.isEmpty == true, instance.releaseStage != nil { state.claim = nil }
+        return state
+      }
       if instance.claim() { instance.remove() }
       return nil
     }

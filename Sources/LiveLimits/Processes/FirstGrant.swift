@@ -68,7 +68,7 @@ final class FirstGrant: LimitKeeper {
     let grant = FirstGrant()
     let participation = try Participation(
       room, file, application: (membership.cpu, membership.memory),
-      most: most, grant)
+      isNoChange: membership.isNoChange, most: most, grant)
     let deadline = monotonicNow() + patience
     participation.seek()
     while monotonicNow() < deadline {

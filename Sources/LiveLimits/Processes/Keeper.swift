@@ -22,6 +22,8 @@ final class Keeper {
   private var watched: [Int32: String] = [:]
   /// memory.oom_control of who has asked for it, by the same descriptor.
   private var guarded: [Int32: Int32] = [:]
+  /// Inits of containers that were released, by pidfd, with the instance of each.
+  private var released: [Int32: String] = [:]
   private var callers: [Int32] = []
   private var crashes: [String: (count: Int, last: Nanoseconds)] = [:]
   private var nextLook: Nanoseconds?
@@ -42,6 +44,7 @@ final class Keeper {
     static let timer: UInt64 = 2
     static let scope: UInt64 = 3
     static let connection: UInt64 = 1 << 32
+    static let exit: UInt64 = 1 << 33
   }
 
   /// Becomes the keeper; nil when there is one.
@@ -113,6 +116,7 @@ final class Keeper {
           "escra: systemd made no scope for the keeper (\(reason)); it ends with its caller's group"
         )
       }
+    case Token.exit...: part(Int32(token - Token.exit))
     default: hear(Int32(token - Token.connection))
     }
   }
@@ -135,7 +139,12 @@ final class Keeper {
         MemoryWriter.dropNet(FileDescriptor(owning: file))
       }
       callers.removeAll { $0 == number }
-      if let path = watched.removeValue(forKey: number) { mourn(path) }
+      if let path = watched.removeValue(forKey: number) {
+        mourn(path)
+      } else if !released.isEmpty {
+        // Who called may have died over one of them.
+        look()
+      }
     }
   }
 
@@ -170,7 +179,46 @@ final class Keeper {
       directory.remove()
       return CPUFence.letBack(root)
     }
+    if let stage = directory.releaseStage { return leaveAlone(state, stage, directory) }
     replace(state, directory)
+  }
+
+  /// What is left to do for a container that nobody is to supervise: to give back what its releaser
+  /// has not, and to forget it when it has ended.
+  private func leaveAlone(
+    _ state: ContainerState, _ stage: ReleaseStage, _ directory: consuming StateDirectory
+  ) {
+    crashes[directory.path] = nil
+    if state.isOver {
+      if let membership = state.membership { FirstGrant.leave(membership, directory.nonce, root) }
+      if stage == .done || state.claim == nil { return directory.remove() }
+      if (try? CPUFence(root: root).release(directory)) == nil { lookAgain(in: 1_000_000_000) }
+      return
+    }
+    if stage == .asked, (try? Release.finish(state, directory, root)) == nil {
+      lookAgain(in: 1_000_000_000)
+    }
+    guard !released.values.contains(directory.path) else { return }
+    guard let handle = state.initProcess.flatMap({ ProcessHandle($0) }) else {
+      // Its init has gone, and somebody has stayed.
+      return lookAgain(in: 1_000_000_000)
+    }
+    let number = handle.release()
+    guard (try? poller.add(number, token: Token.exit + UInt64(number))) != nil else {
+      close(number)
+      return lookAgain(in: 1_000_000_000)
+    }
+    released[number] = directory.path
+  }
+
+  /// The init of a container that was released has ended.
+  private func part(_ number: Int32) {
+    poller.remove(number)
+    close(number)
+    // One that was adopted meanwhile has somebody else who notices.
+    if let path = released.removeValue(forKey: number), !watched.values.contains(path) {
+      look(at: path)
+    }
   }
 
   /// Removes what dead supervisors have left in the hooks; that costs a little memory and no time,
@@ -258,21 +306,7 @@ final class Keeper {
   /// A container whose supervisors cannot live gets what it declared, and the log says so.
   private func giveUp(_ state: ContainerState, _ directory: borrowing StateDirectory) {
     _ = try? Bundle(state.bundle).heal()
-    if state.policy != "observe", let path = state.cpuDirectory, let version = state.version,
-      let group = try? FileDescriptor.open(path, O_RDONLY | O_DIRECTORY),
-      (try? group.status())?.identity.inode == state.cpuInode,
-      var writer = try? CgroupWriter(
-        directory: group, version: version, readOnly: false,
-        in: CgroupLocation.scope(around: path, named: state.cgroupName)),
-      let current = try? writer.current()
-    {
-      try? writer.set(state.base.declared, from: current)
-    }
-    if state.policy != "observe", let memory = state.memory, let path = state.memoryDirectory,
-      let version = state.version
-    {
-      FoundMemory.giveBack(memory, path, version, named: state.cgroupName)
-    }
+    state.giveBackLimits()
     // A strict one keeps the CPUs it runs on, and from now on shares them. As long as the others
     // cannot be told so, somebody has to go on trying.
     if state.claim != nil, (try? CPUFence(root: root).release(directory)) == nil {

@@ -89,7 +89,15 @@ public enum Launcher {
   /// - Parameter root: Whose keeper.
   /// - Returns: Whether one has answered.
   @discardableResult
-  public static func callKeeper(_ root: StateRoot) -> Bool {
+  public static func callKeeper(_ root: StateRoot) -> Bool { callKeeper(root, of: -1) }
+
+  /// Makes sure that a keeper lives and has seen all containers there are.
+  ///
+  /// - Parameters:
+  ///   - root: Whose keeper.
+  ///   - program: The runtime, open, for a caller that is another program; -1 for this one.
+  /// - Returns: Whether one has answered.
+  package static func callKeeper(_ root: StateRoot, of program: Int32) -> Bool {
     for attempt in 0..<3 {
       if let directory = try? FileDescriptor.open(root.keeper, O_RDONLY | O_DIRECTORY),
         let socket = try? ControlSocket(connectingTo: Keeper.socketName, in: directory),
@@ -99,11 +107,21 @@ public enum Launcher {
       }
       if attempt < 2 {
         // Of two that start at once, the second finds the lock taken and ends.
-        _ = try? spawn(.keeper, [root.path], [])
+        _ = try? spawn(.keeper, [root.path], [], of: program)
         usleep(5000 << UInt32(attempt))
       }
     }
     return false
+  }
+
+  /// Connects to the keeper, which looks again when the connection closes.
+  ///
+  /// - Returns: The descriptor, to be closed; nil where no keeper lives.
+  static func connectKeeper(_ root: StateRoot) -> Int32? {
+    guard let directory = try? FileDescriptor.open(root.keeper, O_RDONLY | O_DIRECTORY) else {
+      return nil
+    }
+    return (try? ControlSocket(connectingTo: Keeper.socketName, in: directory))?.release()
   }
 
   /// Starts a keeper where none lives, and does not wait for it.
@@ -120,7 +138,7 @@ public enum Launcher {
     _ role: Role, _ arguments: [String], _ descriptors: [Int32],
     _ executable: borrowing FileDescriptor
   ) throws(SystemError) {
-    _ = withRequest(role, arguments, descriptors, executable) { escra_become(&$0) }
+    _ = withRequest(role, arguments, descriptors, executable.number) { escra_become(&$0) }
     throw SystemError.last("become", role.rawValue)
   }
 
@@ -130,24 +148,24 @@ public enum Launcher {
   }
 
   private static func spawn(
-    _ role: Role, _ arguments: [String], _ descriptors: [Int32]
+    _ role: Role, _ arguments: [String], _ descriptors: [Int32], of program: Int32 = -1
   ) throws(SystemError) -> Int32 {
     let executable = try executable()
+    let number = program < 0 ? executable.number : program
     return try retrying("start", role.rawValue) {
-      withRequest(role, arguments, descriptors, executable) { escra_spawn_detached(&$0) }
+      withRequest(role, arguments, descriptors, number) { escra_spawn_detached(&$0) }
     }
   }
 
   private static func withRequest(
     _ role: Role, _ arguments: [String], _ descriptors: [Int32],
-    _ executable: borrowing FileDescriptor, _ body: (inout escra_spawn) -> Int32
+    _ executable: Int32, _ body: (inout escra_spawn) -> Int32
   ) -> Int32 {
     var argv = ([role.rawValue] + arguments).map { strdup($0) }
     argv.append(nil)
     defer { for argument in argv { free(argument) } }
     // Not the caller's environment: nothing here reads one.
     var environment: [UnsafeMutablePointer<CChar>?] = [nil]
-    let number = executable.number
     return argv.withUnsafeMutableBufferPointer { argv in
       environment.withUnsafeMutableBufferPointer { environment in
         descriptors.withUnsafeBufferPointer { descriptors in
@@ -155,7 +173,7 @@ public enum Launcher {
             return -1
           }
           var request = escra_spawn(
-            executable: number, argv: arguments, envp: variables,
+            executable: executable, argv: arguments, envp: variables,
             descriptors: descriptors.baseAddress, descriptor_count: CInt(descriptors.count))
           return body(&request)
         }

@@ -83,6 +83,8 @@ extension Role {
       directory.remove()
       throw SystemError("read", directory.path + "/state", errno: EINVAL)
     }
+    // Decided in the moment in which the keeper started us.
+    if start == .resumed, directory.releaseStage != nil { return }
     if state.claim == nil || state.memory != nil { Manners.hurry() }
     let root = StateRoot(ofInstance: directory.path)
     // A socket that a dead supervisor left has nobody behind it; the name is ours to replace.

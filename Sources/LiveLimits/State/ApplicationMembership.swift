@@ -13,6 +13,8 @@ public struct ApplicationMembership: Equatable, Sendable {
   public var cpu: Int64?
   /// What an annotation gives the whole application, in bytes.
   public var memory: Int64?
+  /// Whether these have to be what the application has already, if it has members.
+  public var isNoChange = false
 
   /// Makes a membership.
   ///
@@ -51,6 +53,7 @@ public struct ApplicationMembership: Equatable, Sendable {
     priority = Int32(clamping: keyed[int: "appPriority"] ?? 0)
     cpu = keyed[int: "appCPU"]
     memory = keyed[int: "appMemory"]
+    isNoChange = keyed[int: "appNoChange"] == 1
   }
 
   func write(to keyed: inout KeyedText) {
@@ -59,6 +62,7 @@ public struct ApplicationMembership: Equatable, Sendable {
     keyed[int: "appPriority"] = Int64(priority)
     keyed[int: "appCPU"] = cpu
     keyed[int: "appMemory"] = memory
+    keyed[int: "appNoChange"] = isNoChange ? 1 : nil
   }
 }
 

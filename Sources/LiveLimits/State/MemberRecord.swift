@@ -54,7 +54,7 @@ package struct MemberRecord: Equatable, Sendable {
     self[resource].map { share in
       Registration(
         nonce: nonce, declared: share.declared, floor: share.floor, ceiling: share.ceiling,
-        priority: priority)
+        priority: priority, isNewcomer: share.held == 0)
     }
   }
 

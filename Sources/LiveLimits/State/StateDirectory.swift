@@ -190,6 +190,7 @@ public struct StateDirectory: ~Copyable {
   public borrowing func remove() {
     for name in [
       Self.stateFile, ".state", Self.recordFile, Self.counterFile, Self.socketName, Self.pidFile,
+      Self.releaseFile, "." + Self.releaseFile,
     ] {
       try? descriptor.remove(name)
     }

@@ -9,10 +9,14 @@ private let claim = ApplicationMessage.Claim(
 private let bodies: [ApplicationMessage.Body] = [
   .join(claim),
   .join(.init(held: 0, wanted: 0, declared: 0, floor: 0, ceiling: ApplicationMessage.most)),
+  .join(
+    .init(
+      held: 0, wanted: 2, declared: 3, floor: 4, ceiling: 5, application: 7, isNoChange: true)),
   .grow(.init(held: 1, wanted: ApplicationMessage.most, spent: 3)),
   .giveBack(.init(held: 1, wanted: 2)), .leave, .status, .set(0), .welcome(limit: 1),
   .grant(limit: ApplicationMessage.most), .recall(limit: 0),
   .refuse(.version, figure: 1), .refuse(.minima, figure: 0), .refuse(.nonsense, figure: 3),
+  .refuse(.conflict, figure: 4),
   .figures(.init(limit: 1, inForce: 2, charged: 3, members: 4, waiting: 5)),
 ]
 
@@ -41,7 +45,7 @@ private func decoded(_ bytes: [UInt8]) -> Result<ApplicationMessage, FrameError>
       resource: .memory, epoch: 1, nonce: 2, sequence: 3, acknowledged: 4,
       body: .grow(.init(held: 0x0102, wanted: 5, spent: 6)))
     func word(_ value: UInt8, _ next: UInt8 = 0) -> [UInt8] { [value, next, 0, 0, 0, 0, 0, 0] }
-    let head = Array("ESAP".utf8) + [1, 1, 2, 2] + word(1) + word(2) + word(3) + word(4)
+    let head = Array("ESAP".utf8) + [2, 1, 2, 2] + word(1) + word(2) + word(3) + word(4)
     let words = word(2, 1) + word(5) + word(6) + word(0) + word(0) + word(0) + word(0)
     #expect(message.bytes == head + words)
   }
@@ -49,8 +53,8 @@ private func decoded(_ bytes: [UInt8]) -> Result<ApplicationMessage, FrameError>
   @Test(
     arguments: [
       (0, 0, FrameError.magic(0x5041_5300)), (4, 0, .version(0, oldest: 1)),
-      (4, 9, nil), (5, 0, .version(1, oldest: 0)), (5, 2, .version(1, oldest: 2)),
-      (6, 0, .kind(0)), (6, 7, .kind(7)), (6, 255, .kind(255)), (7, 0, .resource(0)),
+      (4, 9, nil), (5, 0, .version(2, oldest: 0)), (5, 3, .version(2, oldest: 3)),
+      (6, 0, .kind(0)), (6, 8, .kind(8)), (6, 255, .kind(255)), (7, 0, .resource(0)),
       (7, 3, .resource(3)), (46, 1, .word(0)), (95, 1, .word(6)),
     ] as [(Int, UInt8, FrameError?)])
   func `a byte that is another has a reason of its own`(
@@ -83,8 +87,21 @@ private func decoded(_ bytes: [UInt8]) -> Result<ApplicationMessage, FrameError>
     var bytes = message(.leave).bytes
     (bytes[4], bytes[5]) = (7, 1)
     #expect(decoded(bytes) == .success(message(.leave)))
-    (bytes[4], bytes[5]) = (7, 2)
-    #expect(decoded(bytes) == .failure(.version(7, oldest: 2)))
+    (bytes[4], bytes[5]) = (7, 3)
+    #expect(decoded(bytes) == .failure(.version(7, oldest: 3)))
+  }
+
+  @Test func `only what version 1 would misunderstand is kept from it`() {
+    let isKept = bodies.filter { message($0).bytes[5] == 2 }
+    #expect(
+      isKept == [
+        .join(
+          .init(
+            held: 0, wanted: 2, declared: 3, floor: 4, ceiling: 5, application: 7,
+            isNoChange: true)),
+        .refuse(.conflict, figure: 4),
+      ])
+    #expect(bodies.allSatisfy { message($0).bytes[4] == 2 && message($0).bytes[5] <= 2 })
   }
 
   /// 100,000 frames with up to four bytes changed, and random ones: all that are read say, when

@@ -39,12 +39,14 @@ private struct Table {
   }
 
   mutating func join(
-    _ nonce: UInt64, held: Int64 = 0, wanted: Int64, on link: Link? = nil
+    _ nonce: UInt64, held: Int64 = 0, wanted: Int64, on link: Link? = nil,
+    application: Int64? = nil, isNoChange: Bool = false
   ) -> [ApplicationMessage.Body] {
     take(
       .join(
         .init(
-          held: held, wanted: wanted, declared: core, floor: core / 20, ceiling: 8 * core)),
+          held: held, wanted: wanted, declared: core, floor: core / 20, ceiling: 8 * core,
+          application: application, isNoChange: isNoChange)),
       from: nonce, on: link, epoch: 0)
   }
 
@@ -52,6 +54,61 @@ private struct Table {
 }
 
 @Suite struct BrokerTests {
+  @Test func `of two newcomers that must not change the limit the first says what it is`() {
+    var table = Table(limit: nil)
+    let first = table.join(1, wanted: core, application: 3 * core, isNoChange: true)
+    #expect(first.first == .welcome(limit: 0))
+    let other = table.join(2, wanted: core, application: 2 * core, isNoChange: true)
+    #expect(other == [.refuse(.conflict, figure: 3 * core)])
+    #expect(table.broker.cpu.limit == 3 * core)
+    #expect(table.charged(2) == nil, "nothing is left of it")
+    let same = table.join(3, wanted: core, application: 3 * core, isNoChange: true)
+    #expect(same.first == .welcome(limit: 0))
+    #expect(table.join(4, wanted: core, isNoChange: true).first == .welcome(limit: 0))
+    // Without that, the newest wins.
+    #expect(table.join(5, wanted: core, application: 4 * core).first == .welcome(limit: 0))
+    #expect(table.broker.cpu.limit == 4 * core)
+  }
+
+  @Test func `a limit that adds up, or that an operator has set, is one to agree with`() {
+    var table = Table(limit: nil)
+    _ = table.join(1, wanted: core)
+    #expect(
+      table.join(2, wanted: core, application: 2 * core, isNoChange: true)
+        == [.refuse(.conflict, figure: core)])
+    _ = table.take(.set(2 * core), from: 9, epoch: 0)
+    #expect(
+      table.join(2, wanted: core, application: 2 * core, isNoChange: true).first
+        == .welcome(limit: 0))
+  }
+
+  @Test func `who has registered and not joined yet has no say`() {
+    func newcomer(_ nonce: UInt64) -> Registration {
+      Registration(
+        nonce: nonce, declared: core, floor: core / 20, ceiling: 8 * core, isNewcomer: true)
+    }
+    var table = Table(limit: nil, registered: [newcomer(1), newcomer(2)])
+    #expect(
+      table.join(1, wanted: core, application: 2 * core, isNoChange: true).first
+        == .welcome(limit: 0))
+    #expect(
+      table.join(2, wanted: core, application: 3 * core, isNoChange: true)
+        == [.refuse(.conflict, figure: 2 * core)])
+  }
+
+  @Test func `a new broker knows the limit from the one before`() {
+    let member = Registration(nonce: 1, declared: core, floor: core / 20, ceiling: 8 * core)
+    var table = Table(limit: 3 * core, registered: [member])
+    #expect(
+      table.join(2, wanted: core, application: 2 * core, isNoChange: true)
+        == [.refuse(.conflict, figure: 3 * core)])
+    // Its own file was found, and nobody else's: it is alone.
+    var alone = Table(limit: 3 * core, registered: [member])
+    #expect(
+      alone.join(1, wanted: core, application: 2 * core, isNoChange: true).first
+        == .welcome(limit: 0))
+  }
+
   @Test func `a newcomer is welcomed with nothing, and granted what it declares in one go`() {
     var table = Table(limit: nil)
     #expect(table.join(1, wanted: core) == [.welcome(limit: 0), .grant(limit: core)])

@@ -1,0 +1,82 @@
+// SPDX-License-Identifier: Apache-2.0
+internal import Glibc
+internal import Syscalls
+
+/// What the kernel holds a container to that nobody supervises.
+package struct LimitsInForce: Equatable, Sendable {
+  /// Its CPU limit; nil where its group is gone.
+  package var cpu: CPUQuota?
+  /// Its memory limit in bytes, ``MemoryBase/unlimited`` for none; nil where that was never moved.
+  package var memory: Int64?
+  /// The CPUs it may run on; nil where it never had any of its own.
+  package var cpus: CPUSet?
+
+  /// Makes them from their parts.
+  package init(cpu: CPUQuota? = nil, memory: Int64? = nil, cpus: CPUSet? = nil) {
+    self.cpu = cpu
+    self.memory = memory
+    self.cpus = cpus
+  }
+
+  /// Reads them.
+  ///
+  /// - Parameter state: The container, found once.
+  package init(of state: ContainerState) {
+    // The memory files have no inode to be known by; they are there as long as its group is.
+    guard let group = try? state.cpuWriter(readOnly: true) else { return }
+    cpu = try? group.current()
+    if state.memory != nil, let files = try? state.memoryWriter(readOnly: true) {
+      memory = try? files.current()
+    }
+    if let claim = state.claim, let tree = CpusetTree.ofMachine() {
+      cpus = tree.cpus(of: claim.group)
+    }
+  }
+}
+
+extension ContainerState {
+  /// The CPU limit's files, of the group in which it was found.
+  ///
+  /// - Throws: ``SystemError``: ESRCH where that group is gone, and its path another's.
+  func cpuWriter(readOnly: Bool = false) throws(SystemError) -> CgroupWriter {
+    guard let path = cpuDirectory, let version else {
+      throw SystemError("find", "the container's group", errno: ESRCH)
+    }
+    let group = try FileDescriptor.open(path, O_RDONLY | O_DIRECTORY)
+    guard try group.status().identity.inode == cpuInode else {
+      throw SystemError("find", "the container's group", errno: ESRCH)
+    }
+    return try CgroupWriter(
+      directory: group, version: version, readOnly: readOnly,
+      in: CgroupLocation.scope(around: path, named: cgroupName))
+  }
+
+  /// The memory limit's files; nil where there is no such group.
+  func memoryWriter(readOnly: Bool = false) throws(SystemError) -> MemoryWriter? {
+    guard let path = memoryDirectory, let version else { return nil }
+    return try MemoryWriter(
+      directory: path, version: version, readOnly: readOnly,
+      in: CgroupLocation.scope(around: path, named: cgroupName))
+  }
+
+  /// What it uses of memory, in bytes.
+  var memoryUse: Int64 {
+    let file = version == .v1 ? "/memory.usage_in_bytes" : "/memory.current"
+    let text = memoryDirectory.flatMap { try? FileDescriptor.text(of: $0 + file) } ?? ""
+    return Int64(text.prefix { $0 != "\n" }) ?? 0
+  }
+
+  /// Gives a container that nobody supervises any more the limits that it declared.
+  ///
+  /// What the kernel refuses stays as it is: a CPU limit above that of a group around it, on cgroup
+  /// v1, and a memory limit below what is used.
+  func giveBackLimits() {
+    guard policy != "observe" else { return }
+    if var writer = try? cpuWriter(), let current = try? writer.current() {
+      try? writer.set(base.declared, from: current)
+    }
+    if let memory, let path = memoryDirectory, let version {
+      FoundMemory.giveBack(memory, path, version, named: cgroupName)
+    }
+  }
+}

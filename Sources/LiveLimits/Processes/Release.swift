@@ -1,0 +1,133 @@
+// SPDX-License-Identifier: Apache-2.0
+internal import Glibc
+internal import Hooks
+package import Syscalls
+
+/// The way out: a container is given back to the low-level runtime alone, and runs on.
+///
+/// Decided by a mark in its instance, done by whoever has the instance's lock. That is the
+/// operator's tool, which ends the supervisor and takes its lock, or the keeper, should the tool
+/// have died meanwhile. Each step may be done twice. A supervisor is ended by SIGKILL, whether it
+/// would answer or not: it is made for that, it writes nothing behind its end, and what one that
+/// was stopped holds comes back the same way.
+package enum Release {
+  /// For how long a supervisor that was killed may take to be gone.
+  private static let patience: Nanoseconds = 5_000_000_000
+
+  /// Releases a container.
+  ///
+  /// - Parameters:
+  ///   - directory: Its instance; the lock is the caller's from here on.
+  ///   - root: Where states are.
+  /// - Returns: What it has now.
+  /// - Throws: ``ReleaseError``; what was begun is finished by whoever looks next.
+  package static func release(
+    _ directory: borrowing StateDirectory, _ root: StateRoot
+  ) throws(ReleaseError) -> LimitsInForce {
+    guard let before = directory.load(), !before.isOver else { throw .ended }
+    guard before.phase == .running else { throw .starting }
+    if directory.releaseStage == .done { return LimitsInForce(of: before) }
+    do throws(SystemError) { try directory.mark(.asked) } catch { throw .system(error) }
+    guard takeLock(of: directory) else { throw directory.isThere ? .held : .ended }
+    // It may have written until it was gone.
+    guard let state = directory.load(), !state.isOver else { throw .ended }
+    do throws(SystemError) {
+      return try finish(state, directory, root)
+    } catch { throw .system(error) }
+  }
+
+  /// Gives back what is left to give back, and says that it is done.
+  ///
+  /// - Parameters:
+  ///   - state: The container.
+  ///   - directory: Its instance; its lock is the caller's, so no supervisor lives.
+  ///   - root: Where states and applications are.
+  /// - Returns: What it has now.
+  /// - Throws: ``SystemError`` where others cannot be let back on its CPUs, or the mark cannot be
+  ///   written.
+  @discardableResult
+  static func finish(
+    _ state: ContainerState, _ directory: borrowing StateDirectory, _ root: StateRoot
+  ) throws(SystemError) -> LimitsInForce {
+    dropNet(state)
+    if let membership = state.membership {
+      lower(state)
+      FirstGrant.leave(membership, directory.nonce, root)
+    }
+    state.giveBackLimits()
+    if state.claim != nil { try CPUFence(root: root).share(directory) }
+    try directory.mark(.done)
+    return LimitsInForce(of: state)
+  }
+
+  /// The giver lowers before the taker raises: nobody leaves an application with more than it is
+  /// going to have on its own.
+  private static func lower(_ state: ContainerState) {
+    if var writer = try? state.cpuWriter(), let found = try? writer.current(),
+      state.base.quota(of: state.base.declared) < state.base.quota(of: found)
+    {
+      try? writer.set(state.base.declared, from: found)
+    }
+    if let memory = state.memory, let path = state.memoryDirectory, let version = state.version,
+      let found = LimitsInForce(of: state).memory,
+      memory.declared ?? MemoryBase.unlimited < found
+    {
+      FoundMemory.giveBack(memory, path, version, named: state.cgroupName)
+    }
+  }
+
+  /// Has cgroup v1 kill again who is at its limit, where the supervisor had it wait.
+  private static func dropNet(_ state: ContainerState) {
+    guard let memory = state.memory, memory.usesNet, memory.killsDisabled == false,
+      let path = state.memoryDirectory,
+      let file = try? FileDescriptor.open(path + "/memory.oom_control", O_WRONLY)
+    else { return }
+    MemoryWriter.dropNet(file)
+  }
+
+  /// Becomes the holder of an instance's lock, and ends whoever supervises it.
+  ///
+  /// - Returns: Whether it is ours.
+  private static func takeLock(of directory: borrowing StateDirectory) -> Bool {
+    let deadline = monotonicNow() + patience
+    while !directory.claim() {
+      guard directory.isThere, monotonicNow() < deadline else { return false }
+      // The keeper has the lock for a moment when it looks; and who was just started listens in a
+      // moment.
+      if let pid = supervisor(of: directory) { _ = RegistryLock.evict(pid) }
+      usleep(2000)
+    }
+    return true
+  }
+
+  /// Who listens in an instance: unix(7), SO_PEERCRED; stopped or not.
+  private static func supervisor(of directory: borrowing StateDirectory) -> Int32? {
+    guard let number = (try? directory.connect())?.release() else { return nil }
+    return ApplicationSocket(owning: FileDescriptor(owning: number)).peer?.pid
+  }
+}
+
+/// Why a container cannot be released, or adopted.
+package enum ReleaseError: Error, Equatable, CustomStringConvertible {
+  /// It has no group yet.
+  case starting
+  /// It is gone, or about to be.
+  case ended
+  /// Somebody keeps the instance's lock.
+  case held
+  /// Its application has no room for it: why, as a clause.
+  case noRoom(String)
+  /// What failed.
+  case system(SystemError)
+
+  /// What happened, and what to do, as a clause that follows the container's id.
+  package var description: String {
+    switch self {
+    case .starting: "is still being created; try again when it runs"
+    case .ended: "has ended; there is nothing left to do"
+    case .held: "is held by a process that does not end within 5 s; try again"
+    case .noRoom(let reason): "finds no room in its application: \(reason)"
+    case .system(let error): "could not be given all that is its own: \(error); try again"
+    }
+  }
+}

@@ -1,0 +1,96 @@
+// SPDX-License-Identifier: Apache-2.0
+internal import ArgumentParser
+internal import Glibc
+internal import Hooks
+internal import LiveLimits
+internal import OCISpec
+internal import Syscalls
+
+/// `escra adopt`.
+struct AdoptCommand: ParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "adopt", abstract: "Have released containers supervised again.",
+    discussion: """
+      A member of an application gets what that has free, and a strict container CPUs of its own; \
+      where there is no room for it, it stays released.
+      """)
+
+  @OptionGroup var common: CommonOptions
+  @OptionGroup var which: WhichContainers
+
+  func run() throws {
+    let root = common.stateRoot
+    let reserved = try reservedCPUs()
+    let chosen = try which.choose(root).filter { which.id != nil || Self.isReleased($0) }
+    if chosen.isEmpty { return Output.write(lines: ["No container is released."]) }
+    var adopted: [(id: String, path: String)] = []
+    try eachOf(chosen, root) { directory, state throws(Complaint) in
+      do {
+        guard try Release.adopt(directory, reserved: reserved, root) else {
+          return "\(state.id) was not released, so there is nothing to undo."
+        }
+        adopted.append((state.id, directory.path))
+        return "\(state.id) is to be supervised again."
+      } catch let error as ReleaseError {
+        throw Complaint("\(state.id) \(error)")
+      } catch let error as any (Error & CustomStringConvertible) {
+        throw Complaint("\(state.id) stays released: \(error.description)")
+      } catch { throw Complaint("\(state.id) stays released") }
+    }
+    for (id, path) in adopted where !Self.isSupervised(path) {
+      throw Complaint(
+        "no supervisor of \(id) is there after 3 s; the next call of the runtime for it starts one")
+    }
+  }
+
+  /// The operator's CPUs that no strict container gets.
+  private func reservedCPUs() throws -> CPUSet {
+    do throws(OperatorConfigError) {
+      let config = try OperatorConfig.load(path: OperatorConfig.defaultPath)
+      return config.reservedCPUs.flatMap { CPUSet(list: $0) } ?? CPUSet()
+    } catch { throw Complaint(error.description) }
+  }
+
+  private static func isReleased(_ path: String) -> Bool {
+    (try? StateDirectory(opening: path))?.releaseStage != nil
+  }
+
+  /// Waits for a supervisor that has found its container, or for the container's end.
+  private static func isSupervised(_ path: String) -> Bool {
+    let deadline = monotonicNow() + 3_000_000_000
+    while monotonicNow() < deadline {
+      guard let directory = try? StateDirectory(opening: path), let state = directory.load() else {
+        return true
+      }
+      if directory.isSupervised, let supervisor = state.supervisor,
+        ProcessIdentity(pid: supervisor.pid) == supervisor
+      {
+        return true
+      }
+      usleep(10_000)
+    }
+    return false
+  }
+}
+
+/// The runtime, which is this package's other program.
+enum RuntimeProgram {
+  /// Has the keeper look at what has changed; where there is none, starts one.
+  static func callKeeper(_ root: StateRoot) {
+    guard !root.instances().isEmpty else { return }
+    for path in candidates {
+      guard let program = try? FileDescriptor.open(path, O_RDONLY) else { continue }
+      _ = Launcher.callKeeper(root, of: program.number)
+      return
+    }
+  }
+
+  /// Beside this program, then where engines are told to find it.
+  private static var candidates: [String] {
+    let resolved = realpath("/proc/self/exe", nil)
+    defer { free(resolved) }
+    let own = resolved.map { String(cString: $0) } ?? ""
+    let beside = own.lastIndex(of: "/").map { String(own[...$0]) + "escra-runc" }
+    return (beside.map { [$0] } ?? []) + ["/usr/local/bin/escra-runc", "/usr/bin/escra-runc"]
+  }
+}
