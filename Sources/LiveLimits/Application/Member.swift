@@ -26,8 +26,8 @@ package struct Member: Sendable {
     case message(ApplicationMessage, on: Link)
     /// The connection has closed.
     case closed(Link)
-    /// This is what the container could use from now on.
-    case want(Int64)
+    /// This is what the container could use from now on; and of memory what it has in use.
+    case want(Int64, spent: Int64? = nil)
     /// The kernel's limit is this, after a write, refused or not; and as much was used in the
     /// period that is on, as a limit.
     case wrote(Int64, spent: Int64)
@@ -122,7 +122,8 @@ package struct Member: Sendable {
       phase = .alone
       open = nil
       allowance = rules.contains(.claimsWrites) ? max(held, writing ?? 0) : held
-    case .want(let amount):
+    case .want(let amount, let spent):
+      if let spent { self.spent = spent }
       wanted = min(max(amount, claim.floor), claim.ceiling)
       settle(now, &actions)
     case .wrote(let limit, let spent):

@@ -119,9 +119,14 @@ final class Participation {
 
   /// This is what the container could use from now on: less is written at once, more when it was
   /// granted.
-  func want(_ amount: Int64, of resource: SharedResource) {
+  ///
+  /// - Parameters:
+  ///   - amount: Nanocores or bytes.
+  ///   - resource: Of what.
+  ///   - inUse: Bytes of memory that the container cannot do without at this moment.
+  func want(_ amount: Int64, of resource: SharedResource, inUse: Int64? = nil) {
     guard let index = machines.firstIndex(where: { $0.resource == resource }) else { return }
-    tell(index, .want(amount))
+    tell(index, .want(amount, spent: inUse))
     arm()
   }
 

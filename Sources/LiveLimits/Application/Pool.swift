@@ -32,6 +32,10 @@ package struct Pool: Sendable {
     package var floor: Int64
     package var ceiling: Int64
     package var priority: Int32
+    /// What it has in use, as it said last.
+    ///
+    /// That comes before what anybody keeps ahead. 0 of a resource that is used by the period.
+    package var need: Int64 = 0
     /// Our last frame to it, the last one that was a grant, and its last one to us.
     var sequence: UInt64 = 0
     var lastGrant: UInt64 = 0
@@ -46,8 +50,14 @@ package struct Pool: Sendable {
     /// It had been granted nothing when its file was found.
     var isNewcomer = false
 
-    var share: FairShares.Member {
-      FairShares.Member(floor: floor, ceiling: ceiling, wanted: wanted, priority: priority)
+    /// What is its own in any case, as long as there is as much for everybody.
+    var own: Int64 { min(need, wanted, ceiling) }
+
+    /// What it may and could use beyond what is its own in any case.
+    func share(beyond own: Int64) -> FairShares.Member {
+      FairShares.Member(
+        floor: max(0, floor - own), ceiling: max(0, ceiling - own), wanted: max(0, wanted - own),
+        priority: priority)
     }
     var isWaiting: Bool { standing == .joined && wanted > charged }
   }
@@ -87,6 +97,8 @@ package struct Pool: Sendable {
   var told: ApplicationLimits
   var shares = FairShares()
   var sharesAreStale = true
+  /// Whether there is as much as all have in use.
+  var needsFit = false
 
   /// Opens the books.
   ///
@@ -148,7 +160,7 @@ package struct Pool: Sendable {
     let after = accounts[index]
     book(after, 1)
     if before.standing != after.standing || before.floor != after.floor
-      || before.ceiling != after.ceiling
+      || before.ceiling != after.ceiling || before.need != after.need
     {
       sharesAreStale = true
     }

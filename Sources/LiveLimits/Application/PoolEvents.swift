@@ -80,6 +80,7 @@ extension Pool {
       account.priority = claim.priority
       account.wanted = min(max(claim.wanted, claim.floor), claim.ceiling)
       (account.sequence, account.lastGrant, account.recall) = (0, 0, nil)
+      account.need = 0
       account.heard = message.sequence
       account.leftAloneUntil = .min
       (account.isAsking, account.isFenced) = (false, false)
@@ -108,10 +109,12 @@ extension Pool {
   ) {
     let before = accounts[index].charged
     let (rules, backOff) = (rules, parameters.backOff)
+    let isInUse = resource == .memory
     change(index) { account in
       account.heard = message.sequence
       account.wanted = min(max(holding.wanted, account.floor), account.ceiling)
       account.isAsking = asks
+      if isInUse { account.need = min(holding.spent, holding.held) }
       if message.acknowledged >= account.lastGrant
         || !rules.contains(.checksAcknowledgements)
       {

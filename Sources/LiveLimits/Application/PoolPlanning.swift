@@ -23,8 +23,7 @@ extension Pool {
         if !account.isFenced { coming += max(0, account.charged - recall.limit) }
         continue
       }
-      let share = account.share
-      let (fair, target) = (shares.fair(share), shares.target(share))
+      let (fair, target) = (fair(account), target(account))
       if account.charged < target {
         guard isWorthwhile(account, target) else { continue }
         let poor = max(0, min(target, fair) - account.charged)
@@ -68,15 +67,39 @@ extension Pool {
   }
 
   private mutating func count() {
-    let available = limit - fixed
+    var (available, needs) = (limit - fixed, 0 as Int64)
+    for account in accounts where account.standing == .joined { needs += account.own }
+    let fits = needs <= available
+    if fits != needsFit {
+      needsFit = fits
+      sharesAreStale = true
+    }
+    available -= fits ? needs : 0
     if sharesAreStale || shares.limit != available {
       shares.level(
-        available, accounts.lazy.filter { $0.standing == .joined }.map { $0.share })
+        available,
+        accounts.lazy.filter { $0.standing == .joined }
+          .map { $0.share(beyond: fits ? $0.own : 0) })
       sharesAreStale = false
     }
     shares.begin()
-    for account in accounts where account.standing == .joined { shares.count(account.share) }
+    for account in accounts where account.standing == .joined {
+      shares.count(account.share(beyond: own(account)))
+    }
     shares.divide()
+  }
+
+  /// What a member has in use is not divided.
+  ///
+  /// What they keep ahead is.
+  private func own(_ account: Account) -> Int64 { needsFit ? account.own : 0 }
+
+  private func fair(_ account: Account) -> Int64 {
+    own(account) + shares.fair(account.share(beyond: own(account)))
+  }
+
+  private func target(_ account: Account) -> Int64 {
+    own(account) + shares.target(account.share(beyond: own(account)))
   }
 
   /// Grants what is free, and takes what was granted off what is missing: what is due first, and
@@ -95,10 +118,9 @@ extension Pool {
         let index = (place + turn) % accounts.count
         let account = accounts[index]
         guard account.isWaiting, account.recall == nil else { continue }
-        let share = account.share
-        let target = shares.target(share)
+        let target = target(account)
         guard target > account.charged, isWorthwhile(account, target) else { continue }
-        let poor = max(0, min(target, shares.fair(share)) - account.charged)
+        let poor = max(0, min(target, fair(account)) - account.charged)
         let due = isPoorsTurn ? poor : target - account.charged - poor
         // What cannot be divided goes to one after the other.
         let least = min(due, parameters.grain)
@@ -132,10 +154,9 @@ extension Pool {
         let index = (place + turn) % accounts.count
         let account = accounts[index]
         guard account.standing == .joined else { continue }
-        let share = account.share
-        let target = shares.target(share)
+        let target = target(account)
         guard isRecallable(account, target, crumbs: crumbs) else { continue }
-        let rich = account.charged - max(target, min(shares.fair(share), account.charged))
+        let rich = account.charged - max(target, min(fair(account), account.charged))
         let rest = account.charged - target - rich
         var taken = Proportion.part(rich, fromRich, of: excess.rich, roundingUp: true)
         if fromRest > 0 {

@@ -119,6 +119,17 @@ public struct MemoryLaw: Equatable, Sendable {
     return min(byRung, roundedUp(reading.workingSet + ahead + 2 * head))
   }
 
+  /// The least limit to work under for a while, where others have less: a quarter of a head ahead,
+  /// from where on it is a near miss.
+  ///
+  /// - Parameter reading: What is used.
+  /// - Returns: Bytes.
+  public func least(_ reading: MemoryReading) -> Int64 {
+    let used = roundedUp(reading.workingSet + head(at: 0) / 4)
+    // On cgroup v2 a line needs a twelfth above it, and then it takes from its own room.
+    return version == .v2 ? roundedUp(used + used / 12) : used
+  }
+
   /// What to raise to: the need, and what it takes at its pace for as long as a raise has to last.
   public func raised(_ reading: MemoryReading, rate: Int64) -> Int64 {
     need(reading, rate: rate, ahead: step(reading, rate: rate))

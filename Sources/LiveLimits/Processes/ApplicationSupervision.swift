@@ -60,7 +60,7 @@ extension Supervision: LimitKeeper {
       application.found(memory.share.held, of: .memory)
       application.redeclare((.memory, memory.share))
     } else if let wish = memory.wish {
-      application.want(wish.limit, of: .memory)
+      application.want(wish.limit, of: .memory, inUse: wish.use)
     } else if let wanted = application.wanted(.memory), let held = application.held(.memory),
       wanted > held
     {
@@ -88,9 +88,9 @@ extension Supervision: LimitKeeper {
   func keep(_ amount: Int64, of resource: SharedResource) -> (held: Int64, spent: Int64) {
     if resource == .memory {
       guard let memory else { return (amount, 0) }
-      let (held, entry) = memory.keep(amount)
+      let (held, inUse, entry) = memory.keep(amount)
       if let entry { record.append(entry) }
-      return (held, 0)
+      return (held, inUse)
     }
     let before = base.quota(of: foreign.ours)
     let held = base.quota(of: base.limit(of: base.quota(ofCores: amount)))

@@ -193,18 +193,19 @@ final class MemorySupervision: MemoryController.Surroundings {
   /// When to look after a grant: what was needed when it was asked for may be less by now, or more.
   private static let afterGrant: Nanoseconds = 10_000_000
 
-  /// Makes this the limit, as far as what is needed at this moment lets it: an application has
-  /// granted it, or wants some of it back.
+  /// Makes this the limit, as far as what is used at this moment lets it: an application has
+  /// granted it, or wants some of it back for somebody who has nothing left ahead.
   ///
-  /// - Returns: What the kernel has from now on, and what is to be recorded.
-  func keep(_ amount: Int64) -> (held: Int64, entry: RecordEntry?) {
+  /// - Returns: What the kernel has from now on, what is in use, and what is to be recorded.
+  func keep(_ amount: Int64) -> (held: Int64, inUse: Int64, entry: RecordEntry?) {
     let before = ours
-    let usage = (try? meter.usage()) ?? 0
+    let reading = MemoryReading(
+      usage: (try? meter.usage()) ?? 0, inactiveFile: meter.inactiveFile())
+    let usage = reading.workingSet
     var target = amount
     if amount < before {
-      let reading = MemoryReading(usage: usage, inactiveFile: meter.inactiveFile())
-      target = max(amount, law.need(reading))
-      guard target < before else { return (before, nil) }
+      target = max(amount, law.least(reading))
+      guard target < before else { return (before, usage, nil) }
     }
     var rule: Rule = amount > before ? .memoryGranted : .memoryRecalled
     if let wish, wish.limit == amount { rule = wish.rule }
@@ -213,7 +214,7 @@ final class MemorySupervision: MemoryController.Surroundings {
     controller.hold(ours)
     if ours > before { deadline = min(deadline ?? .max, monotonicNow() + Self.afterGrant) }
     // The kernel counts whole pages, and what is left of one is nobody's.
-    return (Self.isSame(ours, amount) ? amount : ours, made)
+    return (Self.isSame(ours, amount) ? amount : ours, usage, made)
   }
 
   /// Brings cgroup v2's line to where it is to be, under the limit that is in force.
