@@ -56,6 +56,8 @@ public struct MemoryController: Sendable {
   /// Whether it wants more than it may have; the record says so already.
   public private(set) var isRefused = false
   private let keptUntil: Nanoseconds
+  /// When slack is given back, if it lasts until then; nil where there is none.
+  package var slackDue: Nanoseconds? { slack.map { due($0) } }
 
   private var parameters: MemoryLaw.Parameters { law.parameters }
 
@@ -124,7 +126,10 @@ public struct MemoryController: Sendable {
   public mutating func refuse(found: Int64, wasLowering: Bool) {
     limit = found
     slack = nil
-    if wasLowering { regret() }
+    guard wasLowering else { return }
+    // Who grows now does not regret what it has never lost.
+    lastShrink = lastShrink.map { ($0.time, true) }
+    regret()
   }
 
   // MARK: reading

@@ -151,7 +151,7 @@ final class MemorySupervision: MemoryController.Surroundings {
         // A grant comes by itself; what is needed by then may be more.
         deadline = min(deadline ?? .max, monotonicNow() + Self.patience)
       } else {
-        entries.append(apply(decision, before))
+        entries.append(apply(decision, before, usage))
       }
     }
     if isAlone, writer.version == .v2, deadline == nil {
@@ -164,23 +164,18 @@ final class MemorySupervision: MemoryController.Surroundings {
     return entries
   }
 
-  private func apply(_ decision: MemoryController.Decision, _ before: Int64) -> RecordEntry {
+  private func apply(
+    _ decision: MemoryController.Decision, _ before: Int64, _ usage: Int64
+  ) -> RecordEntry {
     let made = entry(decision.rule, before, decision.limit, use: decision.use)
     guard decision.limit != before, !writer.isReadOnly else { return made }
-    do throws(SystemError) {
-      try writer.set(
-        decision.limit, line: controller.line, swap: base.memorySwap(at: decision.limit),
-        use: { () throws(SystemError) in try meter.usage() })
-      ours = (try? writer.current()) ?? decision.limit
-      ourLine = controller.line ?? MemoryBase.unlimited
-      return made
-    } catch {
-      let found = (try? writer.current()) ?? before
-      ours = found
-      ourLine = (try? writer.line()) ?? ourLine
-      controller.refuse(found: found, wasLowering: decision.limit < before)
-      return entry(.memoryNotTaken, decision.limit, found, use: decision.use)
-    }
+    let change = writer.carryOut(
+      decision, of: &controller, from: before, usage: usage,
+      swap: base.memorySwap(at: decision.limit),
+      use: { () throws(SystemError) in try meter.usage() })
+    (ours, ourLine) = (change.limit, change.line)
+    return change.isTaken
+      ? made : entry(.memoryNotTaken, decision.limit, change.limit, use: decision.use)
   }
 
   // MARK: the application
@@ -209,7 +204,8 @@ final class MemorySupervision: MemoryController.Surroundings {
     var rule: Rule = amount > before ? .memoryGranted : .memoryRecalled
     if let wish, wish.limit == amount { rule = wish.rule }
     controller.hold(target)
-    let made = apply(MemoryController.Decision(limit: target, rule: rule, use: usage), before)
+    let decision = MemoryController.Decision(limit: target, rule: rule, use: usage)
+    let made = apply(decision, before, usage)
     controller.hold(ours)
     if ours > before { deadline = min(deadline ?? .max, monotonicNow() + Self.afterGrant) }
     // The kernel counts whole pages, and what is left of one is nobody's.
@@ -298,7 +294,8 @@ final class MemorySupervision: MemoryController.Surroundings {
     deadline = monotonicNow()
     guard target != found else { return nil }
     return apply(
-      MemoryController.Decision(limit: target, rule: rule, use: reading.workingSet), found)
+      MemoryController.Decision(limit: target, rule: rule, use: reading.workingSet), found,
+      usage)
   }
 
   /// Somebody else has written another limit: it is what the container declares from now on.
@@ -311,7 +308,8 @@ final class MemorySupervision: MemoryController.Surroundings {
       // More is for its application to grant.
       controller.adopt(limit: before, bounds: base.bounds)
       let kept = apply(
-        MemoryController.Decision(limit: before, rule: .memoryNews, use: 0), found)
+        MemoryController.Decision(limit: before, rule: .memoryNews, use: 0), found,
+        (try? meter.usage()) ?? 0)
       controller.hold(ours)
       return kept
     }
@@ -366,7 +364,7 @@ final class MemorySupervision: MemoryController.Surroundings {
     entries.append(
       apply(
         MemoryController.Decision(limit: target, rule: .memoryUpdate, use: reading.workingSet),
-        before))
+        before, usage))
     return entries
   }
 
