@@ -22,11 +22,12 @@ struct Allocator {
   /// The last one that it has heard of.
   private var last: Int64 = 0
 
-  /// Joins a group.
+  /// Joins a group, for good.
   ///
   /// - Parameters:
   ///   - group: Its directory.
   ///   - path: A file to read now and then, so that there is page cache; nil for none.
+  /// - Throws: ``SystemError``; ENOENT where there is no such group, or file.
   init(in group: String, reading path: String?) throws(SystemError) {
     try FileDescriptor.open(group + "/cgroup.procs", O_WRONLY).write("0")
     // Whoever has started us may be spared by the kernel, and waits at its limit for ever.

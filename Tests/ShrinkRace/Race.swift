@@ -161,7 +161,7 @@ final class Race: MemoryController.Surroundings {
       if decision.limit < before {
         try lower(decision, before, usage)
       } else {
-        _ = carryOut(decision, before, usage)
+        _ = carryOut(decision, before)
         raised += 1
       }
     }
@@ -174,11 +174,9 @@ final class Race: MemoryController.Surroundings {
     if announcer.hasAnswered() { stayingUntil = monotonicNow() + 100 * ms }
   }
 
-  private func carryOut(
-    _ decision: MemoryController.Decision, _ before: Int64, _ usage: Int64
-  ) -> Bool {
+  private func carryOut(_ decision: MemoryController.Decision, _ before: Int64) -> Bool {
     writer.carryOut(
-      decision, of: &controller, from: before, usage: usage, swap: decision.limit,
+      decision, of: &controller, from: before, swap: decision.limit, surroundings: self,
       use: { () throws(SystemError) in try meter.usage() }
     ).isTaken
   }
@@ -195,7 +193,7 @@ final class Race: MemoryController.Surroundings {
     }
     let isTaken: Bool
     if way == .checked {
-      isTaken = carryOut(decision, before, usage)
+      isTaken = carryOut(decision, before)
     } else {
       let target = way == .unchecked ? decision.limit : min((usage + 4095) & ~4095, decision.limit)
       isTaken = (try? limitFile.overwrite("\(target)", subject: "the limit")) != nil

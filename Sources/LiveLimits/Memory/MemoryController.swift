@@ -140,7 +140,7 @@ public struct MemoryController: Sendable {
     // memory.stat costs ten times what the usage does, and cache matters where the usage alone
     // would ask for a write.
     let byUsage = law.need(MemoryReading(usage: usage), rate: rate)
-    if limit < byUsage || now - inactive.time >= 100_000_000
+    if limit < byUsage || limit > bounds.ceiling || now - inactive.time >= 100_000_000
       || slack.map({ now >= due($0) }) == true
     {
       inactive = (now, surroundings.inactiveFile())

@@ -151,7 +151,7 @@ final class MemorySupervision: MemoryController.Surroundings {
         // A grant comes by itself; what is needed by then may be more.
         deadline = min(deadline ?? .max, monotonicNow() + Self.patience)
       } else {
-        entries.append(apply(decision, before, usage))
+        entries.append(apply(decision, before))
       }
     }
     if isAlone, writer.version == .v2, deadline == nil {
@@ -164,14 +164,12 @@ final class MemorySupervision: MemoryController.Surroundings {
     return entries
   }
 
-  private func apply(
-    _ decision: MemoryController.Decision, _ before: Int64, _ usage: Int64
-  ) -> RecordEntry {
+  private func apply(_ decision: MemoryController.Decision, _ before: Int64) -> RecordEntry {
     let made = entry(decision.rule, before, decision.limit, use: decision.use)
     guard decision.limit != before, !writer.isReadOnly else { return made }
     let change = writer.carryOut(
-      decision, of: &controller, from: before, usage: usage,
-      swap: base.memorySwap(at: decision.limit),
+      decision, of: &controller, from: before,
+      swap: base.memorySwap(at: decision.limit), surroundings: self,
       use: { () throws(SystemError) in try meter.usage() })
     (ours, ourLine) = (change.limit, change.line)
     return change.isTaken
@@ -195,17 +193,17 @@ final class MemorySupervision: MemoryController.Surroundings {
   func keep(_ amount: Int64) -> (held: Int64, entry: RecordEntry?) {
     let before = ours
     let usage = (try? meter.usage()) ?? 0
-    var target = amount
+    var (target, use) = (amount, usage)
     if amount < before {
       let reading = MemoryReading(usage: usage, inactiveFile: meter.inactiveFile())
-      target = max(amount, law.need(reading))
+      (target, use) = (max(amount, law.need(reading)), reading.workingSet)
       guard target < before else { return (before, nil) }
     }
     var rule: Rule = amount > before ? .memoryGranted : .memoryRecalled
     if let wish, wish.limit == amount { rule = wish.rule }
     controller.hold(target)
-    let decision = MemoryController.Decision(limit: target, rule: rule, use: usage)
-    let made = apply(decision, before, usage)
+    let decision = MemoryController.Decision(limit: target, rule: rule, use: use)
+    let made = apply(decision, before)
     controller.hold(ours)
     if ours > before { deadline = min(deadline ?? .max, monotonicNow() + Self.afterGrant) }
     // The kernel counts whole pages, and what is left of one is nobody's.
@@ -294,8 +292,7 @@ final class MemorySupervision: MemoryController.Surroundings {
     deadline = monotonicNow()
     guard target != found else { return nil }
     return apply(
-      MemoryController.Decision(limit: target, rule: rule, use: reading.workingSet), found,
-      usage)
+      MemoryController.Decision(limit: target, rule: rule, use: reading.workingSet), found)
   }
 
   /// Somebody else has written another limit: it is what the container declares from now on.
@@ -308,8 +305,7 @@ final class MemorySupervision: MemoryController.Surroundings {
       // More is for its application to grant.
       controller.adopt(limit: before, bounds: base.bounds)
       let kept = apply(
-        MemoryController.Decision(limit: before, rule: .memoryNews, use: 0), found,
-        (try? meter.usage()) ?? 0)
+        MemoryController.Decision(limit: before, rule: .memoryNews, use: workingSet()), found)
       controller.hold(ours)
       return kept
     }
@@ -364,7 +360,7 @@ final class MemorySupervision: MemoryController.Surroundings {
     entries.append(
       apply(
         MemoryController.Decision(limit: target, rule: .memoryUpdate, use: reading.workingSet),
-        before, usage))
+        before))
     return entries
   }
 
@@ -382,6 +378,11 @@ final class MemorySupervision: MemoryController.Surroundings {
   // MARK: surroundings
 
   func inactiveFile() -> Int64 { meter.inactiveFile() }
+
+  private func workingSet() -> Int64 {
+    let inactive = meter.inactiveFile()
+    return MemoryReading(usage: (try? meter.usage()) ?? 0, inactiveFile: inactive).workingSet
+  }
 
   func spareMemory() -> Int64 {
     guard let available = meter.available() else { return .max }

@@ -4,6 +4,13 @@ import Testing
 
 @testable import LiveLimits
 
+/// Page cache that was not used again.
+private struct Cached: MemoryController.Surroundings {
+  let bytes: Int64
+  func inactiveFile() -> Int64 { bytes }
+  func spareMemory() -> Int64 { .max }
+}
+
 /// A group that has half a gibibyte, of which 40 MiB were used when it was decided to lower that.
 private struct SlackGroup: ~Copyable {
   let directory: TemporaryDirectory
@@ -32,11 +39,12 @@ private struct SlackGroup: ~Copyable {
     self.controller = controller
   }
 
-  mutating func lower(usingBy now: Int64) -> MemoryChange {
+  mutating func lower(usingBy now: Int64, cached: Int64 = 0) -> MemoryChange {
     let decision = MemoryController.Decision(
       limit: 100 * mebibyte, rule: .memoryGivenBack, use: 40 * mebibyte)
     return writer.carryOut(
-      decision, of: &controller, from: Self.before, usage: 40 * mebibyte, swap: nil,
+      decision, of: &controller, from: Self.before, swap: nil,
+      surroundings: Cached(bytes: cached),
       use: { () throws(SystemError) in now })
   }
 }
@@ -55,6 +63,12 @@ private struct SlackGroup: ~Copyable {
     #expect(try group.directory.read(name) == "\(512 * mebibyte)\n")
     // Not even slowed down.
     #expect(try version == .v1 || group.directory.read("memory.high") == "\(480 * mebibyte)\n")
+  }
+
+  @Test func `page cache is no growth, and hides none`() throws {
+    var group = try SlackGroup(.v1)
+    #expect(group.lower(usingBy: 60 * mebibyte, cached: 10 * mebibyte).isTaken == false)
+    #expect(group.lower(usingBy: 60 * mebibyte, cached: 20 * mebibyte).isTaken)
   }
 
   @Test(arguments: [CgroupLocation.Version.v1, .v2], [0, 39, 41] as [Int64])
