@@ -5,7 +5,7 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 .PHONY: help bpf deps build test unit e2e e2e-v2 simulate fuzz model demo check bench bench-burst
 .PHONY: bench-requests bench-switch bench-memory bench-memory-v2 bench-app chaos docs fmt install
-.PHONY: uninstall clean
+.PHONY: shrink-race uninstall clean
 
 PREFIX ?= /usr/local
 DESTDIR ?=
@@ -43,6 +43,9 @@ bpf: deps ## Compile the programs in the scheduler into their skeleton
 
 simulate: build ## Run applications in virtual time against any delay and death (SEEDS=20000)
 	@.build/release/simulate --seeds $(or $(SEEDS),20000) --large $(or $(LARGE),10000)
+
+shrink-race: build ## Give memory back under who grows then, 10,000 times (needs root, ROUNDS=)
+	@ESCRA_SHRINKS=$(or $(ROUNDS),10000) scripts/e2e Tests/e2e/test_shrink_race.py -s -k not_killed
 
 fuzz: deps ## Give the decoder of applications' frames a minute of any bytes
 	@scripts/fuzz

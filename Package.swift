@@ -94,6 +94,11 @@ let package = Package(
       name: "hammer", dependencies: ["Hooks", "LiveLimits", "Syscalls"], path: "Tests/Hammer",
       swiftSettings: strict, linkerSettings: staticExecutable),
 
+    // Slack of a real group given back while somebody grows: Tests/e2e/test_shrink_race.py.
+    .executableTarget(
+      name: "shrink-race", dependencies: ["CLinux", "Hooks", "LiveLimits", "Syscalls"],
+      path: "Tests/ShrinkRace", swiftSettings: strict, linkerSettings: staticExecutable),
+
     .testTarget(name: "SyscallsTests", dependencies: ["Syscalls"], swiftSettings: strict),
     .testTarget(
       name: "OCISpecTests", dependencies: ["OCISpec", "Syscalls"], swiftSettings: strict),

@@ -119,16 +119,25 @@ class World:
         self.groups.append(path)
         return path
 
-    def parent(self, quota):
-        """Makes a cgroup for containers that has a limit; a slice where systemd makes them."""
+    def parent(self, quota=None, memory=None):
+        """Makes a cgroup for containers that has limits; a slice where systemd makes them.
+
+        - quota: microseconds of CPU time in 100 ms
+        - memory: bytes
+        """
         if not driver.IS_SYSTEMD:
             path = self.cgroup()
-            cgroups.set_quota(path, quota)
+            if quota:
+                cgroups.set_quota(path, quota)
+            if memory:
+                name = "memory.limit_in_bytes" if cgroups.VERSION == 1 else "memory.max"
+                cgroups.write(path, name, memory, "memory")
             return path
         name = self.name() + ".slice"
+        limits = [f"CPUQuota={quota // 1000}%"] if quota else []
+        limits += [f"MemoryMax={memory}"] if memory else []
         # Asked for a limit it turns the controller on in every slice above.
-        for words in (["start", name],
-                      ["set-property", "--runtime", name, f"CPUQuota={quota // 1000}%"]):
+        for words in (["start", name], ["set-property", "--runtime", name, *limits]):
             assert driver.systemctl(*words).returncode == 0
         self.slices.append(name)
         return driver.slice_path(name)

@@ -9,12 +9,14 @@ import pytest
 
 import cgroups
 import driver
+import kernel
 from processes import PATIENCE, kill, supervisors, wait_until
 from world import escra_tool
 
 pytestmark = pytest.mark.v2
 only_v2 = pytest.mark.skipif(cgroups.VERSION != 2, reason="only cgroup v2 has memory.high")
 
+PRESSURE = "/proc/pressure/memory"
 MIB = 1 << 20
 DECLARED = 64
 MEMORY_DRIFT = 43  # As in the record.
@@ -381,9 +383,7 @@ def test_whose_supervisors_cannot_live_gets_what_it_declared(guest):
 
 
 def test_the_groups_above_bound_it(guest, world):
-    parent = world.cgroup()
-    name = "memory.limit_in_bytes" if cgroups.VERSION == 1 else "memory.max"
-    cgroups.write(parent, name, 160 * MIB, "memory")
+    parent = world.parent(memory=160 * MIB)
     script = "kept = touch(100)\nhear()"
     made = guest(script, {"io.escra.memory.max": "1Gi"}, cgroup=parent + "/" + world.name())
     made.started()
@@ -417,6 +417,37 @@ def test_nobody_grows_into_what_the_machine_is_to_keep(guest, escra, world):
         "kept = touch(512)", {"io.escra.memory.max": "1Gi"},
         runtime=escra.using("--escra-config", path))
     assert run(made) == 137
+
+
+@pytest.fixture
+def stalled(world):
+    """Has it seem that all of the machine waits for memory, for some percent of the time."""
+    if not os.path.exists(PRESSURE):
+        pytest.skip("this kernel does not count for how long it is waited for memory")
+    path = world.path("pressure")
+
+    def write(percent):
+        rest = "avg60=0.00 avg300=0.00 total=0"
+        with open(path, "w") as file:
+            file.write(f"some avg10={percent}.00 {rest}\nfull avg10={percent}.00 {rest}\n")
+
+    write(0)
+    kernel.mount(path, PRESSURE, None, kernel.MS_BIND)
+    yield write
+    kernel.unmount(PRESSURE)
+
+
+@pytest.mark.parametrize("percent, code", [(2, 0), (50, 137)])
+def test_nobody_grows_while_all_of_the_machine_waits_for_memory(
+        guest, escra, world, stalled, percent, code):
+    stalled(percent)
+    path = world.path("operator.json")
+    with open(path, "w") as file:
+        json.dump({"hostMemoryReserve": MIB}, file)
+    made = guest(
+        "kept = touch(256)", {"io.escra.memory.max": "1Gi"},
+        runtime=escra.using("--escra-config", path))
+    assert run(made) == code
 
 
 @pytest.mark.skipif(

@@ -96,7 +96,7 @@ package struct ApplicationMessage: Equatable, Sendable {
     /// What it could use.
     package var wanted: Int64
     /// What it used in the period that is on, as a limit: of what it gives back, that part has
-    /// been had, and nobody else may have it in the same period.
+    /// been had, and nobody else may have it in the same period. Of memory what is in use.
     package var spent: Int64
 
     package init(held: Int64, wanted: Int64, spent: Int64 = 0) {

@@ -56,6 +56,8 @@ public struct MemoryController: Sendable {
   /// Whether it wants more than it may have; the record says so already.
   public private(set) var isRefused = false
   private let keptUntil: Nanoseconds
+  /// When slack is given back, if it lasts until then; nil where there is none.
+  package var slackDue: Nanoseconds? { slack.map { due($0) } }
 
   private var parameters: MemoryLaw.Parameters { law.parameters }
 
@@ -124,7 +126,10 @@ public struct MemoryController: Sendable {
   public mutating func refuse(found: Int64, wasLowering: Bool) {
     limit = found
     slack = nil
-    if wasLowering { regret() }
+    guard wasLowering else { return }
+    // Who grows now does not regret what it has never lost.
+    lastShrink = lastShrink.map { ($0.time, true) }
+    regret()
   }
 
   // MARK: reading
@@ -135,7 +140,7 @@ public struct MemoryController: Sendable {
     // memory.stat costs ten times what the usage does, and cache matters where the usage alone
     // would ask for a write.
     let byUsage = law.need(MemoryReading(usage: usage), rate: rate)
-    if limit < byUsage || now - inactive.time >= 100_000_000
+    if limit < byUsage || limit > bounds.ceiling || now - inactive.time >= 100_000_000
       || slack.map({ now >= due($0) }) == true
     {
       inactive = (now, surroundings.inactiveFile())

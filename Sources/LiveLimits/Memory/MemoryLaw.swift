@@ -119,13 +119,13 @@ public struct MemoryLaw: Equatable, Sendable {
     return min(byRung, roundedUp(reading.workingSet + ahead + 2 * head))
   }
 
-  /// The least limit to work under for a while, where others have less: a quarter of a head ahead,
-  /// from where on it is a near miss.
+  /// The least limit to work under for a while, where others have less: half a head ahead, so
+  /// that it may have grown by a quarter since somebody looked.
   ///
   /// - Parameter reading: What is used.
   /// - Returns: Bytes.
   public func least(_ reading: MemoryReading) -> Int64 {
-    let used = roundedUp(reading.workingSet + head(at: 0) / 4)
+    let used = roundedUp(reading.workingSet + head(at: 0) / 2)
     // On cgroup v2 a line needs a twelfth above it, and then it takes from its own room.
     return version == .v2 ? roundedUp(used + used / 12) : used
   }

@@ -167,20 +167,13 @@ final class MemorySupervision: MemoryController.Surroundings {
   private func apply(_ decision: MemoryController.Decision, _ before: Int64) -> RecordEntry {
     let made = entry(decision.rule, before, decision.limit, use: decision.use)
     guard decision.limit != before, !writer.isReadOnly else { return made }
-    do throws(SystemError) {
-      try writer.set(
-        decision.limit, line: controller.line, swap: base.memorySwap(at: decision.limit),
-        use: { () throws(SystemError) in try meter.usage() })
-      ours = (try? writer.current()) ?? decision.limit
-      ourLine = controller.line ?? MemoryBase.unlimited
-      return made
-    } catch {
-      let found = (try? writer.current()) ?? before
-      ours = found
-      ourLine = (try? writer.line()) ?? ourLine
-      controller.refuse(found: found, wasLowering: decision.limit < before)
-      return entry(.memoryNotTaken, decision.limit, found, use: decision.use)
-    }
+    let change = writer.carryOut(
+      decision, of: &controller, from: before,
+      swap: base.memorySwap(at: decision.limit), surroundings: self,
+      use: { () throws(SystemError) in try meter.usage() })
+    (ours, ourLine) = (change.limit, change.line)
+    return change.isTaken
+      ? made : entry(.memoryNotTaken, decision.limit, change.limit, use: decision.use)
   }
 
   // MARK: the application
@@ -210,7 +203,8 @@ final class MemorySupervision: MemoryController.Surroundings {
     var rule: Rule = amount > before ? .memoryGranted : .memoryRecalled
     if let wish, wish.limit == amount { rule = wish.rule }
     controller.hold(target)
-    let made = apply(MemoryController.Decision(limit: target, rule: rule, use: usage), before)
+    let decision = MemoryController.Decision(limit: target, rule: rule, use: usage)
+    let made = apply(decision, before)
     controller.hold(ours)
     if ours > before { deadline = min(deadline ?? .max, monotonicNow() + Self.afterGrant) }
     // The kernel counts whole pages, and what is left of one is nobody's.
@@ -312,7 +306,7 @@ final class MemorySupervision: MemoryController.Surroundings {
       // More is for its application to grant.
       controller.adopt(limit: before, bounds: base.bounds)
       let kept = apply(
-        MemoryController.Decision(limit: before, rule: .memoryNews, use: 0), found)
+        MemoryController.Decision(limit: before, rule: .memoryNews, use: workingSet()), found)
       controller.hold(ours)
       return kept
     }
@@ -385,6 +379,11 @@ final class MemorySupervision: MemoryController.Surroundings {
   // MARK: surroundings
 
   func inactiveFile() -> Int64 { meter.inactiveFile() }
+
+  private func workingSet() -> Int64 {
+    let inactive = meter.inactiveFile()
+    return MemoryReading(usage: (try? meter.usage()) ?? 0, inactiveFile: inactive).workingSet
+  }
 
   func spareMemory() -> Int64 {
     guard let available = meter.available() else { return .max }

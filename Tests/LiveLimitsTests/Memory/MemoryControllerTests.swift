@@ -138,6 +138,28 @@ private let second: Nanoseconds = 1_000_000_000
     controller.refuse(found: 512 * mebibyte, wasLowering: true)
     #expect(controller.wait == 2 * wait)
   }
+
+  @Test func `a shrink that was refused is one regret, whoever grows after it`() {
+    struct Plenty: MemoryController.Surroundings {
+      func inactiveFile() -> Int64 { 0 }
+      func spareMemory() -> Int64 { .max }
+    }
+    var controller = MemoryController(
+      MemoryLaw(to: 8 << 30), limit: 512 * mebibyte,
+      bounds: MemoryBounds(floor: 16 * mebibyte, ceiling: 2048 * mebibyte), now: 0)
+    var time: Nanoseconds = 0
+    func look(_ use: Int64) -> Rule? {
+      time += 100 * ms
+      return controller.observe(usage: use * mebibyte, at: time, surroundings: Plenty())
+        .decision?.rule
+    }
+    while time < 10 * second, look(40) != .memoryGivenBack {}
+    controller.refuse(found: 512 * mebibyte, wasLowering: true)
+    let wait = controller.wait
+    #expect(wait == 2 * second)
+    #expect(look(510) != nil && controller.limit > 512 * mebibyte)
+    #expect(controller.wait == wait)
+  }
 }
 
 @Suite struct MemoryControllerPropertyTests {

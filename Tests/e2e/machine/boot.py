@@ -40,7 +40,8 @@ def stage(target):
         capture_output=True, check=True).stdout.split(b"\0")
     names = [name for name in tracked if name and os.path.isfile(
         os.path.join(os.fsencode(image.REPOSITORY), name))]
-    built = [b".build/release/" + name for name in (b"escra-runc", b"escra", b"hammer")]
+    built = [b".build/release/" + name
+             for name in (b"escra-runc", b"escra", b"hammer", b"shrink-race")]
     for name in built:
         if not os.path.exists(os.path.join(os.fsencode(image.REPOSITORY), name)):
             raise MachineError(f"{name.decode()} is missing; run: make build")

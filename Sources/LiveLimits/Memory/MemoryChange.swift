@@ -1,0 +1,61 @@
+// SPDX-License-Identifier: Apache-2.0
+internal import Glibc
+public import Syscalls
+
+/// What became of a decision: what a group has, in bytes, since somebody tried to make it so.
+public struct MemoryChange: Equatable, Sendable {
+  /// Whether it is as it was decided.
+  public var isTaken: Bool
+  /// The limit in force.
+  public var limit: Int64
+  /// Where cgroup v2 slows down; from ``MemoryBase/unlimited`` on nowhere.
+  public var line: Int64
+
+  /// What a group may have grown by since it was read, for its limit to be lowered: 2 MiB.
+  ///
+  /// Three quarters of the least head are left then until it is looked at again. Who grows at full
+  /// speed takes so much in 0.8 ms: that long a supervisor was not let in.
+  static let mostGrowth: Int64 = 2 << 20
+}
+
+extension MemoryWriter {
+  /// Makes a group's limit what a controller has decided, and has the controller know where that
+  /// was not to be.
+  ///
+  /// The one way from a decision to the kernel. Less is given only to who has not grown since: the
+  /// kernel of cgroup v1 takes any limit that the use fits below at that moment, and kills in the
+  /// next one. What is refused leaves the limit that there was, or whatever the kernel has by then.
+  ///
+  /// - Parameters:
+  ///   - decision: What it shall be.
+  ///   - controller: Who has decided.
+  ///   - before: The limit that was in force, in bytes.
+  ///   - swap: Bytes of memory and swap together; nil to leave that limit alone.
+  ///   - surroundings: Say what of it is page cache at this moment.
+  ///   - use: Says what is charged at this moment.
+  /// - Returns: What there is now.
+  public func carryOut(
+    _ decision: MemoryController.Decision, of controller: inout MemoryController,
+    from before: Int64, swap: Int64?, surroundings: some MemoryController.Surroundings,
+    use: () throws(SystemError) -> Int64
+  ) -> MemoryChange {
+    let line = controller.line ?? MemoryBase.unlimited
+    do throws(SystemError) {
+      if decision.limit < before {
+        // In this order: cache that comes in between looks like growth, and growth like growth.
+        let inactive = surroundings.inactiveFile()
+        let now = MemoryReading(usage: try use(), inactiveFile: inactive).workingSet
+        if now - decision.use > MemoryChange.mostGrowth {
+          throw SystemError("lower", "the memory limit", errno: EBUSY)
+        }
+      }
+      try set(decision.limit, line: controller.line, swap: swap, use: use)
+      return MemoryChange(
+        isTaken: true, limit: (try? current()) ?? decision.limit, line: line)
+    } catch {
+      let found = (try? current()) ?? before
+      controller.refuse(found: found, wasLowering: decision.limit < before)
+      return MemoryChange(isTaken: false, limit: found, line: (try? self.line()) ?? line)
+    }
+  }
+}
