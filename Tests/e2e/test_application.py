@@ -408,8 +408,12 @@ def test_of_two_conflicting_creates_at_once_one_is_refused(member, world, escra)
         made = [
             member({"io.escra.app.cpu": value}, app=f"race{round}", runtime=strictly)
             for value in ("600m", "700m")]
-        codes = [process.wait(20) for process in [each.create() for each in made]]
-        assert sorted(codes) == [0, 1], codes
+        said = [open(world.path(f"{round}-{each.id}"), "w+") for each in made]
+        creates = [each.create(stderr=file) for each, file in zip(made, said)]
+        codes = [process.wait(20) for process in creates]
+        for file in said:
+            file.seek(0)
+        assert sorted(codes) == [0, 1], [file.read() for file in said]
         winner = made[codes.index(0)]
         report = json.loads(escra_tool("app", "show", f"race{round}", "--json"))
         assert report["cpu"]["limit"] == (0.6 if winner is made[0] else 0.7)

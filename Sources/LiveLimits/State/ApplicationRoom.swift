@@ -34,6 +34,7 @@ package struct ApplicationRoom: ~Copyable {
   static let nameFile = "name"
   static let socketName = "socket"
   static let membersName = "members"
+  private static let temporary = ".new."
 
   /// Opens a room that is there.
   ///
@@ -257,9 +258,11 @@ package struct ApplicationRoom: ~Copyable {
       try directory.remove(Self.membersName, directory: true)
     } catch { return }
     // Nobody is registered, and who wants to be now finds that out by the directory's absence.
-    for name in [
-      Self.socketName, ".socket", Self.limitsFile, ".new" + Self.limitsFile, Self.nameFile,
-      ".new" + Self.nameFile, Self.lockFile,
+    let leftOver = ((try? directory.entries()) ?? []).filter {
+      $0.utf8.starts(with: Self.temporary.utf8)
+    }
+    for name in leftOver + [
+      Self.socketName, ".socket", Self.limitsFile, Self.nameFile, Self.lockFile,
     ] {
       try? directory.remove(name)
     }
@@ -305,7 +308,10 @@ package struct ApplicationRoom: ~Copyable {
   }
 
   private func replace(_ name: String, with text: String) throws(SystemError) {
-    let temporary = ".new" + name
+    // Of two that write at once neither writes into the other's.
+    var random: UInt64 = 0
+    _ = withUnsafeMutableBytes(of: &random) { getentropy($0.baseAddress, 8) }
+    let temporary = Self.temporary + Self.name(of: random)
     try directory.open(temporary, O_WRONLY | O_CREAT | O_TRUNC).write(text)
     try directory.rename(temporary, to: name)
   }

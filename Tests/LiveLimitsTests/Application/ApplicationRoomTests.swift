@@ -31,6 +31,22 @@ private final class Lock {
     try ApplicationRoom(making: path, locks: .descriptions)
   }
 
+  @Test func `several that name a room at once all find that it is theirs`() async {
+    for round in 0..<1000 {
+      let path = "\(path)-\(round)"
+      let outcomes = await withTaskGroup(of: Bool?.self) { group in
+        for _ in 0..<8 {
+          group.addTask { try? ApplicationRoom(making: path).isNamed("name=shop\n") }
+        }
+        return await group.reduce(into: [Bool?]()) { $0.append($1) }
+      }
+      #expect(outcomes.allSatisfy { $0 == true })
+      let room = try? ApplicationRoom(opening: path)
+      room?.removeIfEmpty()
+      #expect(access(path, F_OK) != 0)
+    }
+  }
+
   @Test func `what a member's file says is read back`() {
     var record = sharedRecord(77, held: 5)
     record.priority = -3
