@@ -95,8 +95,9 @@ package struct ApplicationMessage: Equatable, Sendable {
     package var held: Int64
     /// What it could use.
     package var wanted: Int64
-    /// What it used in the period that is on, as a limit: of what it gives back, that part has
-    /// been had, and nobody else may have it in the same period. Of memory what is in use.
+    /// What it used in the period that is on, as a limit; of memory what is in use.
+    ///
+    /// Of what it gives back, that part has been had, and nobody else may have it in the same period.
     package var spent: Int64
 
     package init(held: Int64, wanted: Int64, spent: Int64 = 0) {
