@@ -146,7 +146,8 @@ class Application:
             {"destination": "/app", "type": "bind", "source": self.shared,
              "options": ["bind", "ro"]}]
         if memory:
-            config["linux"]["resources"]["memory"] = {"limit": memory, "swap": memory}
+            # No limit on swap, of which there is none: nobody but us raises that one along.
+            config["linux"]["resources"]["memory"] = {"limit": memory}
         with open(path, "w") as file:
             json.dump(config, file)
         return container

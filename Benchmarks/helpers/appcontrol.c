@@ -167,10 +167,11 @@ static void grant(int i) {
     write_memory(memory);
     sum = granted_memory(memory);
   }
+  int64_t before = pool.members[i].memory;
   memory[i] = escra_memory_grant(memory[i], pool.memory > sum ? pool.memory - sum : 0);
-  // Refused: the kernel's own way.
-  if (memory[i] == pool.members[i].memory) set(files[i].oom, 0);
   write_memory(memory);
+  // Refused, by the application or the kernel: then the kernel's own way.
+  if (pool.members[i].memory <= before) set(files[i].oom, 0);
 }
 
 static void attach(int i, char *directories) {
