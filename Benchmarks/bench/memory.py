@@ -133,9 +133,10 @@ class Growing:
         """Answers or None, and the supervisor's CPU time in seconds or None."""
         made = container(shop, [*self.program, size], annotations, limit)
         memory, spent = Memory(made), None
+        # Until a supervisor has found its container, and its thresholds are registered; and the
+        # others as long: free pages that the machine's host takes back are slower to touch.
+        time.sleep(2.5 * SLOWNESS)
         if annotations:
-            # Until it has found its container, and its thresholds are registered.
-            time.sleep(2.5 * SLOWNESS)
             spent = -cpu_seconds(made.supervisor)
         shop.go(made, time.monotonic_ns() + 20_000_000 * SLOWNESS)
         numbers = answer(shop, made, memory, 60)
