@@ -180,6 +180,7 @@ final class Keeper {
       return CPUFence.letBack(root)
     }
     if let stage = directory.releaseStage { return leaveAlone(state, stage, directory) }
+    if directory.takeAdoption() { crashes[directory.path] = nil }
     replace(state, directory)
   }
 

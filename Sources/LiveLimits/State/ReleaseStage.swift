@@ -17,6 +17,15 @@ package enum ReleaseStage: String, Sendable {
 
 extension StateDirectory {
   static let releaseFile = "released"
+  /// What is left of a release that was undone: the supervisor before was ended, and did not crash.
+  static let adoptionFile = "adopted"
+
+  /// Whether it was adopted since somebody asked.
+  func takeAdoption() -> Bool {
+    guard (try? descriptor.open(Self.adoptionFile, O_RDONLY)) != nil else { return false }
+    try? descriptor.remove(Self.adoptionFile)
+    return true
+  }
 
   /// How far it has come; nil for a container that is to be supervised.
   package var releaseStage: ReleaseStage? {
@@ -30,9 +39,17 @@ extension StateDirectory {
   ///
   /// - Throws: ``SystemError``; ENOSPC where there is no room for so much.
   package func mark(_ stage: ReleaseStage?) throws(SystemError) {
-    guard let stage else { return try descriptor.remove(Self.releaseFile) }
+    guard let stage else {
+      guard releaseStage != nil else { return }
+      return try descriptor.rename(Self.releaseFile, to: Self.adoptionFile)
+    }
     let temporary = "." + Self.releaseFile
     try descriptor.open(temporary, O_WRONLY | O_CREAT | O_TRUNC).write(stage.rawValue)
-    try descriptor.rename(temporary, to: Self.releaseFile)
+    do throws(SystemError) {
+      try descriptor.rename(temporary, to: Self.releaseFile)
+    } catch {
+      // Two at once, and the other was quicker.
+      guard error.errno == ENOENT, releaseStage != nil else { throw error }
+    }
   }
 }

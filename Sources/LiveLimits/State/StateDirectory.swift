@@ -190,7 +190,7 @@ public struct StateDirectory: ~Copyable {
   public borrowing func remove() {
     for name in [
       Self.stateFile, ".state", Self.recordFile, Self.counterFile, Self.socketName, Self.pidFile,
-      Self.releaseFile, "." + Self.releaseFile,
+      Self.releaseFile, "." + Self.releaseFile, Self.adoptionFile,
     ] {
       try? descriptor.remove(name)
     }
