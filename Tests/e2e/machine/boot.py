@@ -67,6 +67,7 @@ class Machine:
         self.shape, self.directory = shape, directory
         self.socket = os.path.join(directory, "agent")
         self.console = os.path.join(directory, "console")
+        self.monitor = os.path.join(directory, "monitor")
         self.process = None
 
     def start(self, detached=False):
@@ -86,7 +87,8 @@ class Machine:
             "-device", "virtio-serial-pci", "-chardev",
             f"socket,id=agent,path={self.socket},server=on,wait=off",
             "-device", "virtserialport,chardev=agent,name=escra",
-            "-nic", "none", "-no-reboot", "-display", "none", "-monitor", "none",
+            "-nic", "none", "-no-reboot", "-display", "none",
+            "-monitor", f"unix:{self.monitor},server=on,wait=off",
             "-serial", f"file:{self.console}"]
         libc = ctypes.CDLL(None)
         # Unless it is to stay it ends with us, however we end.
@@ -124,6 +126,22 @@ class Machine:
         if self.process:
             self.process.kill()
             self.process.wait()
+
+
+def order(monitor, command):
+    """Has QEMU's monitor do something, and waits until it is done."""
+    prompt = b"(qemu) "
+    with socket.socket(socket.AF_UNIX) as connection:
+        connection.settimeout(5)
+        connection.connect(monitor)
+        for line in (b"", command.encode() + b"\n"):
+            connection.sendall(line)
+            said = b""
+            while not said.endswith(prompt):
+                piece = connection.recv(4096)
+                if not piece:
+                    raise MachineError("the machine has gone")
+                said += piece
 
 
 class Connection:
