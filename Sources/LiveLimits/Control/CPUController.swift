@@ -322,7 +322,7 @@ public struct CPUController: Sendable {
   ) -> QuotaDecision? {
     guard parameters.keepsBooks else { return wanted }
     if parameters.isShared {
-      // The limit is not its own, and its use is what the application's broker has it give back.
+      // The limit is not its own: whoever writes what was granted keeps its books (MemberBooks).
       let isDue = wanted.quota < quota ? now >= lastReturn + parameters.period : now >= mayRaiseFrom
       return isDue ? wanted : nil
     }

@@ -112,7 +112,7 @@ extension Supervision: LimitKeeper {
   }
 
   /// Makes what is held the kernel's quota, as far as what was used before leaves it.
-  func writeHeld(_ rule: Rule, use: Nanoseconds) throws(SystemError) {
+  private func writeHeld(_ rule: Rule, use: Nanoseconds) throws(SystemError) {
     guard let books else { return }
     let (before, now) = (base.quota(of: foreign.ours), monotonicNow())
     let write = books.write(over: before, at: now)
@@ -144,19 +144,12 @@ extension Supervision: LimitKeeper {
     }
   }
 
-  /// The kernel would not have what is held: a group above has less (v1).
+  /// The kernel would not have what is held.
   ///
   /// - Returns: What there is, in nanocores; nil when the group is gone.
-  func refuseHeld(_ wanted: Nanoseconds) -> Int64? {
-    guard let found = try? attachment.writer.current() else {
-      checkMembers()
-      return nil
-    }
-    let held = base.quota(of: found)
+  private func refuseHeld(_ wanted: Nanoseconds) -> Int64? {
+    guard let held = refuse(wanted, use: 0) else { return nil }
     nextDue = nil
-    append(rule: .refused, before: lastQuota, after: wanted, use: 0)
-    adopt(quota: held, bounds: QuotaBounds(floor: controller.bounds.floor, ceiling: held))
-    append(rule: .refused, before: wanted, after: held, use: 0)
     books?.hold(held)
     return base.cores(of: held)
   }

@@ -192,23 +192,24 @@ final class MemorySupervision: MemoryController.Surroundings {
   /// - Returns: What the kernel has from now on, what is in use, and what is to be recorded.
   func keep(_ amount: Int64) -> (held: Int64, inUse: Int64, entry: RecordEntry?) {
     let before = ours
-    let reading = MemoryReading(
-      usage: (try? meter.usage()) ?? 0, inactiveFile: meter.inactiveFile())
-    let usage = reading.workingSet
-    var target = amount
+    var (target, inUse) = (amount, wish?.use ?? 0)
     if amount < before {
-      target = max(amount, law.least(reading))
-      guard target < before else { return (before, usage, nil) }
+      let reading = reading()
+      (target, inUse) = (max(amount, law.least(reading)), reading.workingSet)
+      guard target < before else { return (before, inUse, nil) }
+    } else if wish == nil {
+      // What is page cache is not asked: memory.stat costs what a grant cannot wait for.
+      inUse = (try? meter.usage()) ?? 0
     }
     var rule: Rule = amount > before ? .memoryGranted : .memoryRecalled
     if let wish, wish.limit == amount { rule = wish.rule }
     controller.hold(target)
-    let decision = MemoryController.Decision(limit: target, rule: rule, use: usage)
+    let decision = MemoryController.Decision(limit: target, rule: rule, use: inUse)
     let made = apply(decision, before)
     controller.hold(ours)
     if ours > before { deadline = min(deadline ?? .max, monotonicNow() + Self.afterGrant) }
     // The kernel counts whole pages, and what is left of one is nobody's.
-    return (Self.isSame(ours, amount) ? amount : ours, usage, made)
+    return (Self.isSame(ours, amount) ? amount : ours, inUse, made)
   }
 
   /// Brings cgroup v2's line to where it is to be, under the limit that is in force.
@@ -306,7 +307,8 @@ final class MemorySupervision: MemoryController.Surroundings {
       // More is for its application to grant.
       controller.adopt(limit: before, bounds: base.bounds)
       let kept = apply(
-        MemoryController.Decision(limit: before, rule: .memoryNews, use: workingSet()), found)
+        MemoryController.Decision(limit: before, rule: .memoryNews, use: reading().workingSet),
+        found)
       controller.hold(ours)
       return kept
     }
@@ -380,9 +382,10 @@ final class MemorySupervision: MemoryController.Surroundings {
 
   func inactiveFile() -> Int64 { meter.inactiveFile() }
 
-  private func workingSet() -> Int64 {
+  /// What is used at this moment; the cache first, as where a change is carried out.
+  private func reading() -> MemoryReading {
     let inactive = meter.inactiveFile()
-    return MemoryReading(usage: (try? meter.usage()) ?? 0, inactiveFile: inactive).workingSet
+    return MemoryReading(usage: (try? meter.usage()) ?? 0, inactiveFile: inactive)
   }
 
   func spareMemory() -> Int64 {

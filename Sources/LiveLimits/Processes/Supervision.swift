@@ -291,18 +291,23 @@ final class Supervision: CPUController.Surroundings {
       // Somebody may have written in the same moment, and its event was drained with ours.
       judgeForeignWrite()
     } catch {
-      refuse(decision, use: use)
+      _ = refuse(decision.quota, use: use)
     }
   }
 
   /// The kernel would not have it: an ancestor has less (v1), and that is the ceiling from now on.
-  private func refuse(_ decision: QuotaDecision, use: Nanoseconds) {
-    guard let found = try? attachment.writer.current() else { return checkMembers() }
-    append(rule: .refused, before: lastQuota, after: decision.quota, use: use)
+  ///
+  /// - Returns: What there is, in nanoseconds of CPU time a period; nil when the group is gone.
+  func refuse(_ wanted: Nanoseconds, use: Nanoseconds) -> Nanoseconds? {
+    guard let found = try? attachment.writer.current() else {
+      checkMembers()
+      return nil
+    }
+    append(rule: .refused, before: lastQuota, after: wanted, use: use)
     let held = base.quota(of: found)
-    adopt(
-      quota: held, bounds: QuotaBounds(floor: controller.bounds.floor, ceiling: held))
-    append(rule: .refused, before: decision.quota, after: held, use: use)
+    adopt(quota: held, bounds: QuotaBounds(floor: controller.bounds.floor, ceiling: held))
+    append(rule: .refused, before: wanted, after: held, use: use)
+    return held
   }
 
   func adopt(quota: Nanoseconds, bounds: QuotaBounds) {
@@ -467,7 +472,7 @@ final class Supervision: CPUController.Surroundings {
       attachment.initProcess.hasEnded && !hasEnded ? monotonicNow() + 1_000_000_000 : nil
   }
 
-  private(set) var lastQuota: Nanoseconds = 0
+  private var lastQuota: Nanoseconds = 0
 
   func append(
     rule: Rule, before: Nanoseconds, after: Nanoseconds, use: Nanoseconds,
