@@ -6,6 +6,7 @@ disturbs containers of the machine it runs on, nor its engines. Every test ends 
 it left no process, no cgroup and no file.
 """
 import contextlib
+import glob
 import itertools
 import json
 import os
@@ -186,8 +187,9 @@ class World:
             left += processes.files_of_ours()
             kill(*processes.keepers())
             kill(*ours())
-            shutil.rmtree(processes.RUN + "/containers", ignore_errors=True)
-            shutil.rmtree(processes.RUN + "/keeper", ignore_errors=True)
+            # Or each test that follows would find it as well.
+            for path in glob.glob(processes.RUN + "/*"):
+                shutil.rmtree(path, ignore_errors=True)
         shutil.rmtree(self.directory, ignore_errors=True)
         return left
 

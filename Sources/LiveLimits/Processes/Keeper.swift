@@ -107,8 +107,8 @@ final class Keeper {
         look()
       }
     case Token.scope:
-      // Whatever it says: closed, it is out of the poller, too.
       guard let outcome = scope?.receive(), outcome != .pending else { return }
+      if let number = scope?.socket.number { poller.remove(number) }
       scope = nil
       if case .refused(let reason) = outcome {
         escra_syslog(
@@ -134,6 +134,9 @@ final class Keeper {
     case .nothing, .message, .nonsense:
       _ = socket.release()
     case .end:
+      // Closing is not enough: a child that was just forked has a copy of it until it is another
+      // program, and the poller would tell of a number that means something else by then.
+      poller.remove(number)
       // Before anything else: what is parked there has nobody to wake it any more.
       if let file = guarded.removeValue(forKey: number) {
         MemoryWriter.dropNet(FileDescriptor(owning: file))

@@ -92,6 +92,9 @@ package enum Release {
     let deadline = monotonicNow() + patience
     while !directory.claim() {
       guard directory.isThere, monotonicNow() < deadline else { return false }
+      // Adopted meanwhile, it has another supervisor, and the keeper is not to take what follows for
+      // a crash. Who marks while the lock is held marks what its holder cannot unmark.
+      if directory.releaseStage == nil { try? directory.mark(.asked) }
       // The keeper has the lock for a moment when it looks; and who was just started listens in a
       // moment.
       if let pid = supervisor(of: directory) { _ = RegistryLock.evict(pid) }
