@@ -42,7 +42,8 @@ public struct MemoryController: Sendable {
   public private(set) var line: Int64?
   /// What it moves between.
   public private(set) var bounds: MemoryBounds
-  /// For how long slack has to last now; longer after each regret.
+  /// For how long slack has to last now; longer after each regret, less long after each shrink that
+  /// was none.
   public private(set) var wait: Nanoseconds
 
   private let law: MemoryLaw
@@ -52,7 +53,9 @@ public struct MemoryController: Sendable {
   private var inactive: (time: Nanoseconds, bytes: Int64) = (.min / 2, 0)
   /// Since when there is slack, since when it is as much as it is, and the most that was needed.
   private var slack: (since: Nanoseconds, steadySince: Nanoseconds, need: Int64)?
-  private var lastShrink: (time: Nanoseconds, isRegretted: Bool)?
+  /// What was given back last, as long as it is not known whether that will be regretted: when, and
+  /// the limit from which on it is.
+  private var lastShrink: (time: Nanoseconds, regretAt: Int64)?
   /// Whether it wants more than it may have; the record says so already.
   public private(set) var isRefused = false
   private let keptUntil: Nanoseconds
@@ -80,6 +83,7 @@ public struct MemoryController: Sendable {
   public mutating func observe(
     usage: Int64, at now: Nanoseconds, surroundings: some Surroundings
   ) -> Step {
+    forgive(at: now)
     let before = (last, rate)
     var reading = reading(usage, now, surroundings)
     var hasPace = takePace(reading, now)
@@ -128,7 +132,7 @@ public struct MemoryController: Sendable {
     slack = nil
     guard wasLowering else { return }
     // Who grows now does not regret what it has never lost.
-    lastShrink = lastShrink.map { ($0.time, true) }
+    lastShrink = nil
     regret()
   }
 
@@ -206,7 +210,7 @@ public struct MemoryController: Sendable {
         deadline: deadline)
     }
     let isNear = law.isNear(reading, to: limit)
-    noteGrowth(at: now)
+    noteGrowth(to: target, at: now)
     isRefused = false
     limit = target
     return Step(
@@ -225,12 +229,20 @@ public struct MemoryController: Sendable {
     return now + law.nextLook(room, rate: hasPace ? rate : nil)
   }
 
-  private mutating func noteGrowth(at now: Nanoseconds) {
-    guard let shrink = lastShrink, !shrink.isRegretted,
+  /// Half of what was given back is wanted again, and soon: it was need.
+  private mutating func noteGrowth(to target: Int64, at now: Nanoseconds) {
+    guard let shrink = lastShrink, target >= shrink.regretAt,
       now - shrink.time < parameters.regretWithin
     else { return }
-    lastShrink = (shrink.time, true)
+    lastShrink = nil
     regret()
+  }
+
+  /// A shrink that is not regretted by now is none to be sorry for: the next one comes sooner.
+  private mutating func forgive(at now: Nanoseconds) {
+    guard let shrink = lastShrink, now - shrink.time >= parameters.regretWithin else { return }
+    lastShrink = nil
+    wait = max(parameters.slackAfter, wait / 2)
   }
 
   private mutating func regret() { wait = min(parameters.longestWait, 2 * wait) }
@@ -265,10 +277,7 @@ public struct MemoryController: Sendable {
     to target: Int64, _ rule: Rule, _ reading: MemoryReading, _ now: Nanoseconds
   ) -> Step {
     slack = nil
-    if let shrink = lastShrink, !shrink.isRegretted {
-      wait = max(parameters.slackAfter, wait / 2)
-    }
-    lastShrink = (now, false)
+    lastShrink = (now, target + (limit - target) / parameters.regretPart)
     limit = target
     // Whoever began to grow in this moment is seen at once.
     return Step(

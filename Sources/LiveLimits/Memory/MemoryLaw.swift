@@ -43,10 +43,13 @@ public struct MemoryLaw: Equatable, Sendable {
     public var lasting: Nanoseconds = 12_000_000
     /// The fastest that a container is expected to grow while its pace is not known: 4 GiB/s.
     public var fastest: Int64 = 4 << 30
-    /// For how long slack has to last until it is given back: 1 s.
+    /// For how long slack has to last until it is given back: 0.5 s.
     ///
-    /// Escra's controller looks every 5 s; what allocates again within a second is one demand.
-    public var slackAfter: Nanoseconds = 1_000_000_000
+    /// Escra's controller looks every 5 s. What the kernel gets back has been kept by an allocator for
+    /// a while already (jemalloc's `dirty_decay_ms`: 10 s) or has come in one large piece (glibc's
+    /// `M_TRIM_THRESHOLD`); who needs it every half second or more often keeps it, since what is
+    /// regretted has the next shrink wait longer.
+    public var slackAfter: Nanoseconds = 500_000_000
     /// For how long a container keeps what it starts with at the least: 2 s, since runtimes size
     /// themselves by the limit they find.
     public var settling: Nanoseconds = 2_000_000_000
@@ -54,8 +57,13 @@ public struct MemoryLaw: Equatable, Sendable {
     public var worthwhile: Int64 = 8 << 20
     /// The part of the limit that ``worthwhile`` is at the least: a sixteenth.
     public var worthwhilePart: Int64 = 16
-    /// Growing within this time after giving back is a regret: 1 s.
+    /// Growing by ``regretPart`` within this time after giving back is a regret: 1 s.
     public var regretWithin: Nanoseconds = 1_000_000_000
+    /// The part of what was given back that has to be wanted again for a regret: a half.
+    ///
+    /// Who comes back to it slowly has spared the rest of it for longer than it had waited, and a
+    /// raise costs some microseconds: there is nothing to regret.
+    public var regretPart: Int64 = 2
     /// How long slack has to last at the most, after many regrets: 60 s.
     public var longestWait: Nanoseconds = 60_000_000_000
     /// The shortest time between two readings: 0.5 ms.

@@ -156,7 +156,7 @@ private let second: Nanoseconds = 1_000_000_000
     while time < 10 * second, look(40) != .memoryGivenBack {}
     controller.refuse(found: 512 * mebibyte, wasLowering: true)
     let wait = controller.wait
-    #expect(wait == 2 * second)
+    #expect(wait == 2 * MemoryLaw.Parameters.standard.slackAfter)
     #expect(look(510) != nil && controller.limit > 512 * mebibyte)
     #expect(controller.wait == wait)
   }
