@@ -71,7 +71,7 @@ bench-requests: build ## Measure requests whose limit is ample, 5 minutes (needs
 bench-switch: build ## Measure context switches beside 1000 containers (needs root)
 	@Benchmarks/run --only switch --markdown
 
-bench-memory: build ## Measure memory limits alone, 15 minutes (needs root, ROUNDS=)
+bench-memory: build ## Measure memory limits alone, 12 minutes (needs root, ROUNDS=)
 	@ESCRA_BENCH_MEMORY=$(ROUNDS) Benchmarks/run --only memory
 
 bench-memory-v2: build ## The same in an emulated machine with cgroup v2: ratios, not times
