@@ -57,6 +57,19 @@ for thread in threads: thread.join()
 """,
 }
 
+# What is quick enough to outrun who reads the use now and then.
+FAST = {
+    "pages touched": "kept = touch(420)",
+    "pages touched by four threads": """
+import threading
+threads = [threading.Thread(target=lambda: kept.append(touch(105))) for _ in range(4)]
+kept = []
+for thread in threads: thread.start()
+for thread in threads: thread.join()
+""",
+    "writes to a tmpfs": "write(420)",
+}
+
 
 def rootfs(world):
     """A file system in which the host's interpreter runs."""
@@ -122,6 +135,13 @@ def usage(made):
 def kills(made):
     lines = read(made, "memory.oom_control", "memory.events.local").splitlines()
     return int(dict(line.split() for line in lines)["oom_kill"])
+
+
+def events(made):
+    """How often the line was crossed, the limit met, and somebody killed, on cgroup v2."""
+    text = cgroups.read(cgroups.inner(made.cgroup), "memory.events.local", "memory")
+    counted = dict(line.split() for line in text.splitlines())
+    return int(counted["high"]), int(counted["max"]), int(counted["oom_kill"])
 
 
 def write_limit(made, size):
@@ -341,6 +361,43 @@ def test_the_limit_has_its_room_above_the_line(guest):
     assert usage(made) < line(made)
     assert limit(made) >= line(made) * 1.19
     assert kills(made) == 0
+
+
+@pytest.fixture
+def growth(guest, escra, world):
+    """Has a container use 400 MiB more, at full speed; where its memory is heard of, its events."""
+    config = world.path("sampling.json")
+    with open(config, "w") as file:
+        json.dump({"hooks": "sampling"}, file)
+    sampling = escra.using("--escra-config", config)
+
+    def make(demand, samples=False):
+        options = {"runtime": sampling} if samples else {}
+        made = guest(
+            f"hear()\n{demand}\nhear()", {"io.escra.memory.max": "1Gi"}, **options).started()
+        made.supervisor()
+        wait_until(
+            lambda: samples or made.states()[0]["memorySource"] == "bpf", 4, "the hook")
+        before = events(made)
+        made.do("grow")
+        wait_until(lambda: usage(made) > 400 * MIB, 20, "400 MiB in use")
+        source = made.states()[0]["memorySource"]
+        return source, [after - one for after, one in zip(events(made), before)]
+
+    return make
+
+
+@only_v2
+@pytest.mark.parametrize("demand", FAST)
+def test_what_grows_at_full_speed_is_raised_before_it_is_slowed_down(growth, demand):
+    """And who samples is told when it was, which shows that this can fail."""
+    source, (crossed, met, killed) = growth(FAST[demand])
+    print("hook", demand, crossed, met, killed)
+    assert (source, met, killed) == ("bpf", 0, 0)
+    source, (times, met, killed) = growth(FAST[demand], samples=True)
+    print("sampling", demand, times, met, killed)
+    assert source == "events, sampling" and killed == 0
+    assert crossed <= times // 4, (crossed, times)
 
 
 @only_v2
