@@ -59,7 +59,8 @@ public struct CgroupMount {
   }
 
   static func hasUnifiedMemory(_ mounts: [CgroupMount]) -> Bool {
-    mounts.contains { $0.controllers.isEmpty } && !mounts.contains { $0.controllers.contains("memory") }
+    mounts.contains { $0.controllers.isEmpty }
+      && !mounts.contains { $0.controllers.contains("memory") }
   }
 
   /// Undoes mountinfo's octal escapes (`\040` for a space).

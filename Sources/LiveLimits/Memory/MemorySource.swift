@@ -15,6 +15,7 @@ package enum MemorySource: String, Sendable {
   /// - Parameters:
   ///   - version: Which interface the limit has.
   ///   - nets: The hooks that there are; nil for none.
+  /// - Returns: Where it is heard from.
   static func of(_ version: CgroupLocation.Version, _ nets: HookIdentity.Nets?) -> MemorySource {
     if version == .v1 { return .thresholds }
     return nets?.contains(.memory) == true ? .hook : .events
