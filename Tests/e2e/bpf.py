@@ -7,7 +7,7 @@ import struct
 
 _LIBC = ctypes.CDLL(None, use_errno=True)
 _BPF = {"x86_64": 321, "aarch64": 280}[os.uname().machine]
-_MAP_GET_NEXT_KEY, _PROG_GET_FD_BY_ID, _MAP_GET_FD_BY_ID = 4, 13, 14
+_MAP_LOOKUP, _MAP_GET_NEXT_KEY, _PROG_GET_FD_BY_ID, _MAP_GET_FD_BY_ID = 1, 4, 13, 14
 DIRECTORY = "/run/escra/bpf"
 # As in Sources/CBPF/include/CBPF.h.
 _MEMORY, _REFUSED = 4, 8
@@ -69,3 +69,16 @@ def keys(map_id):
             found.append(key)
     finally:
         os.close(descriptor)
+
+
+def told_line(group):
+    """The memory.high, in pages, of which a group's supervisor was told last; 0 for none."""
+    descriptor = _call(_MAP_GET_FD_BY_ID, struct.pack("I", identity()["groups"]))
+    # struct escra_hook_group in Sources/CBPF/include/hooks.h: the last of its numbers.
+    key, value = ctypes.c_uint64(group), (ctypes.c_uint64 * 11)()
+    try:
+        _call(_MAP_LOOKUP, struct.pack(
+            "IxxxxQQQ", descriptor, ctypes.addressof(key), ctypes.addressof(value), 0))
+    finally:
+        os.close(descriptor)
+    return value[10]

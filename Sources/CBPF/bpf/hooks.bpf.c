@@ -270,7 +270,7 @@ static __always_inline void charge(struct page_counter *counter, escra_s64 used,
     escra_s64 near = group->near;
     if (left >= near) {
         // Who has gone away from it and comes near again is news again.
-        if (left >= near + near / 2 && group->told_line)
+        if (left >= near + near / 2 && group->told_line == (escra_u64)line)
             group->told_line = 0;
         return;
     }
