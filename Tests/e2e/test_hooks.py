@@ -248,6 +248,9 @@ def test_the_program_that_minds_memory_is_there_while_somebody_needs_it(containe
         each.call("delete", "--force")
     wait_until(lambda: not bpf.exists(memory), 4, "nobody needs it any more")
     assert all(map(bpf.exists, before["programs"]))
+    wait_until(
+        lambda: bpf.keys(before["groups"]) == [inode(other)] and len(bpf.keys(before["rings"])) == 1,
+        4, "what they left is swept away")
     again = container(asked).started()
     again.supervisor()
     wait_until(lambda: memory_source(again) == "bpf", 4, "another one")

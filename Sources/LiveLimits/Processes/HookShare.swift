@@ -56,7 +56,8 @@ struct HookShare: ~Copyable {
   /// - Parameter isEmpty: Whether nobody is left who could use them, so that nothing of them shall.
   func sweep(leavingNothing isEmpty: Bool) {
     if isEmpty { return (try? directory.remove(Self.file)) ?? () }
-    guard let known, let hooks = try? SchedulerHooks(opening: known) else { return }
+    // Who minded memory last may have taken that program along.
+    guard let known, let hooks = try? SchedulerHooks(opening: known.withoutMemory) else { return }
     hooks.sweep { pid in
       // A process that nobody has reaped yet still has a pid.
       guard let identity = ProcessIdentity(pid: pid), let handle = ProcessHandle(identity),
