@@ -269,8 +269,8 @@ static __always_inline void charge(struct page_counter *counter, escra_s64 used,
     escra_s64 left = line - used;
     escra_s64 near = group->near;
     if (left >= near) {
-        // Who has gone away from it and comes near again is news again; and less than a head away,
-        // which is where giving back leaves it, under a line that it may have had before.
+        // Who has gone away and comes near again is news again. Giving back leaves a head up to the
+        // line, which may be one that was told of before: that has to be away enough.
         if (left >= near + near / 4 && group->told_line == (escra_u64)line)
             group->told_line = 0;
         return;
