@@ -249,8 +249,8 @@ def test_the_program_that_minds_memory_is_there_while_somebody_needs_it(containe
     wait_until(lambda: not bpf.exists(memory), 4, "nobody needs it any more")
     assert all(map(bpf.exists, before["programs"]))
     wait_until(
-        lambda: bpf.keys(before["groups"]) == [inode(other)] and len(bpf.keys(before["rings"])) == 1,
-        4, "what they left is swept away")
+        lambda: bpf.keys(before["groups"]) == [inode(other)], 4, "what they left is swept away")
+    wait_until(lambda: len(bpf.keys(before["rings"])) == 1, 4, "and their rings")
     again = container(asked).started()
     again.supervisor()
     wait_until(lambda: memory_source(again) == "bpf", 4, "another one")

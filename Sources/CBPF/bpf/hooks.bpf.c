@@ -294,9 +294,9 @@ static __always_inline void charge(struct page_counter *counter, escra_s64 used,
     bpf_ringbuf_output(ring, &event, sizeof event, 0);
 }
 
-// try_charge_memcg(): pages are about to be charged to a group and all above it. The kernel takes 64
-// of them for each CPU at once, so this runs once in 256 KiB; above memory.high it slows down who
-// charges, after this.
+// try_charge_memcg(): pages are about to be charged to a group and all above it. The kernel takes
+// 64 of them for each CPU at once, so this runs once in 256 KiB; above memory.high it slows down
+// who charges, after this.
 SEC("fentry/page_counter_try_charge")
 int BPF_PROG(escra_charge, struct page_counter *counter, unsigned long pages)
 {

@@ -48,8 +48,8 @@ enum escra_hook_net {
 /// errno: EPERM, EINVAL and whatever else the kernel says to the last attempt.
 int escra_hooks_load(struct escra_hook_ids *_Nonnull ids);
 
-/// Loads the program that minds memory onto the maps of what was loaded before, attaches it, and adds
-/// it to `ids` as the last link. As heavy as `escra_hooks_load`.
+/// Loads the program that minds memory onto the maps of what was loaded before, attaches it, and
+/// adds it to `ids` as the last link. As heavy as `escra_hooks_load`.
 ///
 /// errno: as there; `ids` says then that it was refused.
 int escra_hooks_load_memory(struct escra_hook_ids *_Nonnull ids);
