@@ -13,7 +13,7 @@ public struct SchedulerEvent: Equatable, Sendable {
     case throttled
     /// A group above it was, and it with that one: its own limit has nothing to do with it.
     case ancestorThrottled
-    /// What it uses of memory came near its memory.high, both in bytes: once for each value of that.
+    /// Its use of memory came near its memory.high, or half as near again; both in bytes.
     case nearLine(used: Int64, line: Int64)
   }
 

@@ -74,8 +74,8 @@ def keys(map_id):
 def told_line(group):
     """The memory.high, in pages, of which a group's supervisor was told last; 0 for none."""
     descriptor = _call(_MAP_GET_FD_BY_ID, struct.pack("I", identity()["groups"]))
-    # struct escra_hook_group in Sources/CBPF/include/hooks.h: the last of its numbers.
-    key, value = ctypes.c_uint64(group), (ctypes.c_uint64 * 11)()
+    # struct escra_hook_group in Sources/CBPF/include/hooks.h: the last but one.
+    key, value = ctypes.c_uint64(group), (ctypes.c_uint64 * 12)()
     try:
         _call(_MAP_LOOKUP, struct.pack(
             "IxxxxQQQ", descriptor, ctypes.addressof(key), ctypes.addressof(value), 0))

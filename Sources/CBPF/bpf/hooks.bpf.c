@@ -275,9 +275,13 @@ static __always_inline void charge(struct page_counter *counter, escra_s64 used,
             group->told_line = 0;
         return;
     }
-    if (group->told_line == (escra_u64)line)
+    // Once a line, and again when half of what was told is gone, until it is crossed: what was page
+    // cache at first, and no need, may be none by then.
+    bool is_told = group->told_line == (escra_u64)line;
+    if (is_told && (group->told_near <= 0 || left * 2 > group->told_near))
         return;
     group->told_line = line;
+    group->told_near = left;
     escra_u64 key = group->ring;
     void *ring = bpf_map_lookup_elem(&escra_rings, &key);
     if (!ring)

@@ -39,6 +39,7 @@ struct escra_hook_group {
     escra_u64 throttled_end;
     escra_u64 throttled_quota;
     escra_u64 told_line;
+    escra_s64 told_near;
 };
 
 /// What was seen.
@@ -50,7 +51,7 @@ enum escra_hook_kind {
     ESCRA_THROTTLED = 2,
     /// A group above it was throttled, and it with that one.
     ESCRA_ANCESTOR_THROTTLED = 3,
-    /// What it uses of memory has come near its memory.high, once for each value of that.
+    /// What it uses of memory has come near its memory.high, or again half as near as was told.
     ESCRA_NEAR_LINE = 4,
 };
 
