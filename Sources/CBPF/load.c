@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/utsname.h>
+#include <unistd.h>
 
 #include "hooks.skel.h"
 
@@ -31,15 +32,32 @@ static bool throttles_tasks(void) {
     return major > 6 || (major == 6 && minor >= 18);
 }
 
-// The object with these programs and no other, loaded; NULL and errno.
-static struct escra_hooks *load(bool runtime, uint32_t nets) {
+// Has a map of the object be one that there is already.
+static int reuse(struct bpf_map *map, uint32_t id) {
+    int descriptor = bpf_map_get_fd_by_id(id);
+    if (descriptor < 0)
+        return -errno;
+    int result = bpf_map__reuse_fd(map, descriptor);
+    close(descriptor);
+    return result;
+}
+
+// The object with these programs and no other, loaded, on maps of its own or those of `onto`; NULL
+// and errno.
+static struct escra_hooks *load(bool runtime, uint32_t nets, const struct escra_hook_ids *onto) {
     struct escra_hooks *hooks = escra_hooks__open();
     if (!hooks)
         return NULL;
     bpf_program__set_autoload(hooks->progs.escra_runtime, runtime);
     bpf_program__set_autoload(hooks->progs.escra_throttle, nets & ESCRA_NET_THROTTLE);
     bpf_program__set_autoload(hooks->progs.escra_wakeup, nets & ESCRA_NET_WAKEUP);
-    int error = -escra_hooks__load(hooks);
+    bpf_program__set_autoload(hooks->progs.escra_charge, nets & ESCRA_HOOK_MEMORY);
+    int error = 0;
+    if (onto) {
+        error = -reuse(hooks->maps.escra_groups, onto->groups);
+        error = error ? error : -reuse(hooks->maps.escra_rings, onto->rings);
+    }
+    error = error ? error : -escra_hooks__load(hooks);
     if (error == 0)
         return hooks;
     escra_hooks__destroy(hooks);
@@ -85,7 +103,7 @@ int escra_hooks_load(struct escra_hook_ids *ids) {
         is_late ? ESCRA_NET_NONE : ESCRA_NET_WAKEUP,
     };
     for (size_t i = 0; i < sizeof nets / sizeof *nets; i++) {
-        struct escra_hooks *hooks = load(true, nets[i]);
+        struct escra_hooks *hooks = load(true, nets[i], NULL);
         if (!hooks)
             continue;
         memset(ids, 0, sizeof *ids);
@@ -99,6 +117,23 @@ int escra_hooks_load(struct escra_hook_ids *ids) {
     return -1;
 }
 
+int escra_hooks_load_memory(struct escra_hook_ids *ids) {
+    libbpf_set_print(say_nothing);
+    struct escra_hook_ids before = *ids;
+    struct escra_hooks *hooks = load(false, ESCRA_HOOK_MEMORY, ids);
+    if (hooks && attach(hooks, ids) == 0) {
+        ids->nets |= ESCRA_HOOK_MEMORY;
+        return 0;
+    }
+    int error = errno;
+    *ids = before;
+    if (hooks)
+        escra_hooks__destroy(hooks);
+    ids->nets |= ESCRA_HOOK_MEMORY_REFUSED;
+    errno = error;
+    return -1;
+}
+
 static const struct {
     const char *name;
     uint32_t net;
@@ -106,13 +141,14 @@ static const struct {
     {"tp_btf/sched_stat_runtime", 0},
     {"fexit/throttle_cfs_rq", ESCRA_NET_THROTTLE},
     {"tp_btf/sched_wakeup", ESCRA_NET_WAKEUP},
+    {"fentry/page_counter_try_charge", ESCRA_HOOK_MEMORY},
 };
 
 const char *escra_hooks_name(int program) { return programs[program].name; }
 
 int escra_hooks_try(int program) {
     libbpf_set_print(say_nothing);
-    struct escra_hooks *hooks = load(programs[program].net == 0, programs[program].net);
+    struct escra_hooks *hooks = load(programs[program].net == 0, programs[program].net, NULL);
     if (!hooks)
         return -1;
     // fexit is refused when it is attached on some kernels, and not before.

@@ -3,7 +3,7 @@ internal import CBPF
 internal import Glibc
 public import Syscalls
 
-/// What the hooks in the scheduler saw of one container.
+/// What the hooks saw of one container.
 public struct SchedulerEvent: Equatable, Sendable {
   /// What happened.
   public enum Kind: Equatable, Sendable {
@@ -13,11 +13,14 @@ public struct SchedulerEvent: Equatable, Sendable {
     case throttled
     /// A group above it was, and it with that one: its own limit has nothing to do with it.
     case ancestorThrottled
+    /// Its use of memory came near its memory.high, or half as near again; both in bytes.
+    case nearLine(used: Int64, line: Int64)
   }
 
   /// What happened.
   public let kind: Kind
-  /// CPU time that the CPU on which it was seen may still get, in nanoseconds.
+  /// CPU time that the CPU on which it was seen may still get, in nanoseconds; where it is memory that
+  /// was seen this and all below is 0.
   ///
   /// What is left of its slice and what no CPU has taken yet; negative when it was overrun.
   public let left: Nanoseconds
@@ -32,6 +35,12 @@ public struct SchedulerEvent: Equatable, Sendable {
     case ESCRA_RUNNING_OUT: kind = .runningOut
     case ESCRA_THROTTLED: kind = .throttled
     case ESCRA_ANCESTOR_THROTTLED: kind = .ancestorThrottled
+    case ESCRA_NEAR_LINE:
+      let page = Int64(sysconf(Int32(_SC_PAGESIZE)))
+      kind = .nearLine(
+        used: Int64(clamping: event.used) &* page, line: Int64(clamping: event.line) &* page)
+      (left, quota, periodEnd) = (0, 0, 0)
+      return
     default: return nil
     }
     left = event.left

@@ -3,13 +3,13 @@ internal import CBPF
 internal import Glibc
 public import Syscalls
 
-/// The BPF programs that tell of a CPU limit before it is hit: one set for the whole host.
+/// The BPF programs that tell of a limit before it is hit: one set for the whole host.
 ///
 /// Whoever comes first loads them, everybody else opens them by the ids that the first one wrote
 /// down; nothing is pinned. The kernel keeps them as long as one supervisor holds the links, and a
 /// supervisor that dies leaves entries behind that cost no time (Sources/CBPF/bpf/hooks.bpf.c).
 public struct SchedulerHooks: ~Copyable {
-  /// What sees throttles that happen all the same.
+  /// What there is beside the program that predicts.
   public let nets: HookIdentity.Nets
   private let groups: FileDescriptor
   private let rings: FileDescriptor
@@ -34,7 +34,7 @@ public struct SchedulerHooks: ~Copyable {
     nets = identity.nets
     groups = FileDescriptor(owning: files.groups)
     rings = FileDescriptor(owning: files.rings)
-    links = [files.links.0, files.links.1].filter { $0 >= 0 }
+    links = [files.links.0, files.links.1, files.links.2].filter { $0 >= 0 }
     self.ring = ring
   }
 
@@ -50,6 +50,16 @@ public struct SchedulerHooks: ~Copyable {
   public static func load() throws(SystemError) -> HookIdentity {
     var ids = escra_hook_ids()
     try retrying("load", "the hooks in the scheduler") { escra_hooks_load(&ids) }
+    return HookIdentity(ids)
+  }
+
+  /// Loads the program that minds memory on the maps of what is loaded already, as ``load()`` does.
+  ///
+  /// - Parameter identity: What is loaded, without it.
+  /// - Returns: The same with it, or with the note that the kernel would not have it.
+  public static func loadMemory(onto identity: HookIdentity) -> HookIdentity {
+    var ids = identity.ids
+    _ = escra_hooks_load_memory(&ids)
     return HookIdentity(ids)
   }
 
@@ -73,7 +83,8 @@ public struct SchedulerHooks: ~Copyable {
   /// Tells the programs of a container; what they see of it comes into the ring.
   ///
   /// - Parameters:
-  ///   - group: The id of its cgroup in the cpu hierarchy: the inode of its directory.
+  ///   - group: The id of its cgroup in the cpu hierarchy: the inode of its directory. On cgroup v2
+  ///     its memory has the same.
   ///   - outer: That of a group around it which has the same limit.
   ///   - limits: What is worth telling.
   ///   - owner: The supervisor that has a ring here.
@@ -86,6 +97,7 @@ public struct SchedulerHooks: ~Copyable {
     entry.floor = UInt64(max(0, limits.floor))
     entry.quiet = UInt64(max(0, limits.quiet))
     entry.margin = UInt64(max(0, limits.margin))
+    entry.near = UInt64(max(0, limits.near) / Int64(sysconf(Int32(_SC_PAGESIZE))))
     for id in [group, outer].compactMap(\.self) {
       try retrying("watch", "a group") { escra_hooks_watch(groups.number, id, &entry) }
     }
@@ -97,7 +109,7 @@ public struct SchedulerHooks: ~Copyable {
       | UInt64(UInt32(truncatingIfNeeded: owner.startTicks))
   }
 
-  /// What of a container's use is told; in nanoseconds of CPU time a period.
+  /// What of a container's use is told; of the CPU in nanoseconds a period.
   public struct Limits: Equatable, Sendable {
     /// At or below this quota it rests.
     public var floor: Nanoseconds
@@ -105,12 +117,16 @@ public struct SchedulerHooks: ~Copyable {
     public var quiet: Nanoseconds
     /// When less than this is left, or less than half of the quota, it is told.
     public var margin: Nanoseconds
+    /// When its use of memory is nearer to memory.high than this, it is told; in bytes, 0 where that
+    /// is not minded.
+    public var near: Int64
 
     /// Makes limits.
-    public init(floor: Nanoseconds, quiet: Nanoseconds, margin: Nanoseconds) {
+    public init(floor: Nanoseconds, quiet: Nanoseconds, margin: Nanoseconds, near: Int64 = 0) {
       self.floor = floor
       self.quiet = quiet
       self.margin = margin
+      self.near = near
     }
   }
 
@@ -170,94 +186,5 @@ public struct SchedulerRing: ~Copyable {
     try retrying("identify", "a ring") { escra_map_id(number, &id) }
     self.id = id
     self.ring = ring
-  }
-}
-
-/// What one load of the hooks is called by the kernel, as it is written down for others.
-public struct HookIdentity: Equatable, Sendable {
-  /// Ids of the maps.
-  public let groups, rings: UInt32
-  /// Ids of the links and of the programs behind them.
-  public let links: [Link]
-  /// What sees throttles that happen all the same.
-  public let nets: Nets
-
-  /// A link, and what it links.
-  public struct Link: Equatable, Sendable {
-    /// The link's id.
-    public let id: UInt32
-    /// Its program's id.
-    public let program: UInt32
-  }
-
-  /// The programs that see throttles which the one that predicts does not: from Linux 6.18 none.
-  public struct Nets: OptionSet, Sendable {
-    /// Bits of escra_hook_net.
-    public let rawValue: UInt32
-    /// Makes a set of bits.
-    public init(rawValue: UInt32) { self.rawValue = rawValue }
-    /// fexit/throttle_cfs_rq.
-    public static let throttle = Nets(rawValue: 1)
-    /// tp_btf/sched_wakeup.
-    public static let wakeup = Nets(rawValue: 2)
-
-    /// Where a container's need is heard of with these, as its state says it: "bpf".
-    public var source: String { isEmpty ? "bpf" : "bpf, " + description }
-
-    /// For people: "throttle_cfs_rq"; empty for none.
-    public var description: String {
-      let names: [(Nets, String)] = [
-        (.throttle, "throttle_cfs_rq"), (.wakeup, "sched_wakeup"),
-      ]
-      return names.filter { contains($0.0) }.map(\.1).joined(separator: "+")
-    }
-  }
-
-  /// The programs and their layout, as a number: hooks of another version live beside ours.
-  public static var layout: UInt64 { escra_hooks_layout() }
-
-  init(_ ids: escra_hook_ids) {
-    groups = ids.groups
-    rings = ids.rings
-    nets = Nets(rawValue: ids.nets)
-    let all = [
-      Link(id: ids.links.0, program: ids.programs.0),
-      Link(id: ids.links.1, program: ids.programs.1),
-    ]
-    links = Array(all.prefix(Int(ids.link_count)))
-  }
-
-  var ids: escra_hook_ids {
-    var ids = escra_hook_ids()
-    ids.groups = groups
-    ids.rings = rings
-    ids.nets = nets.rawValue
-    ids.link_count = UInt32(links.count)
-    func link(_ index: Int) -> Link {
-      index < links.count ? links[index] : Link(id: 0, program: 0)
-    }
-    ids.links = (link(0).id, link(1).id)
-    ids.programs = (link(0).program, link(1).program)
-    return ids
-  }
-
-  /// Numbers in a line.
-  public var text: String {
-    ([groups, rings, nets.rawValue] + links.flatMap { [$0.id, $0.program] })
-      .map { "\($0)" }.joined(separator: " ") + "\n"
-  }
-
-  /// Reads ``text`` back; nil for anything else, as half a line.
-  public init?(_ text: some StringProtocol) {
-    guard text.last == "\n" else { return nil }
-    let words = text.dropLast().split(separator: " ").map { UInt32($0) }
-    let numbers = words.compactMap(\.self)
-    guard numbers.count == words.count, [5, 7].contains(numbers.count) else { return nil }
-    groups = numbers[0]
-    rings = numbers[1]
-    nets = Nets(rawValue: numbers[2])
-    links = stride(from: 3, to: numbers.count, by: 2).map {
-      Link(id: numbers[$0], program: numbers[$0 + 1])
-    }
   }
 }

@@ -8,13 +8,16 @@ public struct SchedulerProgram: Sendable {
   public let name: String
   private let number: Int32
 
-  /// All there are: the one that predicts first, the nets behind it.
+  /// All there are: the one that predicts first, the nets behind it, the one that minds memory last.
   public static let all = (0..<Int32(ESCRA_HOOK_PROGRAMS)).map {
     SchedulerProgram(name: String(cString: escra_hooks_name($0)), number: $0)
   }
 
   /// Whether it is the one that predicts.
   public var predicts: Bool { number == 0 }
+
+  /// Whether it minds memory: only cgroup v2 has a line to come near to.
+  public var mindsMemory: Bool { number == Int32(ESCRA_HOOK_PROGRAMS) - 1 }
 
   /// Loads and attaches it for a moment, beside what runs already.
   ///

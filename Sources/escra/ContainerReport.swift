@@ -51,6 +51,8 @@ struct ContainerReport: Equatable {
   var pid: Int32?
   /// Where use is heard from.
   var source: String?
+  /// Where it is heard from that its memory limit has to move; nil where it does not.
+  var memorySource: String?
   /// The supervisor's pid; nil where none is alive.
   var supervisor: Int32?
   /// Whether it was released: its limits are its own, and nobody starts a supervisor.
@@ -87,6 +89,7 @@ struct ContainerReport: Equatable {
         .object([
           ("declared", .optional(memory.declared)),
           ("limit", .optional(memory.limit.value)), ("used", .optional(memory.used)),
+          ("source", .optional(memorySource)),
         ])
       ),
       ("root", .string(root)), ("bundle", .string(bundle)),

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+internal import LiveLimits
 
 /// One thing that a kernel may offer, and what became of trying it.
 struct Finding: Equatable {
@@ -32,17 +33,27 @@ struct Diagnosis {
   /// Whether BPF predicts, and what else was tried.
   let prediction: Finding
   let nets: [Finding]
+  /// Whether BPF tells of memory.
+  let memory: Finding?
+  /// Whether memory has cgroup v2's line.
+  let hasLine: Bool
   let perf: Finding
   /// Everything else.
   let others: [Finding]
 
-  var findings: [Finding] { [prediction] + nets + [perf] + others }
+  var findings: [Finding] { [prediction] + nets + [memory].compactMap(\.self) + [perf] + others }
 
   /// By what a new container's need would be heard, as `escra ps` calls it.
   ///
   var source: String {
     if prediction.works { return "bpf" }
     return perf.works ? "perf, sampling" : "sampling"
+  }
+
+  /// By what it would be heard that a new container's memory limit has to move, likewise.
+  var memorySource: MemorySource {
+    guard hasLine else { return .thresholds }
+    return prediction.works && memory?.works == true ? .hook : .events
   }
 
   /// What that means, in a sentence.
@@ -66,11 +77,16 @@ struct Diagnosis {
   var lines: [String] {
     var table = Table(columns: [.init(title: "WHAT"), .init(title: "WORKS"), .init(title: "MEANS")])
     table.rows = findings.map(\.cells)
-    return table.lines + ["", conclusion]
+    return table.lines + [
+      "", conclusion, "That its memory limit has to move is heard of by: \(memorySource.rawValue).",
+    ]
   }
 
   /// For programs.
   var json: JSON {
-    .object([("source", .string(source)), ("findings", .array(findings.map(\.json)))])
+    .object([
+      ("source", .string(source)), ("memorySource", .string(memorySource.rawValue)),
+      ("findings", .array(findings.map(\.json))),
+    ])
   }
 }

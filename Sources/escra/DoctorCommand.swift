@@ -27,11 +27,30 @@ struct DoctorCommand: ParsableCommand {
 /// Tries what a supervisor would use.
 enum Examination {
   static func diagnosis() -> Diagnosis {
-    let programs = SchedulerProgram.all
     let mounts = CgroupMount.parse((try? FileDescriptor.text(of: "/proc/self/mountinfo")) ?? "")
+    let hasLine = CgroupMount.hasUnifiedMemory
+    var findings: [Finding] = []
+    var memory: Finding?
+    for program in SchedulerProgram.all {
+      if program.mindsMemory {
+        memory = memoryFinding(program, hasLine)
+      } else {
+        findings.append(finding(program))
+      }
+    }
     return Diagnosis(
-      prediction: finding(programs[0]), nets: programs.dropFirst().map(finding),
-      perf: perf(mounts), others: [writers, pressure, partitions(mounts)])
+      prediction: findings[0], nets: Array(findings.dropFirst()), memory: memory,
+      hasLine: hasLine, perf: perf(mounts), others: [writers, pressure, partitions(mounts)])
+  }
+
+  private static func memoryFinding(_ program: SchedulerProgram, _ hasLine: Bool) -> Finding {
+    Finding(
+      name: program.name, use: "cgroup v2: tells that memory.high is near, before it is crossed",
+      failure: hasLine
+        ? failure { () throws(SystemError) in try program.attempt() } : "memory is in cgroup v1",
+      instead: hasLine
+        ? "memory.high is crossed before that is heard of, and use is read while it grows"
+        : "not needed: thresholds call before the limit")
   }
 
   private static func finding(_ program: SchedulerProgram) -> Finding {

@@ -222,7 +222,20 @@ struct Explanation {
     return [
       "It gets no less than \(bytes(bounds.floor)): io.escra.memory.min, else the operator's floor.",
       "It gets no more than \(bytes(bounds.ceiling)): \(origin).",
-    ] + (last.map { [$0] } ?? [])
+    ] + [last, memorySource].compactMap(\.self)
+  }
+
+  private var memorySource: String? {
+    switch report.memorySource.flatMap({ MemorySource(rawValue: $0) }) {
+    case .hook:
+      "Whoever is charged for memory tells when it comes near to memory.high, before it is slowed "
+        + "down (BPF)."
+    case .events:
+      "While it grows its use is read every few milliseconds, and the kernel tells when it has "
+        + "crossed memory.high."
+    case .thresholds: "The kernel calls when its use crosses one of the thresholds below its limit."
+    case nil: nil
+    }
   }
 
   /// Everything, as lines.

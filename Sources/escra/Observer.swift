@@ -51,6 +51,7 @@ final class Observer {
       if directory.releaseStage != nil, report.supervisor == nil {
         report.isReleased = true
         report.source = nil
+        report.memorySource = nil
         report.ownCPUs = nil
       }
       if state.policy == "observe", let last = entries.last(where: { !$0.rule.isMemory }) {
@@ -92,6 +93,7 @@ extension ContainerReport {
     self.init(
       id: state.id, root: state.root, bundle: state.bundle, policy: state.policy, app: state.app,
       phase: state.phase.rawValue, pid: state.initProcess?.pid, source: state.source,
+      memorySource: state.memorySource,
       cpu: Amounts(declared: state.base.declaredCores.map { Double($0) / 1e9 }),
       ceiling: Double(state.base.ceiling) / 1e9,
       ownCPUs: state.claim.map(\.held.description),

@@ -9,14 +9,15 @@ extension Table {
         Column(title: "CPU DECLARED", isNumber: true), Column(title: "CPU LIMIT", isNumber: true),
         Column(title: "CPU USED", isNumber: true), Column(title: "MEM DECLARED", isNumber: true),
         Column(title: "MEM LIMIT", isNumber: true), Column(title: "MEM USED", isNumber: true),
-        Column(title: "SOURCE"), Column(title: "SUPERVISOR"),
+        Column(title: "SOURCE"), Column(title: "MEM SOURCE"), Column(title: "SUPERVISOR"),
       ],
       rows: reports.map { report in
         [
           report.shortID, report.policy, report.appCell,
           report.cpu.declared.map(cores) ?? "none", report.cpuLimitCell, report.cpuUsedCell,
           report.memory.declared.map(bytes) ?? "none", report.memoryLimitCell,
-          report.memoryUsedCell, report.source ?? "-", report.supervisorCell,
+          report.memoryUsedCell, report.source ?? "-",
+          report.memorySource ?? "-", report.supervisorCell,
         ]
       })
   }

@@ -40,6 +40,7 @@ private func state(_ random: inout SeededGenerator) -> ContainerState {
   state.initProcess = maybe(process())
   state.supervisor = maybe(process())
   state.source = maybe(random.text())
+  state.memorySource = maybe(random.text())
   state.cpuDirectory = maybe(random.text())
   state.cpuInode = maybe(random.next())
   state.usageDirectory = maybe(random.text())

@@ -7,8 +7,10 @@ import struct
 
 _LIBC = ctypes.CDLL(None, use_errno=True)
 _BPF = {"x86_64": 321, "aarch64": 280}[os.uname().machine]
-_MAP_GET_NEXT_KEY, _PROG_GET_FD_BY_ID, _MAP_GET_FD_BY_ID = 4, 13, 14
+_MAP_LOOKUP, _MAP_GET_NEXT_KEY, _PROG_GET_FD_BY_ID, _MAP_GET_FD_BY_ID = 1, 4, 13, 14
 DIRECTORY = "/run/escra/bpf"
+# As in Sources/CBPF/include/CBPF.h.
+_MEMORY, _REFUSED = 4, 8
 
 
 def _call(command, attributes):
@@ -20,15 +22,20 @@ def _call(command, attributes):
 
 
 def identity():
-    """What is written down of the hooks: ids of two maps, of links and of programs; or None."""
+    """What is written down of the hooks: ids of two maps, of links and of programs; or None.
+
+    Of the program that minds memory beside the others: None where there is none.
+    """
     try:
         [name] = os.listdir(DIRECTORY)
         with open(os.path.join(DIRECTORY, name)) as file:
             numbers = [int(word) for word in file.read().split()]
     except (FileNotFoundError, ValueError):
         return None
-    return {"groups": numbers[0], "rings": numbers[1], "links": numbers[3::2],
-            "programs": numbers[4::2]}
+    links, programs = numbers[3::2], numbers[4::2]
+    memory = programs.pop() if numbers[2] & _MEMORY else None
+    return {"groups": numbers[0], "rings": numbers[1], "links": links[:len(programs)],
+            "programs": programs, "memory": memory, "refused": bool(numbers[2] & _REFUSED)}
 
 
 def exists(program):
@@ -62,3 +69,16 @@ def keys(map_id):
             found.append(key)
     finally:
         os.close(descriptor)
+
+
+def told_line(group):
+    """The memory.high, in pages, of which a group's supervisor was told last; 0 for none."""
+    descriptor = _call(_MAP_GET_FD_BY_ID, struct.pack("I", identity()["groups"]))
+    # struct escra_hook_group in Sources/CBPF/include/hooks.h: the last but one.
+    key, value = ctypes.c_uint64(group), (ctypes.c_uint64 * 12)()
+    try:
+        _call(_MAP_LOOKUP, struct.pack(
+            "IxxxxQQQ", descriptor, ctypes.addressof(key), ctypes.addressof(value), 0))
+    finally:
+        os.close(descriptor)
+    return value[10]

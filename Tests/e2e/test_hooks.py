@@ -192,7 +192,7 @@ def test_not_one_throttle_of_the_kernels_is_missed(container):
     assert kernels >= 20 and kernels <= seen + 1, (kernels, seen)
 
 
-def test_who_cannot_wait_for_the_hooks_goes_over_to_them_later(container):
+def test_who_cannot_wait_for_the_hooks_goes_over_to_them_later(container, hooks):
     """A container whose memory is minded may be growing already."""
     os.makedirs(bpf.DIRECTORY, exist_ok=True)
     lock = os.open(bpf.DIRECTORY, os.O_RDONLY)
@@ -205,6 +205,7 @@ def test_who_cannot_wait_for_the_hooks_goes_over_to_them_later(container):
     made.rest()
     os.close(lock)
     wait_until(lambda: made.states()[0]["source"].startswith("bpf"), 4, "it hears by the hooks")
+    assert memory_source(made) == hooks["memorySource"]
     assert bpf.keys(bpf.identity()["groups"]) == [inode(made)]
     made.wait_for_quota(lambda quota: quota == FLOOR, 5, "down to the floor")
     made.work()
@@ -212,13 +213,66 @@ def test_who_cannot_wait_for_the_hooks_goes_over_to_them_later(container):
     assert counters(made)["raises"] >= 2 and made.supervisor() == pid
 
 
+def memory_source(made):
+    """By what the container's supervisor hears of its memory."""
+    return made.states()[0].get("memorySource")
+
+
+@pytest.mark.v2
+def test_the_program_that_minds_memory_is_there_while_somebody_needs_it(container, hooks):
+    """And nobody else on the machine pays for it. cgroup v1 has no use for it."""
+    asked = {"io.escra.cpu.max": "1", "io.escra.memory.max": "64Mi"}
+    other = at_rest(container)
+    before = bpf.identity()
+    assert before["memory"] is None and not before["refused"]
+    made = [container(asked).started() for _ in range(2)]
+    for each in made:
+        each.supervisor()
+        wait_until(lambda: memory_source(each) == hooks["memorySource"], 4, "the best there is")
+    found = bpf.identity()
+    assert {**found, "memory": None} == before
+    assert memory_source(other) is None
+    if cgroups.VERSION == 1:
+        assert memory_source(made[0]) == "thresholds" and found["memory"] is None
+        return
+    memory = found["memory"]
+    assert memory_source(made[0]) == "bpf" and bpf.exists(memory)
+    # Who comes after a supervisor that was killed hears by it, too.
+    pid = made[0].supervisor()
+    kill(pid)
+    wait_until(lambda: supervisors(made[0].id) not in ([], [pid]), 4, "another supervisor")
+    made[0].supervisor()
+    wait_until(lambda: memory_source(made[0]) == "bpf", 4, "it hears by the same program")
+    assert bpf.identity() == found
+    for each in made:
+        each.call("delete", "--force")
+    wait_until(lambda: not bpf.exists(memory), 4, "nobody needs it any more")
+    assert all(map(bpf.exists, before["programs"]))
+    wait_until(
+        lambda: bpf.keys(before["groups"]) == [inode(other)], 4, "what they left is swept away")
+    wait_until(lambda: len(bpf.keys(before["rings"])) == 1, 4, "and their rings")
+    again = container(asked).started()
+    again.supervisor()
+    wait_until(lambda: memory_source(again) == "bpf", 4, "another one")
+    found = bpf.identity()
+    assert found["memory"] not in (None, memory) and {**found, "memory": None} == before
+    again.call("delete", "--force")
+    other.call("delete", "--force")
+    wait_until(
+        lambda: not any(map(bpf.exists, [*found["programs"], found["memory"]])), 4,
+        "the programs are gone")
+
+
 def test_the_operator_may_have_it_sample(container, escra, world):
     config = world.path("sampling.json")
     with open(config, "w") as file:
         json.dump({"hooks": "sampling"}, file)
-    made = container({"io.escra.cpu.max": "1"}, runtime=escra.using("--escra-config", config))
+    made = container(
+        {"io.escra.cpu.max": "1", "io.escra.memory.max": "64Mi"},
+        runtime=escra.using("--escra-config", config))
     made.started().supervisor()
     assert made.states()[0]["source"].startswith(("perf, sampling", "sampling"))
+    assert memory_source(made) == ("thresholds" if cgroups.VERSION == 1 else "events, sampling")
     assert bpf.identity() is None
     made.work()
     made.wait_for_quota(lambda quota: quota > 60_000, 4, "up to what one loop uses")

@@ -7,6 +7,7 @@ import time
 
 import pytest
 
+import bpf
 import cgroups
 import driver
 import kernel
@@ -55,6 +56,19 @@ threads = [threading.Thread(target=touch, args=(256,)) for _ in range(2)]
 for thread in threads: thread.start()
 for thread in threads: thread.join()
 """,
+}
+
+# What is quick enough to outrun who reads the use now and then.
+FAST = {
+    "pages touched": "kept = touch(420)",
+    "pages touched by four threads": """
+import threading
+threads = [threading.Thread(target=lambda: kept.append(touch(105))) for _ in range(4)]
+kept = []
+for thread in threads: thread.start()
+for thread in threads: thread.join()
+""",
+    "writes to a tmpfs": "write(420)",
 }
 
 
@@ -122,6 +136,13 @@ def usage(made):
 def kills(made):
     lines = read(made, "memory.oom_control", "memory.events.local").splitlines()
     return int(dict(line.split() for line in lines)["oom_kill"])
+
+
+def events(made):
+    """How often the line was crossed, the limit met, and somebody killed, on cgroup v2."""
+    text = cgroups.read(cgroups.inner(made.cgroup), "memory.events.local", "memory")
+    counted = dict(line.split() for line in text.splitlines())
+    return int(counted["high"]), int(counted["max"]), int(counted["oom_kill"])
 
 
 def write_limit(made, size):
@@ -341,6 +362,56 @@ def test_the_limit_has_its_room_above_the_line(guest):
     assert usage(made) < line(made)
     assert limit(made) >= line(made) * 1.19
     assert kills(made) == 0
+
+
+def is_quiet(pid):
+    """Whether a supervisor sleeps for as long as the kernel lets it."""
+
+    def switches():
+        with open(f"/proc/{pid}/status") as file:
+            return next(int(line.split()[1]) for line in file if line.startswith("voluntary"))
+
+    before = switches()
+    time.sleep(1)
+    return switches() == before
+
+
+@only_v2
+@pytest.mark.parametrize("demand", FAST)
+def test_who_was_quiet_is_told_of_before_the_line_is_crossed(guest, demand):
+    if json.loads(escra_tool("doctor", "--json"))["memorySource"] != "bpf":
+        pytest.skip("this kernel has no program say so before")
+    made = guest(f"hear()\n{FAST[demand]}\nhear()", {"io.escra.memory.max": "1Gi"}).started()
+    pid = made.supervisor()
+    wait_until(lambda: made.states()[0]["memorySource"] == "bpf", 4, "the program")
+    wait_until(lambda: is_quiet(pid), 8, "nobody looks any more")
+    before = events(made)
+    made.do("grow")
+    wait_until(lambda: usage(made) > 420 * MIB, 20, "all of it in use")
+    _, met, killed = (after - one for after, one in zip(events(made), before))
+    group = os.stat(cgroups.directory(cgroups.inner(made.cgroup))).st_ino
+    assert 0 < bpf.told_line(group) * os.sysconf("SC_PAGESIZE") <= line(made)
+    # How often it was crossed all the same says how late a busy machine let the supervisor in.
+    assert met == killed == 0
+    # Killed while it still grows it would outlive its init, which runc's delete does not wait for.
+    made.do("end")
+    wait_until(lambda: not cgroups.processes(made.cgroup), 5, "its end")
+
+
+@only_v2
+def test_without_the_program_it_is_raised_when_that_is_seen(guest, escra, world):
+    config = world.path("sampling.json")
+    with open(config, "w") as file:
+        json.dump({"hooks": "sampling"}, file)
+    made = guest(
+        f"hear()\n{FAST['writes to a tmpfs']}\nhear()", {"io.escra.memory.max": "1Gi"},
+        runtime=escra.using("--escra-config", config)).started()
+    made.supervisor()
+    assert made.states()[0]["memorySource"] == "events, sampling"
+    made.do("grow")
+    wait_until(lambda: usage(made) > 420 * MIB, 20, "all of it in use")
+    assert kills(made) == 0 and bpf.identity() is None
+    assert "when it has crossed memory.high" in escra_tool("explain", made.id)
 
 
 @only_v2

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+import LiveLimits
 import Testing
 
 @testable import escra
@@ -8,10 +9,27 @@ import Testing
     Finding(name: name, use: "is of use", failure: failure, instead: "costs something")
   }
 
-  private func diagnosis(bpf: String?, perf: String?) -> Diagnosis {
+  private func diagnosis(
+    bpf: String?, memory: String? = nil, hasLine: Bool = true, perf: String?
+  ) -> Diagnosis {
     Diagnosis(
       prediction: finding("tp_btf/sched_stat_runtime", bpf),
-      nets: [finding("tp_btf/sched_wakeup", bpf)], perf: finding("perf", perf), others: [])
+      nets: [finding("tp_btf/sched_wakeup", bpf)],
+      memory: finding("fentry/page_counter_try_charge", memory), hasLine: hasLine,
+      perf: finding("perf", perf), others: [])
+  }
+
+  @Test(arguments: [
+    (nil, nil, true, "bpf"), (nil, "ENOTSUPP", true, "events, sampling"),
+    ("EPERM", nil, true, "events, sampling"), (nil, nil, false, "thresholds"),
+  ])
+  func `memory has the best that works, too`(
+    bpf: String?, memory: String?, hasLine: Bool, source: String
+  ) {
+    let diagnosis = diagnosis(bpf: bpf, memory: memory, hasLine: hasLine, perf: nil)
+    #expect(diagnosis.memorySource.rawValue == source)
+    #expect(diagnosis.lines.last == "That its memory limit has to move is heard of by: \(source).")
+    #expect(diagnosis.json.text.contains("\"memorySource\": \"\(source)\""))
   }
 
   @Test(arguments: [
@@ -29,8 +47,9 @@ import Testing
 
   @Test func `what is missing is told with why and what it costs`() {
     let lines = diagnosis(bpf: "EPERM", perf: nil).lines
-    #expect(lines[0] == "WHAT                       WORKS       MEANS")
-    #expect(lines[1] == "tp_btf/sched_stat_runtime  no (EPERM)  costs something")
-    #expect(lines[3] == "perf                       yes         is of use")
+    #expect(lines[0] == "WHAT                            WORKS       MEANS")
+    #expect(lines[1] == "tp_btf/sched_stat_runtime       no (EPERM)  costs something")
+    #expect(lines[3] == "fentry/page_counter_try_charge  yes         is of use")
+    #expect(lines[4] == "perf                            yes         is of use")
   }
 }

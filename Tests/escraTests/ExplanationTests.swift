@@ -80,6 +80,19 @@ import Testing
       ])
   }
 
+  @Test(arguments: [
+    ("bpf", "(BPF)"), ("events, sampling", "has crossed memory.high"), ("thresholds", "thresholds"),
+  ])
+  func `where its memory is heard of is told`(source: String, words: String) {
+    let state = exampleState {
+      $0.memory = MemoryBase(
+        declared: 512 << 20, floor: 16 << 20, explicitCeiling: nil, limit: 4 << 30)
+      $0.memorySource = source
+    }
+    #expect(explain(state).memory.last?.contains(words) == true)
+    #expect(explain(exampleState()).memory.last?.contains(words) == false)
+  }
+
   @Test(
     arguments: [
       (2_000_000_000, 4_000_000_000, nil, "2.00 cores: io.escra.cpu.max, else io.escra.app.cpu."),

@@ -27,13 +27,16 @@ import Testing
   }
 
   @Test func `a container at work`() {
-    let report = exampleReport { $0.app = "shop" }
+    let report = exampleReport {
+      $0.app = "shop"
+      $0.memorySource = "bpf"
+    }
     #expect(
       Table.list(of: [report]).lines == [
         "ID   POLICY    APP   CPU DECLARED  CPU LIMIT  CPU USED  MEM DECLARED  MEM LIMIT  MEM USED"
-          + "  SOURCE          SUPERVISOR",
+          + "  SOURCE          MEM SOURCE  SUPERVISOR",
         "web  reactive  shop          1.00       0.05      0.01         512Mi      512Mi       3Mi"
-          + "  perf, sampling  4712",
+          + "  perf, sampling  bpf         4712",
       ])
   }
 
@@ -45,7 +48,7 @@ import Testing
     }
     let unknown = Table.list(of: [ContainerReport(state)]).rows
     #expect(
-      unknown == [["web", "reactive", "-", "none", "-", "-", "none", "-", "-", "-", "(none)"]])
+      unknown == [["web", "reactive", "-", "none", "-", "-", "none", "-", "-", "-", "-", "(none)"]])
     let unlimited = exampleReport {
       $0.cpu.limit = .unlimited
       $0.memory.limit = .unlimited
@@ -98,7 +101,8 @@ import Testing
           "memory": {
             "declared": 536870912,
             "limit": 536870912,
-            "used": 3145728
+            "used": 3145728,
+            "source": null
           },
           "root": "/run/runc",
           "bundle": "/b"

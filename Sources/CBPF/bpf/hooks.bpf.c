@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The scheduler tells supervisors that a container's CPU time runs out, before it has.
+// The scheduler tells supervisors that a container's CPU time runs out, before it has; and whoever
+// charges memory, that it comes near memory.high.
 //
 // One object for the whole host. A task's groups are looked for by the id of their cgroup, so what
 // a context switch costs does not depend on how many containers are supervised; a task whose groups
-// have no quota costs a few loads.
+// have no quota costs a few loads, and so does a charge far below the line.
 #include <linux/bpf.h>
 #include <linux/types.h>
 #include <stdbool.h>
@@ -56,6 +57,19 @@ struct sched_entity {
 struct task_struct {
     unsigned int __state;
     struct sched_entity se;
+};
+// Where memory is charged: include/linux/{page_counter,memcontrol,types}.h.
+typedef struct {
+    __s64 counter;
+} atomic_long_t;
+struct page_counter {
+    atomic_long_t usage;
+    unsigned long high;
+    struct page_counter *parent;
+};
+struct mem_cgroup {
+    struct cgroup_subsys_state css;
+    struct page_counter memory;
 };
 
 #pragma clang attribute pop
@@ -236,6 +250,67 @@ int BPF_PROG(escra_throttle, struct cfs_rq *queue, bool did)
     struct escra_hook_group *group = bpf_map_lookup_elem(&escra_groups, &id);
     if (group)
         tell_throttled(group, queue, id, ESCRA_THROTTLED);
+    return 0;
+}
+
+// A group that is looked for by its id only when it is as near to its line as this, in pages: more
+// than any supervisor wants to hear of. A group without a line never is.
+#define NEAR 4096
+
+static __always_inline void charge(struct page_counter *counter, escra_s64 used, escra_s64 line)
+{
+    // Of another counter than `memory`, as that of swap, this is no group's id.
+    struct mem_cgroup *memory =
+        (void *)counter - bpf_core_field_offset(struct mem_cgroup, memory);
+    escra_u64 id = BPF_CORE_READ(memory, css.cgroup, kn, id);
+    struct escra_hook_group *group = bpf_map_lookup_elem(&escra_groups, &id);
+    if (!group || !group->near)
+        return;
+    escra_s64 left = line - used;
+    escra_s64 near = group->near;
+    if (left >= near) {
+        // Who has gone away and comes near again is news again. Giving back leaves a head up to the
+        // line, which may be one that was told of before: that has to be away enough.
+        if (left >= near + near / 4 && group->told_line == (escra_u64)line)
+            group->told_line = 0;
+        return;
+    }
+    // Once a line, and again when half of what was told is gone, until it is crossed: what was page
+    // cache at first, and no need, may be none by then.
+    bool is_told = group->told_line == (escra_u64)line;
+    if (is_told && (group->told_near <= 0 || left * 2 > group->told_near))
+        return;
+    group->told_line = line;
+    group->told_near = left;
+    escra_u64 key = group->ring;
+    void *ring = bpf_map_lookup_elem(&escra_rings, &key);
+    if (!ring)
+        return;
+    struct escra_hook_event event = {
+        .group = id,
+        .time = bpf_ktime_get_ns(),
+        .left = left,
+        .used = used,
+        .line = line,
+        .cpu = bpf_get_smp_processor_id(),
+        .kind = ESCRA_NEAR_LINE,
+    };
+    bpf_ringbuf_output(ring, &event, sizeof event, 0);
+}
+
+// try_charge_memcg(): pages are about to be charged to a group and all above it. The kernel takes
+// 64 of them for each CPU at once, so this runs once in 256 KiB; above memory.high it slows down
+// who charges, after this.
+SEC("fentry/page_counter_try_charge")
+int BPF_PROG(escra_charge, struct page_counter *counter, unsigned long pages)
+{
+    for (int level = 0; level < LEVELS && counter; level++) {
+        escra_s64 used = counter->usage.counter + (escra_s64)pages;
+        escra_s64 line = (escra_s64)counter->high;
+        if (used + NEAR > line)
+            charge(counter, used, line);
+        counter = counter->parent;
+    }
     return 0;
 }
 

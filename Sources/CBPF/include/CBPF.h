@@ -12,8 +12,8 @@
 
 #include "hooks.h"
 
-/// The most programs that are ever attached at once.
-enum { ESCRA_HOOK_LINKS = 2 };
+/// The most programs that are ever attached at once: two for the CPU, the last one for memory.
+enum { ESCRA_HOOK_LINKS = 3 };
 
 /// The kernel's names for what one load left: ids of maps and links (bpf(2), *_GET_FD_BY_ID).
 struct escra_hook_ids {
@@ -23,11 +23,11 @@ struct escra_hook_ids {
     uint32_t links[ESCRA_HOOK_LINKS];
     /// Each link's program, because ids of links may come again in the end.
     uint32_t programs[ESCRA_HOOK_LINKS];
-    /// Which nets were attached beneath the prediction: bits of `enum escra_hook_net`.
+    /// What was attached beside the prediction: bits of `enum escra_hook_net`.
     uint32_t nets;
 };
 
-/// Programs that see a throttle that happened all the same.
+/// Programs that see a throttle that happened all the same, and the one that minds memory.
 enum escra_hook_net {
     /// Nothing beside the prediction, which sees them all (from Linux 6.18).
     ESCRA_NET_NONE = 0,
@@ -35,6 +35,10 @@ enum escra_hook_net {
     ESCRA_NET_THROTTLE = 1,
     /// tp_btf/sched_wakeup: a task wakes into a throttled group (before Linux 6.18).
     ESCRA_NET_WAKEUP = 2,
+    /// fentry/page_counter_try_charge: memory comes near memory.high (cgroup v2, where allowed).
+    ESCRA_HOOK_MEMORY = 4,
+    /// That one was tried and refused: nobody has to try again.
+    ESCRA_HOOK_MEMORY_REFUSED = 8,
 };
 
 /// Loads the programs and attaches those that this kernel lets us, best first. libbpf leaves a
@@ -44,8 +48,14 @@ enum escra_hook_net {
 /// errno: EPERM, EINVAL and whatever else the kernel says to the last attempt.
 int escra_hooks_load(struct escra_hook_ids *_Nonnull ids);
 
+/// Loads the program that minds memory onto the maps of what was loaded before, attaches it, and
+/// adds it to `ids` as the last link. As heavy as `escra_hooks_load`.
+///
+/// errno: as there; `ids` says then that it was refused.
+int escra_hooks_load_memory(struct escra_hook_ids *_Nonnull ids);
+
 /// How many programs there are to try.
-enum { ESCRA_HOOK_PROGRAMS = 3 };
+enum { ESCRA_HOOK_PROGRAMS = 4 };
 
 /// What a program is attached to, as "tp_btf/sched_wakeup".
 const char *_Nonnull escra_hooks_name(int program);

@@ -28,6 +28,8 @@ struct escra_hook_group {
     escra_u64 quiet;
     /// What is told of when less is left, but never more than half of the quota, in nanoseconds.
     escra_u64 margin;
+    /// Nearer to memory.high than this is told of, in pages; 0 where its memory is not minded.
+    escra_u64 near;
 
     // What was told last: the programs' own. Written without a lock, since the worst that a race
     // does is an event told twice.
@@ -36,6 +38,8 @@ struct escra_hook_group {
     escra_s64 told_left;
     escra_u64 throttled_end;
     escra_u64 throttled_quota;
+    escra_u64 told_line;
+    escra_s64 told_near;
 };
 
 /// What was seen.
@@ -47,6 +51,8 @@ enum escra_hook_kind {
     ESCRA_THROTTLED = 2,
     /// A group above it was throttled, and it with that one.
     ESCRA_ANCESTOR_THROTTLED = 3,
+    /// What it uses of memory has come near its memory.high, or again half as near as was told.
+    ESCRA_NEAR_LINE = 4,
 };
 
 /// An event.
@@ -56,12 +62,21 @@ struct escra_hook_event {
     /// When, on CLOCK_MONOTONIC, in nanoseconds.
     escra_u64 time;
     /// Nanoseconds of runtime that the CPU on which it was seen may still have: the rest of its own
-    /// slice and what no CPU has taken yet. Negative when it was overrun.
+    /// slice and what no CPU has taken yet. Negative when it was overrun. Of memory the pages up to
+    /// the line.
     escra_s64 left;
-    /// When the kernel refills the group, on CLOCK_MONOTONIC; in the past when no timer runs.
-    escra_u64 period_end;
-    /// The quota in force, in nanoseconds a period.
-    escra_u64 quota;
+    union {
+        /// When the kernel refills the group, on CLOCK_MONOTONIC; in the past when no timer runs.
+        escra_u64 period_end;
+        /// Pages in use, with those that are being charged.
+        escra_u64 used;
+    };
+    union {
+        /// The quota in force, in nanoseconds a period.
+        escra_u64 quota;
+        /// memory.high in pages.
+        escra_u64 line;
+    };
     /// On which CPU.
     escra_u32 cpu;
     /// An `escra_hook_kind`.

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+internal import Syscalls
 
 /// One line of `/proc/PID/cgroup` (cgroups(7)): a group in one hierarchy.
 struct CgroupMembership {
@@ -49,6 +50,17 @@ public struct CgroupMount {
         controllers: fields[dash + 1] == "cgroup2" ? [] : fields[dash + 3].split(separator: ","),
         root: unescape(fields[3]), point: unescape(fields[4]))
     }
+  }
+
+  /// Whether groups of this machine have their memory in the unified hierarchy, and so a line in
+  /// memory.high: a controller is in one hierarchy at a time.
+  public static var hasUnifiedMemory: Bool {
+    hasUnifiedMemory(parse((try? FileDescriptor.text(of: "/proc/self/mountinfo")) ?? ""))
+  }
+
+  static func hasUnifiedMemory(_ mounts: [CgroupMount]) -> Bool {
+    mounts.contains { $0.controllers.isEmpty }
+      && !mounts.contains { $0.controllers.contains("memory") }
   }
 
   /// Undoes mountinfo's octal escapes (`\040` for a space).

@@ -16,7 +16,7 @@ final class Attachment {
   let ancestorLimit: Int64?
 
   /// They keep the programs alive.
-  private var firstLink, secondLink: FileDescriptor
+  private var firstLink, secondLink, thirdLink: FileDescriptor
   private let group: FileDescriptor
   private let freezer: FileDescriptor
   private let pressure: FileDescriptor
@@ -37,6 +37,7 @@ final class Attachment {
     events = ring.isOpen ? SchedulerEvents(adopting: ring) : nil
     firstLink = handover.take(.firstLink)
     secondLink = handover.take(.secondLink)
+    thirdLink = handover.take(.thirdLink)
     alarm =
       handover.clocks == 0
       ? nil : BusyAlarm(adopting: handover.take(.alarm), events: handover.clockDescriptors)
@@ -55,7 +56,8 @@ final class Attachment {
       switch index {
       case 0: events = SchedulerEvents(adopting: file)
       case 1: firstLink = file
-      default: secondLink = file
+      case 2: secondLink = file
+      default: thirdLink = file
       }
     }
   }

@@ -73,9 +73,14 @@ struct FoundContainer {
     }
 
     let order = try order(location, inode, state.cgroupName)
+    state.version = location.version
+    state.noteMemorySource(nil)
     var source: String?
     switch consume hooks {
-    case .ready(let hooks): source = try? openHooks(hooks, order, root).source
+    case .ready(let hooks):
+      let nets = try? openHooks(hooks, order, root)
+      source = nets?.source
+      state.noteMemorySource(nets)
     case .later(let socket):
       if (try? socket.write(order.text)) != nil { open[.promise] = socket.release() }
     case .none: break
@@ -132,7 +137,8 @@ struct FoundContainer {
     return HookOrder(
       group: inode, outer: outer,
       limits: SchedulerHooks.Limits(
-        floor: bounds.floor, quiet: bounds.floor / 5, margin: CPUController.slice * most))
+        floor: bounds.floor, quiet: bounds.floor / 5, margin: CPUController.slice * most,
+        near: handover.mindsLine && location.memory == location.cpu ? MemoryLaw.near : 0))
   }
 
   /// Has them tell of it.
@@ -148,7 +154,8 @@ struct FoundContainer {
     _ = consume share
     let (events, links) = hooks.release()
     open[.events] = events
-    for (place, link) in zip([Handover.Place.firstLink, .secondLink], links) { open[place] = link }
+    let places = [Handover.Place.firstLink, .secondLink, .thirdLink]
+    for (place, link) in zip(places, links) { open[place] = link }
     return nets
   }
 

@@ -15,7 +15,7 @@ struct Handover {
     case directory = 3
     case initProcess, listener, watch, processes, quota, period, burst, outer, outerBurst
     case group, usage, freezer, pressure
-    case events, firstLink, secondLink, promise
+    case events, firstLink, secondLink, thirdLink, promise
     case memoryLimit, memorySwap, memoryUsage, memoryStatistics, memoryKills, memoryCalls
     case outOfMemory, machineMemory, memoryLine, memoryOuter, machinePressure, memoryNet
     case filter, alarm
@@ -42,6 +42,9 @@ struct Handover {
   var application: (room: String, priority: Int32)?
   /// Places that hold nothing, a bit each.
   private var missing: Int64 = 0
+
+  /// Whether memory.high is moved.
+  var mindsLine: Bool { memory != nil && version == .v2 && !isObserver }
 
   /// An open file of the other image, now ours alone.
   func take(_ place: Place) -> FileDescriptor {

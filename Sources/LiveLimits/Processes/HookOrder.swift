@@ -15,18 +15,19 @@ struct HookOrder: Equatable {
 
   /// Numbers in a line, for who enters it on a supervisor's behalf.
   var text: String {
-    "\(group) \(outer ?? 0) \(limits.floor) \(limits.quiet) \(limits.margin)"
+    "\(group) \(outer ?? 0) \(limits.floor) \(limits.quiet) \(limits.margin) \(limits.near)"
   }
 
   /// Reads ``text`` back; nil for anything else.
   init?(_ text: some StringProtocol) {
     let words = text.split(separator: " ").compactMap { Int64($0) }
-    guard words.count == 5, let group = UInt64(exactly: words[0]),
+    guard words.count == 6, let group = UInt64(exactly: words[0]),
       let outer = UInt64(exactly: words[1])
     else { return nil }
     self.init(
       group: group, outer: outer == 0 ? nil : outer,
-      limits: SchedulerHooks.Limits(floor: words[2], quiet: words[3], margin: words[4]))
+      limits: SchedulerHooks.Limits(
+        floor: words[2], quiet: words[3], margin: words[4], near: words[5]))
   }
 
   init(group: UInt64, outer: UInt64?, limits: SchedulerHooks.Limits) {
@@ -50,7 +51,7 @@ struct HookPromise: ~Copyable {
     case nothing
     /// They will not come.
     case end
-    /// The ring, the links, and what sees throttles that happen all the same.
+    /// The ring, the links, and what there is beside the program that predicts.
     case files([Int32], HookIdentity.Nets)
   }
 

@@ -56,7 +56,8 @@ struct HookShare: ~Copyable {
   /// - Parameter isEmpty: Whether nobody is left who could use them, so that nothing of them shall.
   func sweep(leavingNothing isEmpty: Bool) {
     if isEmpty { return (try? directory.remove(Self.file)) ?? () }
-    guard let known, let hooks = try? SchedulerHooks(opening: known) else { return }
+    // Who minded memory last may have taken that program along.
+    guard let known, let hooks = try? SchedulerHooks(opening: known.withoutMemory) else { return }
     hooks.sweep { pid in
       // A process that nobody has reaped yet still has a pid.
       guard let identity = ProcessIdentity(pid: pid), let handle = ProcessHandle(identity),
@@ -79,19 +80,18 @@ struct HookShare: ~Copyable {
   /// - Parameters:
   ///   - root: Where they are shared.
   ///   - owner: The supervisor.
+  ///   - mindsMemory: Whether it wants to hear of memory, too.
   ///   - socket: Where it listens, if it still does: one that does not wait is no failure.
   static func serve(
-    _ root: StateRoot, _ owner: ProcessIdentity, answering socket: borrowing FileDescriptor
+    _ root: StateRoot, _ owner: ProcessIdentity, mindsMemory: Bool,
+    answering socket: borrowing FileDescriptor
   ) {
     do throws(SystemError) {
       var share: HookShare? = try HookShare(root)
-      if let known = share?.known, let hooks = try? SchedulerHooks(opening: known) {
-        // Not kept for the ring, at which the kernel waits.
-        share = nil
-        return try offer(hooks, known, isNew: false, owner, root, socket)
-      }
-      let loaded = try SchedulerHooks.load()
-      try offer(SchedulerHooks(opening: loaded), loaded, isNew: true, owner, root, socket)
+      let found = try Found(share?.known, mindsMemory: mindsMemory)
+      // Not kept for the ring, at which the kernel waits.
+      if !found.isNew { share = nil }
+      try offer(found, owner, root, socket)
       _ = consume share
     } catch {
       try? socket.write("\(error.errno)")
@@ -99,9 +99,11 @@ struct HookShare: ~Copyable {
   }
 
   private static func offer(
-    _ hooks: consuming SchedulerHooks, _ identity: HookIdentity, isNew: Bool,
-    _ owner: ProcessIdentity, _ root: StateRoot, _ socket: borrowing FileDescriptor
+    _ found: consuming Found, _ owner: ProcessIdentity, _ root: StateRoot,
+    _ socket: borrowing FileDescriptor
   ) throws(SystemError) {
+    let (identity, isNew) = (found.identity, found.isNew)
+    let hooks = found.release()
     let ring = try hooks.hangRing(of: owner)
     try socket.write("\(ring.id) \(isNew ? 1 : 0) " + identity.text)
     // It has taken them by what they are called and closed; or it went on without, and says so.
@@ -134,6 +136,40 @@ struct HookShare: ~Copyable {
   }
 }
 
+/// Hooks that a supervisor can have: those that there are, or new ones.
+///
+/// The program that minds memory is loaded when somebody first wants it, on the maps that there are,
+/// and goes with the last who does: it runs whenever anybody on the machine is charged for memory.
+private struct Found: ~Copyable {
+  private let hooks: SchedulerHooks
+  let identity: HookIdentity
+  /// Whether something was loaded that others cannot find yet.
+  let isNew: Bool
+
+  init(_ known: HookIdentity?, mindsMemory: Bool) throws(SystemError) {
+    let isSettled =
+      !mindsMemory || known.map { !$0.nets.isDisjoint(with: [.memory, .memoryRefused]) } == true
+    let wanted = mindsMemory ? known : known?.withoutMemory
+    if isSettled, let wanted, let hooks = try? SchedulerHooks(opening: wanted) {
+      self.hooks = hooks
+      (identity, isNew) = (wanted, false)
+      return
+    }
+    // What is kept open here cannot go before others are on its maps.
+    let rest = known?.withoutMemory
+    let kept: SchedulerHooks?
+    if let rest { kept = try? SchedulerHooks(opening: rest) } else { kept = nil }
+    var loaded: HookIdentity
+    if kept != nil, let rest { loaded = rest } else { loaded = try SchedulerHooks.load() }
+    if mindsMemory { loaded = SchedulerHooks.loadMemory(onto: loaded) }
+    hooks = try SchedulerHooks(opening: loaded)
+    (identity, isNew) = (loaded, true)
+    _ = consume kept
+  }
+
+  consuming func release() -> SchedulerHooks { hooks }
+}
+
 /// What a supervisor asks for before there is a container: hooks that it hears by.
 ///
 /// Loading takes 20 ms, and a ring 10 (the kernel waits for an RCU grace period); libbpf's heap is
@@ -146,9 +182,15 @@ struct HookRequest: ~Copyable {
   private static let patience: Int32 = 5000
 
   /// Asks; nil where nobody can be asked.
-  init?(_ root: StateRoot) {
-    guard let owner = ProcessIdentity(pid: getpid()),
-      let socket = try? Launcher.startHookLoader(root, for: owner)
+  ///
+  /// - Parameters:
+  ///   - root: Where they are shared.
+  ///   - state: The container.
+  init?(_ root: StateRoot, for state: ContainerState) {
+    // Where nothing is written there is no line to come near to.
+    let mindsMemory = state.memory != nil && state.policy != "observe"
+    guard state.usesHooks, let owner = ProcessIdentity(pid: getpid()),
+      let socket = try? Launcher.startHookLoader(root, for: owner, mindsMemory: mindsMemory)
     else { return nil }
     self.socket = socket
     self.root = root

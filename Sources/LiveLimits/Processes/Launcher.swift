@@ -71,16 +71,20 @@ public enum Launcher {
       [directory.descriptor.number])
   }
 
+  /// The word for a supervisor that wants to hear of memory, too.
+  static let mindsMemory = "memory"
+
   /// Starts the process that has the hooks in the scheduler ready for a supervisor.
   ///
   /// - Returns: Where it says what they are; it lets go of them when this is closed.
   static func startHookLoader(
-    _ root: StateRoot, for owner: ProcessIdentity
+    _ root: StateRoot, for owner: ProcessIdentity, mindsMemory: Bool
   ) throws(SystemError) -> FileDescriptor {
     let ends = try ControlSocket.pair()
     let ours = FileDescriptor(owning: ends.0)
     let theirs = FileDescriptor(owning: ends.1)
-    _ = try spawn(.hooks, [root.path, owner.description], [theirs.number])
+    let words = [root.path, owner.description] + (mindsMemory ? [Self.mindsMemory] : [])
+    _ = try spawn(.hooks, words, [theirs.number])
     return ours
   }
 

@@ -41,11 +41,13 @@ extension Role {
   }
 
   private static func serveHooks(_ arguments: [String]) throws(SystemError) {
-    guard arguments.count == 2, let owner = ProcessIdentity(arguments[1]) else {
+    guard arguments.count >= 2, let owner = ProcessIdentity(arguments[1]) else {
       throw SystemError("understand", "my arguments", errno: EINVAL)
     }
+    let mindsMemory = arguments.dropFirst(2).first == Launcher.mindsMemory
     HookShare.serve(
       StateRoot(path: arguments[0]), owner,
+      mindsMemory: mindsMemory && CgroupMount.hasUnifiedMemory,
       answering: FileDescriptor(owning: answerDescriptor))
   }
 
@@ -102,7 +104,7 @@ extension Role {
           &state, directory.nonce, root, fence, &scope, &hooks,
           bundleIsLocked: start == .freshWithEdit)
       case .resumed, .found:
-        let request = fence == nil && state.usesHooks ? HookRequest(root) : nil
+        let request = fence == nil ? HookRequest(root, for: state) : nil
         try resume(&state, root, fence, &scope)
         if let request = consume request { hooks = request.hooks(for: state) }
       }
@@ -194,7 +196,7 @@ extension Role {
     // Behind READY: nobody waits for this. Leaving a group waits for an RCU grace period, some
     // 10 ms (cgroup_attach_lock, kernel/cgroup/cgroup.c).
     scope = ScopeRequest(.supervisor, for: state.id)
-    let request = fence == nil && state.usesHooks ? HookRequest(root) : nil
+    let request = fence == nil ? HookRequest(root, for: state) : nil
     Manners.leaveCallersGroups()
     // From now on our death is noticed.
     Launcher.callKeeper(root)

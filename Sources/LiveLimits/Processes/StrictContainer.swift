@@ -49,6 +49,7 @@ final class StrictContainer {
       state.initProcess.flatMap { ProcessHandle($0) } ?? ProcessHandle(owning: .none)
     cpuset = tree.directory(claim.group)
     state.source = Self.source(state.version, cpuset)
+    state.noteMemorySource(nil)
     state.supervisor = ProcessIdentity(pid: getpid())
     self.state = state
     try directory.save(state)

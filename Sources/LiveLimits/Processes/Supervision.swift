@@ -216,6 +216,7 @@ final class Supervision: CPUController.Surroundings {
       controller.gainHooks()
       if var state = directory.load() {
         state.source = nets.source + (watch.hears ? "" : ", no inotify")
+        state.noteMemorySource(nets)
         try directory.save(state)
       }
       read(called: false)
@@ -227,14 +228,20 @@ final class Supervision: CPUController.Surroundings {
     var worst: SchedulerEvent?
     let inForce = foreign.ours.quota.map { $0 * 1000 }
     while let event = try attachment.events?.take() {
-      if event.kind == .ancestorThrottled {
+      if case .nearLine = event.kind {
+        // Before anything else: whoever charges is past it in a millisecond.
+        lookAtMemory()
+      } else if event.kind == .ancestorThrottled {
         controller.countAncestorThrottle()
       } else if event.quota == inForce, worst?.kind != .throttled {
         // One of another quota was answered already: each write is a refill.
         worst = event
       }
     }
-    guard let worst else { return }
+    guard let worst else {
+      if nextReading == nil { attachment.events?.rest() }
+      return
+    }
     control { usage, now in
       controller.hear(
         CPUController.KernelEvent(

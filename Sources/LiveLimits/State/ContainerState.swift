@@ -49,6 +49,8 @@ public struct ContainerState: Equatable, Sendable {
   public var supervisor: ProcessIdentity?
   /// Where use is heard from, for people: "perf wake-up, sampling".
   public var source: String?
+  /// Where it is heard from that its memory limit has to move: "bpf"; nil where it does not move.
+  public var memorySource: String?
   /// The directory of the cpu controller, and which inode it is.
   public var cpuDirectory: String?
   /// The inode of ``cpuDirectory``: the cgroup's id, which a path that was reused does not have.
@@ -110,6 +112,7 @@ public struct ContainerState: Equatable, Sendable {
     initProcess = keyed["init"].flatMap { ProcessIdentity($0) }
     supervisor = keyed["supervisor"].flatMap { ProcessIdentity($0) }
     source = keyed["source"]
+    memorySource = keyed["memorySource"]
     cpuDirectory = keyed["cpu"]
     cpuInode = keyed["cpuInode"].flatMap { UInt64($0) }
     usageDirectory = keyed["cpuacct"]
@@ -148,6 +151,7 @@ public struct ContainerState: Equatable, Sendable {
     keyed["init"] = initProcess?.description
     keyed["supervisor"] = supervisor?.description
     keyed["source"] = source
+    keyed["memorySource"] = memorySource
     keyed["cpu"] = cpuDirectory
     keyed["cpuInode"] = cpuInode.map { "\($0)" }
     keyed["cpuacct"] = usageDirectory
@@ -160,6 +164,14 @@ public struct ContainerState: Equatable, Sendable {
     claim?.write(to: &keyed)
     membership?.write(to: &keyed)
     return keyed.text
+  }
+
+  /// Takes note of where its supervisor hears of its memory.
+  ///
+  /// - Parameter nets: The hooks by which it hears; nil for none.
+  mutating func noteMemorySource(_ nets: HookIdentity.Nets?) {
+    guard memory != nil, let version else { return memorySource = nil }
+    memorySource = MemorySource.of(version, nets).rawValue
   }
 
   /// Takes note of where the container was found: it runs.

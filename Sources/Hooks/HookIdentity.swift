@@ -1,0 +1,105 @@
+// SPDX-License-Identifier: Apache-2.0
+internal import CBPF
+
+/// What one load of the hooks is called by the kernel, as it is written down for others.
+public struct HookIdentity: Equatable, Sendable {
+  /// Ids of the maps.
+  public let groups, rings: UInt32
+  /// Ids of the links and of the programs behind them.
+  public let links: [Link]
+  /// What there is beside the program that predicts.
+  public let nets: Nets
+
+  /// A link, and what it links.
+  public struct Link: Equatable, Sendable {
+    /// The link's id.
+    public let id: UInt32
+    /// Its program's id.
+    public let program: UInt32
+  }
+
+  /// What was attached beside the program that predicts: others that see throttles which it does not,
+  /// from Linux 6.18 none; and the one that minds memory.
+  public struct Nets: OptionSet, Sendable {
+    /// Bits of escra_hook_net.
+    public let rawValue: UInt32
+    /// Makes a set of bits.
+    public init(rawValue: UInt32) { self.rawValue = rawValue }
+    /// fexit/throttle_cfs_rq.
+    public static let throttle = Nets(rawValue: 1)
+    /// tp_btf/sched_wakeup.
+    public static let wakeup = Nets(rawValue: 2)
+    /// fentry/page_counter_try_charge: the last link is its.
+    public static let memory = Nets(rawValue: 4)
+    /// The kernel would not have that one, and is not asked again.
+    public static let memoryRefused = Nets(rawValue: 8)
+
+    /// Where a container's need of CPU time is heard of with these, as its state says it: "bpf".
+    public var source: String { description.isEmpty ? "bpf" : "bpf, " + description }
+
+    /// Those that see throttles, for people: "throttle_cfs_rq"; empty for none.
+    public var description: String {
+      let names: [(Nets, String)] = [
+        (.throttle, "throttle_cfs_rq"), (.wakeup, "sched_wakeup"),
+      ]
+      return names.filter { contains($0.0) }.map(\.1).joined(separator: "+")
+    }
+  }
+
+  /// The programs and their layout, as a number: hooks of another version live beside ours.
+  public static var layout: UInt64 { escra_hooks_layout() }
+
+  /// The same without the program that minds memory: for who does not, and is not to keep it.
+  public var withoutMemory: HookIdentity {
+    var ids = ids
+    if nets.contains(.memory) { ids.link_count -= 1 }
+    ids.nets = nets.subtracting(.memory).rawValue
+    return HookIdentity(ids)
+  }
+
+  init(_ ids: escra_hook_ids) {
+    groups = ids.groups
+    rings = ids.rings
+    nets = Nets(rawValue: ids.nets)
+    let all = [
+      Link(id: ids.links.0, program: ids.programs.0),
+      Link(id: ids.links.1, program: ids.programs.1),
+      Link(id: ids.links.2, program: ids.programs.2),
+    ]
+    links = Array(all.prefix(Int(ids.link_count)))
+  }
+
+  var ids: escra_hook_ids {
+    var ids = escra_hook_ids()
+    ids.groups = groups
+    ids.rings = rings
+    ids.nets = nets.rawValue
+    ids.link_count = UInt32(links.count)
+    func link(_ index: Int) -> Link {
+      index < links.count ? links[index] : Link(id: 0, program: 0)
+    }
+    ids.links = (link(0).id, link(1).id, link(2).id)
+    ids.programs = (link(0).program, link(1).program, link(2).program)
+    return ids
+  }
+
+  /// Numbers in a line.
+  public var text: String {
+    ([groups, rings, nets.rawValue] + links.flatMap { [$0.id, $0.program] })
+      .map { "\($0)" }.joined(separator: " ") + "\n"
+  }
+
+  /// Reads ``text`` back; nil for anything else, as half a line.
+  public init?(_ text: some StringProtocol) {
+    guard text.last == "\n" else { return nil }
+    let words = text.dropLast().split(separator: " ").map { UInt32($0) }
+    let numbers = words.compactMap(\.self)
+    guard numbers.count == words.count, [5, 7, 9].contains(numbers.count) else { return nil }
+    groups = numbers[0]
+    rings = numbers[1]
+    nets = Nets(rawValue: numbers[2])
+    links = stride(from: 3, to: numbers.count, by: 2).map {
+      Link(id: numbers[$0], program: numbers[$0 + 1])
+    }
+  }
+}

@@ -1,0 +1,31 @@
+// SPDX-License-Identifier: Apache-2.0
+internal import Hooks
+
+/// Where it is heard from that a container's memory limit has to move, as its state says it.
+package enum MemorySource: String, Sendable {
+  /// The program where memory is charged tells that the use comes near to cgroup v2's line.
+  case hook = "bpf"
+  /// The kernel tells that the line was crossed, and while the container grows its use is read.
+  case events = "events, sampling"
+  /// cgroup v1's thresholds.
+  case thresholds
+
+  /// The best that there is.
+  ///
+  /// - Parameters:
+  ///   - version: Which interface the limit has.
+  ///   - nets: The hooks that there are; nil for none.
+  /// - Returns: Where it is heard from.
+  static func of(_ version: CgroupLocation.Version, _ nets: HookIdentity.Nets?) -> MemorySource {
+    if version == .v1 { return .thresholds }
+    return nets?.contains(.memory) == true ? .hook : .events
+  }
+}
+
+extension MemoryLaw {
+  /// How near to cgroup v2's line is to be told, in bytes: three quarters of the least head.
+  ///
+  /// Who is nearer than a head is raised. The rest is for what the kernel takes at once, a huge page
+  /// at the most: where it is told of it is not counted yet.
+  static let near: Int64 = Parameters.standard.leastHead * 3 / 4
+}
