@@ -13,7 +13,9 @@ from .reaction import SLOT, play, raises, schedule
 from .report import Result
 
 NAME = "app-scale"
-COUNTS, QUICK_COUNTS = (1, 10, 100, 1000), (1, 10)
+# ESCRA_BENCH_SCALE=1,100: for some of them.
+COUNTS = tuple(map(int, os.environ.get("ESCRA_BENCH_SCALE", "1,10,100,1000").split(",")))
+QUICK_COUNTS = (1, 10)
 PLAYERS, ROUNDS, SETTLE = 3, 20, 4
 QUESTIONS, GAP = 1000, 2000  # of the broker, and the microseconds between two
 DECLARED = 0.01  # CPUs of each that wakes: the least there is for a period of 100 ms
@@ -26,7 +28,10 @@ def annotations(least):
     """What a member says: of two CPUs, one is the floors of a thousand who sleep."""
     return {
         "io.escra.policy": "reactive", "io.escra.app": "scale", "io.escra.cpu.min": least,
-        "io.escra.cpu.max": "1", "io.escra.app.cpu": "2"}
+        "io.escra.cpu.max": "1", "io.escra.app.cpu": "2",
+        # Nothing of it moves: there is as much for each.
+        "io.escra.memory.min": "16Mi", "io.escra.memory.max": "16Mi",
+        "io.escra.app.memory": "16Gi"}
 
 
 def socket():
@@ -47,15 +52,33 @@ def broker():
     raise Failure("nobody holds the lock of the application")
 
 
-def questions(shop, count):
-    """Nanoseconds from each question to its answer."""
-    helper = shop.start_helper("appstatus", socket(), QUESTIONS, GAP)
+def ask(shop, path):
+    """Nanoseconds from each question to its answer, and what was said last."""
+    helper = shop.start_helper("appstatus", path, QUESTIONS, GAP)
     *times, last = helper.stdout.read().split("\n")[:-1] or [""]
     helper.wait()
     shop.helpers.remove(helper)
+    return list(map(int, times)), last
+
+
+def questions(shop, count):
+    """Nanoseconds from each question to the broker's answer."""
+    times, last = ask(shop, socket())
     if last != f"members {count}":
         raise Failure(f"the broker has {last or 'not answered'}, expected {count} members")
-    return list(map(int, times))
+    return times
+
+
+def echoes(shop):
+    """The same of a process that answers whatever it is asked."""
+    path = os.path.join(shop.path, f"echo-{time.monotonic_ns()}")
+    helper = shop.start_helper("appecho", path)
+    if helper.stdout.readline().strip() != "ready":
+        raise Failure("appecho does not start; its message is above")
+    times, _ = ask(shop, path)
+    helper.wait()
+    shop.helpers.remove(helper)
+    return times
 
 
 class Found:
@@ -81,9 +104,9 @@ class Found:
             creates.append(time.monotonic_ns() - begin)
         self.create = min(creates)
         shop.sleep(SETTLE, f"app-scale: {count} members settling")
-        self.times, self.pss, self.private, self.tables = [], 0, 0, 0
+        self.times, self.echoes, self.pss, self.private = [], [], 0, 0
         if not alone:
-            self.times = questions(shop, count)
+            self.times, self.echoes = questions(shop, count), echoes(shop)
             pid = broker()
             before = wakeups(pid)
         events = play(shop, players, slots, rounds)
@@ -120,7 +143,10 @@ def run(shop, quick):
          "p99", "broker's CPU a wake", "broker's private KiB", "PSS", "create", "goal"],
         ["All members are containers under runc with a supervisor each; all but three sleep, with "
          "1 ms in a second each. The application has two CPUs. Asked and answered: a status frame "
-         f"of docs/protocol.md to the broker, {QUESTIONS} times, from a realtime process.",
+         f"of docs/protocol.md to the broker, {QUESTIONS} times, from a realtime process, "
+         f"{GAP / 1000:.0f} ms apart. An echo: the same frames, answered at once by a process in C, "
+         "behind each of these rows: what it takes two processes of this machine to wake each "
+         "other, of whatever is between them.",
          f"Raised: from a wake after {(PLAYERS + 1) * SLOT / 1e9 - 0.3:.1f} s of silence to the "
          "first raise of the limit, seen by inotify; of one alone no round trip is a part. Of the "
          "broker's CPU the part that it needs for a container of its own is not taken off. Create: "
@@ -128,6 +154,7 @@ def run(shop, quick):
     crowd = Crowd(shop, "scale", operator)
     crowd.config["annotations"] = annotations("1m")
     crowd.config["linux"]["resources"]["cpu"] = LEAST
+    echoed = []
     for count in counts:
         each = Found(shop, operator, crowd, count, rounds)
         asked = [f"{percentile(each.times, p) / 1000:.0f} us" if each.times else "-"
@@ -147,11 +174,17 @@ def run(shop, quick):
             each.pss or "-", milliseconds(each.create, 0), goal)
         result.figures[str(count)] = {
             "asked_ns": summary(each.times) if each.times else None,
+            "echo_ns": summary(each.echoes) if each.echoes else None,
             "raised_ns": summary(each.raised) if each.raised else None,
             "never_raised": each.missed, "done_ns": summary(each.done),
             "broker_ns_a_wake": round(each.broker_ns) if each.times else None,
             "broker_private_kib": each.private, "broker_pss_kib": each.pss,
             "create_ns": each.create}
+        echoed += each.echoes
         shop.publish(result)
+    if echoed:
+        result.add("an echo in C", *[f"{percentile(echoed, p) / 1000:.0f} us" for p in (50, 99)],
+                   *["-"] * 8, "")
+        result.figures["echo"] = {"asked_ns": summary(echoed)}
     crowd.become(0, 300)
     return result

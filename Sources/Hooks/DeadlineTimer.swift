@@ -8,6 +8,8 @@ public struct DeadlineTimer: ~Copyable {
   /// Readable once the deadline has passed.
   public let descriptor: FileDescriptor
   private var armed: Nanoseconds?
+  /// It has fired, and was not set since.
+  private var hasFired = false
 
   /// Makes a timer that never fires.
   public init() throws(SystemError) {
@@ -19,8 +21,9 @@ public struct DeadlineTimer: ~Copyable {
 
   /// Sets the one deadline, or none; says nothing to the kernel when it stays the same.
   public mutating func set(_ deadline: Nanoseconds?) throws(SystemError) {
-    guard deadline != armed else { return }
+    guard deadline != armed || hasFired else { return }
     armed = deadline
+    hasFired = false
     var spec = itimerspec()
     if let deadline {
       // Zero would disarm; a moment that has passed fires at once.
@@ -33,12 +36,7 @@ public struct DeadlineTimer: ~Copyable {
     }
   }
 
-  /// Takes note that it fired, so that the descriptor is quiet again.
-  public mutating func acknowledge() {
-    armed = nil
-    var expirations: UInt64 = 0
-    _ = withUnsafeMutableBytes(of: &expirations) {
-      Glibc.read(descriptor.number, $0.baseAddress, 8)
-    }
-  }
+  /// Takes note that it fired: the descriptor is quiet again from the next ``set(_:)`` on, for
+  /// timerfd_settime(2) forgets what has expired before.
+  public mutating func acknowledge() { hasFired = true }
 }

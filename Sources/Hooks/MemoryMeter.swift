@@ -35,8 +35,7 @@ public struct MemoryMeter: ~Copyable {
   ///
   /// - Throws: ``SystemError``; ENODEV once the group is gone.
   public func usage() throws(SystemError) -> Int64 {
-    let text = try usageFile.contents(subject: "the memory usage")
-    guard let usage = Self.number(text.utf8[...]) else {
+    guard let usage = try usageFile.integer(subject: "the memory usage") else {
       throw SystemError("read", "the memory usage", errno: 22)
     }
     return usage

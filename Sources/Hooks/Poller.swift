@@ -6,13 +6,17 @@ public import Syscalls
 public struct Poller: ~Copyable {
   private let descriptor: FileDescriptor
 
-  /// The epoll itself, for another one to wait on.
-  public var number: Int32 { descriptor.number }
-
   /// Makes an empty poller.
   public init() throws(SystemError) {
     descriptor = FileDescriptor(
       owning: try retrying("make", "an epoll") { epoll_create1(CInt(EPOLL_CLOEXEC)) })
+  }
+
+  /// Another handle on the same poller: for somebody who adds descriptors to it.
+  ///
+  /// - Throws: ``SystemError``.
+  public init(sharing other: borrowing Poller) throws(SystemError) {
+    descriptor = try other.descriptor.duplicate()
   }
 
   /// Adds a descriptor.
@@ -68,7 +72,9 @@ public struct Poller: ~Copyable {
           descriptor.number, $0.baseAddress?.assumingMemoryBound(to: epoll_event.self), 4, timeout)
       }
     }
-    let tokens = [events.0.data.u64, events.1.data.u64, events.2.data.u64, events.3.data.u64]
-    for token in tokens.prefix(Int(count)) { body(token) }
+    if count > 0 { body(events.0.data.u64) }
+    if count > 1 { body(events.1.data.u64) }
+    if count > 2 { body(events.2.data.u64) }
+    if count > 3 { body(events.3.data.u64) }
   }
 }

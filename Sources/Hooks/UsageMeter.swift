@@ -29,22 +29,21 @@ public struct UsageMeter: ~Copyable {
   /// - Returns: Nanoseconds.
   /// - Throws: ``SystemError``; ENODEV once the cgroup is gone.
   public func read() throws(SystemError) -> Nanoseconds {
-    let text = try file.contents(subject: "the CPU usage")
-    guard let usage = Self.parse(text, format: format) else {
+    let found =
+      switch format {
+      case .nanoseconds: try file.integer(subject: "the CPU usage")
+      case .cpuStat: Self.usage(inStatistics: try file.contents(subject: "the CPU usage"))
+      }
+    guard let usage = found else {
       throw SystemError("read", "the CPU usage", errno: 22)
     }
     return usage
   }
 
-  static func parse(_ text: String, format: Format) -> Nanoseconds? {
-    switch format {
-    case .nanoseconds:
-      return Int64(text.prefix { $0 != "\n" })
-    case .cpuStat:
-      for line in text.split(separator: "\n") where line.utf8.starts(with: "usage_usec ".utf8) {
-        return Int64(line.dropFirst(11)).map { $0 * 1000 }
-      }
-      return nil
+  static func usage(inStatistics text: String) -> Nanoseconds? {
+    for line in text.split(separator: "\n") where line.utf8.starts(with: "usage_usec ".utf8) {
+      return Int64(line.dropFirst(11)).map { $0 * 1000 }
     }
+    return nil
   }
 }

@@ -94,6 +94,8 @@ public struct WriteWatch: ~Copyable {
           isAny = true
           body(writer)
         }
+        // Less than there was room for is all there was.
+        if count < ESCRA_EVENTS { return }
       }
     }
     return isAny

@@ -12,6 +12,12 @@ public struct CPULimit: Comparable, Hashable, Sendable, CustomStringConvertible 
   /// The smallest limit that can be asked for: the smallest quota in a period of 100 ms.
   public static let smallest = CPULimit(nanocores: 10_000_000)
 
+  /// The least that a floor can be: the smallest quota in the longest period, a second.
+  ///
+  /// (kernel/sched/core.c, max_cfs_quota_period.) In a shorter one the kernel's least is more, and
+  /// then that is the floor.
+  public static let smallestFloor = CPULimit(nanocores: 1_000_000)
+
   /// Billionths of a core.
   public let nanocores: Int64
 

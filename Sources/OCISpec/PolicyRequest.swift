@@ -33,7 +33,7 @@ struct PolicyRequest {
     }
     app = try asked(.app, Self.appName)
     cpu.application = try asked(.appCPU, Self.cpu)
-    cpu.min = try asked(.cpuMin, Self.cpu)
+    cpu.min = try asked(.cpuMin, Self.cpuFloor)
     cpu.max = try asked(.cpuMax, Self.cpu)
     memory.application = try asked(.appMemory, Self.memory)
     memory.min = try asked(.memoryMin, Self.memory)
@@ -63,6 +63,14 @@ struct PolicyRequest {
   private static func cpu(_ key: String, _ text: String) throws(PolicyError) -> CPULimit {
     do throws(QuantityError) {
       return try CPULimit(asked: text)
+    } catch {
+      throw .badValue(key: key, value: text, why: error.description)
+    }
+  }
+
+  private static func cpuFloor(_ key: String, _ text: String) throws(PolicyError) -> CPULimit {
+    do throws(QuantityError) {
+      return try CPULimit(askedFloor: text)
     } catch {
       throw .badValue(key: key, value: text, why: error.description)
     }
@@ -100,6 +108,14 @@ extension CPULimit {
     let quantity = try CPUQuantity(text)
     self.init(quantity)
     if self < .smallest { throw QuantityError(.belowSmallestQuota, accepted: CPUQuantity.accepted) }
+  }
+
+  /// Reads a floor that somebody asks for.
+  init(askedFloor text: String) throws(QuantityError) {
+    self.init(try CPUQuantity(text))
+    if self < .smallestFloor {
+      throw QuantityError(.belowSmallestFloor, accepted: CPUQuantity.accepted)
+    }
   }
 }
 

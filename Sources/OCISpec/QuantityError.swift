@@ -25,6 +25,8 @@ public struct QuantityError: Error, Equatable, Sendable, CustomStringConvertible
     case partOfByte = "is in parts of a byte"
     /// Less CPU than the kernel's smallest quota in a period of 100 ms.
     case belowSmallestQuota = "is below 10m, the least that the kernel enforces"
+    /// Less CPU than the kernel's smallest quota in its longest period, a second.
+    case belowSmallestFloor = "is below 1m, the least that the kernel enforces"
     /// No memory at all, in which nothing can run.
     case noMemory = "is nothing at all"
   }

@@ -146,6 +146,39 @@ public struct FileDescriptor: ~Copyable, Sendable {
     }
   }
 
+  /// Reads a small file with one number in one pread(2).
+  ///
+  /// What a supervisor reads some hundred times a second is no text on its way.
+  ///
+  /// - Parameter subject: The file's name, for the error.
+  /// - Returns: nil where there is anything else in its first line, or more than 63 bits.
+  /// - Throws: ``SystemError``; ENODEV for a file of a cgroup that is gone.
+  public func integer(subject: String) throws(SystemError) -> Int64? {
+    var bytes: (UInt64, UInt64, UInt64, UInt64) = (0, 0, 0, 0)
+    let count = try retrying("read", subject) {
+      withUnsafeMutableBytes(of: &bytes) { pread(number, $0.baseAddress, $0.count, 0) }
+    }
+    return withUnsafeBytes(of: &bytes) { Self.integer($0, count) }
+  }
+
+  private static func integer(_ bytes: UnsafeRawBufferPointer, _ count: Int) -> Int64? {
+    var place = 0
+    let isNegative = count > 0 && bytes[0] == UInt8(ascii: "-")
+    if isNegative { place = 1 }
+    let start = place
+    var value: Int64 = 0
+    while place < count, bytes[place] >= UInt8(ascii: "0"), bytes[place] <= UInt8(ascii: "9") {
+      let (tens, isTooMuch) = value.multipliedReportingOverflow(by: 10)
+      let (sum, isTooMany) = tens.addingReportingOverflow(Int64(bytes[place] - UInt8(ascii: "0")))
+      if isTooMuch || isTooMany { return nil }
+      value = sum
+      place += 1
+    }
+    let isAll = place == count || bytes[place] == UInt8(ascii: "\n")
+    guard place > start, isAll else { return nil }
+    return isNegative ? -value : value
+  }
+
   /// What fstat(2) says.
   public func status() throws(SystemError) -> FileStatus {
     var status = stat()

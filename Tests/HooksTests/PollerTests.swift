@@ -21,7 +21,9 @@ import Testing
     #expect(isReadable(timer.descriptor.number))
   }
 
-  @Test func `it is quiet from the start, when disarmed, and once it is acknowledged`() throws {
+  @Test func `it is quiet from the start, when disarmed, and once it was set behind a call`()
+    throws
+  {
     var timer = try DeadlineTimer()
     #expect(!isReadable(timer.descriptor.number, within: 0))
     try timer.set(monotonicNow() + 1 * ms)
@@ -30,6 +32,7 @@ import Testing
     try timer.set(1)
     #expect(isReadable(timer.descriptor.number))
     timer.acknowledge()
+    try timer.set(nil)
     #expect(!isReadable(timer.descriptor.number, within: 0))
   }
 
@@ -70,6 +73,19 @@ import Testing
       }
     }
     #expect(heard == Set(0..<9))
+  }
+
+  @Test func `who shares a poller adds to it`() throws {
+    let poller = try Poller()
+    var timer = try DeadlineTimer()
+    try timer.set(1)
+    do {
+      let other = try Poller(sharing: poller)
+      try other.add(timer.descriptor.number, token: 7)
+    }
+    var heard: [UInt64] = []
+    try poller.wait { heard.append($0) }
+    #expect(heard == [7])
   }
 
   @Test func `what was not taken is heard again`() throws {

@@ -23,8 +23,12 @@ import Testing
   ]
 
   @Test(arguments: nanoseconds)
-  func `cpuacct.usage is nanoseconds`(text: String, usage: Nanoseconds?) {
-    #expect(UsageMeter.parse(text, format: .nanoseconds) == usage)
+  func `cpuacct.usage is nanoseconds`(text: String, usage: Nanoseconds?) throws {
+    let directory = try TemporaryDirectory()
+    let file = try FileDescriptor.open(directory.path + "/cpuacct.usage", O_RDWR | O_CREAT)
+    try file.write(text)
+    let meter = UsageMeter(owning: file, format: .nanoseconds)
+    #expect((try? meter.read()) == usage)
   }
 
   private static let microseconds: [(String, Nanoseconds?)] = [
@@ -37,7 +41,7 @@ import Testing
 
   @Test(arguments: microseconds)
   func `cpu.stat has a line of microseconds`(text: String, usage: Nanoseconds?) {
-    #expect(UsageMeter.parse(text, format: .cpuStat) == usage)
+    #expect(UsageMeter.usage(inStatistics: text) == usage)
   }
 
   @Test func `the file is read anew each time`() throws {

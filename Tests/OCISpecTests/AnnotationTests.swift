@@ -47,7 +47,7 @@ enum AnnotationTables {
     (["cpu.min": "50%"], #"io.escra.cpu.min "50%" is no quantity; \#(cores)"#),
     (
       ["cpu.min": "0"],
-      #"io.escra.cpu.min "0" is below 10m, the least that the kernel enforces; \#(cores)"#
+      #"io.escra.cpu.min "0" is below 1m, the least that the kernel enforces; \#(cores)"#
     ),
     (
       ["cpu.min": "10.5m"],

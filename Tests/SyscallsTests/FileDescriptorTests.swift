@@ -36,6 +36,19 @@ import Testing
     #expect(throws: SystemError.self) { try file.readAll(limit: 99_999) }
   }
 
+  private static let numbers: [(String, Int64?)] = [
+    ("50000\n", 50_000), ("-1\n", -1), ("0", 0), ("9223372036854775807\n", .max), ("", nil),
+    ("\n", nil), ("-\n", nil), ("max\n", nil), ("5 0\n", nil), ("12x", nil),
+    ("9223372036854775808\n", nil), ("99999999999999999999999999999999999999\n", nil),
+  ]
+
+  @Test(arguments: numbers)
+  func `a file with one number is that number`(text: String, number: Int64?) throws {
+    let file = try FileDescriptor.open("/tmp", 0o20_200_000 | O_RDWR)
+    try file.write(text)
+    #expect(try file.integer(subject: "a file") == number)
+  }
+
   @Test func `wall clock time is written as RFC 3339`() {
     #expect(rfc3339(1_700_000_000_000_000_000) == "2023-11-14T22:13:20Z")
   }

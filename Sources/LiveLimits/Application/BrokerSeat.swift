@@ -23,9 +23,6 @@ final class BrokerSeat {
   private var lookInterval = BrokerSeat.shortestInterval
   private var events: [Broker.Event] = []
 
-  /// The least token that a connection has in the poller.
-  static let connectionToken: UInt64 = 1 << 33
-  static let listenerToken: UInt64 = 3
   /// The time between the first two looks at somebody who has no connection.
   ///
   /// Nothing tells that its supervisor has died by now, or its container ended. Each further one is
@@ -49,7 +46,7 @@ final class BrokerSeat {
     self.own = own.nonce
     self.lock = lock
     let listener = try room.listen()
-    try poller.add(listener.number, token: Self.listenerToken)
+    try poller.add(listener.number, token: Participation.Token.listener)
     self.listener = listener
     var members = room.registered(except: own.nonce)
     // A newcomer holds nothing, and need not wait for itself.
@@ -82,7 +79,7 @@ final class BrokerSeat {
     while let socket = ApplicationSocket.accept(from: listener) {
       let number = socket.release()
       guard
-        (try? poller.add(number, token: Self.connectionToken + UInt64(number))) != nil
+        (try? poller.add(number, token: Participation.Token.link + UInt64(number))) != nil
       else {
         close(number)
         continue
@@ -94,8 +91,15 @@ final class BrokerSeat {
   }
 
   /// Hears what one of them says.
+  ///
+  /// - Parameters:
+  ///   - number: Its descriptor.
+  ///   - all: Whether to go on until it has said nothing more; the poller says so of what is left.
+  ///   - room: The application's.
+  ///   - poller: Where connections are listened to.
   func hear(
-    _ number: Int32, _ room: borrowing ApplicationRoom, _ poller: borrowing Poller
+    _ number: Int32, all: Bool = false, _ room: borrowing ApplicationRoom,
+    _ poller: borrowing Poller
   ) {
     guard let link = links[number] else { return }
     let socket = ApplicationSocket(owning: FileDescriptor(owning: number))
@@ -103,7 +107,10 @@ final class BrokerSeat {
     while isOpen {
       let received = socket.receive()
       switch received {
-      case .message(let message): events.append(.message(message, on: link))
+      case .message(let message):
+        events.append(.message(message, on: link))
+        if all { continue }
+        fallthrough
       case .nothing:
         // The conversation goes on; the descriptor stays ours.
         _ = socket.release()
@@ -122,7 +129,7 @@ final class BrokerSeat {
   /// itself.
   func attend(_ room: borrowing ApplicationRoom, _ poller: borrowing Poller) {
     accept(room, poller)
-    for number in links.keys.sorted() { hear(number, room, poller) }
+    for number in links.keys.sorted() { hear(number, all: true, room, poller) }
   }
 
   /// Does what time has come for.

@@ -14,9 +14,10 @@ protocol LimitKeeper: AnyObject {
 
 /// A supervisor's part in its application: always a member, and at times the broker.
 ///
-/// The machines decide (``Member``, ``Broker``); this has the connection, the file in `members/`
-/// and the time. It waits on an epoll of its own, which is one descriptor in its owner's: while
-/// nothing is asked and nobody asks, no timer runs.
+/// The machines decide (``Member``, ``Broker``); this has the connection and the file in `members/`.
+/// It adds its descriptors to its owner's poller, and its owner comes back when one of them can be
+/// read, or ``deadline`` has come: a second epoll or timer would be three system calls more between
+/// a question and its answer. While nothing is asked and nobody asks, there is no deadline.
 final class Participation {
   /// Why there is no place for the container.
   struct Refused: Equatable {
@@ -34,20 +35,20 @@ final class Participation {
   private let file: MemberFile
   private let most: (cpu: Int64, memory: Int64)
   private let poller: Poller
-  private var timer: DeadlineTimer
   private var machines: [Member]
   private var seat: BrokerSeat?
   private var connection: Int32?
   private var link: Link = 0
   /// Since when there is no connection, and when to try for one again.
   private var seeking: (since: Nanoseconds, next: Nanoseconds)?
-  /// Until when ``wait()`` waits at the most.
-  private var patienceEnds: Nanoseconds?
   private var hasLeft = false
 
-  private enum Token {
-    static let timer: UInt64 = 1
-    static let connection: UInt64 = 2
+  /// The tokens of its descriptors in its owner's poller: from the first one to the last, and from
+  /// the least of connections on.
+  enum Token {
+    static let connection: UInt64 = 0x30
+    static let listener: UInt64 = 0x31
+    static let link: UInt64 = 1 << 33
   }
 
   /// The time between two attempts to find the broker.
@@ -63,20 +64,20 @@ final class Participation {
   ///   - application: What annotations say of the application's limits, from a newcomer.
   ///   - isNoChange: Whether it must not change those that the application has.
   ///   - most: What no application may have.
+  ///   - poller: The owner's.
   ///   - keeper: Who writes the limits.
   /// - Throws: ``SystemError``.
   init(
     _ room: consuming ApplicationRoom, _ file: MemberFile,
     application: (cpu: Int64?, memory: Int64?) = (nil, nil), isNoChange: Bool = false,
-    most: (cpu: Int64, memory: Int64),
+    most: (cpu: Int64, memory: Int64), on poller: borrowing Poller,
     _ keeper: any LimitKeeper
   ) throws(SystemError) {
     self.room = room
     self.file = file
     self.most = most
     self.keeper = keeper
-    poller = try Poller()
-    timer = try DeadlineTimer()
+    self.poller = try Poller(sharing: poller)
     machines = SharedResource.allCases.compactMap { resource in
       file.record[resource].map { share in
         let limit = resource == .cpu ? application.cpu : application.memory
@@ -91,13 +92,16 @@ final class Participation {
             application: limit, isNoChange: isNoChange && limit != nil))
       }
     }
-    try poller.add(timer.descriptor.number, token: Token.timer)
   }
 
   deinit { if let connection { close(connection) } }
 
-  /// Readable when there is something to do: ``attend()``.
-  var descriptor: Int32 { poller.number }
+  /// When ``tick()`` has something to do; nil while nothing is asked and nobody asks.
+  var deadline: Nanoseconds? {
+    var next = min(seat?.deadline ?? .max, seeking?.next ?? .max)
+    for machine in machines { next = min(next, machine.deadline ?? .max) }
+    return next == .max ? nil : next
+  }
 
   /// Whether the broker has taken it in.
   var isJoined: Bool { machines.allSatisfy(\.isJoined) }
@@ -127,7 +131,6 @@ final class Participation {
   func want(_ amount: Int64, of resource: SharedResource, inUse: Int64? = nil) {
     guard let index = machines.firstIndex(where: { $0.resource == resource }) else { return }
     tell(index, .want(amount, spent: inUse))
-    arm()
   }
 
   /// The kernel's limit is another one, which somebody else has written.
@@ -135,7 +138,6 @@ final class Participation {
     guard let index = machines.firstIndex(where: { $0.resource == resource }) else { return }
     file.hold(amount, of: resource)
     tell(index, .wrote(amount, spent: 0))
-    arm()
   }
 
   /// What the container declares is something else from now on: it joins again with that.
@@ -152,27 +154,6 @@ final class Participation {
     file.replace(record)
     hangUp()
     seek()
-    arm()
-  }
-
-  /// Does what there is to do, and does not wait.
-  func attend() {
-    var tokens: [UInt64] = []
-    try? poller.poll { tokens.append($0) }
-    handle(tokens)
-  }
-
-  /// Waits for something to do, and does it.
-  ///
-  /// - Parameter moment: Until when to wait at the most.
-  /// - Throws: ``SystemError`` when waiting itself fails.
-  func wait(until moment: Nanoseconds) throws(SystemError) {
-    patienceEnds = moment
-    arm()
-    var tokens: [UInt64] = []
-    try poller.wait { tokens.append($0) }
-    patienceEnds = nil
-    handle(tokens)
   }
 
   /// Looks for the broker, or becomes it.
@@ -191,7 +172,6 @@ final class Participation {
         seeking?.since = now
       }
     }
-    arm()
   }
 
   /// Has no connection any more, and raises nothing until there is another participation: what is
@@ -215,38 +195,28 @@ final class Participation {
 
   // MARK: events
 
-  private func handle(_ tokens: [UInt64]) {
-    var isTime = false
-    for token in tokens {
-      switch token {
-      case Token.timer: isTime = true
-      case Token.connection: hear()
-      case BrokerSeat.listenerToken: seat?.accept(room, poller)
-      default: seat?.hear(Int32(token - BrokerSeat.connectionToken), room, poller)
-      }
+  /// One of its descriptors can be read.
+  ///
+  /// - Parameter token: One of ``Token``.
+  func handle(_ token: UInt64) {
+    switch token {
+    case Token.connection: hear(all: false)
+    case Token.listener: seat?.accept(room, poller)
+    default: seat?.hear(Int32(token - Token.link), room, poller)
     }
-    // Behind the answers: one that has come while this process did not run is no silence.
-    if isTime { tick() }
-    arm()
   }
 
-  private func tick() {
-    timer.acknowledge()
+  /// Does what time has come for, if for anything.
+  func tick() {
     let now = monotonicNow()
+    // Behind the answers: one that has come while this process did not run is no silence.
     if machines.contains(where: { $0.deadline.map { $0 <= now } ?? false }) {
       seat?.attend(room, poller)
-      hear()
+      hear(all: true)
       for index in machines.indices { tell(index, .tick) }
     }
     if let deadline = seat?.deadline, deadline <= now { seat?.tick(room, poller) }
     if let next = seeking?.next, next <= now { seek() }
-  }
-
-  private func arm() {
-    var next = min(seat?.deadline ?? .max, patienceEnds ?? .max)
-    if let seeking { next = min(next, seeking.next) }
-    for machine in machines { next = min(next, machine.deadline ?? .max) }
-    try? timer.set(next == .max ? nil : next)
   }
 
   // MARK: the broker's seat
@@ -273,8 +243,11 @@ final class Participation {
     for index in machines.indices { tell(index, .connected(link)) }
   }
 
-  /// Hears what the broker has said, all of it: also what was said before it died.
-  private func hear() {
+  /// Hears what the broker has said, also what was said before it died.
+  ///
+  /// - Parameter all: Whether to go on until nothing more has come; the poller says so of what is
+  ///   left.
+  private func hear(all: Bool) {
     while let number = connection {
       let socket = ApplicationSocket(owning: FileDescriptor(owning: number))
       let received = socket.receive()
@@ -289,6 +262,7 @@ final class Participation {
           return
         }
         for index in machines.indices { tell(index, .message(message, on: link)) }
+        if !all { return }
       case .nothing: return
       case .nonsense:
         hangUp()

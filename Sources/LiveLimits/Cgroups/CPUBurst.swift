@@ -41,7 +41,6 @@ struct CPUBurst: ~Copyable {
   }
 
   private func current() -> Int64? {
-    guard file.isOpen, let text = try? file.contents(subject: "the CPU burst") else { return nil }
-    return Int64(text.prefix { $0 != "\n" })
+    file.isOpen ? try? file.integer(subject: "the CPU burst") : nil
   }
 }

@@ -47,12 +47,10 @@ public struct CPUQuota: Hashable, Sendable {
     (1_000...1_000_000).contains(period) && (quota ?? Self.minimum) >= Self.minimum
   }
 
-  /// Reads v1's two files.
-  public init?(cfsQuota: String, cfsPeriod: String) {
-    guard let quota = Self.number(cfsQuota[...]), let period = Self.number(cfsPeriod[...]),
-      period > 0
-    else { return nil }
-    self.init(quota: quota < 0 ? nil : quota, period: period)
+  /// Takes what v1's two files say.
+  public init?(cfsQuota: Int64, cfsPeriod: Int64) {
+    if cfsPeriod <= 0 { return nil }
+    self.init(quota: cfsQuota < 0 ? nil : cfsQuota, period: cfsPeriod)
   }
 
   /// Reads v2's cpu.max: "50000 100000" or "max 100000".
@@ -70,10 +68,6 @@ public struct CPUQuota: Hashable, Sendable {
 
   /// The text of v2's cpu.max.
   var cpuMax: String { (quota.map { "\($0)" } ?? "max") + " \(period)" }
-
-  private static func number(_ text: Substring) -> Int64? {
-    Int64(text.prefix { $0 != "\n" })
-  }
 }
 
 /// One value for one file of a cgroup.

@@ -85,13 +85,15 @@ public struct CgroupWriter: ~Copyable {
   /// - Returns: The limit; it may have changed by the time it is looked at.
   /// - Throws: ``SystemError``; ENODEV once the cgroup is gone.
   public func current() throws(SystemError) -> CPUQuota {
-    let quota = try quotaFile.contents(subject: "the CPU quota")
-    let parsed: CPUQuota?
+    var parsed: CPUQuota?
     switch version {
     case .v1:
-      let period = try periodFile.contents(subject: "the CPU period")
-      parsed = CPUQuota(cfsQuota: quota, cfsPeriod: period)
-    case .v2: parsed = CPUQuota(cpuMax: quota)
+      if let quota = try quotaFile.integer(subject: "the CPU quota"),
+        let period = try periodFile.integer(subject: "the CPU period")
+      {
+        parsed = CPUQuota(cfsQuota: quota, cfsPeriod: period)
+      }
+    case .v2: parsed = CPUQuota(cpuMax: try quotaFile.contents(subject: "the CPU quota"))
     }
     guard let parsed else { throw SystemError("read", "the CPU quota", errno: EINVAL) }
     return parsed

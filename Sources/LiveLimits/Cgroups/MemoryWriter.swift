@@ -210,8 +210,8 @@ public struct MemoryWriter: ~Copyable {
   }
 
   private static func number(_ file: borrowing FileDescriptor) throws(SystemError) -> Int64 {
-    let text = try file.contents(subject: "the memory limit")
-    guard let limit = limit(text) else {
+    if let limit = try file.integer(subject: "the memory limit") { return limit }
+    guard let limit = limit(try file.contents(subject: "the memory limit")) else {
       throw SystemError("read", "the memory limit", errno: EINVAL)
     }
     return limit

@@ -50,6 +50,8 @@ public struct MemoryController: Sendable {
   private var last: (time: Nanoseconds, workingSet: Int64)?
   /// How fast it grew lately, in bytes a second; halved with each calm ``MemoryLaw``'s reaction.
   private var rate: Int64 = 0
+  /// By how much it has grown between the last two readings; nil where there was one alone.
+  private var grown: Int64?
   private var inactive: (time: Nanoseconds, bytes: Int64) = (.min / 2, 0)
   /// Since when there is slack, since when it is as much as it is, and the most that was needed.
   private var slack: (since: Nanoseconds, steadySince: Nanoseconds, need: Int64)?
@@ -84,14 +86,14 @@ public struct MemoryController: Sendable {
     usage: Int64, at now: Nanoseconds, surroundings: some Surroundings
   ) -> Step {
     forgive(at: now)
-    let before = (last, rate)
+    let before = (last, rate, grown)
     var reading = reading(usage, now, surroundings)
     var hasPace = takePace(reading, now)
     if limit < law.need(reading, rate: rate), inactive.time < now {
       // What has grown since memory.stat was read may be page cache: then it is no need, and no pace.
       inactive = (now, surroundings.inactiveFile())
       reading = MemoryReading(usage: usage, inactiveFile: inactive.bytes)
-      (last, rate) = before
+      (last, rate, grown) = before
       hasPace = takePace(reading, now)
     }
     defer { line = law.line(under: limit, reading, rate: rate, current: line) }
@@ -144,7 +146,7 @@ public struct MemoryController: Sendable {
     // memory.stat costs ten times what the usage does, and cache matters where the usage alone
     // would ask for a write.
     let byUsage = law.need(MemoryReading(usage: usage), rate: rate)
-    if limit < byUsage || limit > bounds.ceiling || now - inactive.time >= 100_000_000
+    if limit < byUsage || limit > bounds.ceiling || now - inactive.time >= parameters.staleAfter
       || slack.map({ now >= due($0) }) == true
     {
       inactive = (now, surroundings.inactiveFile())
@@ -158,6 +160,7 @@ public struct MemoryController: Sendable {
     guard let last else { return false }
     let time = now - last.time
     let grown = max(0, reading.workingSet - last.workingSet)
+    self.grown = grown
     // A reading right after another says more of the noise than of the pace.
     let latest = CPUQuota.scaled(grown, by: 1_000_000_000, over: max(time, 500_000))
     let halvings = min(62, time / parameters.reaction)
@@ -178,7 +181,11 @@ public struct MemoryController: Sendable {
     if now < keptUntil, limit < bounds.ceiling {
       return min(slackDue ?? .max, now + law.nextLook(distance, rate: nil))
     }
-    let isCalm = hasPace && law.taken(at: rate, in: 2 * parameters.longestSample) < distance / 4
+    // Who has been looked at long ago, and has hardly grown since, does not grow: what it takes all
+    // at once now crosses a rung, or the line.
+    let growth =
+      hasPace ? law.taken(at: rate, in: 2 * parameters.longestSample) : grown.map { 2 * $0 }
+    let isCalm = growth.map { $0 < distance / 4 } ?? false
     if isCalm || limit >= bounds.ceiling { return slackDue }
     let look = now + law.nextLook(distance, rate: hasPace ? rate : nil)
     return min(slackDue ?? .max, look)

@@ -70,6 +70,10 @@ public struct MemoryLaw: Equatable, Sendable {
     public var shortestSample: Nanoseconds = 500_000
     /// The longest time between two readings while it grows: 10 ms.
     public var longestSample: Nanoseconds = 10_000_000
+    /// For how long what was page cache is taken for it where no write follows: 0.5 s.
+    ///
+    /// To read memory.stat the kernel sums up all CPUs' counters of the whole tree.
+    public var staleAfter: Nanoseconds = 500_000_000
     /// The least step of a line on cgroup v2: 16 MiB, or an eighth of the use.
     ///
     /// The kernel tells of a line that was crossed once in 12 ms at the most.

@@ -23,8 +23,8 @@ extension Supervision: LimitKeeper {
       file = try ApplicationRoom(making: path).register(record)
     }
     let participation = try Participation(
-      ApplicationRoom(opening: path), file, most: (base.limit, memory?.base.limit ?? .max), self)
-    try poller.add(participation.descriptor, token: Token.application)
+      ApplicationRoom(opening: path), file, most: (base.limit, memory?.base.limit ?? .max),
+      on: poller, self)
     application = participation
     try openBooks(held: base.quota(of: foreign.ours))
     participation.seek()
@@ -73,7 +73,7 @@ extension Supervision: LimitKeeper {
     controller.hold(base.quota(of: foreign.ours))
     asked = (decision.rule, decision.quota, use, monotonicNow())
     application?.want(base.cores(of: decision.quota), of: .cpu)
-    judgeForeignWrite()
+    judgeWhatWasOverheard()
   }
 
   /// What was wanted some periods ago and is not any more shall not be granted later.
@@ -122,7 +122,7 @@ extension Supervision: LimitKeeper {
     let limit = base.limit(of: quota)
     try attachment.writer.set(limit, from: foreign.ours)
     foreign.wrote(limit)
-    hearWriters()
+    overhear()
     let after = base.quota(of: limit)
     controller.hold(after)
     append(rule: rule, before: before, after: after, use: use)
@@ -130,14 +130,15 @@ extension Supervision: LimitKeeper {
     if after > before { nextReading = min(nextReading ?? .max, now + base.period) }
   }
 
-  /// What was used too much before has drained.
-  func writeDue() {
+  /// Makes what is held the kernel's quota: what was used too much before has drained, or somebody
+  /// has written what was in force a moment ago.
+  func writeHeldAgain(_ rule: Rule) {
     nextDue = nil
     guard let usage = try? attachment.meter.read() else { return checkMembers() }
     books?.charge(usage: usage, at: monotonicNow())
     do throws(SystemError) {
-      try writeHeld(.due, use: 0)
-      judgeForeignWrite()
+      try writeHeld(rule, use: 0)
+      judgeWhatWasOverheard()
     } catch {
       guard let held = books?.held, let found = refuseHeld(held) else { return }
       application?.found(found, of: .cpu)

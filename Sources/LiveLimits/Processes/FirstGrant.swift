@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 internal import Glibc
+internal import Hooks
 internal import Syscalls
 
 /// What the newest member of an application may have before its container exists.
@@ -66,9 +67,13 @@ final class FirstGrant: LimitKeeper {
     let room = try ApplicationRoom(opening: path)
     guard try room.isNamed(membership.name) else { return .taken }
     let grant = FirstGrant()
+    let poller = try Poller()
+    var timer = try DeadlineTimer()
+    let timerToken: UInt64 = 1
+    try poller.add(timer.descriptor.number, token: timerToken)
     let participation = try Participation(
       room, file, application: (membership.cpu, membership.memory),
-      isNoChange: membership.isNoChange, most: most, grant)
+      isNoChange: membership.isNoChange, most: most, on: poller, grant)
     let deadline = monotonicNow() + patience
     participation.seek()
     while monotonicNow() < deadline {
@@ -77,7 +82,13 @@ final class FirstGrant: LimitKeeper {
         participation.rest()
         return .granted(cpu: cpu, memory: grant.granted[.memory])
       }
-      try participation.wait(until: deadline)
+      try timer.set(min(deadline, participation.deadline ?? .max))
+      var tokens: [UInt64] = []
+      try poller.wait { tokens.append($0) }
+      for token in tokens {
+        if token == timerToken { timer.acknowledge() } else { participation.handle(token) }
+      }
+      participation.tick()
     }
     guard participation.isJoined else { return .silence }
     return .full(grant.granted[.cpu] == nil ? .cpu : .memory)

@@ -70,7 +70,7 @@ final class Keeper {
     if let number = scope?.socket.number { try poller.add(number, token: Token.scope) }
     repeat {
       look()
-      while !root.instances().isEmpty || !callers.isEmpty {
+      while root.hasInstances || !callers.isEmpty {
         let next = min(nextLook ?? .max, nextSweep ?? .max)
         try timer.set(next == .max ? nil : next)
         var tokens: [UInt64] = []
@@ -81,7 +81,7 @@ final class Keeper {
       ApplicationRoom.sweep(root)
       sweepHooks(leavingNothing: true)
       // That takes a while, and who came meanwhile has found that there is a keeper.
-    } while !root.instances().isEmpty
+    } while root.hasInstances
     try? directory.remove(Self.socketName)
     rmdir(root.keeper)
     // Who ends before it is in its scope leaves that behind.

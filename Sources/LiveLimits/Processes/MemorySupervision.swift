@@ -130,9 +130,11 @@ final class MemorySupervision: MemoryController.Surroundings {
 
   /// Looks at the container, and does what there is to do.
   ///
+  /// - Parameter isRoutine: Whether the limit is what it was: whoever writes it is heard.
   /// - Returns: What is to be recorded.
-  func look() -> [RecordEntry] {
-    guard let found = try? writer.current(), let usage = try? meter.usage() else {
+  func look(isRoutine: Bool = false) -> [RecordEntry] {
+    guard let found = isRoutine ? ours : try? writer.current(), let usage = try? meter.usage()
+    else {
       // ENODEV: the group is gone, and init's pidfd will say so too.
       deadline = nil
       return []

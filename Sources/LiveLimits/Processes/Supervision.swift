@@ -24,6 +24,10 @@ final class Supervision: CPUController.Surroundings {
   private var timer: DeadlineTimer
   private let watch: WriteWatch
   private var heard = HeardWriters()
+  /// Behind a write of ours somebody else's was heard, or may have been.
+  private var hasOverheard = false
+  /// Something has been done since the stack was given back that went deep.
+  private var hasGoneDeep = true
   private let conversations: Conversations
   let memory: MemorySupervision?
   /// The container's part in its application; nil for one alone.
@@ -53,7 +57,6 @@ final class Supervision: CPUController.Surroundings {
     static let listener: UInt64 = 5
     static let events: UInt64 = 6
     static let promise: UInt64 = 7
-    static let application: UInt64 = 8
   }
 
   /// Takes over an attached container.
@@ -117,12 +120,17 @@ final class Supervision: CPUController.Surroundings {
     while !hasEnded {
       let next = min(
         nextReading ?? .max, nextCorrection ?? .max, nextMemberCheck ?? .max, nextDue ?? .max,
-        memory?.deadline ?? .max)
+        memory?.deadline ?? .max, application?.deadline ?? .max)
       try timer.set(next == .max ? nil : next)
-      // For as long as it sleeps: what there was to do may have gone deep.
-      if next == .max { escra_trim_stack() }
+      // For as long as it sleeps. Who answers its peers does nothing deep, and needs it again.
+      if next == .max, hasGoneDeep {
+        escra_trim_stack()
+        hasGoneDeep = false
+      }
       var tokens: [UInt64] = []
       try poller.wait { tokens.append($0) }
+      // Before anything is decided over what somebody has written.
+      if let place = tokens.firstIndex(of: Token.watch) { tokens.swapAt(0, place) }
       for token in tokens where !hasEnded { try handle(token) }
       counters.note(controller.counters)
     }
@@ -136,6 +144,11 @@ final class Supervision: CPUController.Surroundings {
   }
 
   private func handle(_ token: UInt64) throws(SystemError) {
+    if isApplications(token) {
+      application?.handle(token)
+      return judgeWhatWasOverheard()
+    }
+    hasGoneDeep = true
     switch token {
     case Token.exit:
       poller.remove(attachment.initProcess.descriptor.number)
@@ -145,9 +158,13 @@ final class Supervision: CPUController.Surroundings {
       let now = monotonicNow()
       if let moment = nextMemberCheck, moment <= now { checkMembers() }
       if let moment = nextCorrection, moment <= now { judgeForeignWrite() }
-      if let moment = memory?.deadline, moment <= now { lookAtMemory() }
+      if let moment = memory?.deadline, moment <= now { lookAtMemory(isRoutine: watch.hears) }
       if let moment = nextReading, moment <= now { read(called: false) }
-      if let moment = nextDue, moment <= now { writeDue() }
+      if let moment = nextDue, moment <= now { writeHeldAgain(.due) }
+      if let moment = application?.deadline, moment <= now {
+        application?.tick()
+        judgeWhatWasOverheard()
+      }
     case Token.alarm:
       attachment.alarm?.acknowledge()
       read(called: true)
@@ -155,14 +172,10 @@ final class Supervision: CPUController.Surroundings {
     case Token.events: try hearScheduler()
     case Token.promise: try takeHooks()
     case Token.watch:
-      hearWriters()
+      guard hearWriters() else { return }
       judgeForeignWrite()
       lookAtMemory()
     case Token.listener: conversations.accept(poller)
-    case Token.application:
-      application?.attend()
-      // Somebody may have written in the same moment, and its event was drained with ours.
-      judgeForeignWrite()
     case MemorySupervision.Token.use, MemorySupervision.Token.outOfMemory:
       if let memory { note(memory.hear(token)) }
     default:
@@ -178,10 +191,16 @@ final class Supervision: CPUController.Surroundings {
     }
   }
 
+  private func isApplications(_ token: UInt64) -> Bool {
+    token >= Participation.Token.link || token == Participation.Token.connection
+      || token == Participation.Token.listener
+  }
+
   // MARK: memory
 
-  private func lookAtMemory() {
-    if let memory { note(memory.look()) }
+  /// - Parameter isRoutine: Whether nobody can have written its limit without having been heard.
+  private func lookAtMemory(isRoutine: Bool = false) {
+    if let memory { note(memory.look(isRoutine: isRoutine)) }
   }
 
   private func note(_ entries: [RecordEntry]) {
@@ -254,10 +273,9 @@ final class Supervision: CPUController.Surroundings {
   /// Has the controller look at the use as it is now, and does what it says.
   private func control(_ look: (_ usage: Nanoseconds, _ now: Nanoseconds) -> CPUController.Step) {
     // Kernel memory crosses no threshold, but it takes CPU time to use it.
-    lookAtMemory()
-    // Before a decision writes over it. Where nothing tells of other writers, they are looked for
-    // whenever there is a look at all.
-    if !watch.hears || hearWriters() { judgeForeignWrite() }
+    lookAtMemory(isRoutine: watch.hears)
+    // Where nothing tells of other writers, they are looked for whenever there is a look at all.
+    if !watch.hears { judgeForeignWrite() }
     do throws(SystemError) {
       let (usage, now) = (try attachment.meter.read(), monotonicNow())
       books?.charge(usage: usage, at: now)
@@ -293,10 +311,9 @@ final class Supervision: CPUController.Surroundings {
     do throws(SystemError) {
       try attachment.writer.set(limit, from: old)
       foreign.wrote(limit)
-      hearWriters()
+      overhear()
       append(rule: decision.rule, before: before, after: decision.quota, use: use)
-      // Somebody may have written in the same moment, and its event was drained with ours.
-      judgeForeignWrite()
+      judgeWhatWasOverheard()
     } catch {
       _ = refuse(decision.quota, use: use)
     }
@@ -350,6 +367,19 @@ final class Supervision: CPUController.Surroundings {
     watch.take { heard.add($0, name: watch.name(of: $0)) }
   }
 
+  /// Hears of a write of ours, and of what somebody may have written in the same moment: its event
+  /// comes with ours.
+  func overhear() {
+    if !watch.hears || hearWriters() { hasOverheard = true }
+  }
+
+  /// Looks at what was written by somebody else behind a write of ours.
+  func judgeWhatWasOverheard() {
+    guard hasOverheard else { return }
+    hasOverheard = false
+    judgeForeignWrite()
+  }
+
   func judgeForeignWrite() {
     guard let found = try? attachment.writer.current(besides: foreign.ours) else {
       return checkMembers()
@@ -365,6 +395,8 @@ final class Supervision: CPUController.Surroundings {
       try? attachment.writer.align(to: found)
       // The law may have moved on between our answer and the write.
       adopt(quota: base.quota(of: found), bounds: controller.bounds)
+      // So may the application have: what it has granted, or taken back, is what is held.
+      if application != nil { writeHeldAgain(.granted) }
     case .drift(let moment) where moment > now:
       nextCorrection = moment
     case .drift:

@@ -280,9 +280,10 @@ package struct ApplicationRoom: ~Copyable {
         continue
       }
       let nonces = room.nonces
-      let known = root.instances().compactMap { path in
-        path.split(separator: "/").last.flatMap { Self.nonce($0) }
-      }
+      let known = Set(
+        root.instances().compactMap { path in
+          path.split(separator: "/").last.flatMap { Self.nonce($0) }
+        })
       for nonce in nonces where !known.contains(nonce) { room.forget(nonce) }
       room.removeIfEmpty()
     }

@@ -54,6 +54,14 @@ public struct StateRoot: Sendable {
     return keys.flatMap { instances(in: containers + "/" + $0) }
   }
 
+  /// Whether there is any; of a thousand the first one says so.
+  public var hasInstances: Bool {
+    guard let top = try? FileDescriptor.open(containers, O_RDONLY | O_DIRECTORY),
+      let keys = try? top.entries()
+    else { return false }
+    return keys.contains { !instances(in: containers + "/" + $0).isEmpty }
+  }
+
   /// The instances of one container.
   ///
   /// - Parameter directory: What ``directory(root:id:)`` returned.
