@@ -91,7 +91,7 @@ class Sums:
 
     def __exit__(self, *error):
         if error == (None, None, None):
-            # Enough to say something, also where everything is slow and what changed did so at once.
+            # Enough to say something, also where all is slow and what changed did so at once.
             wait_until(lambda: len(self.sums) > 20, 2, "sums to judge by")
         self._stop.set()
         self._thread.join()

@@ -63,11 +63,11 @@ struct CpusetTree {
     return allowed
   }
 
-  /// The CPUs that partitions of cgroup v2 leave to the groups beside them, ours like an operator's;
-  /// nil where there are none.
+  /// What partitions of cgroup v2, ours like an operator's, leave to the groups beside them.
   ///
   /// - Parameter group: Any of those groups. What counts is the nearest partition it is in, which
   ///   mostly is the root.
+  /// - Returns: Their CPUs; nil where the hierarchy has no partitions.
   func leftByPartitions(around group: String) -> CPUSet? {
     if version == .v1 { return nil }
     func text(_ group: String, _ name: String) -> String? {
