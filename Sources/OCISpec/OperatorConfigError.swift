@@ -21,11 +21,14 @@ public struct OperatorConfigError: Error, Equatable, Sendable, CustomStringConve
   public let file: String
   /// What is wrong with it.
   public let problem: Problem
+  /// The low-level runtimes it names all the same: calls that ask nothing of us go on to them.
+  public let runtimes: [String]
 
   /// Makes an error from its parts.
-  public init(file: String, problem: Problem) {
+  public init(file: String, problem: Problem, runtimes: [String] = []) {
     self.file = file
     self.problem = problem
+    self.runtimes = runtimes
   }
 
   /// The sentence.

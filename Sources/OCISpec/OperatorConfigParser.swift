@@ -24,7 +24,7 @@ extension OperatorConfig {
       try read(bytes)
       try check()
     } catch {
-      throw OperatorConfigError(file: file, problem: error)
+      throw OperatorConfigError(file: file, problem: error, runtimes: runtimes)
     }
   }
 
@@ -34,6 +34,10 @@ extension OperatorConfig {
       root = try JSONValue(parsing: bytes)
     } catch {
       throw .syntax(error)
+    }
+    // First and whatever else is wrong: containers there are must stay within reach.
+    try? root.forEachMember { name, value throws(OperatorConfigError.Problem) in
+      if name == Key.runtimes.rawValue { runtimes = try value.absolutePaths() }
     }
     try root.forEachMember(of: Key.self) { key, value throws(OperatorConfigError.Problem) in
       try set(key, value)

@@ -18,19 +18,19 @@ func printFeatures(_ call: RuntimeCall) -> Never {
 }
 
 /// Adds to a features document (runtime-spec, features.md) what this program adds to the runtime:
-/// the annotation `io.escra.version` and, in a document of runtime-spec 1.2 or later, which has
-/// the member, `io.escra.` as a prefix of annotations that change what a container may do.
+/// the annotation `io.escra.version` and `io.escra.` as a prefix of annotations that change what a
+/// container may do: in a document of runtime-spec 1.2 or later, which has that member, and in one
+/// that has it before its time, as crun's.
 ///
 /// - Returns: The document unchanged where it is no JSON object.
 func featuresWithOurs(_ document: [UInt8]) -> [UInt8] {
   guard let root = wholeObject(document) else { return document }
   var result = adding(
     #""io.escra.version": "\#(EscraVersion.current)""#, to: "annotations", isObject: true, document)
-  if let version = root.value(of: "ociVersionMax", in: document),
-    isAtLeast1_2(document[version])
-  {
-    result = adding(
-      #""io.escra.""#, to: "potentiallyUnsafeConfigAnnotations", isObject: false, result)
+  let unsafe = "potentiallyUnsafeConfigAnnotations"
+  let isOf1_2 = root.value(of: "ociVersionMax", in: document).map { isAtLeast1_2(document[$0]) }
+  if isOf1_2 == true || root.value(of: unsafe, in: document) != nil {
+    result = adding(#""io.escra.""#, to: unsafe, isObject: false, result)
   }
   return result
 }

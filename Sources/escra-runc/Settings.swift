@@ -28,8 +28,13 @@ struct Settings {
     } catch { named = .failure(error) }
   }
 
-  /// The operator's runtimes; none where the config cannot be read.
-  var runtimes: [String] { (try? loaded.get())?.runtimes ?? [] }
+  /// The operator's runtimes; of a config with an error those that can be read.
+  var runtimes: [String] {
+    switch loaded {
+    case .success(let config): config.runtimes
+    case .failure(let error): error.runtimes
+    }
+  }
 
   /// Whether a container without annotations may be under a policy; a config that cannot be read
   /// might have said so, but a container that does not ask for us does not suffer from it.

@@ -80,6 +80,7 @@ private func cpuEdit(
   let isSame =
     (request.quota.map { max($0, -1) } ?? (limit.quota ?? -1)) == (limit.quota ?? -1)
     && (request.period ?? CPUQuota.defaultPeriod) == limit.period && request.quota != nil
+    && !request.repeatsCPUFlag
   return isSame
     ? ConfigEdit() : ConfigEdit(cpuQuota: limit.quota ?? -1, cpuPeriod: limit.period)
 }

@@ -59,6 +59,15 @@ struct UpdateRequest {
     swap = document.memorySwap
   }
 
+  /// Whether a flag of the CPU limit is there twice: the last counts here, as to runc, and to crun
+  /// the first.
+  var repeatsCPUFlag: Bool {
+    resources == nil
+      && ["cpu-quota", "cpu-period"].contains { name in
+        call.invocation.flags.entries.filter { $0.name == name }.count > 1
+      }
+  }
+
   /// Makes the call, as it came.
   func pass() -> Never { pass(ConfigEdit()) }
 

@@ -187,7 +187,7 @@ struct Allocation: Sendable {
     (Allocation(topology: two, request: .exactly("1"), taken: "0"), .lastShared("1"), nil),
     (
       Allocation(topology: smt, request: .exactly("1-3"), taken: "3,7"), .held("3"),
-      "CPU 3 belongs to another strict container; ask for others, or end that one"
+      "CPU 3 belongs to another strict container or partition; ask for others, or end that one"
     ),
     (
       Allocation(topology: smt, request: .exactly("1-3,7"), reserved: "0-2"), .reserved("1-2"),

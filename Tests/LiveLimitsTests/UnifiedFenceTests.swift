@@ -136,6 +136,30 @@ struct UnifiedNode {
   }
 
   @Test(arguments: [true, false])
+  func `somebody else's partition is left alone and named in nobody's set`(isRefused: Bool) throws {
+    var node = try UnifiedNode("0-3", "/op - *", "/a 1 *", "/b - *")
+    let stranger = try #require(node.kernel["/op"])
+    for value in [UnifiedWrite.Value.exclusive("3"), .partition(isRoot: true)] {
+      try #require(node.kernel.carryOut(UnifiedWrite(path: "/op", value: value)))
+    }
+    try #require(stranger.partition == .root)
+    if isRefused { node.kernel.refused = [5] }
+    try node.hold("/s 1 *")
+    #expect(node.holders[0].inode == 5)
+    try node.settle()
+    #expect(node.partition("/s") == (isRefused ? .member : .root))
+    #expect(stranger.partition == .root && stranger.exclusive == "3" && stranger.cpus == "")
+    #expect(node.cpus("/a") == "0,2" && node.effective("/b") == "0,2")
+    node.end("/s")
+    try node.settle()
+    #expect(stranger.partition == .root && stranger.exclusive == "3")
+    #expect(node.cpus("/a") == "1" && node.effective("/b") == "0-2")
+    try #require(node.kernel.carryOut(UnifiedWrite(path: "/op", value: .partition(isRoot: false))))
+    try node.settle()
+    #expect(node.effective("/b") == "0-3" && node.neighbours == [])
+  }
+
+  @Test(arguments: [true, false])
   func `where there is no partition those without a set get one`(isOldKernel: Bool) throws {
     var node = try UnifiedNode("0-3", "/a - *", "/b -", "/p -", "/p/c 2-3 *", "/a/d - *")
     node.kernel.hasPartitions = !isOldKernel

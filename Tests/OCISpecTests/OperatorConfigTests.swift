@@ -191,6 +191,19 @@ import Testing
     #expect(sentence { _ = try parse(long) }.utf8.count < 200)
   }
 
+  @Test(arguments: [
+    (#"{"law": "x", "runtimes": ["/opt/crun"]}"#, ["/opt/crun"]),
+    (#"{"runtimes": ["/opt/crun"], "no such key": 1}"#, ["/opt/crun"]),
+    (
+      #"{"runtimes": ["/opt/crun"], "defaultPolicy": "strict", "allowedPolicies": ["observe"]}"#,
+      ["/opt/crun"]
+    ),
+    (#"{"runtimes": ["crun"], "law": "x"}"#, []), (#"{"runtimes": ["/opt/crun"]"#, []), ("[]", []),
+  ])
+  func `an error elsewhere does not hide the low-level runtimes`(json: String, found: [String]) {
+    #expect { _ = try parse(json) } throws: { ($0 as? OperatorConfigError)?.runtimes == found }
+  }
+
   @Test func `an absent file stands for the defaults, unless it was named by hand`() throws {
     let path = "/tmp/escra-no-config-\(getpid()).json"
     #expect(try OperatorConfig.load(path: path) == OperatorConfig())

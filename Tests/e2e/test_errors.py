@@ -10,7 +10,9 @@ import pytest
 
 import cgroups
 from processes import files_of_ours, ours, wait_until
-from world import Runtime
+from world import IS_CRUN, LOW_LEVEL, Runtime
+
+crun_refuses = pytest.mark.skipif(IS_CRUN, reason="crun alone refuses it, too")
 
 # What Podman maps to exit codes 126 and 127, and containerd to "not found".
 MISREAD = re.compile(
@@ -199,6 +201,7 @@ def test_a_bad_config_json_of_100_mb_is_refused(escra, bundle, world):
     refused(escra, made, world, "fast")
 
 
+@crun_refuses
 def test_a_config_json_that_is_not_utf8_works_as_in_runc(container, bundle, world):
     """Go replaces what is not UTF-8; it is not ours to refuse, and stays as it is."""
     made = container({"io.escra.cpu.max": "300m"}, quota=150_000)
@@ -208,6 +211,7 @@ def test_a_config_json_that_is_not_utf8_works_as_in_runc(container, bundle, worl
     wait_until(lambda: made.bundle.is_original(before), 1, "config.json is the original again")
 
 
+@crun_refuses
 def test_what_stands_behind_the_document_is_of_no_interest(container, escra, world):
     """runc reads one JSON value and looks no further."""
     made = container({"io.escra.cpu.max": "300m"}, quota=150_000)
@@ -243,6 +247,9 @@ def test_what_runc_itself_refuses_is_runcs_to_refuse(
         log = world.path("log")
         result = runtime.using("--log", log, "--log-format", "json")(
             "create", "--bundle", path, "x")
+        # crun looks for the bundle before it opens its log.
+        if not os.path.exists(log):
+            return result[:3], None
         with open(log) as file:
             text = re.sub('"time":"[^"]*"', "", file.read())
         os.unlink(log)
@@ -252,7 +259,8 @@ def test_what_runc_itself_refuses_is_runcs_to_refuse(
 
 
 @pytest.mark.parametrize(
-    "name", [b"with spaces in it", b"quo\"te'$(x)", b"\xff\xfe", "\u00e9".encode()])
+    "name", [b"with spaces in it", b"quo\"te'$(x)", pytest.param(b"\xff\xfe", marks=crun_refuses),
+             "\u00e9".encode()])
 def test_any_name_of_a_bundle_will_do(escra, world, container, bundle, name):
     """A supervised container, config.json edited and put back, from a directory so called."""
     made = container(
@@ -314,10 +322,14 @@ def test_a_broken_operators_config_refuses_who_asks_for_us(
     refused(configured(text), bundle(REACTIVE), world, "operator.json", *words)
 
 
+@pytest.mark.parametrize("config", [
+    {"defaultPolcy": "reactive"}, {"defaultPolcy": "reactive", "runtimes": [LOW_LEVEL]}])
 def test_a_broken_operators_config_is_in_nobody_elses_way(
-        configured, container, world, escra, plain):
+        configured, container, world, escra, plain, config):
     """A plain container lives its whole life, and a supervised one can be ended."""
-    broken = configured('{"defaultPolcy": "reactive"}')
+    if IS_CRUN and "runtimes" not in config:
+        pytest.skip("runc is what is beneath where nobody says another")
+    broken = configured(json.dumps(config))
     made = container(policy=None, runtime=broken).started()
     assert made.status == "running"
     assert broken("exec", made.id, "true").code == 0

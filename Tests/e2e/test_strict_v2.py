@@ -10,7 +10,7 @@ import pytest
 import cgroups
 from processes import keepers, kill, ours, supervisors, wait_until
 from test_strict import (  # noqa: F401
-    ALL, ONLINE, allowed, cpus, members, neighbour, set_cpus, strict, wait_for_cpus)
+    ALL, ONLINE, allowed, cpus, members, neighbour, refusal, set_cpus, strict, wait_for_cpus)
 from world import LOW_LEVEL, escra_tool
 
 
@@ -219,6 +219,27 @@ def test_an_update_moves_the_partition(strict, neighbour, parent):
         wait_for_cpus(other, set(ONLINE) - {cpu})
 
 
+@with_partitions
+def test_an_operators_partition_stays_his(strict, neighbour, world):
+    """Its CPU is neither to be had nor given back when a strict container ends."""
+    path = world.cgroup()
+    cpu = str(ONLINE[-1])
+    cgroups.write(path, "cpuset.cpus.exclusive", cpu)
+    cgroups.write(path, "cpuset.cpus.partition", "root")
+    assert cgroups.read(path, "cpuset.cpus.partition") == "root"
+    other = neighbour()
+    if len(ONLINE) > 2:
+        made = strict().started()
+        wait_for_partition(made)
+        assert cpus(made).isdisjoint({ONLINE[-1]})
+        wait_for_cpus(other, set(ONLINE) - {ONLINE[-1]} - cpus(made))
+        made.call("delete", "--force")
+    else:
+        assert f"{cpu} by a partition that is not ours" in refusal(strict())
+    wait_for_cpus(other, set(ONLINE) - {ONLINE[-1]})
+    assert cgroups.read(path, "cpuset.cpus.partition") == "root" and exclusive(path) == cpu
+
+
 @pytest.mark.skipif(_has_partitions(), reason="the kernel has partitions")
 def test_where_there_are_no_partitions_all_beside_it_get_a_set(strict, neighbour, parent):
     other, inner = neighbour(), neighbour(cgroup=f"{parent}/other")
@@ -300,6 +321,31 @@ def test_a_scope_is_a_partition_below_its_slice(scope):
     assert members(exclusive("/system.slice")) == cpus(made)
     made.call("delete", "--force")
     wait_until(lambda: exclusive("/system.slice") == "", 2, "no exclusive CPUs above")
+
+
+@has_systemd
+@with_partitions
+def test_what_systemd_sets_meanwhile_breaks_no_partition(scope, world):
+    """Another property of the scope, and CPUs of a service beside it, now and after a reload."""
+    made = scope().started()
+    made.supervisor()
+    wait_for_partition(made)
+    own = cpus(made)
+    beside = f"{world.name()}.service"
+    subprocess.run(
+        ["systemd-run", "--quiet", "--collect", f"--unit={beside}", "sleep", "1000"], check=True)
+    try:
+        for words in (
+                ["set-property", "--runtime", os.path.basename(made.cgroup), "CPUWeight=200"],
+                ["set-property", "--runtime", beside, f"AllowedCPUs={ALL}"],
+                ["daemon-reload"],
+                ["set-property", "--runtime", beside, "CPUWeight=200"]):
+            subprocess.run(["systemctl", *words], check=True)
+            wait_for_cpus(f"/system.slice/{beside}", set(ONLINE) - own)
+            wait_for_partition(made)
+            assert cpus(made) == allowed(made.pid) == own
+    finally:
+        subprocess.run(["systemctl", "stop", beside], check=True)
 
 
 @has_systemd

@@ -446,6 +446,20 @@ def test_supervision_outlives_the_services_of_the_engine_with_live_restore(docke
     made.wait_for_quota(lambda quota: quota == 40_000, 4, "up to the new limit")
 
 
+@pytest.mark.parametrize("flags", [
+    ["--cpu-shares", "512"], ["--memory", "256m", "--memory-swap", "256m"], ["--pids-limit", "99"]])
+def test_what_docker_updates_beside_the_limit_is_drift(docker, flags):
+    """Whatever is updated, systemd writes all that the scope has."""
+    made = run_in(docker.start(live_restore=False))
+    was = base(made)
+
+    def update():
+        assert docker.cli("update", *flags, made.id).code == 0
+
+    is_written_over(made, update)
+    assert base(made) == was
+
+
 def test_without_live_restore_nothing_of_ours_outlives_the_engines_service(docker):
     """Docker ends its containers, and with them go their supervisors."""
     made = run_in(docker.start(live_restore=False))

@@ -41,10 +41,14 @@ private func edited(_ document: String) -> String {
     (#""\#(unsafe)":null,\#(max("1.2"))"#, #""\#(unsafe)":["io.escra."],\#(max("1.2"))"#),
     (#""\#(unsafe)":["a"],\#(max("1.10"))"#, #""\#(unsafe)":["a","io.escra."],\#(max("1.10"))"#),
     (#"\#(max("2.0-rc1")),"\#(unsafe)":[]"#, #"\#(max("2.0-rc1")),"\#(unsafe)":["io.escra."]"#),
+    (
+      #""\#(unsafe)":["a"],\#(max("1.1.0+dev"))"#,
+      #""\#(unsafe)":["a","io.escra."],\#(max("1.1.0+dev"))"#
+    ),
     (max("1.0.2-dev"), max("1.0.2-dev")), (max("1.1.9"), max("1.1.9")), (max("x.y"), max("x.y")),
     (#""ociVersionMax":12"#, #""ociVersionMax":12"#),
   ])
-  func `our prefix is declared where the document's version has the member`(
+  func `our prefix is declared where the document or its version has the member`(
     members: String, result: String
   ) {
     let annotations = #""annotations":{\#(version)}"#

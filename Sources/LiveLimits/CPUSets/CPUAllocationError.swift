@@ -33,7 +33,7 @@ public enum CPUAllocationError: Error, Equatable, Sendable, CustomStringConverti
       "\(Self.name(cpus)) would leave the others no CPU, and the last shared one is never given; "
         + "ask for fewer"
     case .held(let cpus):
-      "\(Self.name(cpus)) belong\(cpus.count == 1 ? "s" : "") to another strict container; "
+      "\(Self.name(cpus)) belong\(cpus.count == 1 ? "s" : "") to another strict container or partition; "
         + "ask for others, or end that one"
     case .reserved(let cpus):
       "\(Self.name(cpus)) \(Self.are(cpus)) reserved by the operator's reservedCPUs; "

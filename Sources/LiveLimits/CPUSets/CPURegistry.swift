@@ -97,16 +97,24 @@ public struct CPURegistry: ~Copyable {
     if let populated = tree.firstPopulated(above: group) { throw .populatedAbove(populated) }
     let parent = tree.existing(above: group)
     let topology = CPUTopology(reading: "/sys/devices/system")
-    let taken = holders.reduce(CPUSet()) { $0.union($1.claim.held) }
+    let held = holders.reduce(CPUSet()) { $0.union($1.claim.held) }
+    let lent = loadNeighbours()?.lent.values.reduce(CPUSet()) { $0.union($1) } ?? CPUSet()
+    let strangers =
+      tree.leftByPartitions(around: parent).map {
+        topology.online.subtracting($0).subtracting(held.union(lent).union(current))
+      } ?? CPUSet()
     do throws(CPUAllocationError) {
       let cpus = try CPUAllocator.allocate(
         request, topology: topology, allowed: tree.allowedCPUs(in: parent) ?? topology.online,
-        reserved: reserved, taken: taken, current: current)
+        reserved: reserved, taken: held.union(strangers), current: current)
       let nodes = topology.memoryNodes(for: cpus, declaredMemory: memory)
       let isAllowed = nodes.map { $0.isSubset(of: tree.nodes(of: parent) ?? $0) } ?? false
       return CPUClaim(held: cpus, asked: asked, group: group, nodes: isAllowed ? nodes : nil)
     } catch {
-      throw .refused(error, holders.map { (id: $0.id, cpus: $0.claim.held) })
+      throw .refused(
+        error,
+        holders.map { (id: $0.id, cpus: $0.claim.held) }
+          + [(id: "a partition that is not ours", cpus: strangers)])
     }
   }
 

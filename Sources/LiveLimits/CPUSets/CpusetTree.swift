@@ -63,6 +63,25 @@ struct CpusetTree {
     return allowed
   }
 
+  /// What partitions of cgroup v2, ours like an operator's, leave to the groups beside them.
+  ///
+  /// - Parameter group: Any of those groups. What counts is the nearest partition it is in, which
+  ///   mostly is the root.
+  /// - Returns: Their CPUs; nil where the hierarchy has no partitions.
+  func leftByPartitions(around group: String) -> CPUSet? {
+    if version == .v1 { return nil }
+    func text(_ group: String, _ name: String) -> String? {
+      try? FileDescriptor.text(of: directory(group) + "/" + name)
+    }
+    var group = group
+    while group != "/",
+      text(group, "cpuset.cpus.partition").map(UnifiedGroup.Partition.init) != .root
+    {
+      group = group.parentGroup
+    }
+    return text(group, "cpuset.cpus.effective").flatMap { CPUSet(list: $0) }
+  }
+
   /// The memory nodes of a group; nil when it is gone.
   func nodes(of group: String) -> CPUSet? {
     let file = version == .v1 ? "/cpuset.mems" : "/cpuset.mems.effective"

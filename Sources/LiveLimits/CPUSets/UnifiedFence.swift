@@ -15,6 +15,9 @@ struct UnifiedFence {
   private let refused: Set<UInt64>
   private let hasPartitions: Bool
   private var nodes: [Node] = []
+  /// The inodes of partitions that somebody else made, and the CPUs that are left without theirs.
+  private let strangers: Set<UInt64>
+  private let all: CPUSet
   /// What everybody may use, and what nobody else may.
   private let shared: CPUSet
   private let own: CPUSet
@@ -72,10 +75,28 @@ struct UnifiedFence {
     self.lent = lent
     self.refused = refused
     hasPartitions = groups.contains { $0.exclusive != nil }
-    let left = holders.reduce(root.cpus) { $0.subtracting($1.cpus) }
-    // CPUs may go offline until none is shared; then nobody can be kept off any.
-    shared = left.isEmpty ? root.cpus : left
-    own = root.cpus.subtracting(shared)
+    let strangers = groups.filter { Self.isStranger($0, holders, lent) }
+    self.strangers = Set(strangers.map(\.inode))
+    let others = strangers.reduce(root.cpus) {
+      $0.subtracting($1.exclusive.flatMap { $0.isEmpty ? nil : $0 } ?? $1.cpus)
+    }
+    // CPUs may go offline until none is left, or none is shared; then nobody can be kept off any.
+    all = others.isEmpty ? root.cpus : others
+    let left = holders.reduce(all) { $0.subtracting($1.cpus) }
+    shared = left.isEmpty ? all : left
+    own = all.subtracting(shared)
+  }
+
+  /// Whether a group is a partition that is no strict container's, and in which there is none: what
+  /// it has nobody else has anyway, and a set that names it would break it.
+  private static func isStranger(
+    _ group: UnifiedGroup, _ holders: [Holder], _ lent: [UInt64: CPUSet]
+  ) -> Bool {
+    group.partition == .root && (lent[group.inode] == nil || lent[group.inode] != group.exclusive)
+      && !holders.contains {
+        $0.has(path: group.path, inode: group.inode) || $0.path.isGroup(below: group.path)
+          || group.path.isGroup(below: $0.path)
+      }
   }
 
   /// Finds each group's parent, and where the strict containers are.
@@ -111,7 +132,7 @@ struct UnifiedFence {
   /// Finds what each group declares and gets, from the root down.
   private mutating func judge(_ neighbours: [Neighbour]) {
     let known = Dictionary(neighbours.map { ($0.inode, $0) }, uniquingKeysWith: { $1 })
-    nodes[0].effective = groups[0].cpus
+    nodes[0].effective = all
     for (index, group) in groups.enumerated() {
       judgeExclusive(index)
       guard let parent = nodes[index].parent else { continue }
@@ -132,6 +153,7 @@ struct UnifiedFence {
     let canFollow = group.cpus.isEmpty || !group.isPopulated
     switch node.role {
     case .own, .inside: return group.cpus
+    case _ where strangers.contains(group.inode): return group.cpus
     case .above where !declared.isEmpty:
       var cpus = declared.subtracting(own.subtracting(node.below))
       // Somebody is or will be beside the strict container, and needs a place.
@@ -145,7 +167,7 @@ struct UnifiedFence {
       return cpus.isEmpty ? effective.intersection(shared) : cpus
     case .above, .beside, .other:
       nodes[index].isRestored = declared.isEmpty && !canFollow
-      return nodes[index].isRestored ? groups[0].cpus : declared
+      return nodes[index].isRestored ? all : declared
     }
   }
 
@@ -216,9 +238,9 @@ struct UnifiedFence {
   private var remembered: [Neighbour] {
     zip(groups, nodes).compactMap { group, node in
       guard node.parent != nil, node.role != .own, node.role != .inside else { return nil }
-      if group.cpus == node.desired && (node.desired == node.declared || node.isRestored) {
-        return nil
-      }
+      // Without all CPUs, as long as somebody's partition has some, it is not as it was.
+      let isBack = node.desired == node.declared || node.isRestored && strangers.isEmpty
+      if group.cpus == node.desired && isBack { return nil }
       return Neighbour(inode: group.inode, declared: node.declared, applied: node.desired)
     }
   }
