@@ -33,6 +33,7 @@ final class Participation {
   private let room: ApplicationRoom
   private let file: MemberFile
   private let most: (cpu: Int64, memory: Int64)
+  private let caps: ParentCaps?
   private let poller: Poller
   private var timer: DeadlineTimer
   private var machines: [Member]
@@ -64,14 +65,16 @@ final class Participation {
   ///   - isNoChange: Whether it must not change those that the application has.
   ///   - most: What no application may have.
   ///   - keeper: Who writes the limits.
+  ///   - caps: A second lock on the application's limits, where there is one.
   /// - Throws: ``SystemError``.
   init(
     _ room: consuming ApplicationRoom, _ file: MemberFile,
     application: (cpu: Int64?, memory: Int64?) = (nil, nil), isNoChange: Bool = false,
     most: (cpu: Int64, memory: Int64),
-    _ keeper: any LimitKeeper
+    _ keeper: any LimitKeeper, caps: ParentCaps? = nil
   ) throws(SystemError) {
     self.room = room
+    self.caps = caps
     self.file = file
     self.most = most
     self.keeper = keeper
@@ -253,7 +256,8 @@ final class Participation {
 
   private func takeSeat() {
     guard seat == nil, let lock = room.takeLock() else { return }
-    seat = try? BrokerSeat(room, lock: lock, own: file.record, most: most, poller)
+    seat = try? BrokerSeat(
+      room, lock: lock, own: file.record, most: most, caps: caps, poller)
   }
 
   private func leaveSeat() { seat = nil }

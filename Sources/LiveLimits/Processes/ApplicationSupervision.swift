@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+internal import Glibc
 internal import Hooks
 internal import Syscalls
 
@@ -23,7 +24,8 @@ extension Supervision: LimitKeeper {
       file = try ApplicationRoom(making: path).register(record)
     }
     let participation = try Participation(
-      ApplicationRoom(opening: path), file, most: (base.limit, memory?.base.limit ?? .max), self)
+      ApplicationRoom(opening: path), file, most: (base.limit, memory?.base.limit ?? .max), self,
+      caps: ParentCaps(attachment.parent))
     try poller.add(participation.descriptor, token: Token.application)
     application = participation
     try openBooks(held: base.quota(of: foreign.ours))
@@ -106,6 +108,11 @@ extension Supervision: LimitKeeper {
         isAsked ? asked.rule : held > before ? .granted : .recalled, use: isAsked ? asked.use : 0)
       return (amount, spent)
     } catch {
+      if error.errno == EAGAIN {
+        // It is its own, and is written when it can be.
+        nextDue = monotonicNow() + ParentLimit.retryInterval
+        return (amount, spent)
+      }
       guard let found = refuseHeld(held) else { return (amount, spent) }
       return (found, spent)
     }
@@ -120,7 +127,7 @@ extension Supervision: LimitKeeper {
     // No limit is a limit that is not ours yet, however much it is.
     guard let quota = write.quota ?? (foreign.ours.quota == nil ? before : nil) else { return }
     let limit = base.limit(of: quota)
-    try attachment.writer.set(limit, from: foreign.ours)
+    try setLimit(limit, from: foreign.ours)
     foreign.wrote(limit)
     hearWriters()
     let after = base.quota(of: limit)
@@ -139,6 +146,10 @@ extension Supervision: LimitKeeper {
       try writeHeld(.due, use: 0)
       judgeForeignWrite()
     } catch {
+      if error.errno == EAGAIN {
+        nextDue = monotonicNow() + ParentLimit.retryInterval
+        return
+      }
       guard let held = books?.held, let found = refuseHeld(held) else { return }
       application?.found(found, of: .cpu)
     }

@@ -79,6 +79,7 @@ final class Keeper {
       }
       CPUFence.letBack(root)
       ApplicationRoom.sweep(root)
+      ParentRegistry.sweep(root)
       sweepHooks(leavingNothing: true)
       // That takes a while, and who came meanwhile has found that there is a keeper.
     } while !root.instances().isEmpty
@@ -156,7 +157,14 @@ final class Keeper {
     let known = Set(watched.values)
     for path in root.instances() where !known.contains(path) { look(at: path) }
     ApplicationRoom.sweep(root)
+    sweepParents()
     keepOffStrictCPUs()
+  }
+
+  /// What a container held of its pod comes back when its instance is gone.
+  private func sweepParents() {
+    guard access(root.parents, F_OK) == 0 else { return }
+    if ParentRegistry.sweep(root) { lookAgain(in: 1_000_000_000) }
   }
 
   /// The keeper is in the root group as supervisors are, and no fence knows its pid.
@@ -243,6 +251,7 @@ final class Keeper {
     if nextSweep == nil { nextSweep = monotonicNow() + Self.sweepDelay }
     guard let directory = try? StateDirectory(opening: path) else {
       crashes[path] = nil
+      sweepParents()
       return keepOffStrictCPUs()
     }
     // A dying process lets go of its files one by one; and one that merely hung up is not called

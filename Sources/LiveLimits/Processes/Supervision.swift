@@ -54,6 +54,7 @@ final class Supervision: CPUController.Surroundings {
     static let events: UInt64 = 6
     static let promise: UInt64 = 7
     static let application: UInt64 = 8
+    static let parent: UInt64 = 9
   }
 
   /// Takes over an attached container.
@@ -61,7 +62,7 @@ final class Supervision: CPUController.Surroundings {
     directory: consuming StateDirectory, _ handover: Handover
   ) throws(SystemError) {
     base = handover.base
-    let attachment = Attachment(handover)
+    let attachment = Attachment(handover, nonce: directory.nonce)
     self.attachment = attachment
     poller = try Poller()
     timer = try DeadlineTimer()
@@ -72,6 +73,7 @@ final class Supervision: CPUController.Surroundings {
     record = try Record(in: directory.descriptor)
     counters = try CounterFile(in: directory.descriptor)
     memory = try MemorySupervision(handover)
+    memory?.parent = attachment.parent.memory
 
     let found = try attachment.writer.current()
     let bounds = Self.bounds(base, attachment)
@@ -98,12 +100,14 @@ final class Supervision: CPUController.Surroundings {
     if let alarm = attachment.alarm {
       try poller.add(alarm.descriptor.number, token: Token.alarm)
     }
+    try attachment.parentWatch.add(to: poller, token: Token.parent)
     let promised = handover.take(.promise)
     if promised.isOpen {
       try poller.add(promised.number, token: Token.promise)
       promise = HookPromise(socket: promised)
     }
     append(rule: .start, before: quota, after: quota, use: 0)
+    settleParent()
     if let memory {
       try memory.add(to: poller)
       record.append(memory.opening())
@@ -131,6 +135,7 @@ final class Supervision: CPUController.Surroundings {
       let floor = min(controller.bounds.floor, controller.quota)
       try? attachment.writer.set(base.limit(of: floor), from: foreign.ours)
     }
+    leaveParents()
     application?.leave()
     directory.remove()
   }
@@ -159,6 +164,7 @@ final class Supervision: CPUController.Surroundings {
       judgeForeignWrite()
       lookAtMemory()
     case Token.listener: conversations.accept(poller)
+    case Token.parent: reviewParents()
     case Token.application:
       application?.attend()
       // Somebody may have written in the same moment, and its event was drained with ours.
@@ -229,6 +235,7 @@ final class Supervision: CPUController.Surroundings {
     while let event = try attachment.events?.take() {
       if event.kind == .ancestorThrottled {
         controller.countAncestorThrottle()
+        attachment.parent.cpu?.look(at: monotonicNow())
       } else if event.quota == inForce, worst?.kind != .throttled {
         // One of another quota was answered already: each write is a refill.
         worst = event
@@ -248,6 +255,7 @@ final class Supervision: CPUController.Surroundings {
   private func control(_ look: (_ usage: Nanoseconds, _ now: Nanoseconds) -> CPUController.Step) {
     // Kernel memory crosses no threshold, but it takes CPU time to use it.
     lookAtMemory()
+    attachment.parent.cpu?.look(at: monotonicNow())
     // Before a decision writes over it. Where nothing tells of other writers, they are looked for
     // whenever there is a look at all.
     if !watch.hears || hearWriters() { judgeForeignWrite() }
@@ -284,13 +292,14 @@ final class Supervision: CPUController.Surroundings {
       return
     }
     do throws(SystemError) {
-      try attachment.writer.set(limit, from: old)
+      try setLimit(limit, from: old)
       foreign.wrote(limit)
       hearWriters()
       append(rule: decision.rule, before: before, after: decision.quota, use: use)
       // Somebody may have written in the same moment, and its event was drained with ours.
       judgeForeignWrite()
     } catch {
+      if error.errno == EAGAIN { return holdOn() }
       _ = refuse(decision.quota, use: use)
     }
   }
@@ -305,7 +314,8 @@ final class Supervision: CPUController.Surroundings {
     }
     append(rule: .refused, before: lastQuota, after: wanted, use: use)
     let held = base.quota(of: found)
-    adopt(quota: held, bounds: QuotaBounds(floor: controller.bounds.floor, ceiling: held))
+    let most = max(held, giveUpParent() ?? 0)
+    adopt(quota: held, bounds: QuotaBounds(floor: controller.bounds.floor, ceiling: most))
     append(rule: .refused, before: wanted, after: held, use: use)
     return held
   }
@@ -356,6 +366,7 @@ final class Supervision: CPUController.Surroundings {
       nextCorrection = nil
       heard = HeardWriters()
       try? attachment.writer.align(to: found)
+      settleParent()
       // The law may have moved on between our answer and the write.
       adopt(quota: base.quota(of: found), bounds: controller.bounds)
     case .drift(let moment) where moment > now:
@@ -365,7 +376,7 @@ final class Supervision: CPUController.Surroundings {
       guard !attachment.writer.isReadOnly else { return }
       let ours = base.limit(of: controller.quota)
       foreign.corrected(at: now)
-      if (try? attachment.writer.set(ours, from: found)) != nil {
+      if (try? setLimit(ours, from: found)) != nil {
         foreign.wrote(ours)
         hearWriters()
         append(
@@ -381,13 +392,14 @@ final class Supervision: CPUController.Surroundings {
       heard = HeardWriters()
       let wanted = base.limit(of: controller.quota)
       if !attachment.writer.isReadOnly, found.quota != nil || application != nil, wanted != found,
-        (try? attachment.writer.set(wanted, from: found)) != nil
+        (try? setLimit(wanted, from: found)) != nil
       {
         foreign.wrote(wanted)
         hearWriters()
       } else {
         try? attachment.writer.align(to: found)
         foreign.wrote(found)
+        settleParent()
       }
       joinAgain()
     }
@@ -420,7 +432,7 @@ final class Supervision: CPUController.Surroundings {
     append(rule: rule, before: before, after: controller.quota, use: 0, writer: writer)
   }
 
-  private func saveBase() {
+  func saveBase() {
     guard var state = directory.load() else { return }
     state.base = base
     if let memory = memory?.base { state.memory = memory }
@@ -455,6 +467,7 @@ final class Supervision: CPUController.Surroundings {
     foreign.declared(declared, expecting: applied, at: monotonicNow())
     base.told = applied
     saveBase()
+    expectParent(applied)
     joinAgain()
     return applied
   }
