@@ -35,10 +35,11 @@ package enum ParentRegistry {
     }
     let inode = try FileDescriptor.open(path, O_RDONLY | O_DIRECTORY).status().identity.inode
     try StateDirectory.make(root.path)
-    try StateDirectory.make(root.parents)
     let name = root.parents + "/" + name(resource, inode)
     while true {
-      let file = try FileDescriptor.open(name, O_RDWR | O_CREAT)
+      // The last one may be on its way out of it.
+      try StateDirectory.make(root.parents)
+      guard let file = try create(name) else { continue }
       let identity = try file.status().identity
       let record = ParentRecord(owning: file, locksDescription: locksDescription)
       try record.lock(within: patience)
@@ -68,6 +69,14 @@ package enum ParentRegistry {
     }
   }
 
+  /// - Returns: nil where the directory has just gone.
+  private static func create(_ name: String) throws(SystemError) -> FileDescriptor? {
+    do throws(SystemError) { return try FileDescriptor.open(name, O_RDWR | O_CREAT) } catch {
+      if error.errno == ENOENT { return nil }
+      throw error
+    }
+  }
+
   private static func name(_ resource: SharedResource, _ inode: UInt64) -> String {
     (resource == .cpu ? "cpu-" : "memory-") + String(inode, radix: 36)
   }
@@ -82,6 +91,28 @@ package enum ParentRegistry {
     package var excess: Int64
     /// What the application in it has, where it is to be held to that.
     package var cap: Int64?
+    /// What the kernel has; nil for no limit, or none that can be read.
+    package var inForce: Int64?
+
+    package init(found: Int64?, excess: Int64, cap: Int64? = nil, inForce: Int64? = nil) {
+      self.found = found
+      self.excess = excess
+      self.cap = cap
+      self.inForce = inForce
+    }
+  }
+
+  /// What is written down of the limit of the group that a container is in with others, and what the
+  /// kernel has; nil where that is left alone.
+  package static func sight(of state: ContainerState, _ root: StateRoot) -> Sight? {
+    guard let directory = state.cpuDirectory, let version = state.version,
+      let (path, _) = CgroupLocation.parent(of: directory, named: state.cgroupName),
+      var sight = sight(of: path, .cpu, root),
+      let parent = try? FileDescriptor.open(path, O_RDONLY | O_DIRECTORY),
+      let reader = try? CgroupWriter(directory: parent, version: version, readOnly: true)
+    else { return nil }
+    sight.inForce = (try? reader.current())?.nanocores
+    return sight
   }
 
   /// What is written down of a parent's limit; nil for one that is left alone.
@@ -107,10 +138,13 @@ package enum ParentRegistry {
   /// - Parameters:
   ///   - root: Where it is written down.
   ///   - leaver: A container whose instance is there, and that is to be forgotten.
+  ///   - locksDescription: As in ``ParentRecord``.
+  ///   - kernel: What is written instead of the kernel's files, in tests.
   /// - Returns: Whether there is more to do later.
   @discardableResult
   static func sweep(
-    _ root: StateRoot, leaver: UInt64? = nil, locksDescription: Bool = false
+    _ root: StateRoot, leaver: UInt64? = nil, locksDescription: Bool = false,
+    kernel: (any ParentFile)? = nil
   ) -> Bool {
     guard let directory = try? FileDescriptor.open(root.parents, O_RDONLY | O_DIRECTORY),
       let names = try? directory.entries()
@@ -128,13 +162,14 @@ package enum ParentRegistry {
         path.split(separator: "/").last.flatMap { ApplicationRoom.nonce($0) }
       }
       let isMemory = name.utf8.starts(with: "memory-".utf8)
-      switch tidy(record, isMemory: isMemory, { $0 != leaver && known.contains($0) }) {
+      switch tidy(record, kernel, isMemory: isMemory, { $0 != leaver && known.contains($0) }) {
       case .useless: try? directory.remove(name)
       case .unfinished: isUnfinished = true
       case .tidy: break
       }
       record.unlock()
     }
+    rmdir(root.parents)
     return isUnfinished
   }
 
@@ -144,7 +179,8 @@ package enum ParentRegistry {
   }
 
   private static func tidy(
-    _ record: borrowing ParentRecord, isMemory: Bool, _ isKnown: (UInt64) -> Bool
+    _ record: borrowing ParentRecord, _ kernel: (any ParentFile)?, isMemory: Bool,
+    _ isKnown: (UInt64) -> Bool
   ) -> Outcome {
     // Nobody has begun it, or another version has.
     guard let (loaded, inode) = record.load() else {
@@ -162,7 +198,7 @@ package enum ParentRegistry {
       (try? parent.status())?.identity.inode == inode
     else { return .useless }
     guard isChanged || account.isUnused else { return .tidy }
-    guard let kernel = file(of: record.path, parent, isMemory: isMemory),
+    guard let kernel = kernel ?? file(of: record.path, parent, isMemory: isMemory),
       (try? record.settle(&account, kernel, parent)) != nil
     else { return .unfinished }
     return account.isUnused ? .useless : .tidy
