@@ -3,6 +3,7 @@
 second lock on what it has. Both are what they were in the end."""
 import json
 import os
+import re
 import signal
 import time
 
@@ -16,8 +17,10 @@ from world import LOW_LEVEL, Sampler, escra_tool
 pytestmark = pytest.mark.v2
 
 FLOOR = 5_000  # 50m of a period of 100 ms
-DECLARED = 30_000
-POD = 60_000
+# Little enough for two of them on a machine that is busy with other things.
+DECLARED, CEILING = 15_000, 40_000
+EXCESS = CEILING - DECLARED
+POD = 2 * DECLARED
 
 
 @pytest.fixture
@@ -59,7 +62,7 @@ def inside(container, world, escra, config):
     def make(group, annotations=None, runtime=None, **options):
         options.setdefault("quota", DECLARED)
         return container(
-            {"io.escra.cpu.max": "1", **(annotations or {})},
+            {"io.escra.cpu.max": "400m", **(annotations or {})},
             runtime=runtime or escra.using(*flags), cgroup=f"{group}/{world.name()}", **options)
 
     return make
@@ -74,7 +77,7 @@ def up(*containers):
     for each in containers:
         each.work(2)
     for each in containers:
-        each.wait_for_quota(lambda quota: quota > 80_000, 6, "up above what it declares")
+        each.wait_for_quota(lambda quota: quota == CEILING, 8, "up to its own maximum")
 
 
 def wait_for_pod(pod, least, most, what, seconds=4):
@@ -88,15 +91,16 @@ def test_a_pod_rises_with_its_containers_and_falls_behind_them(inside, pod):
         each.supervisor()
     assert quota(pod) == POD
     up(one)
-    one.wait_for_quota(lambda quota: quota == 100_000, 6, "up to its own maximum")
-    wait_for_pod(pod, POD + 70_000, POD + 70_001, "with the one above it")
-    assert "pod" in escra_tool("explain", one.id)
+    wait_for_pod(pod, POD + EXCESS, POD + EXCESS + 1, "with the one above it")
+    wait_until(
+        lambda: re.search(
+            r"Its pod has 0\.\d\d cores: the 0\.30 it was made with", escra_tool("explain", one.id)),
+        4, "said why")
     up(two)
-    two.wait_for_quota(lambda quota: quota == 100_000, 6, "up to its own maximum")
-    wait_for_pod(pod, POD + 140_000, POD + 140_001, "with both above it")
+    wait_for_pod(pod, POD + 2 * EXCESS, POD + 2 * EXCESS + 1, "with both above it")
     one.rest()
     one.wait_for_quota(lambda quota: quota == FLOOR, 6, "down to the floor")
-    wait_for_pod(pod, POD + 70_000, POD + 70_001, "with the other one")
+    wait_for_pod(pod, POD + EXCESS, POD + EXCESS + 1, "with the other one")
     two.call("delete", "--force")
     wait_for_pod(pod, POD, POD, "without it")
     one.call("delete", "--force")
@@ -127,15 +131,17 @@ def test_only_a_pods_group_is_changed(inside, world):
 
 
 def test_what_is_above_a_pod_is_the_ceiling(inside, pod):
-    cgroups.set_quota(os.path.dirname(pod), 80_000)
+    if driver.IS_SYSTEMD:
+        pytest.skip("a slice above is systemd's to limit")
+    cgroups.set_quota(os.path.dirname(pod), 35_000)
     made = inside(pod).started()
     made.supervisor()
     made.work(2)
-    made.wait_for_quota(lambda quota: quota == 80_000, 6, "up to what is above the pod")
+    # On v1 the pod is refused more, and what it has is all there is.
+    most = POD if cgroups.VERSION == 1 else 35_000
+    made.wait_for_quota(lambda quota: quota == most, 6, "up to what is above")
     assert "a cgroup above its own has no more" in escra_tool("explain", made.id)
-    assert quota(os.path.dirname(pod)) == 80_000
-    # Two above it have 80 together, and v1 does not let the pod have more than that, either.
-    assert quota(pod) <= 110_001
+    assert quota(os.path.dirname(pod)) == 35_000
 
 
 def test_a_write_of_the_kubelets_is_what_the_pod_declares_from_then_on(inside, pod):
@@ -143,9 +149,8 @@ def test_a_write_of_the_kubelets_is_what_the_pod_declares_from_then_on(inside, p
     made = inside(pod).started()
     made.supervisor()
     up(made)
-    made.wait_for_quota(lambda quota: quota == 100_000, 6, "up to its own maximum")
     cgroups.set_quota(pod, 110_000)
-    wait_for_pod(pod, 180_000, 180_001, "the new limit and what is held")
+    wait_for_pod(pod, 110_000 + EXCESS, 110_001 + EXCESS, "the new limit and what is held")
     made.rest()
     wait_for_pod(pod, 110_000, 110_000, "the new limit", 6)
     made.call("delete", "--force")
@@ -160,10 +165,11 @@ def test_a_death_at_any_moment_heals(inside, pod, victims):
     for each in (one, two):
         each.supervisor()
     two.work(2)
-    for number in range(6):
+    for number in range(4):
         one.work(2) if number % 2 == 0 else one.rest()
-        time.sleep(0.013 * number)
-        dead = [one.supervisor()] if victims == "the supervisor" else list(ours())
+        time.sleep(0.07 * number)
+        # Who dies three times in ten seconds is not supervised any more.
+        dead = [(one, two)[number // 2].supervisor()] if victims == "the supervisor" else list(ours())
         kill(*dead)
         if victims != "the supervisor":
             wait_until(lambda: not set(dead) & set(ours()), 2, "none of them lives")
@@ -191,7 +197,7 @@ def test_a_container_that_dies_with_its_supervisor_leaves_the_pod_as_it_was(insi
     kill(supervisor, signal=signal.SIGSTOP)
     made.call("delete", "--force")
     kill(supervisor)
-    wait_for_pod(pod, POD, POD, "it is gone", 6)
+    wait_for_pod(pod, POD, POD, "it is gone, and its tasks were reaped", 20)
     wait_until(lambda: not ours(), 4, "nothing of ours is left")
     assert not os.path.exists(RUN + "/parents")
 
@@ -214,7 +220,7 @@ def test_a_release_gives_the_pod_back_what_it_had(inside, pod):
     assert made.quota == DECLARED and quota(pod) == POD
     escra_tool("adopt", made.id)
     made.supervisor(4)
-    made.wait_for_quota(lambda quota: quota > 80_000, 6, "up again")
+    made.wait_for_quota(lambda quota: quota == CEILING, 8, "up again")
     assert quota(pod) > POD
 
 
@@ -226,10 +232,10 @@ def member(container, world, escra, config):
     """Makes members of an application in a group that the operator has named as its."""
 
     def make(group, app="shop", runtime=None, **options):
-        flags = config(appParents=[group])
-        options.setdefault("quota", DECLARED)
+        runtime = runtime or escra.using(*config(appParents=[group]))
+        options.setdefault("quota", 30_000)
         return container(
-            {"io.escra.app": app}, runtime=runtime or escra.using(*flags),
+            {"io.escra.app": app}, runtime=runtime,
             cgroup=f"{group}/{world.name()}", **options)
 
     return make
@@ -249,7 +255,7 @@ def test_an_applications_own_group_is_held_to_its_limit(member, world):
     one.wait_for_quota(lambda quota: quota >= 50_000, 6, "all but what the other needs")
     escra_tool("app", "set", "shop", "--cpu", "1")
     wait_until(lambda: quota(group) == 100_000, 4, "what it was given")
-    one.wait_for_quota(lambda quota: quota >= 90_000, 6, "all but what the other needs")
+    one.wait_for_quota(lambda quota: quota > 60_000, 8, "more than both declare")
     escra_tool("app", "set", "shop", "--cpu", "400m")
     wait_until(lambda: quota(group) == 40_000, 4, "what was left to it")
     two.call("delete", "--force")
@@ -276,7 +282,7 @@ def test_a_group_that_nobody_has_named_is_left_alone(member, world, escra, confi
     one = member(group, runtime=escra.using(*flags)).started()
     one.supervisor()
     one.work(2)
-    one.wait_for_quota(lambda quota: quota == DECLARED, 6, "up to its limit")
+    one.wait_for_quota(lambda quota: quota == 30_000, 6, "up to its limit")
     assert quota(group) is None
 
 
@@ -294,6 +300,6 @@ def test_the_second_lock_outlives_its_broker(member, world):
     for each in made:
         each.supervisor(4)
     made[0].work(2)
-    made[0].wait_for_quota(lambda quota: quota >= 75_000, 6, "all that the two do not need")
+    made[0].wait_for_quota(lambda quota: quota >= 50_000, 8, "what the two do not need")
     escra_tool("app", "set", "shop", "--cpu", "1")
     wait_until(lambda: quota(group) == 100_000, 4, "what it was given")

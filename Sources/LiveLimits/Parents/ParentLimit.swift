@@ -150,6 +150,12 @@ extension ParentRecord {
     let inside = directory.isOpen && account.cap != nil ? try? directory.childGroups() : nil
     let target = account.target(children: inside)
     guard target != current else { return }
+    // Whoever was killed behind a write has not come to say so, and both words are about to change.
+    if account.writing != account.written, current.value ?? ParentAccount.unlimited == account.writing
+    {
+      account.written = account.writing
+      save(written: account.written)
+    }
     let value = target.value ?? ParentAccount.unlimited
     account.writing = value
     save(writing: value)

@@ -38,6 +38,8 @@ final class Keeper {
   private static let soundAfter: Nanoseconds = 10_000_000_000
 
   private static let sweepDelay: Nanoseconds = 1_000_000_000
+  /// For how long the last act of all is tried again.
+  private static let parentPatience: Nanoseconds = 20_000_000_000
 
   private enum Token {
     static let listener: UInt64 = 1
@@ -79,7 +81,7 @@ final class Keeper {
       }
       CPUFence.letBack(root)
       ApplicationRoom.sweep(root)
-      ParentRegistry.sweep(root)
+      leaveParents()
       sweepHooks(leavingNothing: true)
       // That takes a while, and who came meanwhile has found that there is a keeper.
     } while !root.instances().isEmpty
@@ -164,7 +166,21 @@ final class Keeper {
   /// What a container held of its pod comes back when its instance is gone.
   private func sweepParents() {
     guard access(root.parents, F_OK) == 0 else { return }
-    if ParentRegistry.sweep(root) { lookAgain(in: 1_000_000_000) }
+    if ParentRegistry.sweep(root) { lookAgain(in: 500_000_000) }
+  }
+
+  /// The same when nobody is left.
+  ///
+  /// cgroup v1 compares a parent with a group below it also when that one has been removed, as long
+  /// as a task that was in it has not been reaped (kernel/sched/core.c, sched_release_group). A
+  /// supervisor lowers its container's limit when it ends; one that was killed has not.
+  private func leaveParents() {
+    let deadline = monotonicNow() + Self.parentPatience
+    while access(root.parents, F_OK) == 0, ParentRegistry.sweep(root),
+      root.instances().isEmpty, monotonicNow() < deadline
+    {
+      usleep(50_000)
+    }
   }
 
   /// The keeper is in the root group as supervisors are, and no fence knows its pid.
