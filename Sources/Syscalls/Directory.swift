@@ -26,7 +26,9 @@ extension FileDescriptor {
       // "." and ".." are two of them.
       let name = entry.pointee.d_name
       let isDot = name.0 == 46 && (name.1 == 0 || name.1 == 46 && name.2 == 0)
-      if entry.pointee.d_type == UInt8(DT_DIR), !isDot { inodes.append(UInt64(entry.pointee.d_ino)) }
+      if entry.pointee.d_type == UInt8(DT_DIR), !isDot {
+        inodes.append(UInt64(entry.pointee.d_ino))
+      }
     }
     return inodes
   }

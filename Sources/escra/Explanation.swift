@@ -77,7 +77,8 @@ struct Explanation {
     if let claim = state.claim, !report.isReleased {
       return [declared, own(claim), current].compactMap(\.self)
     }
-    return [declared, floor, ceiling, above, current, lastDecision, source, counted].compactMap(\.self)
+    return [declared, floor, ceiling, above, current, lastDecision, source, counted].compactMap(
+      \.self)
   }
 
   private var declared: String {
@@ -147,7 +148,8 @@ struct Explanation {
           + "\(cores(Double(parent.excess) / 1e9)) that its containers hold above what they declare."
     }
     guard state.appParent != nil, let cap = parent.cap, inForce <= cap + 10_000 else { return nil }
-    return "The group that it is in is held to \(now) cores, what its application has: the operator's "
+    return
+      "The group that it is in is held to \(now) cores, what its application has: the operator's "
       + "appParents names it."
   }
 

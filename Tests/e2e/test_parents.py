@@ -233,7 +233,7 @@ def member(container, world, escra, config):
 
     def make(group, app="shop", runtime=None, **options):
         runtime = runtime or escra.using(*config(appParents=[group]))
-        options.setdefault("quota", 30_000)
+        options.setdefault("quota", DECLARED)
         return container(
             {"io.escra.app": app}, runtime=runtime,
             cgroup=f"{group}/{world.name()}", **options)
@@ -247,17 +247,17 @@ def test_an_applications_own_group_is_held_to_its_limit(member, world):
     assert quota(group) is None
     one = member(group).started()
     one.supervisor()
-    wait_until(lambda: quota(group) == 30_000, 4, "what the one declares")
+    wait_until(lambda: quota(group) == DECLARED, 4, "what the one declares")
     two = member(group).started()
     two.supervisor()
-    wait_until(lambda: quota(group) == 60_000, 4, "what both declare")
+    wait_until(lambda: quota(group) == 2 * DECLARED, 4, "what both declare")
     one.work(2)
-    one.wait_for_quota(lambda quota: quota >= 50_000, 6, "all but what the other needs")
-    escra_tool("app", "set", "shop", "--cpu", "1")
-    wait_until(lambda: quota(group) == 100_000, 4, "what it was given")
-    one.wait_for_quota(lambda quota: quota > 60_000, 8, "more than both declare")
-    escra_tool("app", "set", "shop", "--cpu", "400m")
-    wait_until(lambda: quota(group) == 40_000, 4, "what was left to it")
+    one.wait_for_quota(lambda quota: quota >= 22_000, 6, "all but what the other needs")
+    escra_tool("app", "set", "shop", "--cpu", "600m")
+    wait_until(lambda: quota(group) == 60_000, 4, "what it was given")
+    one.wait_for_quota(lambda quota: quota > 2 * DECLARED, 8, "more than both declare")
+    escra_tool("app", "set", "shop", "--cpu", "250m")
+    wait_until(lambda: quota(group) == 25_000, 4, "what was left to it")
     two.call("delete", "--force")
     one.call("delete", "--force")
     wait_until(lambda: not ours(), 4, "nothing of ours is left")
@@ -269,11 +269,11 @@ def test_a_stranger_in_the_group_ends_the_second_lock(member, container, world):
     group = world.parent()
     one = member(group).started()
     one.supervisor()
-    wait_until(lambda: quota(group) == 30_000, 4, "what the one declares")
+    wait_until(lambda: quota(group) == DECLARED, 4, "what the one declares")
     stranger = container(policy=None, cgroup=f"{group}/{world.name()}").started()
     wait_until(lambda: quota(group) is None, 4, "the group has a stranger in it")
     stranger.call("delete", "--force")
-    wait_until(lambda: quota(group) == 30_000, 4, "it is the application's again")
+    wait_until(lambda: quota(group) == DECLARED, 4, "it is the application's again")
 
 
 def test_a_group_that_nobody_has_named_is_left_alone(member, world, escra, config):
@@ -282,7 +282,7 @@ def test_a_group_that_nobody_has_named_is_left_alone(member, world, escra, confi
     one = member(group, runtime=escra.using(*flags)).started()
     one.supervisor()
     one.work(2)
-    one.wait_for_quota(lambda quota: quota == 30_000, 6, "up to its limit")
+    one.wait_for_quota(lambda quota: quota == DECLARED, 6, "up to its limit")
     assert quota(group) is None
 
 
@@ -291,15 +291,15 @@ def test_the_second_lock_outlives_its_broker(member, world):
     made = [member(group).started() for _ in range(3)]
     for each in made:
         each.supervisor()
-    wait_until(lambda: quota(group) == 90_000, 4, "what all declare")
+    wait_until(lambda: quota(group) == 3 * DECLARED, 4, "what all declare")
     dead = list(ours())
     kill(*dead)
     wait_until(lambda: not set(dead) & set(ours()), 2, "none of them lives")
-    assert quota(group) == 90_000
+    assert quota(group) == 3 * DECLARED
     made[0].call("state")
     for each in made:
         each.supervisor(4)
     made[0].work(2)
-    made[0].wait_for_quota(lambda quota: quota >= 50_000, 8, "what the two do not need")
+    made[0].wait_for_quota(lambda quota: quota >= 30_000, 8, "what the two do not need")
     escra_tool("app", "set", "shop", "--cpu", "1")
     wait_until(lambda: quota(group) == 100_000, 4, "what it was given")

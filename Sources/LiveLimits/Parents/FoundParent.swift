@@ -25,8 +25,10 @@ extension CgroupLocation {
     let parts = directory.split(at: "/")
     guard let last = parts.last else { return false }
     let isSlice = last.utf8.suffix(6).elementsEqual(".slice".utf8)
-    guard isSlice ? last.split(separator: "-").last?.utf8.starts(with: "pod".utf8) == true
-      : last.utf8.starts(with: "pod".utf8)
+    guard
+      isSlice
+        ? last.split(separator: "-").last?.utf8.starts(with: "pod".utf8) == true
+        : last.utf8.starts(with: "pod".utf8)
     else { return false }
     return parts.dropLast().contains { part in
       isSlice

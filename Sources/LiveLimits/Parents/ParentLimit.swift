@@ -18,10 +18,15 @@ final class ParentLimit {
   private(set) var excess: Int64?
   private var lastLook: Nanoseconds = .min / 2
   /// Whether something is to be done that could not be.
-  private(set) var isPending = false
+  private var isPending = false {
+    didSet { delay = isPending ? min(2 * delay, Self.longestDelay) : Self.lookInterval }
+  }
+  private var delay = ParentLimit.lookInterval
 
   /// What somebody else writes is answered within this time, as long as anything is held.
   static let lookInterval: Nanoseconds = 100_000_000
+  /// What cannot be done is tried ever less often, down to once a minute.
+  private static let longestDelay: Nanoseconds = 60_000_000_000
 
   /// Takes over what ``ParentRegistry`` has opened.
   init(
@@ -82,10 +87,14 @@ final class ParentLimit {
 
   /// Looks whether somebody else has written, unless that was just done.
   func look(at now: Nanoseconds) {
-    guard isPending || excess ?? 0 > 0, now - lastLook >= Self.lookInterval else { return }
+    guard isPending || excess ?? 0 > 0, now - lastLook >= (retry == nil ? Self.lookInterval : delay)
+    else { return }
     lastLook = now
     review()
   }
+
+  /// When to look again for what could not be done; nil where there is nothing of the kind.
+  var retry: Nanoseconds? { isPending ? max(lastLook + delay, monotonicNow()) : nil }
 
   /// Makes the limit what it is to be: somebody else may have written, come or gone.
   func review() {
@@ -151,7 +160,8 @@ extension ParentRecord {
     let target = account.target(children: inside)
     guard target != current else { return }
     // Whoever was killed behind a write has not come to say so, and both words are about to change.
-    if account.writing != account.written, current.value ?? ParentAccount.unlimited == account.writing
+    if account.writing != account.written,
+      current.value ?? ParentAccount.unlimited == account.writing
     {
       account.written = account.writing
       save(written: account.written)

@@ -31,7 +31,7 @@ extension Supervision {
       try attachment.writer.set(limit, from: old)
     }
     parent.lower(to: excess)
-    hurryIfPending(parent)
+    comeBackToParent()
   }
 
   /// Has the parent have what the container's limit takes, whoever wrote that.
@@ -40,7 +40,7 @@ extension Supervision {
       let found = try? attachment.writer.current(besides: foreign.ours)
     else { return }
     parent.hold(base.excess(of: found))
-    hurryIfPending(parent)
+    comeBackToParent()
   }
 
   /// An update is on its way from what there is to this.
@@ -49,9 +49,10 @@ extension Supervision {
     try? parent.raise(to: max(base.excess(of: applied), base.excess(of: foreign.ours)))
   }
 
-  private func hurryIfPending(_ parent: ParentLimit) {
-    guard parent.isPending else { return }
-    nextReading = min(nextReading ?? .max, monotonicNow() + ParentLimit.lookInterval)
+  /// Looks again where the parent could not be given what it is to have.
+  func comeBackToParent() {
+    guard let retry = attachment.parent.cpu?.retry else { return }
+    nextReading = min(nextReading ?? .max, retry)
   }
 
   /// Nothing was written: what the law wants it will want again.

@@ -21,7 +21,8 @@ struct FoundContainer {
   /// - Throws: ``SystemError``: ESRCH when the container has ended already, EXDEV when its init is
   ///   not in a cgroup of its own, and whatever opening a file says.
   init(
-    _ state: inout ContainerState, nonce: UInt64, hooks: consuming HookRequest.Answer, _ root: StateRoot
+    _ state: inout ContainerState, nonce: UInt64, hooks: consuming HookRequest.Answer,
+    _ root: StateRoot
   ) throws(SystemError) {
     // By now it is in no group that may not have realtime processes.
     Manners.hurry()
@@ -45,7 +46,7 @@ struct FoundContainer {
     handover = Handover(
       base: state.base, version: location.version,
       usageFormat: usesCpuacct ? .nanoseconds : .cpuStat, isObserver: isObserver,
-      ancestorLimit: location.ancestorLimit(of: state.cgroupName, besides: state.cpuParent))
+      ancestorLimit: Self.limit(above: location, state, root))
     for parent in parents { open.merge(parent.files) { _, found in found } }
     open[.parentWatch] = FoundParent.watch(parents)
     handover.law = ControlLaw.Parameters(named: state.law)
@@ -87,6 +88,18 @@ struct FoundContainer {
     if source == nil { source = openAlarm(location, cpus) ? "perf, sampling" : "sampling" }
     state.complete(with: location, inode: inode)
     state.source = (source ?? "sampling") + (hears ? "" : ", no inotify")
+  }
+
+  /// The least limit above it; of its pod's what that one declares, whoever has raised it.
+  private static func limit(
+    above location: CgroupLocation, _ state: ContainerState, _ root: StateRoot
+  ) -> Int64? {
+    let above = location.ancestorLimit(of: state.cgroupName, besides: state.cpuParent)
+    guard state.cpuParent == nil, state.appParent == nil,
+      let (parent, _) = CgroupLocation.parent(of: location.cpu, named: state.cgroupName),
+      let found = ParentRegistry.sight(of: parent, .cpu, root)?.found
+    else { return above }
+    return min(above ?? .max, found)
   }
 
   /// The groups that it is in with others and may change, one for each resource.

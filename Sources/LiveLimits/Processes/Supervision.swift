@@ -270,6 +270,7 @@ final class Supervision: CPUController.Surroundings {
       } else {
         wantNoMore()
       }
+      comeBackToParent()
     } catch {
       // ENODEV: the cgroup is gone, and the pidfd will say so too.
       nextReading = nil

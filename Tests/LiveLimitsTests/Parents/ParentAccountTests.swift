@@ -110,11 +110,12 @@ private func hold(
     return made
   }
 
-  @Test(arguments: [
-    (children: [11, 12], target: cpu(60_000)), ([12], cpu(60_000)), ([], cpu(60_000)),
-    // A stranger, or nobody knows.
-    ([11, 12, 13], cpu(nil)), (nil, cpu(nil)),
-  ] as [([UInt64]?, ParentValue)])
+  @Test(
+    arguments: [
+      (children: [11, 12], target: cpu(60_000)), ([12], cpu(60_000)), ([], cpu(60_000)),
+      // A stranger, or nobody knows.
+      ([11, 12, 13], cpu(nil)), (nil, cpu(nil)),
+    ] as [([UInt64]?, ParentValue)])
   func `an application's group is held to its limit as long as all in it are members`(
     children: [UInt64]?, target: ParentValue
   ) {
@@ -142,7 +143,10 @@ private func hold(
     ("/sys/fs/cgroup/cpu/kubepods/burstable/pod1234-ab", true),
     ("/sys/fs/cgroup/cpu/kubepods/pod1234-ab", true),
     ("/sys/fs/cgroup/nodes/kubepods/besteffort/pod1234-ab", true),
-    ("/sys/fs/cgroup/kubepods.slice/kubepods-burstable.slice/kubepods-burstable-pod12_ab.slice", true),
+    (
+      "/sys/fs/cgroup/kubepods.slice/kubepods-burstable.slice/kubepods-burstable-pod12_ab.slice",
+      true
+    ),
     ("/sys/fs/cgroup/kubepods.slice/kubepods-pod12_ab.slice", true),
     ("/sys/fs/cgroup/kubelet.slice/kubelet-kubepods.slice/kubelet-kubepods-pod12_ab.slice", true),
     // Above a pod, in one, and what only looks so.
