@@ -94,7 +94,7 @@ def test_a_pod_rises_with_its_containers_and_falls_behind_them(inside, pod):
     wait_for_pod(pod, POD + EXCESS, POD + EXCESS + 1, "with the one above it")
     wait_until(
         lambda: re.search(
-            r"Its pod has 0\.\d\d cores: the 0\.30 it was made with", escra_tool("explain", one.id)),
+            r"Its pod has 0\.\d\d cores: the 0\.30 it was", escra_tool("explain", one.id)),
         4, "said why")
     up(two)
     wait_for_pod(pod, POD + 2 * EXCESS, POD + 2 * EXCESS + 1, "with both above it")
@@ -169,7 +169,8 @@ def test_a_death_at_any_moment_heals(inside, pod, victims):
         one.work(2) if number % 2 == 0 else one.rest()
         time.sleep(0.07 * number)
         # Who dies three times in ten seconds is not supervised any more.
-        dead = [(one, two)[number // 2].supervisor()] if victims == "the supervisor" else list(ours())
+        victim = (one, two)[number // 2].supervisor()
+        dead = [victim] if victims == "the supervisor" else list(ours())
         kill(*dead)
         if victims != "the supervisor":
             wait_until(lambda: not set(dead) & set(ours()), 2, "none of them lives")

@@ -9,6 +9,7 @@ extension CgroupLocation {
   /// - Parameters:
   ///   - directory: The group that its processes are in, in some hierarchy.
   ///   - name: What the group is called that config.json asked for.
+  /// - Returns: nil for a group that is in none.
   static func parent(of directory: String, named name: String?) -> (path: String, child: String)? {
     let own = scope(around: directory, named: name) ?? directory
     guard let slash = own.utf8.lastIndex(of: UInt8(ascii: "/")), slash != own.startIndex else {
@@ -47,7 +48,8 @@ struct FoundParent {
   /// Whether it is a pod's, whose limit rises.
   var isPod: Bool
 
-  /// Opens it, and registers the container with it.
+  /// Opens it, and registers the container with it; nil where the limit of that group is nobody's to
+  /// change, or there is none.
   ///
   /// - Parameters:
   ///   - resource: Which limit.
@@ -56,7 +58,6 @@ struct FoundParent {
   ///   - version: Which interface.
   ///   - nonce: Of its instance.
   ///   - root: Where it is written down.
-  /// - Returns: nil where the limit of that group is nobody's to change, or there is none.
   init?(
     _ resource: SharedResource, of directory: String, _ state: ContainerState,
     _ version: CgroupLocation.Version, nonce: UInt64, _ root: StateRoot

@@ -30,9 +30,10 @@ package struct ParentValue: Equatable, Sendable {
 
   private var isMemory: Bool { scale == Self.bytes }
 
-  /// The value that is written for an amount above what was found: never one that a kubelet would
-  /// write, which counts in thousandths of a CPU and, in practice, whole mebibytes. So its writes
-  /// are told from ours, also where it means the same.
+  /// The value that is written for an amount above what was found.
+  ///
+  /// It is never one that a kubelet would write, which counts in thousandths of a CPU and, in
+  /// practice, whole mebibytes. So its writes are told from ours, also where it means the same.
   func raised(to amount: Int64) -> Int64 {
     let exact = value(of: amount)
     // The kernel counts memory in pages, of 64 KiB at the most.
@@ -101,6 +102,7 @@ package struct ParentAccount: Equatable, Sendable {
   ///
   /// - Parameter children: The inodes of the groups right below it; nil where nobody has looked, which
   ///   is as good as a stranger among them.
+  /// - Returns: What was found, where nobody holds anything.
   package func target(children: [UInt64]?) -> ParentValue {
     var target = found
     var sum: Int64 = 0

@@ -130,7 +130,11 @@ struct ParentRecord: ~Copyable {
   func save(written value: Int64) { write(value, at: 8 * Word.written) }
   func save(cap: Int64?) { write(cap ?? -1, at: 8 * Word.cap) }
 
-  /// - Parameter place: Which of ``ParentAccount/holds`` it is, those that are none counted.
+  /// Says what a container holds.
+  ///
+  /// - Parameters:
+  ///   - hold: The container.
+  ///   - place: Which of ``ParentAccount/holds`` it is, those that are none counted.
   func save(_ hold: ParentAccount.Hold, at place: Int) {
     write(
       (

@@ -23,6 +23,7 @@ package enum ParentRegistry {
   ///   - path: The parent's directory.
   ///   - kernel: Its limit.
   ///   - root: Where it is written down.
+  ///   - locksDescription: As in ``ParentRecord``.
   /// - Returns: The record, for ``ParentLimit``.
   /// - Throws: ``SystemError``: EAGAIN where somebody does not let go of it, EPROTO where another
   ///   version has written it, ENOSPC where no more containers fit.

@@ -97,6 +97,7 @@ extension Handover {
   /// The limits of the group that the container is in with others, as ``FoundParent`` opened them.
   ///
   /// - Parameter nonce: Of the container's instance.
+  /// - Returns: nil for what may not be changed.
   func takeParents(_ nonce: UInt64) -> (cpu: ParentLimit?, memory: ParentLimit?) {
     (takeParentQuota(nonce), takeParentMemory(nonce))
   }
