@@ -86,10 +86,16 @@ final class ParentLimit {
   }
 
   /// Looks whether somebody else has written, unless that was just done.
-  func look(at now: Nanoseconds) {
+  ///
+  /// - Parameters:
+  ///   - now: The time.
+  ///   - amount: What the container holds above what it declares.
+  func look(at now: Nanoseconds, holding amount: Int64) {
     guard isPending || excess ?? 0 > 0, now - lastLook >= (retry == nil ? Self.lookInterval : delay)
     else { return }
     lastLook = now
+    // Somebody else may have had the lock when this was lowered.
+    lower(to: amount)
     review()
   }
 

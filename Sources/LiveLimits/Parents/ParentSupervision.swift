@@ -49,6 +49,12 @@ extension Supervision {
     try? parent.raise(to: max(base.excess(of: applied), base.excess(of: foreign.ours)))
   }
 
+  /// Somebody else may have written the parent's limit.
+  func lookAtParent() {
+    attachment.parent.cpu?.look(
+      at: monotonicNow(), holding: base.excess(of: foreign.ours))
+  }
+
   /// Looks again where the parent could not be given what it is to have.
   func comeBackToParent() {
     guard let retry = attachment.parent.cpu?.retry else { return }

@@ -148,7 +148,7 @@ final class MemorySupervision: MemoryController.Surroundings {
       entries += judge(found, usage)
       parent?.hold(base.excess(of: ours))
     }
-    parent?.look(at: monotonicNow())
+    parent?.look(at: monotonicNow(), holding: base.excess(of: ours))
     let before = controller.limit
     let step = controller.observe(usage: usage, at: monotonicNow(), surroundings: self)
     deadline = step.deadline

@@ -235,7 +235,7 @@ final class Supervision: CPUController.Surroundings {
     while let event = try attachment.events?.take() {
       if event.kind == .ancestorThrottled {
         controller.countAncestorThrottle()
-        attachment.parent.cpu?.look(at: monotonicNow())
+        lookAtParent()
       } else if event.quota == inForce, worst?.kind != .throttled {
         // One of another quota was answered already: each write is a refill.
         worst = event
@@ -255,7 +255,7 @@ final class Supervision: CPUController.Surroundings {
   private func control(_ look: (_ usage: Nanoseconds, _ now: Nanoseconds) -> CPUController.Step) {
     // Kernel memory crosses no threshold, but it takes CPU time to use it.
     lookAtMemory()
-    attachment.parent.cpu?.look(at: monotonicNow())
+    lookAtParent()
     // Before a decision writes over it. Where nothing tells of other writers, they are looked for
     // whenever there is a look at all.
     if !watch.hears || hearWriters() { judgeForeignWrite() }

@@ -128,12 +128,12 @@ private func move(
     let one = try join(1, pod)
     try move(one, pod, 1, to: 80_000, declared: 50_000)
     pod.limit.value = 100_000
-    one.look(at: monotonicNow())
+    one.look(at: monotonicNow(), holding: 300_000_000)
     #expect(pod.limit.value == 130_001)
     let writes = pod.writes
     // Not again at once.
     pod.limit.value = 120_000
-    one.look(at: monotonicNow())
+    one.look(at: monotonicNow(), holding: 300_000_000)
     #expect(pod.writes == writes && pod.limit.value == 120_000)
     one.leave()
     #expect(pod.limit.value == 120_000)
@@ -145,7 +145,7 @@ private func move(
     for quota: Int64 in [5_000, 50_000, 20_000] {
       try move(one, pod, 1, to: quota, declared: 50_000)
     }
-    one.look(at: monotonicNow())
+    one.look(at: monotonicNow(), holding: 0)
     #expect(pod.writes == 0)
   }
 
@@ -180,6 +180,13 @@ private func move(
     holder.unlock()
     try one.raise(to: 100_000_000)
     #expect(pod.limit.value == 60_001)
+    // What could not be given back is, at the next look.
+    try holder.lock()
+    one.lower(to: 0)
+    #expect(pod.limit.value == 60_001 && one.retry != nil)
+    holder.unlock()
+    one.look(at: monotonicNow(), holding: 0)
+    #expect(pod.limit.value == 50_000 && one.retry == nil)
   }
 
   /// Any order of raises, returns, deaths at every write, other people's writes, departures.
