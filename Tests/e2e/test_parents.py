@@ -89,7 +89,7 @@ def test_a_pod_rises_with_its_containers_and_falls_behind_them(inside, pod):
     one, two = inside(pod).started(), inside(pod).started()
     for each in (one, two):
         each.supervisor()
-    assert quota(pod) == POD
+    wait_for_pod(pod, POD, POD, "at rest", 8)
     up(one)
     wait_for_pod(pod, POD + EXCESS, POD + EXCESS + 1, "with the one above it")
     wait_until(

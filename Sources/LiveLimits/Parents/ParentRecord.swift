@@ -20,6 +20,7 @@ struct ParentRecord: ~Copyable {
   private static let holdsOffset = 512
   private static let holdSize = 32
   private static let size = 16384
+  private static let blockSize = 1024
 
   private enum Word {
     static let magic = 0
@@ -62,12 +63,13 @@ struct ParentRecord: ~Copyable {
 
   /// What is in it; nil for an empty file, a torn one, or one of another version.
   func load() -> (account: ParentAccount, inode: UInt64)? {
-    withUnsafeTemporaryAllocation(byteCount: Self.size, alignment: 8) { buffer in
-      let count = pread(file.number, buffer.baseAddress, Self.size, 0)
-      guard count >= Self.holdsOffset else { return nil }
+    // As much as stands on the stack: more would be a page of heap that stays.
+    withUnsafeTemporaryAllocation(byteCount: Self.blockSize, alignment: 8) { buffer in
       func word(_ offset: Int) -> Int64 {
         Int64(littleEndian: buffer.loadUnaligned(fromByteOffset: offset, as: Int64.self))
       }
+      var count = pread(file.number, buffer.baseAddress, Self.blockSize, 0)
+      guard count >= Self.holdsOffset else { return nil }
       let scale = word(8 * Word.found + 8)
       guard word(0) == Self.magic, scale > 0 else { return nil }
       let found = word(8 * Word.found)
@@ -75,16 +77,20 @@ struct ParentRecord: ~Copyable {
       account.written = word(8 * Word.written)
       account.writing = word(8 * Word.writing)
       account.cap = word(8 * Word.cap) < 0 ? nil : word(8 * Word.cap)
-      var offset = Self.holdsOffset
+      let inode = UInt64(bitPattern: word(8 * Word.inode))
+      var (block, offset) = (0, Self.holdsOffset)
       while offset + Self.holdSize <= count {
-        let nonce = UInt64(bitPattern: word(offset))
         account.holds.append(
           ParentAccount.Hold(
-            nonce: nonce, excess: word(offset + 8), child: UInt64(bitPattern: word(offset + 16)),
+            nonce: UInt64(bitPattern: word(offset)), excess: word(offset + 8),
+            child: UInt64(bitPattern: word(offset + 16)),
             application: UInt64(bitPattern: word(offset + 24))))
         offset += Self.holdSize
+        guard offset == Self.blockSize, block + offset < Self.size else { continue }
+        (block, offset) = (block + Self.blockSize, 0)
+        count = pread(file.number, buffer.baseAddress, Self.blockSize, block)
       }
-      return (account, UInt64(bitPattern: word(8 * Word.inode)))
+      return (account, inode)
     }
   }
 

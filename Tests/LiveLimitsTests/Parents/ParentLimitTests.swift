@@ -139,6 +139,17 @@ private func move(
     #expect(pod.limit.value == 120_000)
   }
 
+  @Test func `as many containers as there are places are counted, and one more is not`() throws {
+    let pod = Pod(50_000, isV1: true)
+    for nonce: UInt64 in 1...496 { _ = try join(nonce, pod) }
+    #expect(throws: SystemError.self) { _ = try join(497, pod) }
+    for nonce: UInt64 in [1, 16, 17, 48, 49, 496] {
+      try (try join(nonce, pod)).raise(to: 10_000_000)
+    }
+    #expect(ParentRegistry.sight(of: directory.path + "/pod", .cpu, root)?.excess == 60_000_000)
+    #expect(pod.limit.value == 56_001)
+  }
+
   @Test func `nobody who has no more than it declares has the pod written`() throws {
     let pod = Pod(50_000, isV1: true)
     let one = try join(1, pod)
