@@ -10,6 +10,11 @@ int escra_lock_file(int fd, bool of_description) {
     return fcntl(fd, of_description ? F_OFD_SETLK : F_SETLK, &lock);
 }
 
+void escra_unlock_file(int fd, bool of_description) {
+    struct flock lock = {.l_type = F_UNLCK, .l_whence = SEEK_SET};
+    fcntl(fd, of_description ? F_OFD_SETLK : F_SETLK, &lock);
+}
+
 pid_t escra_lock_holder(int fd) {
     struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
     if (fcntl(fd, F_GETLK, &lock) < 0)

@@ -16,21 +16,44 @@ extension FileDescriptor {
     try list { $0 == UInt8(DT_DIR) }
   }
 
-  private func list(_ isWanted: (UInt8) -> Bool) throws(SystemError) -> [String] {
-    // fdopendir takes the descriptor over, and the position is shared: open a second one.
-    let second = try open(".", O_RDONLY | O_DIRECTORY)
-    guard let stream = fdopendir(second.release()) else {
-      throw SystemError.last("list", "descriptor \(number)")
+  /// The inodes of the directories in a directory, in no order: of a cgroup's they are the ids of the
+  /// groups in it.
+  ///
+  /// - Throws: ``SystemError`` when the descriptor is no directory.
+  public func childGroups() throws(SystemError) -> [UInt64] {
+    var inodes: [UInt64] = []
+    try forEachEntry { entry in
+      // "." and ".." are two of them.
+      let name = entry.pointee.d_name
+      let isDot = name.0 == 46 && (name.1 == 0 || name.1 == 46 && name.2 == 0)
+      if entry.pointee.d_type == UInt8(DT_DIR), !isDot {
+        inodes.append(UInt64(entry.pointee.d_ino))
+      }
     }
-    defer { closedir(stream) }
+    return inodes
+  }
+
+  private func list(_ isWanted: (UInt8) -> Bool) throws(SystemError) -> [String] {
     var names: [String] = []
-    while let entry = readdir(stream) {
-      guard isWanted(entry.pointee.d_type) else { continue }
+    try forEachEntry { entry in
+      guard isWanted(entry.pointee.d_type) else { return }
       let name = withUnsafePointer(to: &entry.pointee.d_name) {
         $0.withMemoryRebound(to: CChar.self, capacity: 256) { String(cString: $0) }
       }
       if name != "." && name != ".." { names.append(name) }
     }
     return names
+  }
+
+  private func forEachEntry(
+    _ body: (UnsafeMutablePointer<dirent>) -> Void
+  ) throws(SystemError) {
+    // fdopendir takes the descriptor over, and the position is shared: open a second one.
+    let second = try open(".", O_RDONLY | O_DIRECTORY)
+    guard let stream = fdopendir(second.release()) else {
+      throw SystemError.last("list", "descriptor \(number)")
+    }
+    defer { closedir(stream) }
+    while let entry = readdir(stream) { body(entry) }
   }
 }

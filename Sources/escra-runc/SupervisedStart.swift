@@ -83,6 +83,10 @@ struct SupervisedStart {
   let document: ConfigDocument
   private let memoryReserve: Int64
   private let memoryNet: MemoryNetChoice
+  /// Which limits of a pod may rise with those of its containers: those that the operator's ceiling
+  /// speaks of.
+  private let raisesPod: (cpu: Bool, memory: Bool)
+  private let appParents: [String]
   /// Whether the application's limits are to stay what they are.
   let refusesConflicts: Bool
 
@@ -108,6 +112,8 @@ struct SupervisedStart {
     (document, policy) = parsed
     memoryReserve = config.hostMemoryReserve
     memoryNet = config.memoryNet
+    raisesPod = (config.ceiling.cpu != nil, config.ceiling.memory != nil)
+    appParents = config.appParents
     refusesConflicts = config.appConflict == .refuse
     self.id = id
     self.call = call
@@ -311,12 +317,25 @@ struct SupervisedStart {
     state.memory = memoryBase
     state.membership = membership
     state.app = policy.app
+    if policy.name == .reactive {
+      (state.raisesPodCPU, state.raisesPodMemory) = raisesPod
+      state.appParent = membership == nil ? nil : appParent
+    }
     return state
   }
 
   /// Where the low-level runtime will put it.
   private var cgroup: CgroupsPath {
     CgroupsPath(document.cgroupsPath, id: id, isSystemds: call.invocation.systemdCgroup)
+  }
+
+  /// The group that its group will be in, where the operator has named it as an application's.
+  private var appParent: String? {
+    guard let path = cgroup.path, let slash = path.utf8.lastIndex(of: UInt8(ascii: "/")) else {
+      return nil
+    }
+    let parent = path[..<slash]
+    return appParents.first { $0.utf8.elementsEqual(parent.utf8) }
   }
 
   /// What that group is called.

@@ -34,7 +34,8 @@ struct ExplainCommand: ParsableCommand {
       try choose(id, root: root, among: sights.map { ($0.state.id, $0.state.root) })]
     let explanation = Explanation(
       state: sight.state, report: sight.report, entries: sight.entries,
-      limitAbove: Self.leastLimit(above: sight.state), cpus: Machine.onlineCPUs().count)
+      limitAbove: Self.leastLimit(above: sight.state), cpus: Machine.onlineCPUs().count,
+      parent: ParentRegistry.sight(of: sight.state, common.stateRoot))
     if json {
       Output.write(lines: [explanation.json(last: last).text])
     } else {
@@ -48,7 +49,8 @@ struct ExplainCommand: ParsableCommand {
     guard let path = state.cpuDirectory,
       let mounts = try? FileDescriptor.text(of: "/proc/self/mountinfo")
     else { return nil }
-    let least = locate(path, mounts: mounts)?.ancestorLimit(of: state.cgroupName)
+    let least = locate(path, mounts: mounts)?.ancestorLimit(
+      of: state.cgroupName, besides: state.cpuParent)
     return least.map { Double($0) / 1e9 }
   }
 }

@@ -14,6 +14,8 @@ struct Explanation {
   let limitAbove: Double?
   /// CPUs of the machine.
   let cpus: Int
+  /// The group that it is in with others, where the limit of that one is changed.
+  var parent: ParentRegistry.Sight?
 
   /// Where use is heard from, in words; nil before that is known.
   private var sources: [Substring]? {
@@ -75,7 +77,8 @@ struct Explanation {
     if let claim = state.claim, !report.isReleased {
       return [declared, own(claim), current].compactMap(\.self)
     }
-    return [declared, floor, ceiling, current, lastDecision, source, counted].compactMap(\.self)
+    return [declared, floor, ceiling, above, current, lastDecision, source, counted].compactMap(
+      \.self)
   }
 
   private var declared: String {
@@ -130,6 +133,24 @@ struct Explanation {
     }
     return base.limit >= Int64(cpus) * 1_000_000_000
       ? "all of the machine's CPUs" : "the operator's ceiling"
+  }
+
+  /// What became of the limit of the group that it is in with others.
+  private var above: String? {
+    guard let parent, let inForce = parent.inForce else { return nil }
+    let now = cores(Double(inForce) / 1e9)
+    if state.cpuParent != nil, let found = parent.found {
+      let own = cores(Double(found) / 1e9)
+      return parent.excess == 0
+        ? "Its pod has \(own) cores, and more where its containers hold more than they declare: the "
+          + "operator's ceiling allows it."
+        : "Its pod has \(now) cores: the \(own) it was made with, and "
+          + "\(cores(Double(parent.excess) / 1e9)) that its containers hold above what they declare."
+    }
+    guard state.appParent != nil, let cap = parent.cap, inForce <= cap + 10_000 else { return nil }
+    return
+      "The group that it is in is held to \(now) cores, what its application has: the operator's "
+      + "appParents names it."
   }
 
   private var current: String? {

@@ -12,7 +12,7 @@ import cgroups
 import driver
 import kernel
 from processes import PATIENCE, kill, supervisors, wait_until
-from world import escra_tool
+from world import LOW_LEVEL, escra_tool
 
 pytestmark = pytest.mark.v2
 only_v2 = pytest.mark.skipif(cgroups.VERSION != 2, reason="only cgroup v2 has memory.high")
@@ -541,3 +541,34 @@ def test_what_systemd_applies_again_kills_nobody(guest):
             "what systemd wrote was written over")
         wait_until(lambda: line(made) < limit(made) < 500 * MIB, 5, "ours again")
     assert kills(made) == 0
+
+
+def test_a_pods_memory_limit_rises_with_its_containers(guest, world, escra):
+    """Where the operator's ceiling says so; with the container it is what it was."""
+    if driver.IS_SYSTEMD:
+        pytest.skip("the same as where systemd makes no slices")
+    top = world.cgroup()
+    pod = f"{top}/kubepods/pod{world.name()}"
+    cgroups.make(pod)
+    world.groups += [f"{top}/kubepods", pod]
+    name = "memory.limit_in_bytes" if cgroups.VERSION == 1 else "memory.max"
+    cgroups.write(pod, name, DECLARED * MIB, "memory")
+
+    def above():
+        return int(cgroups.read(pod, name, "memory")) - DECLARED * MIB
+
+    config = world.path("config.json")
+    with open(config, "w") as file:
+        json.dump({"runtimes": [LOW_LEVEL], "ceiling": {"memory": "256Mi"}}, file)
+    made = guest(
+        "kept = touch(120)\nhear()\ndel kept\nhear()", {"io.escra.memory.max": "192Mi"},
+        cgroup=pod + "/" + world.name(), runtime=escra.using("--escra-config", config)).started()
+    made.supervisor()
+    wait_until(lambda: usage(made) > 115 * MIB, 8, "more than the pod was made with")
+    assert limit(made) - DECLARED * MIB <= above() <= limit(made) - DECLARED * MIB + MIB
+    made.do("")
+    wait_until(lambda: above() == 0, 10, "what is not used is the pod's no more")
+    assert kills(made) == 0
+    made.call("delete", "--force")
+    wait_until(lambda: not supervisors(), 4, "nobody is left")
+    assert above() == 0

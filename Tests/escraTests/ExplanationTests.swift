@@ -32,6 +32,32 @@ import Testing
       })
   }
 
+  @Test(arguments: [
+    (
+      excess: 300_000_000 as Int64, inForce: 1_800_010_000 as Int64,
+      says: "Its pod has 1.80 cores: the 1.50"
+    ),
+    (excess: 0, inForce: 1_500_000_000, says: "Its pod has 1.50 cores, and more where"),
+  ])
+  func `a pod's limit is what it was made with and what is held above`(
+    excess: Int64, inForce: Int64, says: String
+  ) {
+    var explanation = explain(exampleState { $0.cpuParent = "/kubepods/pod1" })
+    explanation.parent = ParentRegistry.Sight(
+      found: 1_500_000_000, excess: excess, inForce: inForce)
+    #expect(explanation.cpu.contains { $0.hasPrefix(says) })
+  }
+
+  @Test(arguments: [(800_000_000 as Int64, true), (2_000_000_000, false)])
+  func `an application's group is told of while it is held to its limit`(
+    inForce: Int64, isTold: Bool
+  ) {
+    var explanation = explain(exampleState { $0.appParent = "/shop" })
+    explanation.parent = ParentRegistry.Sight(
+      found: nil, excess: 0, cap: 800_000_000, inForce: inForce)
+    #expect(explanation.cpu.contains { $0.contains("appParents names it") } == isTold)
+  }
+
   @Test func `the whole story of a container at work`() {
     let entries = [entry(.start, 1, 1), entry(.idle, 1, 0.05)]
     let lines = explain(exampleState(), nil, entries).lines(

@@ -61,6 +61,9 @@ int escra_seqpacket_connect(int dir, const char *_Nonnull name);
 /// another process has it. Or F_OFD_SETLK, which is the open file's.
 int escra_lock_file(int fd, bool of_description);
 
+/// Lets go of it.
+void escra_unlock_file(int fd, bool of_description);
+
 /// fcntl(F_GETLK): which other process has `escra_lock_file` of this file; 0 where none has. The
 /// kernel says who, so nobody has to be believed. Of an open file's lock it says no more than -1.
 pid_t escra_lock_holder(int fd);

@@ -9,11 +9,14 @@ extension CgroupLocation {
   /// v1 refuses a child above it, and on v2 the rest would be of no use (kernel/sched/core.c,
   /// tg_cfs_schedulable_down).
   ///
-  /// - Parameter name: What the container's own group is called, which may be around ``cpu``.
+  /// - Parameters:
+  ///   - name: What the container's own group is called, which may be around ``cpu``.
+  ///   - parent: A directory that is left out: its limit rises with the container's.
   /// - Returns: The limit.
-  public func ancestorLimit(of name: String? = nil) -> Int64? {
+  public func ancestorLimit(of name: String? = nil, besides parent: String? = nil) -> Int64? {
     let own = Self.scope(around: cpu, named: name) ?? cpu
-    return ancestors.filter { $0.utf8.count < own.utf8.count }.compactMap { path -> Int64? in
+    let above = ancestors.filter { $0.utf8.count < own.utf8.count && $0 != parent }
+    return above.compactMap { path -> Int64? in
       guard let directory = try? FileDescriptor.open(path, O_RDONLY | O_DIRECTORY),
         let reader = try? CgroupWriter(directory: directory, version: version, readOnly: true),
         let limit = try? reader.current()

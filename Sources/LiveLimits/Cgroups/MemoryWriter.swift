@@ -128,6 +128,22 @@ public struct MemoryWriter: ~Copyable {
     if !isRaised { try write(swap, to: swapFile) }
   }
 
+  /// Sets the limit and nothing beside it: of a group that has containers in it, whose line and swap
+  /// are its maker's.
+  ///
+  /// - Throws: ``SystemError``, as ``set(_:line:swap:use:)``.
+  func setLimitAlone(_ limit: Int64) throws(SystemError) {
+    if isReadOnly { throw SystemError("write", "the memory limit", errno: EBADF) }
+    try write(limit, to: limitFile)
+  }
+
+  /// Takes over the limit of a group that has containers in it, and of cgroup v2 its line, which is
+  /// never written: it says which interface this is.
+  init(limitAlone limit: consuming FileDescriptor, line: consuming FileDescriptor) {
+    self.init(
+      limit: limit, swap: .none, line: line, outer: .none, net: .none, readOnly: false)
+  }
+
   private func setUnified(
     _ limit: Int64, _ line: Int64?, _ use: () throws(SystemError) -> Int64
   ) throws(SystemError) {

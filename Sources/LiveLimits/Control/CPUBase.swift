@@ -40,6 +40,12 @@ public struct CPUBase: Equatable, Sendable {
       floor: min(max(floor, least), most), ceiling: most)
   }
 
+  /// What a limit has above what was declared, in nanocores; nothing where nothing was.
+  func excess(of limit: CPUQuota) -> Int64 {
+    guard let declaredCores else { return 0 }
+    return max(0, (limit.nanocores ?? self.limit) - declaredCores)
+  }
+
   /// The most it may be given, in nanocores.
   public var ceiling: Int64 { min(limit, explicitCeiling ?? declaredCores ?? limit) }
 

@@ -65,6 +65,9 @@ public struct MemoryBase: Equatable, Sendable {
     MemoryBounds(floor: floor, ceiling: min(limit, explicitCeiling ?? declared ?? limit))
   }
 
+  /// What a limit has above what was declared; nothing where nothing was.
+  func excess(of limit: Int64) -> Int64 { max(0, limit - (declared ?? limit)) }
+
   /// As a member of an application.
   func share(held: Int64 = 0) -> MemberRecord.Share {
     let most = min(bounds.ceiling, ApplicationMessage.most)

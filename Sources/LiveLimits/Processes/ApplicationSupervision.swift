@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+internal import Glibc
 internal import Hooks
 internal import Syscalls
 
@@ -24,7 +25,7 @@ extension Supervision: LimitKeeper {
     }
     let participation = try Participation(
       ApplicationRoom(opening: path), file, most: (base.limit, memory?.base.limit ?? .max),
-      on: poller, self)
+      on: poller, self, caps: ParentCaps(attachment.parent))
     application = participation
     try openBooks(held: base.quota(of: foreign.ours))
     participation.seek()
@@ -106,6 +107,11 @@ extension Supervision: LimitKeeper {
         isAsked ? asked.rule : held > before ? .granted : .recalled, use: isAsked ? asked.use : 0)
       return (amount, spent)
     } catch {
+      if error.errno == EAGAIN {
+        // It is its own, and is written when it can be.
+        nextDue = monotonicNow() + ParentLimit.retryInterval
+        return (amount, spent)
+      }
       guard let found = refuseHeld(held) else { return (amount, spent) }
       return (found, spent)
     }
@@ -120,7 +126,7 @@ extension Supervision: LimitKeeper {
     // No limit is a limit that is not ours yet, however much it is.
     guard let quota = write.quota ?? (foreign.ours.quota == nil ? before : nil) else { return }
     let limit = base.limit(of: quota)
-    try attachment.writer.set(limit, from: foreign.ours)
+    try setLimit(limit, from: foreign.ours)
     foreign.wrote(limit)
     overhear()
     let after = base.quota(of: limit)
@@ -140,6 +146,10 @@ extension Supervision: LimitKeeper {
       try writeHeld(rule, use: 0)
       judgeWhatWasOverheard()
     } catch {
+      if error.errno == EAGAIN {
+        nextDue = monotonicNow() + ParentLimit.retryInterval
+        return
+      }
       guard let held = books?.held, let found = refuseHeld(held) else { return }
       application?.found(found, of: .cpu)
     }

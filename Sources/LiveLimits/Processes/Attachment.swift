@@ -13,7 +13,11 @@ final class Attachment {
   /// What calls when an idle container starts to work, where no hook does.
   private(set) var alarm: BusyAlarm?
   /// Limits above the container's own, as the least number of nanocores; nil for none.
-  let ancestorLimit: Int64?
+  var ancestorLimit: Int64?
+  /// The limits of the group that it is in with others, where it may change them.
+  private(set) var parent: (cpu: ParentLimit?, memory: ParentLimit?)
+  /// Hears who is made or removed in that group, where that matters.
+  let parentWatch: FileWatch
 
   /// They keep the programs alive.
   private var firstLink, secondLink, thirdLink: FileDescriptor
@@ -23,7 +27,7 @@ final class Attachment {
   private var stalled: (total: Int64, time: Nanoseconds)
 
   /// Takes over what the finding image left open for this one.
-  init(_ handover: Handover) {
+  init(_ handover: Handover, nonce: UInt64) {
     initProcess = ProcessHandle(owning: handover.take(.initProcess))
     writer = CgroupWriter(
       version: handover.version, readOnly: handover.isObserver, quota: handover.take(.quota),
@@ -42,6 +46,8 @@ final class Attachment {
       handover.clocks == 0
       ? nil : BusyAlarm(adopting: handover.take(.alarm), events: handover.clockDescriptors)
     ancestorLimit = handover.ancestorLimit
+    parent = handover.takeParents(nonce)
+    parentWatch = FileWatch(adopting: handover.take(.parentWatch))
     stalled = (0, monotonicNow())
     stalled.total = stallTotal() ?? 0
   }
@@ -61,6 +67,9 @@ final class Attachment {
       }
     }
   }
+
+  /// Leaves the parent's CPU limit alone from now on: the kernel would not have it.
+  func forgetParent() { parent.cpu = nil }
 
   /// Whether something calls when an idle container starts to work.
   var hearsUse: Bool { alarm != nil || events != nil }

@@ -15,12 +15,14 @@ struct FoundContainer {
   ///
   /// - Parameters:
   ///   - state: Must have an ``ContainerState/initProcess``.
+  ///   - nonce: Of its instance.
   ///   - hooks: Hooks in the scheduler that this process listens to, or will.
   ///   - root: Where they are shared.
   /// - Throws: ``SystemError``: ESRCH when the container has ended already, EXDEV when its init is
   ///   not in a cgroup of its own, and whatever opening a file says.
   init(
-    _ state: inout ContainerState, hooks: consuming HookRequest.Answer, _ root: StateRoot
+    _ state: inout ContainerState, nonce: UInt64, hooks: consuming HookRequest.Answer,
+    _ root: StateRoot
   ) throws(SystemError) {
     // By now it is in no group that may not have realtime processes.
     Manners.hurry()
@@ -40,10 +42,13 @@ struct FoundContainer {
     if state.memory != nil { FoundMemory.watch(location, named: state.cgroupName, by: watch) }
     let usesCpuacct = location.version == .v1 && location.cpuacct != nil
 
+    let parents = isObserver ? [] : Self.parents(location, &state, nonce, root)
     handover = Handover(
       base: state.base, version: location.version,
       usageFormat: usesCpuacct ? .nanoseconds : .cpuStat, isObserver: isObserver,
-      ancestorLimit: location.ancestorLimit(of: state.cgroupName))
+      ancestorLimit: Self.limit(above: location, state, root))
+    for parent in parents { open.merge(parent.files) { _, found in found } }
+    open[.parentWatch] = FoundParent.watch(parents)
     handover.law = ControlLaw.Parameters(named: state.law)
     handover.application = state.membership.map { ($0.room, $0.priority) }
     let files = writer.release()
@@ -88,6 +93,44 @@ struct FoundContainer {
     if source == nil { source = openAlarm(location, cpus) ? "perf, sampling" : "sampling" }
     state.complete(with: location, inode: inode)
     state.source = (source ?? "sampling") + (hears ? "" : ", no inotify")
+  }
+
+  /// The least limit above it; of its pod's what that one declares, whoever has raised it.
+  private static func limit(
+    above location: CgroupLocation, _ state: ContainerState, _ root: StateRoot
+  ) -> Int64? {
+    let above = location.ancestorLimit(of: state.cgroupName, besides: state.cpuParent)
+    guard state.cpuParent == nil, state.appParent == nil,
+      let (parent, _) = CgroupLocation.parent(of: location.cpu, named: state.cgroupName),
+      let found = ParentRegistry.sight(of: parent, .cpu, root)?.found
+    else { return above }
+    return min(above ?? .max, found)
+  }
+
+  /// The groups that it is in with others and may change, one for each resource.
+  private static func parents(
+    _ location: CgroupLocation, _ state: inout ContainerState, _ nonce: UInt64, _ root: StateRoot
+  ) -> [FoundParent] {
+    (state.cpuParent, state.memoryParent) = (nil, nil)
+    var found: [FoundParent] = []
+    // Who cannot have more than it declares never needs more of its pod.
+    let mayRise = state.base.ceiling > state.base.declaredCores ?? .max
+    if mayRise || state.appParent != nil,
+      let parent = FoundParent(
+        .cpu, of: location.cpu, state, location.version, nonce: nonce, root)
+    {
+      if parent.isPod { state.cpuParent = parent.path }
+      found.append(parent)
+    }
+    if let base = state.memory, let directory = location.memory,
+      base.bounds.ceiling > base.declared ?? .max || state.appParent != nil,
+      let parent = FoundParent(
+        .memory, of: directory, state, location.version, nonce: nonce, root)
+    {
+      if parent.isPod { state.memoryParent = parent.path }
+      found.append(parent)
+    }
+    return found
   }
 
   /// Leaves the files at their places and becomes the image that supervises.

@@ -24,9 +24,10 @@ enum FoundMemory {
       state.memory?.killsDisabled = killsAreDisabled(location)
     }
     let name = state.cgroupName
-    guard var base = state.memory.map({ bounded($0, by: location, named: name) }) else {
-      return nil
-    }
+    let parent = state.memoryParent
+    guard
+      var base = state.memory.map({ bounded($0, by: location, named: name, besides: parent) })
+    else { return nil }
     base.isManaged = !isObserver && tellManager(base.bounds.ceiling, location, named: name)
     return (base, try open(location, named: name, base, isObserver: isObserver))
   }
@@ -164,18 +165,20 @@ enum FoundMemory {
   /// What a container may have, as far as the groups above its own have it: the least of them is
   /// where the kernel would end it, whatever its own limit.
   private static func bounded(
-    _ base: MemoryBase, by location: CgroupLocation, named name: String?
+    _ base: MemoryBase, by location: CgroupLocation, named name: String?, besides pod: String?
   ) -> MemoryBase {
     guard let directory = location.memory else { return base }
     let above: Int64?
     if location.version == .v1 {
-      let parent = directory.utf8.lastIndex(of: UInt8(ascii: "/")).map { directory[..<$0] } ?? ""
+      let below = pod ?? directory
+      let parent = below.utf8.lastIndex(of: UInt8(ascii: "/")).map { below[..<$0] } ?? ""
       above = (try? FileDescriptor.text(of: String(parent) + "/memory.stat")).flatMap {
         MemoryMeter.hierarchicalLimit(inStatistics: $0)
       }
     } else {
       let own = CgroupLocation.scope(around: directory, named: name) ?? directory
-      above = location.ancestors.filter { $0.utf8.count < own.utf8.count }.compactMap {
+      let ancestors = location.ancestors.filter { $0.utf8.count < own.utf8.count && $0 != pod }
+      above = ancestors.compactMap {
         (try? FileDescriptor.text(of: $0 + "/memory.max")).flatMap { MemoryWriter.limit($0) }
       }.min()
     }

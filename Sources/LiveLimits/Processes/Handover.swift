@@ -18,6 +18,9 @@ struct Handover {
     case events, firstLink, secondLink, thirdLink, promise
     case memoryLimit, memorySwap, memoryUsage, memoryStatistics, memoryKills, memoryCalls
     case outOfMemory, machineMemory, memoryLine, memoryOuter, machinePressure, memoryNet
+    case parentQuota, parentPeriod, parentBurst, parentRecord, parentChildren, parentWatch
+    case parentMemory, parentMemoryLine, parentMemoryUsage, parentMemoryRecord
+    case parentMemoryChildren
     case filter, alarm
   }
 

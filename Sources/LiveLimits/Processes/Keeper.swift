@@ -38,6 +38,8 @@ final class Keeper {
   private static let soundAfter: Nanoseconds = 10_000_000_000
 
   private static let sweepDelay: Nanoseconds = 1_000_000_000
+  /// For how long the last act of all is tried again.
+  private static let parentPatience: Nanoseconds = 20_000_000_000
 
   private enum Token {
     static let listener: UInt64 = 1
@@ -79,6 +81,7 @@ final class Keeper {
       }
       CPUFence.letBack(root)
       ApplicationRoom.sweep(root)
+      leaveParents()
       sweepHooks(leavingNothing: true)
       // That takes a while, and who came meanwhile has found that there is a keeper.
     } while root.hasInstances
@@ -156,7 +159,28 @@ final class Keeper {
     let known = Set(watched.values)
     for path in root.instances() where !known.contains(path) { look(at: path) }
     ApplicationRoom.sweep(root)
+    sweepParents()
     keepOffStrictCPUs()
+  }
+
+  /// What a container held of its pod comes back when its instance is gone.
+  private func sweepParents() {
+    guard access(root.parents, F_OK) == 0 else { return }
+    if ParentRegistry.sweep(root) { lookAgain(in: 500_000_000) }
+  }
+
+  /// The same when nobody is left.
+  ///
+  /// cgroup v1 compares a parent with a group below it also when that one has been removed, as long
+  /// as a task that was in it has not been reaped (kernel/sched/core.c, sched_release_group). A
+  /// supervisor lowers its container's limit when it ends; one that was killed has not.
+  private func leaveParents() {
+    let deadline = monotonicNow() + Self.parentPatience
+    while access(root.parents, F_OK) == 0, ParentRegistry.sweep(root),
+      root.instances().isEmpty, monotonicNow() < deadline
+    {
+      usleep(50_000)
+    }
   }
 
   /// The keeper is in the root group as supervisors are, and no fence knows its pid.
@@ -243,6 +267,7 @@ final class Keeper {
     if nextSweep == nil { nextSweep = monotonicNow() + Self.sweepDelay }
     guard let directory = try? StateDirectory(opening: path) else {
       crashes[path] = nil
+      sweepParents()
       return keepOffStrictCPUs()
     }
     // A dying process lets go of its files one by one; and one that merely hung up is not called

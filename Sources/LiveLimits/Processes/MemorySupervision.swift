@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+internal import Glibc
 internal import Hooks
 internal import Syscalls
 
@@ -15,6 +16,11 @@ final class MemorySupervision: MemoryController.Surroundings {
   private(set) var wish: MemoryController.Decision?
   /// Whether the container declares, or has, something else than its application was told.
   var isRedeclared = false
+
+  /// The limit of the group that it is in with others, where that rises with its own.
+  var parent: ParentLimit? {
+    didSet { parent?.hold(base.excess(of: ours)) }
+  }
 
   private let isShared: Bool
   private let writer: MemoryWriter
@@ -140,7 +146,11 @@ final class MemorySupervision: MemoryController.Surroundings {
       return []
     }
     var entries: [RecordEntry] = []
-    if found != ours { entries += judge(found, usage) }
+    if found != ours {
+      entries += judge(found, usage)
+      parent?.hold(base.excess(of: ours))
+    }
+    parent?.look(at: monotonicNow(), holding: base.excess(of: ours))
     let before = controller.limit
     let step = controller.observe(usage: usage, at: monotonicNow(), surroundings: self)
     deadline = step.deadline
@@ -169,13 +179,35 @@ final class MemorySupervision: MemoryController.Surroundings {
   private func apply(_ decision: MemoryController.Decision, _ before: Int64) -> RecordEntry {
     let made = entry(decision.rule, before, decision.limit, use: decision.use)
     guard decision.limit != before, !writer.isReadOnly else { return made }
+    guard makeRoom(for: decision.limit) else {
+      controller.refuse(found: before, wasLowering: false)
+      return entry(.memoryNotTaken, decision.limit, before, use: decision.use)
+    }
     let change = writer.carryOut(
       decision, of: &controller, from: before,
       swap: base.memorySwap(at: decision.limit), surroundings: self,
       use: { () throws(SystemError) in try meter.usage() })
     (ours, ourLine) = (change.limit, change.line)
+    parent?.lower(to: base.excess(of: ours))
     return change.isTaken
       ? made : entry(.memoryNotTaken, decision.limit, change.limit, use: decision.use)
+  }
+
+  /// Has the group that it is in with others have more first.
+  private func makeRoom(for limit: Int64) -> Bool {
+    guard let parent else { return true }
+    do throws(SystemError) {
+      try parent.raise(to: base.excess(of: limit))
+      return true
+    } catch {
+      if error.errno == EAGAIN || error.errno == ENODEV { return false }
+      // What that group has is the most from now on, as where nobody may change it.
+      base.limit = min(base.limit, max(ours, parent.amount ?? ours))
+      parent.hold(base.excess(of: ours))
+      self.parent = nil
+      controller.adopt(limit: ours, bounds: base.bounds)
+      return false
+    }
   }
 
   // MARK: the application

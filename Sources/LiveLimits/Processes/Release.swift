@@ -55,6 +55,7 @@ package enum Release {
       FirstGrant.leave(membership, directory.nonce, root)
     }
     state.giveBackLimits()
+    ParentRegistry.sweep(root, leaver: directory.nonce)
     if state.claim != nil { try CPUFence(root: root).share(directory) }
     try directory.mark(.done)
     return LimitsInForce(of: state)

@@ -121,7 +121,7 @@ extension Role {
 
     var found: FoundContainer
     do throws(SystemError) {
-      found = try FoundContainer(&state, hooks: hooks, root)
+      found = try FoundContainer(&state, nonce: directory.nonce, hooks: hooks, root)
     } catch {
       // ESRCH, ENOENT, ENODEV: it was over before it could be looked at. That is no failure.
       let isOver = [ESRCH, ENOENT, ENODEV].contains(error.errno)

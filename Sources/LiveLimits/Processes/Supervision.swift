@@ -57,6 +57,7 @@ final class Supervision: CPUController.Surroundings {
     static let listener: UInt64 = 5
     static let events: UInt64 = 6
     static let promise: UInt64 = 7
+    static let parent: UInt64 = 8
   }
 
   /// Takes over an attached container.
@@ -64,7 +65,7 @@ final class Supervision: CPUController.Surroundings {
     directory: consuming StateDirectory, _ handover: Handover
   ) throws(SystemError) {
     base = handover.base
-    let attachment = Attachment(handover)
+    let attachment = Attachment(handover, nonce: directory.nonce)
     self.attachment = attachment
     poller = try Poller()
     timer = try DeadlineTimer()
@@ -75,6 +76,7 @@ final class Supervision: CPUController.Surroundings {
     record = try Record(in: directory.descriptor)
     counters = try CounterFile(in: directory.descriptor)
     memory = try MemorySupervision(handover)
+    memory?.parent = attachment.parent.memory
 
     let found = try attachment.writer.current()
     let bounds = Self.bounds(base, attachment)
@@ -101,12 +103,14 @@ final class Supervision: CPUController.Surroundings {
     if let alarm = attachment.alarm {
       try poller.add(alarm.descriptor.number, token: Token.alarm)
     }
+    try attachment.parentWatch.add(to: poller, token: Token.parent)
     let promised = handover.take(.promise)
     if promised.isOpen {
       try poller.add(promised.number, token: Token.promise)
       promise = HookPromise(socket: promised)
     }
     append(rule: .start, before: quota, after: quota, use: 0)
+    settleParent()
     if let memory {
       try memory.add(to: poller)
       record.append(memory.opening())
@@ -139,6 +143,7 @@ final class Supervision: CPUController.Surroundings {
       let floor = min(controller.bounds.floor, controller.quota)
       try? attachment.writer.set(base.limit(of: floor), from: foreign.ours)
     }
+    leaveParents()
     application?.leave()
     directory.remove()
   }
@@ -176,6 +181,7 @@ final class Supervision: CPUController.Surroundings {
       judgeForeignWrite()
       lookAtMemory()
     case Token.listener: conversations.accept(poller)
+    case Token.parent: reviewParents()
     case MemorySupervision.Token.use, MemorySupervision.Token.outOfMemory:
       if let memory { note(memory.hear(token)) }
     default:
@@ -252,6 +258,7 @@ final class Supervision: CPUController.Surroundings {
         lookAtMemory()
       } else if event.kind == .ancestorThrottled {
         controller.countAncestorThrottle()
+        lookAtParent()
       } else if event.quota == inForce, worst?.kind != .throttled {
         // One of another quota was answered already: each write is a refill.
         worst = event
@@ -274,6 +281,7 @@ final class Supervision: CPUController.Surroundings {
   private func control(_ look: (_ usage: Nanoseconds, _ now: Nanoseconds) -> CPUController.Step) {
     // Kernel memory crosses no threshold, but it takes CPU time to use it.
     lookAtMemory(isRoutine: watch.hears)
+    lookAtParent()
     // Where nothing tells of other writers, they are looked for whenever there is a look at all.
     if !watch.hears { judgeForeignWrite() }
     do throws(SystemError) {
@@ -287,6 +295,7 @@ final class Supervision: CPUController.Surroundings {
       } else {
         wantNoMore()
       }
+      comeBackToParent()
     } catch {
       // ENODEV: the cgroup is gone, and the pidfd will say so too.
       nextReading = nil
@@ -309,12 +318,13 @@ final class Supervision: CPUController.Surroundings {
       return
     }
     do throws(SystemError) {
-      try attachment.writer.set(limit, from: old)
+      try setLimit(limit, from: old)
       foreign.wrote(limit)
       overhear()
       append(rule: decision.rule, before: before, after: decision.quota, use: use)
       judgeWhatWasOverheard()
     } catch {
+      if error.errno == EAGAIN { return holdOn() }
       _ = refuse(decision.quota, use: use)
     }
   }
@@ -329,7 +339,8 @@ final class Supervision: CPUController.Surroundings {
     }
     append(rule: .refused, before: lastQuota, after: wanted, use: use)
     let held = base.quota(of: found)
-    adopt(quota: held, bounds: QuotaBounds(floor: controller.bounds.floor, ceiling: held))
+    let most = max(held, giveUpParent() ?? 0)
+    adopt(quota: held, bounds: QuotaBounds(floor: controller.bounds.floor, ceiling: most))
     append(rule: .refused, before: wanted, after: held, use: use)
     return held
   }
@@ -393,6 +404,7 @@ final class Supervision: CPUController.Surroundings {
       nextCorrection = nil
       heard = HeardWriters()
       try? attachment.writer.align(to: found)
+      settleParent()
       // The law may have moved on between our answer and the write.
       adopt(quota: base.quota(of: found), bounds: controller.bounds)
       // So may the application have: what it has granted, or taken back, is what is held.
@@ -404,7 +416,7 @@ final class Supervision: CPUController.Surroundings {
       guard !attachment.writer.isReadOnly else { return }
       let ours = base.limit(of: controller.quota)
       foreign.corrected(at: now)
-      if (try? attachment.writer.set(ours, from: found)) != nil {
+      if (try? setLimit(ours, from: found)) != nil {
         foreign.wrote(ours)
         hearWriters()
         append(
@@ -420,13 +432,14 @@ final class Supervision: CPUController.Surroundings {
       heard = HeardWriters()
       let wanted = base.limit(of: controller.quota)
       if !attachment.writer.isReadOnly, found.quota != nil || application != nil, wanted != found,
-        (try? attachment.writer.set(wanted, from: found)) != nil
+        (try? setLimit(wanted, from: found)) != nil
       {
         foreign.wrote(wanted)
         hearWriters()
       } else {
         try? attachment.writer.align(to: found)
         foreign.wrote(found)
+        settleParent()
       }
       joinAgain()
     }
@@ -459,7 +472,7 @@ final class Supervision: CPUController.Surroundings {
     append(rule: rule, before: before, after: controller.quota, use: 0, writer: writer)
   }
 
-  private func saveBase() {
+  func saveBase() {
     guard var state = directory.load() else { return }
     state.base = base
     if let memory = memory?.base { state.memory = memory }
@@ -494,6 +507,7 @@ final class Supervision: CPUController.Surroundings {
     foreign.declared(declared, expecting: applied, at: monotonicNow())
     base.told = applied
     saveBase()
+    expectParent(applied)
     joinAgain()
     return applied
   }

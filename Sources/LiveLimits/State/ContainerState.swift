@@ -69,6 +69,18 @@ public struct ContainerState: Equatable, Sendable {
   public var memory: MemoryBase?
   /// The application that it shares its limits with; nil for a container alone.
   public var membership: ApplicationMembership?
+  /// Whether the operator's ceiling lets the CPU limit of its pod rise with its own.
+  public var raisesPodCPU = false
+  /// The same of the memory limit.
+  public var raisesPodMemory = false
+  /// The group of its application, of which its own is a child, from the hierarchy's root; nil where
+  /// the operator names none.
+  public var appParent: String?
+  /// The directory of the group that it is in with others, where that one's CPU limit may be
+  /// changed.
+  public var cpuParent: String?
+  /// The same of its memory limit.
+  public var memoryParent: String?
   /// The CPUs of its own that a strict container has; nil for any other.
   public var claim: CPUClaim?
   /// When the supervisor was ready, on the clock of /proc/PID/stat: init is younger.
@@ -120,6 +132,11 @@ public struct ContainerState: Equatable, Sendable {
     version = keyed["cgroup"].flatMap { CgroupLocation.Version(rawValue: $0) }
     declaredMemory = keyed[int: "declaredMemory"]
     memory = MemoryBase(keyed)
+    raisesPodCPU = keyed[int: "podCPU"] == 1
+    raisesPodMemory = keyed[int: "podMemory"] == 1
+    appParent = keyed["appParent"]
+    cpuParent = keyed["cpuParent"]
+    memoryParent = keyed["memoryParent"]
     claim = CPUClaim(keyed)
     membership = ApplicationMembership(keyed)
     if let device = keyed["staleDevice"].flatMap({ UInt64($0) }),
@@ -159,6 +176,11 @@ public struct ContainerState: Equatable, Sendable {
     keyed["cgroup"] = version?.rawValue
     keyed[int: "declaredMemory"] = declaredMemory
     keyed[int: "ready"] = readyTicks
+    keyed[int: "podCPU"] = raisesPodCPU ? 1 : nil
+    keyed[int: "podMemory"] = raisesPodMemory ? 1 : nil
+    keyed["appParent"] = appParent
+    keyed["cpuParent"] = cpuParent
+    keyed["memoryParent"] = memoryParent
     base.write(to: &keyed)
     memory?.write(to: &keyed)
     claim?.write(to: &keyed)

@@ -1,0 +1,129 @@
+// SPDX-License-Identifier: Apache-2.0
+internal import Glibc
+internal import Hooks
+internal import Syscalls
+
+extension CgroupLocation {
+  /// The group right above a container's own, and the one of its own that is right below that.
+  ///
+  /// - Parameters:
+  ///   - directory: The group that its processes are in, in some hierarchy.
+  ///   - name: What the group is called that config.json asked for.
+  /// - Returns: nil for a group that is in none.
+  static func parent(of directory: String, named name: String?) -> (path: String, child: String)? {
+    let own = scope(around: directory, named: name) ?? directory
+    guard let slash = own.utf8.lastIndex(of: UInt8(ascii: "/")), slash != own.startIndex else {
+      return nil
+    }
+    return (String(own[..<slash]), own)
+  }
+
+  /// Whether a kubelet has made this group for one pod: `…/kubepods/burstable/podUID`, or
+  /// `…/kubepods-burstable-podUID.slice` below `kubepods.slice` where systemd makes groups; a kubelet
+  /// may have been told to make all of it somewhere below (`--cgroup-root`), and then the slices have
+  /// that one's name in front.
+  package static func isPod(_ directory: String) -> Bool {
+    let parts = directory.split(at: "/")
+    guard let last = parts.last else { return false }
+    let isSlice = last.utf8.suffix(6).elementsEqual(".slice".utf8)
+    guard
+      isSlice
+        ? last.split(separator: "-").last?.utf8.starts(with: "pod".utf8) == true
+        : last.utf8.starts(with: "pod".utf8)
+    else { return false }
+    return parts.dropLast().contains { part in
+      isSlice
+        ? part == "kubepods.slice" || part.utf8.suffix(15).elementsEqual("-kubepods.slice".utf8)
+        : part == "kubepods"
+    }
+  }
+}
+
+/// The group that a container is in with others, found and open, where its limit may be changed.
+struct FoundParent {
+  /// Its directory.
+  var path: String
+  /// The files, at the places that they have in the image that supervises.
+  var files: [Handover.Place: Int32] = [:]
+  /// Whether it is a pod's, whose limit rises.
+  var isPod: Bool
+
+  /// Opens it, and registers the container with it; nil where the limit of that group is nobody's to
+  /// change, or there is none.
+  ///
+  /// - Parameters:
+  ///   - resource: Which limit.
+  ///   - directory: The group that the container's processes are in, in that one's hierarchy.
+  ///   - state: The container, which may have more than it declares.
+  ///   - version: Which interface.
+  ///   - nonce: Of its instance.
+  ///   - root: Where it is written down.
+  init?(
+    _ resource: SharedResource, of directory: String, _ state: ContainerState,
+    _ version: CgroupLocation.Version, nonce: UInt64, _ root: StateRoot
+  ) {
+    guard let (path, child) = CgroupLocation.parent(of: directory, named: state.cgroupName),
+      let parent = try? FileDescriptor.open(path, O_RDONLY | O_DIRECTORY),
+      let childInode = try? FileDescriptor.open(child, O_RDONLY | O_DIRECTORY).status().identity
+        .inode
+    else { return nil }
+    self.path = path
+    let raises = resource == .cpu ? state.raisesPodCPU : state.raisesPodMemory
+    isPod = raises && CgroupLocation.isPod(path)
+    let application = state.appParent.flatMap { asked -> UInt64? in
+      guard path.utf8.suffix(asked.utf8.count).elementsEqual(asked.utf8) else { return nil }
+      return state.membership.flatMap { UInt64($0.room, radix: 16) }
+    }
+    guard isPod || application != nil,
+      let kernel = ParentRegistry.file(of: path, parent, isMemory: resource == .memory)
+    else { return nil }
+    // A pod without a limit of its own is in nobody's way.
+    if application == nil, (try? kernel.read())?.value == nil { return nil }
+    do throws(SystemError) {
+      let record = try ParentRegistry.register(
+        ParentAccount.Hold(nonce: nonce, child: childInode, application: application ?? 0),
+        resource, path: path, kernel, root)
+      try open(resource, parent, version, isShared: application != nil)
+      files[resource == .cpu ? .parentRecord : .parentMemoryRecord] = record.release()
+    } catch {
+      for number in files.values { close(number) }
+      return nil
+    }
+  }
+
+  private mutating func open(
+    _ resource: SharedResource, _ parent: borrowing FileDescriptor,
+    _ version: CgroupLocation.Version, isShared: Bool
+  ) throws(SystemError) {
+    let isV1 = version == .v1
+    if resource == .cpu {
+      let limit = try CgroupWriter(directory: parent, version: version, readOnly: false).release()
+      files[.parentQuota] = limit.quota
+      files[.parentPeriod] = limit.period
+      files[.parentBurst] = limit.burst
+    } else {
+      files[.parentMemory] = try parent.open(
+        isV1 ? "memory.limit_in_bytes" : "memory.max", O_RDWR
+      ).release()
+      if !isV1 { files[.parentMemoryLine] = try parent.open("memory.high", O_RDONLY).release() }
+      files[.parentMemoryUsage] = try parent.open(
+        isV1 ? "memory.usage_in_bytes" : "memory.current", O_RDONLY
+      ).release()
+    }
+    if isShared {
+      files[resource == .cpu ? .parentChildren : .parentMemoryChildren] =
+        try parent.duplicate().release()
+    }
+  }
+
+  /// Has somebody hear of who comes into an application's group, and goes.
+  static func watch(_ parents: [FoundParent]) -> Int32? {
+    let shared = parents.filter {
+      $0.files[.parentChildren] != nil || $0.files[.parentMemoryChildren] != nil
+    }
+    guard !shared.isEmpty else { return nil }
+    let watch = FileWatch.ifAvailable()
+    for parent in shared { try? watch.addChildren(of: parent.path) }
+    return watch.release()
+  }
+}

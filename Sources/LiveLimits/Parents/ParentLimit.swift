@@ -1,0 +1,182 @@
+// SPDX-License-Identifier: Apache-2.0
+internal import Glibc
+internal import Syscalls
+
+/// A container's part in the limit of the group that it is in with others: its pod's, or its
+/// application's.
+///
+/// Each change is made under the record's lock, and written down before it is made. Whoever is
+/// killed in between has said more than it holds, never less, and the next one to come by, itself a
+/// supervisor later or the keeper, makes the limit what the record says.
+final class ParentLimit {
+  private let record: ParentRecord
+  private let kernel: any ParentFile
+  private let nonce: UInt64
+  /// The parent's directory, where it matters who is in it; ``FileDescriptor/none`` elsewhere.
+  private let children: FileDescriptor
+  /// What is written down for this container, as far as is known; nil before the first look.
+  private(set) var excess: Int64?
+  private var lastLook: Nanoseconds = .min / 2
+  /// Whether something is to be done that could not be.
+  private var isPending = false {
+    didSet { delay = isPending ? min(2 * delay, Self.longestDelay) : Self.lookInterval }
+  }
+  private var delay = ParentLimit.lookInterval
+
+  /// What somebody else writes is answered within this time, as long as anything is held.
+  static let lookInterval: Nanoseconds = 100_000_000
+  /// What cannot be done is tried ever less often, down to once a minute.
+  private static let longestDelay: Nanoseconds = 60_000_000_000
+
+  /// Takes over what ``ParentRegistry`` has opened.
+  init(
+    _ record: consuming ParentRecord, _ kernel: any ParentFile, nonce: UInt64,
+    children: consuming FileDescriptor = .none
+  ) {
+    self.record = record
+    self.kernel = kernel
+    self.nonce = nonce
+    self.children = children
+  }
+
+  /// Whether it is capped at what the application in it has.
+  var isShared: Bool { children.isOpen }
+
+  // MARK: what a container holds
+
+  /// Makes room for more: before the container's own limit is raised.
+  ///
+  /// - Parameter amount: What it will hold above what it declares, in nanocores or bytes.
+  /// - Throws: ``SystemError``: EAGAIN where it has to be tried again, ENODEV once the group is
+  ///   gone; for any other reason the kernel would not have it, and it has to stay as it is.
+  func raise(to amount: Int64) throws(SystemError) {
+    guard amount > excess ?? -1 else { return }
+    try change { account, place throws(SystemError) in
+      let before = account.holds[place].excess
+      account.holds[place].excess = amount
+      record.save(excess: amount, at: place)
+      do throws(SystemError) { try settle(&account) } catch {
+        record.save(excess: before, at: place)
+        throw error
+      }
+      excess = amount
+    }
+  }
+
+  /// Gives back what is not held any more: after the container's own limit was lowered.
+  func lower(to amount: Int64) {
+    guard amount < excess ?? .max else { return }
+    do throws(SystemError) {
+      try change { account, place throws(SystemError) in
+        account.holds[place].excess = amount
+        record.save(excess: amount, at: place)
+        excess = amount
+        try settle(&account)
+      }
+    } catch {
+      // v1 refuses while somebody below has more, and so it shall be tried again.
+      isPending = error.errno != ENODEV
+    }
+  }
+
+  /// Makes what is written down what the container has, whoever wrote that.
+  func hold(_ amount: Int64) {
+    if amount > excess ?? -1 { try? raise(to: amount) }
+    lower(to: amount)
+  }
+
+  /// Looks whether somebody else has written, unless that was just done.
+  ///
+  /// - Parameters:
+  ///   - now: The time.
+  ///   - amount: What the container holds above what it declares.
+  func look(at now: Nanoseconds, holding amount: Int64) {
+    guard isPending || excess ?? 0 > 0, now - lastLook >= (retry == nil ? Self.lookInterval : delay)
+    else { return }
+    lastLook = now
+    // Somebody else may have had the lock when this was lowered.
+    lower(to: amount)
+    review()
+  }
+
+  /// When to look again for what could not be done; nil where there is nothing of the kind.
+  var retry: Nanoseconds? { isPending ? max(lastLook + delay, monotonicNow()) : nil }
+
+  /// Makes the limit what it is to be: somebody else may have written, come or gone.
+  func review() {
+    isPending = (try? change { account, _ throws(SystemError) in try settle(&account) }) == nil
+  }
+
+  /// The container has ended; what was found is back with the last of them.
+  func leave() {
+    try? change { account, place throws(SystemError) in
+      account.holds[place] = ParentAccount.Hold(nonce: 0)
+      record.save(account.holds[place], at: place)
+      excess = 0
+      try settle(&account)
+    }
+  }
+
+  /// The limit that is in force, in nanocores or bytes; nil where there is none, or no group.
+  var amount: Int64? { (try? kernel.read())?.amount }
+
+  // MARK: what an application has
+
+  /// Makes this the most that is in force, where all that are in the group are members.
+  ///
+  /// - Throws: As ``raise(to:)``.
+  func cap(at amount: Int64?) throws(SystemError) {
+    try change { account, _ throws(SystemError) in
+      account.cap = amount
+      record.save(cap: amount)
+      try settle(&account)
+    }
+  }
+
+  // MARK: doing it
+
+  private func change(
+    _ body: (inout ParentAccount, _ place: Int) throws(SystemError) -> Void
+  ) throws(SystemError) {
+    try record.lock()
+    defer { record.unlock() }
+    guard var account = record.load()?.account, let place = account.place(of: nonce) else {
+      throw SystemError("read", "the parent's record", errno: ESTALE)
+    }
+    try body(&account, place)
+  }
+
+  private func settle(_ account: inout ParentAccount) throws(SystemError) {
+    try record.settle(&account, kernel, children)
+  }
+}
+
+extension ParentRecord {
+  /// Makes the kernel's limit what the account says; the lock is the caller's.
+  ///
+  /// What is about to be written is written down first: whoever is killed behind the write leaves a
+  /// value that is known to be ours.
+  func settle(
+    _ account: inout ParentAccount, _ kernel: any ParentFile,
+    _ directory: borrowing FileDescriptor
+  ) throws(SystemError) {
+    let current = try kernel.read()
+    if account.see(current) { save(found: account) }
+    let inside = directory.isOpen && account.cap != nil ? try? directory.childGroups() : nil
+    let target = account.target(children: inside)
+    guard target != current else { return }
+    // Whoever was killed behind a write has not come to say so, and both words are about to change.
+    if account.writing != account.written,
+      current.value ?? ParentAccount.unlimited == account.writing
+    {
+      account.written = account.writing
+      save(written: account.written)
+    }
+    let value = target.value ?? ParentAccount.unlimited
+    account.writing = value
+    save(writing: value)
+    try kernel.write(target, over: current)
+    account.written = value
+    save(written: value)
+  }
+}

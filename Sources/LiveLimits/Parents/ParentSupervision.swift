@@ -1,0 +1,130 @@
+// SPDX-License-Identifier: Apache-2.0
+internal import Glibc
+internal import Hooks
+internal import Syscalls
+
+extension ParentLimit {
+  /// When to try again what somebody else's lock was in the way of.
+  static let retryInterval: Nanoseconds = 10_000_000
+}
+
+/// What a supervisor does with the limit of the group that its container is in with others: raised
+/// before the container's own, lowered behind it. cgroup v1 refuses any other order, and on v2 the
+/// lesser of the two would hold.
+extension Supervision {
+  /// Makes this the container's limit.
+  ///
+  /// - Throws: ``SystemError``: EAGAIN where it has to be tried again, else as
+  ///   ``CgroupWriter/set(_:from:)``.
+  func setLimit(_ limit: CPUQuota, from old: CPUQuota) throws(SystemError) {
+    guard let parent = attachment.parent.cpu else {
+      return try attachment.writer.set(limit, from: old)
+    }
+    let excess = base.excess(of: limit)
+    try parent.raise(to: excess)
+    do throws(SystemError) {
+      try attachment.writer.set(limit, from: old)
+    } catch {
+      guard error.errno == EINVAL else { throw error }
+      // The parent's maker has written in between.
+      parent.review()
+      try attachment.writer.set(limit, from: old)
+    }
+    parent.lower(to: excess)
+    comeBackToParent()
+  }
+
+  /// Has the parent have what the container's limit takes, whoever wrote that.
+  func settleParent() {
+    guard let parent = attachment.parent.cpu,
+      let found = try? attachment.writer.current(besides: foreign.ours)
+    else { return }
+    parent.hold(base.excess(of: found))
+    comeBackToParent()
+  }
+
+  /// An update is on its way from what there is to this.
+  func expectParent(_ applied: CPUQuota) {
+    guard let parent = attachment.parent.cpu else { return }
+    try? parent.raise(to: max(base.excess(of: applied), base.excess(of: foreign.ours)))
+  }
+
+  /// Somebody else may have written the parent's limit.
+  func lookAtParent() {
+    attachment.parent.cpu?.look(
+      at: monotonicNow(), holding: base.excess(of: foreign.ours))
+  }
+
+  /// Looks again where the parent could not be given what it is to have.
+  func comeBackToParent() {
+    guard let retry = attachment.parent.cpu?.retry else { return }
+    nextReading = min(nextReading ?? .max, retry)
+  }
+
+  /// Nothing was written: what the law wants it will want again.
+  func holdOn() {
+    controller.hold(base.quota(of: foreign.ours))
+    nextReading = min(nextReading ?? .max, monotonicNow() + ParentLimit.retryInterval)
+  }
+
+  /// The kernel would not have the container's limit, or its parent's: what that has is the most
+  /// from now on, as where nobody may change it.
+  ///
+  /// - Returns: As a quota of the container's; nil where its parent is left alone anyhow.
+  func giveUpParent() -> Nanoseconds? {
+    guard let parent = attachment.parent.cpu, let amount = parent.amount else { return nil }
+    // An application's limit will move again.
+    if attachment.parentWatch.hears { return base.quota(ofCores: amount) }
+    parent.hold(base.excess(of: foreign.ours))
+    attachment.forgetParent()
+    attachment.ancestorLimit = min(attachment.ancestorLimit ?? .max, amount)
+    if var state = directory.load() {
+      state.cpuParent = nil
+      try? directory.save(state)
+    }
+    return base.quota(ofCores: amount)
+  }
+
+  /// Somebody was made in that group, or removed.
+  func reviewParents() {
+    attachment.parentWatch.drain()
+    attachment.parent.cpu?.review()
+    attachment.parent.memory?.review()
+  }
+
+  /// The container has ended.
+  func leaveParents() {
+    attachment.parent.cpu?.leave()
+    attachment.parent.memory?.leave()
+  }
+}
+
+extension Handover {
+  /// The limits of the group that the container is in with others, as ``FoundParent`` opened them.
+  ///
+  /// - Parameter nonce: Of the container's instance.
+  /// - Returns: nil for what may not be changed.
+  func takeParents(_ nonce: UInt64) -> (cpu: ParentLimit?, memory: ParentLimit?) {
+    (takeParentQuota(nonce), takeParentMemory(nonce))
+  }
+
+  private func takeParentQuota(_ nonce: UInt64) -> ParentLimit? {
+    guard has(.parentRecord) else { return nil }
+    let writer = CgroupWriter(
+      version: version, readOnly: false, quota: take(.parentQuota), period: take(.parentPeriod),
+      burst: take(.parentBurst), outer: .none, outerBurst: .none)
+    return ParentLimit(
+      ParentRecord(owning: take(.parentRecord)), ParentQuota(writer), nonce: nonce,
+      children: take(.parentChildren))
+  }
+
+  private func takeParentMemory(_ nonce: UInt64) -> ParentLimit? {
+    guard has(.parentMemoryRecord) else { return nil }
+    let writer = MemoryWriter(
+      limitAlone: take(.parentMemory), line: take(.parentMemoryLine))
+    return ParentLimit(
+      ParentRecord(owning: take(.parentMemoryRecord)),
+      ParentMemory(writer, usage: take(.parentMemoryUsage)), nonce: nonce,
+      children: take(.parentMemoryChildren))
+  }
+}
