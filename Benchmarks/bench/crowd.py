@@ -9,7 +9,7 @@ import time
 from .container import Container, Failure
 from .sources import REACTIVE
 
-HANDS = 4  # runtimes at a time: most of a create is waiting for the kernel's grace periods
+HANDS = 8  # runtimes at a time: most of a create is waiting for the kernel's grace periods
 
 
 class Crowd:
