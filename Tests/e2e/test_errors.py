@@ -64,7 +64,9 @@ PRIORITIES = ["", "x", "1.5", "1001", "-1001", "99999999999999999999", "1 "]
 
 BAD = [
     *[({**REACTIVE, f"io.escra.{key}": value}, [f"io.escra.{key}"])
-      for key in ("cpu.min", "cpu.max", "app.cpu") for value in CPU_VALUES],
+      for key in ("cpu.min", "cpu.max", "app.cpu") for value in CPU_VALUES
+      # A minimum may be as little as 1m.
+      if (key, value) != ("cpu.min", "9m")],
     *[({**REACTIVE, f"io.escra.{key}": value}, [f"io.escra.{key}"])
       for key in ("memory.min", "memory.max", "app.memory") for value in MEMORY_VALUES],
     *[({**REACTIVE, "io.escra.app": value}, ["io.escra.app"]) for value in APPS],
