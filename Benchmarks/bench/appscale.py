@@ -144,7 +144,7 @@ def run(shop, quick):
         ["All members are containers under runc with a supervisor each; all but three sleep, with "
          "1 ms in a second each. The application has two CPUs. Asked and answered: a status frame "
          f"of docs/protocol.md to the broker, {QUESTIONS} times, from a realtime process, "
-         f"{GAP / 1000:.0f} ms apart. An echo: the same frames, answered at once by a process in C, "
+         f"{GAP / 1000:.0f} ms apart. An echo: the same frames, answered at once by C code, "
          "behind each of these rows: what it takes two processes of this machine to wake each "
          "other, of whatever is between them.",
          f"Raised: from a wake after {(PLAYERS + 1) * SLOT / 1e9 - 0.3:.1f} s of silence to the "
