@@ -47,7 +47,8 @@ RESTORED = "Tests/e2e/test_checkpoint.py::test_a_restored_container_is_what_it_w
 STRICT = files("strict", "strict_v2")
 
 SESSIONS = (
-    Session("runc", "trixie", ("-m", "v2", *CALLS, RESTORED), (*CALLS, *files("checkpoint"))),
+    Session("runc", "trixie", ("-m", "v2", *CALLS, RESTORED),
+            (*CALLS, *files("checkpoint", "parents"))),
     Session("runc-systemd", "trixie", ("-m", "v2", *files("reactive", "systemd")),
             (*CALLS, *files("systemd", "packaged")), driver="systemd"),
     Session("crun-systemd", "trixie", ("-m", "v2", *files("reactive")), CALLS,
