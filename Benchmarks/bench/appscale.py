@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """An application of many members: how soon one that wakes gets more, and what the broker costs."""
+import ctypes
 import glob
 import os
 import time
@@ -84,7 +85,7 @@ def echoes(shop):
 class Found:
     """What was found with one number of members."""
 
-    def __init__(self, shop, operator, crowd, count, rounds):
+    def __init__(self, shop, operator, crowd, count, rounds, inotify):
         alone, asked = count == 1, annotations("10m")
         if alone:
             # Nobody to ask: what a container gets by itself.
@@ -109,7 +110,7 @@ class Found:
             self.times, self.echoes = questions(shop, count), echoes(shop)
             pid = broker()
             before = wakeups(pid)
-        events = play(shop, players, slots, rounds)
+        events = play(shop, players, slots, rounds, inotify)
         self.done, self.raised, self.missed = [], [], 0
         for index, player in enumerate(players):
             times = shop.times(player)
@@ -155,8 +156,12 @@ def run(shop, quick):
     crowd.config["annotations"] = annotations("1m")
     crowd.config["linux"]["resources"]["cpu"] = LEAST
     echoed = []
+    # Supervisors take what there is of them; one that gets none looks for other writers itself.
+    inotify = ctypes.CDLL(None, use_errno=True).inotify_init1(os.O_CLOEXEC)
+    if inotify < 0:
+        raise Failure("all instances of inotify are taken (fs.inotify.max_user_instances)")
     for count in counts:
-        each = Found(shop, operator, crowd, count, rounds)
+        each = Found(shop, operator, crowd, count, rounds, inotify)
         asked = [f"{percentile(each.times, p) / 1000:.0f} us" if each.times else "-"
                  for p in (50, 99)]
         raised = [milliseconds(percentile(each.raised, p)) if each.raised else "-"

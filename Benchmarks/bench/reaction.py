@@ -14,12 +14,16 @@ BUSY = 150 * MS  # and busy for at least this long, so that a late raise is stil
 SLOT = 480 * MS  # one container is busy in a slot, all others are silent
 
 
-def play(shop, players, slots, rounds):
+def play(shop, players, slots, rounds, inotify=None):
     """Lets each player wake in its own slot of every round; jitter is seeded.
+
+    inotify: an instance for the watcher, where there may be none left for it.
 
     Returns events of the watcher: (ns, index of the player, quota).
     """
-    watcher = shop.start_helper("quotawatch", *[each.group.quota_file for each in players])
+    watcher = shop.start_helper(
+        "quotawatch", *(["--inotify", inotify] if inotify else []),
+        *[each.group.quota_file for each in players], passed=[inotify] if inotify else [])
     if watcher.stdout.readline().strip() != "ready":
         raise Failure("quotawatch does not start; its message is above")
     # Until the first slot all of them are silent for long enough to be at their floor.

@@ -143,14 +143,15 @@ class Workshop:
     def helper(self, name):
         return os.path.join(self.path, name)
 
-    def start_helper(self, name, *arguments, output=subprocess.PIPE):
+    def start_helper(self, name, *arguments, output=subprocess.PIPE, passed=()):
         """A helper whose standard output is read; ended with the workshop at the latest.
 
         output: a file for it, of a helper that says more than a pipe holds.
+        passed: descriptors that it gets.
         """
         helper = subprocess.Popen(
             [self.helper(name), *map(str, arguments)], stdin=subprocess.DEVNULL,
-            stdout=output, text=True, bufsize=1)
+            stdout=output, text=True, bufsize=1, pass_fds=passed)
         self.helpers.append(helper)
         return helper
 

@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // Says when cgroup limits are written: blocks in inotify, so it costs nothing in between.
 //
-//   quotawatch [--ordinary] FILE...
+//   quotawatch [--ordinary] [--inotify DESCRIPTOR] FILE...
+//
+// A user may have 128 instances of inotify; who may find them taken has one kept for it.
 //
 // Prints "ns-of-CLOCK_MONOTONIC index quota" a write; the quota is the file's first number, -1 for
 // "max". It runs before ordinary processes (SCHED_FIFO) so that the load does not delay it, unless
@@ -32,7 +34,13 @@ int main(int argc, char **argv) {
     argv++, argc--;
   else if (sched_setscheduler(0, SCHED_FIFO, &priority) != 0)
     fprintf(stderr, "quotawatch: no real-time priority; times are those of an ordinary process\n");
-  int watch = inotify_init1(IN_CLOEXEC);
+  int watch;
+  if (argc > 2 && strcmp(argv[1], "--inotify") == 0) {
+    watch = atoi(argv[2]);
+    argv += 2, argc -= 2;
+  } else {
+    watch = inotify_init1(IN_CLOEXEC);
+  }
   int files[256], watches[256];
   if (argc < 2 || argc > 256 || watch < 0) return 1;
   for (int i = 1; i < argc; i++) {
