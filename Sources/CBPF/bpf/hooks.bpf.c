@@ -97,13 +97,20 @@ struct {
     });
 } escra_rings SEC(".maps");
 
-static __always_inline void tell(const struct escra_hook_group *group, struct cfs_rq *queue,
-                                 escra_u64 id, escra_s64 left, escra_u32 kind)
+// Who waits for a group hears of it.
+static __always_inline void say(const struct escra_hook_group *group,
+                                struct escra_hook_event *event)
 {
     escra_u64 key = group->ring;
     void *ring = bpf_map_lookup_elem(&escra_rings, &key);
-    if (!ring)
-        return;
+    // Full: who does not read has been told.
+    if (ring)
+        bpf_ringbuf_output(ring, event, sizeof *event, 0);
+}
+
+static __always_inline void tell(const struct escra_hook_group *group, struct cfs_rq *queue,
+                                 escra_u64 id, escra_s64 left, escra_u32 kind)
+{
     struct escra_hook_event event = {
         .group = id,
         .time = bpf_ktime_get_ns(),
@@ -113,8 +120,7 @@ static __always_inline void tell(const struct escra_hook_group *group, struct cf
         .cpu = bpf_get_smp_processor_id(),
         .kind = kind,
     };
-    // Full: who does not read has been told.
-    bpf_ringbuf_output(ring, &event, sizeof event, 0);
+    say(group, &event);
 }
 
 // What CPU time this CPU can still get: its own slice, which `ran` is not charged to yet, and the
@@ -282,10 +288,6 @@ static __always_inline void charge(struct page_counter *counter, escra_s64 used,
         return;
     group->told_line = line;
     group->told_near = left;
-    escra_u64 key = group->ring;
-    void *ring = bpf_map_lookup_elem(&escra_rings, &key);
-    if (!ring)
-        return;
     struct escra_hook_event event = {
         .group = id,
         .time = bpf_ktime_get_ns(),
@@ -295,7 +297,7 @@ static __always_inline void charge(struct page_counter *counter, escra_s64 used,
         .cpu = bpf_get_smp_processor_id(),
         .kind = ESCRA_NEAR_LINE,
     };
-    bpf_ringbuf_output(ring, &event, sizeof event, 0);
+    say(group, &event);
 }
 
 // try_charge_memcg(): pages are about to be charged to a group and all above it. The kernel takes
