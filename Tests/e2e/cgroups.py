@@ -119,6 +119,20 @@ def set_quota(path, quota, period=100_000):
         write(path, "cpu.max", f"{'max' if quota is None else quota} {period}")
 
 
+def memory_limit(path):
+    """What a group's memory may be, in bytes."""
+    if VERSION == 1:
+        limit = int(read(path, "memory.limit_in_bytes", "memory"))
+        return limit if limit < 1 << 60 else float("inf")
+    text = read(path, "memory.max", "memory")
+    return float("inf") if text == "max" else int(text)
+
+
+def set_memory_limit(path, size):
+    """Writes a limit in bytes as a person would."""
+    write(path, "memory.limit_in_bytes" if VERSION == 1 else "memory.max", size, "memory")
+
+
 def processes(path):
     """The pids in a cgroup and below it, in any hierarchy."""
     found = set()

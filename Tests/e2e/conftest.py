@@ -131,13 +131,12 @@ class World:
             if quota:
                 cgroups.set_quota(path, quota)
             if memory:
-                name = "memory.limit_in_bytes" if cgroups.VERSION == 1 else "memory.max"
-                cgroups.write(path, name, memory, "memory")
+                cgroups.set_memory_limit(path, memory)
             return path
         name = self.name() + ".slice"
-        limits = [f"CPUQuota={quota // 1000}%"] if quota else []
-        limits += [f"MemoryMax={memory}"] if memory else []
-        # Asked for a limit it turns the controller on in every slice above.
+        limits = [f"CPUQuota={quota // 1000}%"] if quota else ["CPUWeight=100"]
+        limits += [f"MemoryMax={memory}"] if memory else ["MemoryAccounting=yes"]
+        # Asked for any of it, it turns the controllers on in every slice above.
         for words in (["start", name], ["set-property", "--runtime", name, *limits]):
             assert driver.systemctl(*words).returncode == 0
         self.slices.append(name)

@@ -279,12 +279,10 @@ MIB = 1 << 20
 
 def memory_limit(made):
     """In MiB; 0 for a group that is not there yet, or any more."""
-    name = "memory.limit_in_bytes" if cgroups.VERSION == 1 else "memory.max"
     try:
-        text = cgroups.read(cgroups.inner(made.cgroup), name, "memory")
+        return cgroups.memory_limit(cgroups.inner(made.cgroup)) / MIB
     except OSError:
         return 0
-    return float("inf") if text == "max" else int(text) / MIB
 
 
 @pytest.fixture
@@ -293,19 +291,10 @@ def memory_member(member):
 
     def make(declared, annotations=None, **options):
         made = member(annotations, **options)
-        config = made.bundle.config
-        config["linux"]["resources"]["memory"] = {
-            "limit": declared * MIB, "swap": declared * MIB}
-        config["mounts"].append(
-            {"destination": "/tmp", "type": "tmpfs", "source": "tmpfs", "options": ["size=1g"]})
-        made.bundle.write()
+        made.bundle.give_memory(declared * MIB)
         return made
 
     return make
-
-
-def fill(made, size):
-    made.do(f"dd if=/dev/zero of=/tmp/file bs=65536 count={size * 16}")
 
 
 @pytest.mark.v2
@@ -319,7 +308,7 @@ def test_two_containers_trade_their_memory(memory_member):
     for each in (one, two):
         wait_until(lambda: memory_limit(each) < 64, 8, "what it does not need is given back")
     for grown, other in ((one, two), (two, one)):
-        fill(grown, 170)
+        grown.fill(170)
 
         def has_grown():
             sums.append(memory_limit(one) + memory_limit(two))
@@ -359,7 +348,7 @@ def test_what_an_application_has_of_memory_is_no_more_than_it_says(memory_member
     two = memory_member(64).started()
     two.supervisor()
     wait_until(lambda: memory_limit(two) < 60, 8, "what it does not need is given back")
-    fill(two, 100)
+    two.fill(100)
     wait_until(lambda: memory_limit(two) >= 100, 4, "more than it declared")
     assert memory_limit(one) + memory_limit(two) <= 192
     three = memory_member(64, {"io.escra.memory.min": "160Mi"})

@@ -304,8 +304,7 @@ def test_update_changes_the_kernels_limits(through):
 
 
 def memory_limit(made):
-    name = "memory.limit_in_bytes" if cgroups.VERSION == 1 else "memory.max"
-    return int(cgroups.read(made.cgroup, name, "memory"))
+    return cgroups.memory_limit(made.cgroup)
 
 
 def supervised(made):

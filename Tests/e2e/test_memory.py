@@ -117,16 +117,13 @@ def read(made, old, new):
     return cgroups.read(cgroups.inner(made.cgroup), name, "memory")
 
 
-def number(text):
-    return 1 << 62 if text == "max" else int(text)
-
-
 def limit(made):
-    return number(read(made, "memory.limit_in_bytes", "memory.max"))
+    return cgroups.memory_limit(cgroups.inner(made.cgroup))
 
 
 def line(made):
-    return number(read(made, None, "memory.high"))
+    text = read(made, None, "memory.high")
+    return float("inf") if text == "max" else int(text)
 
 
 def usage(made):
@@ -556,11 +553,10 @@ def test_a_pods_memory_limit_rises_with_its_containers(guest, world, escra):
     pod = f"{top}/kubepods/pod{world.name()}"
     cgroups.make(pod)
     world.groups += [f"{top}/kubepods", pod]
-    name = "memory.limit_in_bytes" if cgroups.VERSION == 1 else "memory.max"
-    cgroups.write(pod, name, DECLARED * MIB, "memory")
+    cgroups.set_memory_limit(pod, DECLARED * MIB)
 
     def above():
-        return int(cgroups.read(pod, name, "memory")) - DECLARED * MIB
+        return cgroups.memory_limit(pod) - DECLARED * MIB
 
     config = world.path("config.json")
     with open(config, "w") as file:

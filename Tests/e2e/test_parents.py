@@ -21,6 +21,7 @@ FLOOR = 5_000  # 50m of a period of 100 ms
 DECLARED, CEILING = 15_000, 40_000
 EXCESS = CEILING - DECLARED
 POD = 2 * DECLARED
+MIB = 1 << 20
 
 
 @pytest.fixture
@@ -41,17 +42,26 @@ def pod(world):
     """A pod's group as a kubelet makes it, with the sum of two containers' limits."""
     if driver.IS_SYSTEMD:
         name = f"{world.name()}-kubepods-pod1.slice"
-        for words in (["start", name],
-                      ["set-property", "--runtime", name, f"CPUQuota={POD // 1000}%"]):
-            assert driver.systemctl(*words).returncode == 0
+        assert driver.systemctl("start", name).returncode == 0
         world.slices.append(name)
-        return driver.slice_path(name)
-    top = world.cgroup()
-    path = f"{top}/kubepods/burstable/pod{world.name()}"
-    cgroups.make(path)
-    world.groups += [f"{top}/kubepods", f"{top}/kubepods/burstable", path]
-    cgroups.set_quota(path, POD)
+        path = driver.slice_path(name)
+    else:
+        top = world.cgroup()
+        path = f"{top}/kubepods/burstable/pod{world.name()}"
+        cgroups.make(path)
+        world.groups += [f"{top}/kubepods", f"{top}/kubepods/burstable", path]
+    declare(path, POD)
     return path
+
+
+def declare(pod, quota):
+    """As the kubelet does it: where systemd makes the groups, it is systemd that is told."""
+    if driver.IS_SYSTEMD:
+        assert driver.systemctl(
+            "set-property", "--runtime", os.path.basename(pod),
+            f"CPUQuota={quota // 1000}%").returncode == 0
+    else:
+        cgroups.set_quota(pod, quota)
 
 
 @pytest.fixture
@@ -78,6 +88,15 @@ def up(*containers):
         each.work(2)
     for each in containers:
         each.wait_for_quota(lambda quota: quota == CEILING, 8, "up to its own maximum")
+
+
+@pytest.fixture
+def raised(inside, pod):
+    """A container in a pod that holds all it may above what it declares."""
+    made = inside(pod).started()
+    made.supervisor()
+    up(made)
+    return made
 
 
 def wait_for_pod(pod, least, most, what, seconds=4):
@@ -144,16 +163,13 @@ def test_what_is_above_a_pod_is_the_ceiling(inside, pod):
     assert quota(os.path.dirname(pod)) == 35_000
 
 
-def test_a_write_of_the_kubelets_is_what_the_pod_declares_from_then_on(inside, pod):
+def test_a_write_of_the_kubelets_is_what_the_pod_declares_from_then_on(raised, pod):
     """Seen while anything is held above it; what is held comes on top, and the end restores it."""
-    made = inside(pod).started()
-    made.supervisor()
-    up(made)
-    cgroups.set_quota(pod, 110_000)
+    declare(pod, 110_000)
     wait_for_pod(pod, 110_000 + EXCESS, 110_001 + EXCESS, "the new limit and what is held")
-    made.rest()
+    raised.rest()
     wait_for_pod(pod, 110_000, 110_000, "the new limit", 6)
-    made.call("delete", "--force")
+    raised.call("delete", "--force")
     wait_until(lambda: not ours(), 4, "nothing of ours is left")
     assert quota(pod) == 110_000
 
@@ -189,39 +205,31 @@ def test_a_death_at_any_moment_heals(inside, pod, victims):
     wait_until(lambda: not ours(), 4, "nothing of ours is left")
 
 
-def test_a_container_that_dies_with_its_supervisor_leaves_the_pod_as_it_was(inside, pod):
+def test_a_container_that_dies_with_its_supervisor_leaves_the_pod_as_it_was(raised, pod):
     """The keeper finds its instance gone."""
-    made = inside(pod).started()
-    supervisor = made.supervisor()
-    up(made)
+    supervisor = raised.supervisor()
     assert quota(pod) > POD
     kill(supervisor, signal=signal.SIGSTOP)
-    made.call("delete", "--force")
+    raised.call("delete", "--force")
     kill(supervisor)
     wait_for_pod(pod, POD, POD, "it is gone, and its tasks were reaped", 20)
     wait_until(lambda: not ours(), 4, "nothing of ours is left")
     assert not os.path.exists(RUN + "/parents")
 
 
-def test_a_pod_that_is_removed_is_forgotten(inside, pod):
-    made = inside(pod).started()
-    made.supervisor()
-    up(made)
-    made.call("delete", "--force")
+def test_a_pod_that_is_removed_is_forgotten(raised, pod):
+    raised.call("delete", "--force")
     os.rmdir(cgroups.directory(pod)) if not driver.IS_SYSTEMD else None
     wait_until(lambda: not ours(), 4, "nothing of ours is left")
     assert not os.path.exists(RUN + "/parents")
 
 
-def test_a_release_gives_the_pod_back_what_it_had(inside, pod):
-    made = inside(pod).started()
-    made.supervisor()
-    up(made)
-    escra_tool("release", made.id)
-    assert made.quota == DECLARED and quota(pod) == POD
-    escra_tool("adopt", made.id)
-    made.supervisor(4)
-    made.wait_for_quota(lambda quota: quota == CEILING, 8, "up again")
+def test_a_release_gives_the_pod_back_what_it_had(raised, pod):
+    escra_tool("release", raised.id)
+    assert raised.quota == DECLARED and quota(pod) == POD
+    escra_tool("adopt", raised.id)
+    raised.supervisor(4)
+    raised.wait_for_quota(lambda quota: quota == CEILING, 8, "up again")
     assert quota(pod) > POD
 
 
@@ -263,6 +271,32 @@ def test_an_applications_own_group_is_held_to_its_limit(member, world):
     one.call("delete", "--force")
     wait_until(lambda: not ours(), 4, "nothing of ours is left")
     assert quota(group) is None and not os.path.exists(RUN + "/parents")
+
+
+def test_its_memory_is_held_to_its_limit_too(member, world):
+    """Beside that of CPU, and likewise what it was in the end."""
+    group = world.parent()
+    made = [member(group), member(group)]
+    for each in made:
+        each.bundle.give_memory(64 * MIB)
+        each.started().supervisor()
+
+    def wait_for(size, what):
+        wait_until(lambda: cgroups.memory_limit(group) == size * MIB, 4, what)
+
+    wait_for(128, "what both declare")
+    made[0].fill(90)
+    wait_until(
+        lambda: cgroups.memory_limit(cgroups.inner(made[0].cgroup)) >= 90 * MIB, 4,
+        "more than it declares")
+    escra_tool("app", "set", "shop", "--memory", "256Mi")
+    wait_for(256, "what it was given")
+    escra_tool("app", "set", "shop", "--memory", "160Mi")
+    wait_for(160, "what was left to it")
+    for each in made:
+        each.call("delete", "--force")
+    wait_until(lambda: not ours(), 4, "nothing of ours is left")
+    assert cgroups.memory_limit(group) == float("inf") and not os.path.exists(RUN + "/parents")
 
 
 def test_a_stranger_in_the_group_ends_the_second_lock(member, container, world):

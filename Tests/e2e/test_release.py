@@ -12,7 +12,7 @@ import pytest
 import cgroups
 from applications import Sums, members, room
 from processes import PATIENCE, is_alive, keepers, kill, ours, supervisors, wait_until
-from test_application import fill, member, memory_limit, memory_member  # noqa: F401
+from test_application import member, memory_limit, memory_member  # noqa: F401
 from test_strict import ONLINE, cpus, neighbour, strict  # noqa: F401
 from world import ESCRA, escra_tool
 
@@ -201,35 +201,30 @@ def test_a_members_memory_is_its_own_and_then_shared_again(member, memory_member
     one, two = memory_member(128), memory_member(128)
     for each in (one, two):
         each.started().supervisor()
-    fill(one, 40)
+    one.fill(40)
     for each in (one, two):
         wait_until(lambda: memory_limit(each) < 90, 8, "what it does not need is given back")
     said = escra_tool("release", one.id)
     assert "128Mi" in said and memory_limit(one) == 128 and len(members("shop")) == 1
-    fill(two, 100)
+    two.fill(100)
     wait_until(lambda: memory_limit(two) >= 100, 4, "all that it declares")
     assert memory_limit(two) <= 128
     escra_tool("adopt", one.id)
     assert one.supervisor() and len(members("shop")) == 2
     assert 40 <= memory_limit(one) <= 128 and memory_limit(one) + memory_limit(two) <= 256
-    fill(one, 110)
+    one.fill(110)
     wait_until(lambda: memory_limit(one) >= 110, 4, "it grows")
     assert memory_limit(one) + memory_limit(two) <= 256 and one.status == "running"
 
 
 def memory(made):
-    name = "memory.limit_in_bytes" if cgroups.VERSION == 1 else "memory.max"
-    return int(cgroups.read(cgroups.inner(made.cgroup), name, "memory"))
+    return cgroups.memory_limit(cgroups.inner(made.cgroup))
 
 
 def test_memory_that_is_in_use_is_not_taken_away(container):
     """A limit below the use is refused, or would kill: the sentence says what is in force."""
     made = container({"io.escra.memory.max": "256Mi"})
-    config = made.bundle.config
-    config["linux"]["resources"]["memory"] = {"limit": 64 * MIB, "swap": 64 * MIB}
-    config["mounts"].append(
-        {"destination": "/tmp", "type": "tmpfs", "source": "tmpfs", "options": ["size=1g"]})
-    made.bundle.write()
+    made.bundle.give_memory(64 * MIB)
     made.started().supervisor()
     made.do("dd if=/dev/zero of=/tmp/file bs=65536 count=2048")
     wait_until(lambda: memory(made) >= 128 * MIB, 4, "grown")

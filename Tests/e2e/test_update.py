@@ -143,8 +143,7 @@ def test_an_update_of_memory_alone_leaves_the_base(container, world):
     made = idle(container)
     made.call("update", "--memory", str(256 << 20))
     assert base(made) == (20_000, 100_000)
-    name = "memory.limit_in_bytes" if cgroups.VERSION == 1 else "memory.max"
-    assert int(cgroups.read(made.cgroup, name, "memory")) == 256 << 20
+    assert cgroups.memory_limit(made.cgroup) == 256 << 20
     made.wait_for_quota(lambda quota: quota == FLOOR, 3, "at the floor")
 
 

@@ -119,6 +119,13 @@ class Bundle:
         # Where cgroupsPath leads, from the root of the hierarchies.
         self.cgroup = None
 
+    def give_memory(self, limit):
+        """Declares so many bytes of memory, and a tmpfs to fill."""
+        self.config["linux"]["resources"]["memory"] = {"limit": limit, "swap": limit}
+        self.config["mounts"].append(
+            {"destination": "/tmp", "type": "tmpfs", "source": "tmpfs", "options": ["size=1g"]})
+        self.write()
+
     def write(self):
         with open(self.file, "w") as file:
             json.dump(self.config, file, indent=1)
@@ -247,6 +254,10 @@ class Container(Supervised):
     def work(self, loops=1):
         for _ in range(loops):
             self.do("while :; do :; done & b=\"$b $!\"")
+
+    def fill(self, size):
+        """Has so many MiB in a file in memory; give_memory() made the place for it."""
+        self.do(f"dd if=/dev/zero of=/tmp/file bs=65536 count={size * 16}")
 
     def rest(self):
         self.do('kill $b; wait $b; b=')
