@@ -188,17 +188,15 @@ package enum ParentRegistry {
       return (try? record.file.status())?.size == 0 ? .useless : .tidy
     }
     var account = loaded
-    var isChanged = false
     for place in account.holds.indices
     where account.holds[place].nonce != 0 && !isKnown(account.holds[place].nonce) {
       account.holds[place] = ParentAccount.Hold(nonce: 0)
       record.save(account.holds[place], at: place)
-      isChanged = true
     }
+    // Also where nobody was forgotten just now: it may have been refused when that was done.
     guard let parent = try? FileDescriptor.open(record.path, O_RDONLY | O_DIRECTORY),
       (try? parent.status())?.identity.inode == inode
     else { return .useless }
-    guard isChanged || account.isUnused else { return .tidy }
     guard let kernel = kernel ?? file(of: record.path, parent, isMemory: isMemory),
       (try? record.settle(&account, kernel, parent)) != nil
     else { return .unfinished }

@@ -123,6 +123,18 @@ private func move(
     #expect(pod.limit.value == 50_000)
   }
 
+  @Test func `what is refused when a container goes is done later, whoever is left`() throws {
+    let pod = Pod(50_000, isV1: true)
+    let (one, _) = (try join(1, pod), try join(2, pod))
+    try move(one, pod, 1, to: 80_000, declared: 25_000)
+    rmdir(instance(1))
+    // As long as one of its tasks was not reaped the kernel compares with its group.
+    #expect(ParentRegistry.sweep(root, locksDescription: true, kernel: pod))
+    pod.children[1] = nil
+    #expect(!ParentRegistry.sweep(root, locksDescription: true, kernel: pod))
+    #expect(pod.limit.value == 50_000)
+  }
+
   @Test func `a kubelet's write is kept, and what is held comes on top of it`() throws {
     let pod = Pod(50_000, isV1: true)
     let one = try join(1, pod)
