@@ -96,6 +96,30 @@ def test_what_hit_the_limit_is_parked_and_goes_on(netted):
     assert kills(made) == 0
 
 
+def test_what_hit_the_limit_waits_for_what_its_application_says(netted):
+    made = netted(
+        "hear()\nkept = touch(200)\nhear()",
+        {"io.escra.app": "shop", "io.escra.app.memory": "512Mi"}).started()
+    pid = made.supervisor()
+    wait_until(lambda: on(made), 3, "the net")
+    stop(pid)
+    made.do("touch")
+    wait_until(lambda: parked(made), 5, "a task that waits")
+    kill(pid, signal=signal.SIGCONT)
+    wait_until(lambda: usage(made) > 200 * MIB, 5, "200 MiB in use")
+    assert kills(made) == 0
+
+
+def test_where_its_application_has_no_more_the_kernel_kills(netted):
+    made = netted(
+        "hear()\nkept = touch(200)", {"io.escra.app": "shop", "io.escra.app.memory": "96Mi"})
+    made.started()
+    made.supervisor()
+    wait_until(lambda: on(made), 3, "the net")
+    made.do("touch")
+    wait_until(lambda: made.status == "stopped", 5, "killed")
+
+
 def test_where_nothing_more_is_to_be_had_the_kernel_kills(netted, guest, plain):  # noqa: F811
     script = "kept = touch(512)"
     alone = guest(script, policy=None, runtime=plain).create(verb="run").wait(30)

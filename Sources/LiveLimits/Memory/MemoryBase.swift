@@ -65,6 +65,16 @@ public struct MemoryBase: Equatable, Sendable {
     MemoryBounds(floor: floor, ceiling: min(limit, explicitCeiling ?? declared ?? limit))
   }
 
+  /// Declares what an update asks for from now on.
+  ///
+  /// - Parameters:
+  ///   - limit: In bytes, -1 for none; nil for what it was.
+  ///   - swap: Memory and swap together likewise.
+  public mutating func redeclare(limit: Int64?, swap: Int64?) {
+    if let limit { declared = limit > 0 ? limit : nil }
+    if let swap, let declared { swapAllowance = swap > 0 ? max(0, swap - declared) : nil }
+  }
+
   /// What a limit has above what was declared; nothing where nothing was.
   func excess(of limit: Int64) -> Int64 { max(0, limit - (declared ?? limit)) }
 

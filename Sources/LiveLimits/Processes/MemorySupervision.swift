@@ -36,6 +36,8 @@ final class MemorySupervision: MemoryController.Surroundings {
   private var kills: Int64
   private var net: MemoryNet
   private var netIsOn = false
+  /// For how long who is parked waits for what the application says; nil where nobody does.
+  private var parkedUntil: Nanoseconds?
 
   /// Whether nobody looks here when the container works: on cgroup v2 nothing calls then when memory
   /// is freed.
@@ -122,8 +124,10 @@ final class MemorySupervision: MemoryController.Surroundings {
     if isAtLimit { calls.acknowledgeOutOfMemory() } else { calls.acknowledgeUse() }
     let before = ours
     let entries = look()
-    // Nothing could be given, and nobody else would wake it.
-    if netIsOn, ours <= before, writer.net()?.isUnderOOM == true { setNet(isOn: false) }
+    if ours <= before, isParked {
+      // What can be given is an application's to say, in a moment.
+      if wish != nil { parkedUntil = parkedUntil ?? monotonicNow() + Self.patience } else { letGo() }
+    }
     // On cgroup v1 the call comes before the kill; v2 tells of all there is in one file. A container
     // that has switched its kills off waits instead, and a raise resumes it.
     guard isAtLimit || writer.version == .v2, let now = meter.kills() else { return entries }
@@ -173,6 +177,7 @@ final class MemorySupervision: MemoryController.Surroundings {
     }
     if let moved = moveLine() { entries.append(moved) }
     setNet(isOn: netShallBeOn)
+    if let moment = parkedUntil, moment <= monotonicNow() { letGo() }
     return entries
   }
 
@@ -241,7 +246,10 @@ final class MemorySupervision: MemoryController.Surroundings {
     let decision = MemoryController.Decision(limit: target, rule: rule, use: inUse)
     let made = apply(decision, before)
     controller.hold(ours)
-    if ours > before { deadline = min(deadline ?? .max, monotonicNow() + Self.afterGrant) }
+    if ours > before {
+      parkedUntil = nil
+      deadline = min(deadline ?? .max, monotonicNow() + Self.afterGrant)
+    }
     // The kernel counts whole pages, and what is left of one is nobody's.
     return (Self.isSame(ours, amount) ? amount : ours, inUse, made)
   }
@@ -276,6 +284,15 @@ final class MemorySupervision: MemoryController.Surroundings {
   func guarded(_ isGuarded: Bool) {
     net.isGuarded = isGuarded
     setNet(isOn: netShallBeOn)
+  }
+
+  /// Whether somebody waits at the limit for more.
+  private var isParked: Bool { netIsOn && writer.net()?.isUnderOOM == true }
+
+  /// Nothing could be given, and nobody else would wake it: the kernel does what it does without us.
+  private func letGo() {
+    parkedUntil = nil
+    if isParked { setNet(isOn: false) }
   }
 
   private var netShallBeOn: Bool {
@@ -368,10 +385,7 @@ final class MemorySupervision: MemoryController.Surroundings {
   func update(limit: Int64?, swap: Int64?) -> [RecordEntry] {
     var entries = look()
     let before = controller.limit
-    if let limit { base.declared = limit > 0 ? limit : nil }
-    if let swap, let declared = base.declared {
-      base.swapAllowance = swap > 0 ? max(0, swap - declared) : nil
-    }
+    base.redeclare(limit: limit, swap: swap)
     guard limit != nil || swap != nil else { return entries }
     isBaseChanged = true
     if isShared {
