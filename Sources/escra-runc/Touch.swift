@@ -6,11 +6,11 @@ internal import LiveLimits
 extension RuntimeCall {
   /// Where the low-level runtime keeps its state, absolute: with an id it names a container.
   var root: String {
-    if let given = invocation.root?.text { return absolutePath(given) }
+    if let given = invocation.root?.text { return StateRoot.runtimeRoot(given) }
     let name = runtime.utf8.split(separator: UInt8(ascii: "/")).last.map { String(Substring($0)) }
     let directory = name == "crun" ? "crun" : "runc"
     if geteuid() != 0, let user = getenv("XDG_RUNTIME_DIR") {
-      return String(cString: user) + "/" + directory
+      return StateRoot.runtimeRoot(String(cString: user) + "/" + directory)
     }
     return "/run/" + directory
   }

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+internal import Glibc
 internal import LiveLimits
 internal import OCISpec
 internal import Syscalls
@@ -7,74 +8,122 @@ internal import Syscalls
 ///
 /// What is asked for becomes the base of a supervised container: its supervisor is told first and
 /// says what holds now, and the low-level runtime writes that. A supervisor that does not answer
-/// is no obstacle; it will see the write and take it for what it is.
+/// is no obstacle; it will see the write and take it for what it is. One that is dead will not, and
+/// the next one finds what is in force and what is written down: so that is where it is said.
 func update(_ call: RuntimeCall, _ settings: Settings) -> Never {
-  for path in call.instances() {
+  let instances = call.instances()
+  guard !instances.isEmpty else { call.pass() }
+  let request = UpdateRequest(call)
+  if request.isRefusable { request.pass() }
+  for path in instances {
     guard let instance = try? StateDirectory(opening: path) else { continue }
-    if instance.releaseStage == .done { updateReleased(call, instance) }
+    if instance.releaseStage == .done { updateUnsupervised(request, instance, isReleased: true) }
     // Its CPUs stay its own also while its supervisor is being replaced.
-    if instance.load()?.claim != nil { updateStrict(call, instance, settings) }
-    if instance.isSupervised, let socket = try? instance.connect() {
-      updateReactive(call, socket, movesMemory: instance.load()?.memory != nil)
+    if instance.load()?.claim != nil { updateStrict(call, request, instance, settings) }
+    // The keeper hears of a death at once, and one that was just started looks around.
+    let deadline = monotonicNow() + 500_000_000
+    while let socket = supervisor(of: instance, until: deadline) {
+      let isOfMemory = request.memory != nil || instance.load()?.memory != nil
+      updateReactive(request, socket, isOfMemory: isOfMemory)
     }
+    // The lock keeps the next one out until this process is the low-level runtime.
+    if instance.claim() { updateUnsupervised(request, instance, isReleased: false) }
   }
-  call.pass()
+  request.pass()
 }
 
-/// The low-level runtime writes all limits that it knows at each update, and of a container that was
-/// released it knows those that a supervisor began with: so what is in force goes along.
-///
-/// What is asked for is what the container declares from now on, should it be adopted.
-private func updateReleased(_ call: RuntimeCall, _ instance: borrowing StateDirectory) {
-  guard var state = instance.load() else { return }
-  let request = UpdateRequest(call)
-  let found = LimitsInForce(of: state)
-  var edit = ConfigEdit()
-  if request.quota == nil, let cpu = found.cpu {
-    edit.cpuQuota = cpu.quota ?? -1
-    if request.period == nil { edit.cpuPeriod = cpu.period }
+/// The connection to a container's supervisor; where that has just died, to the next one.
+private func supervisor(
+  of instance: borrowing StateDirectory, until deadline: Nanoseconds
+) -> ControlSocket? {
+  while monotonicNow() < deadline {
+    if instance.isSupervised, let socket = try? instance.connect() { return socket }
+    usleep(5_000)
   }
-  if request.memory == nil, request.swap == nil, let memory = found.memory {
-    edit.memoryLimit = memory < MemoryBase.unlimited ? memory : -1
-    edit.memorySwap = memory < MemoryBase.unlimited ? state.memory?.memorySwap(at: memory) : nil
+  return nil
+}
+
+/// The low-level runtime writes all limits that it knows at each update, and of a container that
+/// nobody supervises it knows those that a supervisor began with: so what is in force goes along.
+///
+/// What is asked for is what the container declares from now on, should it be adopted or supervised
+/// again.
+private func updateUnsupervised(
+  _ request: UpdateRequest, _ instance: borrowing StateDirectory, isReleased: Bool
+) {
+  guard var state = instance.load(), state.cpuDirectory != nil else { return }
+  let found = LimitsInForce(of: state)
+  let declared = state.base.declared.redeclared(quota: request.quota, period: request.period)
+  let memory = request.memory.map { $0 > 0 ? $0 : MemoryBase.unlimited }
+  // Its application's limit holds, and more is for that to grant.
+  let isShared = !isReleased && state.membership != nil
+  var edit = ConfigEdit()
+  if let cpu = found.cpu {
+    let isTooMuch = isShared && declared.nanocores ?? .max > cpu.nanocores ?? .max
+    if request.quota == nil || isTooMuch { edit.cpuQuota = cpu.quota ?? -1 }
+    if request.period == nil || isTooMuch { edit.cpuPeriod = cpu.period }
+  }
+  if let held = found.memory,
+    (request.memory == nil && request.swap == nil) || (isShared && memory ?? 0 > held)
+  {
+    edit.memoryLimit = held < MemoryBase.unlimited ? held : -1
+    edit.memorySwap = held < MemoryBase.unlimited ? state.memory?.memorySwap(at: held) : nil
   }
   if request.cpus == nil, let cpus = found.cpus { edit.cpus = cpus.description }
-  if let quota = request.quota { state.base.declared.quota = quota > 0 ? quota : nil }
-  if let period = request.period, period > 0 { state.base.declared.period = period }
-  if let memory = request.memory { state.memory?.declared = memory > 0 ? memory : nil }
-  if request.quota != nil || request.period != nil || request.memory != nil {
-    try? instance.save(state)
-  }
+  // What the kernel will refuse, the low-level runtime will say.
+  if declared.isAcceptable { state.base.declared = declared }
+  if let memory = request.memory { state.declaredMemory = memory > 0 ? memory : nil }
+  state.memory?.redeclare(limit: request.memory, swap: request.swap)
+  try? instance.save(state)
   request.pass(edit)
 }
 
+/// Returns where the supervisor has died meanwhile.
 private func updateReactive(
-  _ call: RuntimeCall, _ socket: borrowing ControlSocket, movesMemory: Bool
+  _ request: UpdateRequest, _ socket: borrowing ControlSocket, isOfMemory: Bool
 ) {
-  let request = UpdateRequest(call)
-  var edit = cpuEdit(request, socket)
-  if movesMemory { editMemory(&edit, request, socket) }
-  request.pass(edit)
+  do throws(Death) {
+    var edit = try cpuEdit(request, socket)
+    if isOfMemory { try editMemory(&edit, request, socket) }
+    request.pass(edit)
+  } catch {}
+}
+
+private struct Death: Error {}
+
+/// What a supervisor answers; nil where it is silent.
+///
+/// The process ends before its files are closed: a connection may be to one that is dead already.
+private func answer(
+  to message: ControlMessage, from socket: borrowing ControlSocket
+) throws(Death) -> ControlMessage? {
+  guard socket.send(message) else { throw Death() }
+  switch socket.receive(within: 200) {
+  case .message(let answer): return answer
+  case .nonsense, .nothing: return nil
+  case .end: throw Death()
+  }
 }
 
 /// The low-level runtime writes the memory limit that it knows at each update, whatever is asked for:
 /// below what the container has grown to cgroup v1 refuses it, and the update fails; on v2 it kills.
 private func editMemory(
   _ edit: inout ConfigEdit, _ request: UpdateRequest, _ socket: borrowing ControlSocket
-) {
-  guard socket.send(.updateMemory(limit: request.memory, swap: request.swap)),
-    case .message(.applyMemory(let limit, let swap)) = socket.receive(within: 200)
-  else { return }
+) throws(Death) {
+  let message = ControlMessage.updateMemory(limit: request.memory, swap: request.swap)
+  guard case .applyMemory(let limit, let swap) = try answer(to: message, from: socket) else {
+    return
+  }
   edit.memoryLimit = limit
   edit.memorySwap = swap
 }
 
 private func cpuEdit(
   _ request: UpdateRequest, _ socket: borrowing ControlSocket
-) -> ConfigEdit {
+) throws(Death) -> ConfigEdit {
   guard request.quota != nil || request.period != nil,
-    socket.send(.update(quota: request.quota, period: request.period)),
-    case .message(.apply(let limit)) = socket.receive(within: 200)
+    case .apply(let limit) = try answer(
+      to: .update(quota: request.quota, period: request.period), from: socket)
   else { return ConfigEdit() }
   // crun takes a period that a request does not name for the default one.
   let isSame =
@@ -91,14 +140,14 @@ private func cpuEdit(
 /// else's. No quota is ever written, and each update carries the CPUs along: runc 1.1 forgets those
 /// that a request does not name.
 private func updateStrict(
-  _ call: RuntimeCall, _ instance: borrowing StateDirectory, _ settings: Settings
+  _ call: RuntimeCall, _ request: UpdateRequest, _ instance: borrowing StateDirectory,
+  _ settings: Settings
 ) {
-  let request = UpdateRequest(call)
   do {
     let cpus = try claim(request, instance, settings)
     var edit = ConfigEdit(cpuQuota: request.quota == nil ? nil : -1, cpus: cpus.description)
-    if instance.load()?.memory != nil, let socket = try? instance.connect() {
-      editMemory(&edit, request, socket)
+    if request.memory != nil || instance.load()?.memory != nil, let socket = try? instance.connect() {
+      try? editMemory(&edit, request, socket)
     }
     request.pass(edit)
   } catch let refusal as Refusal {

@@ -4,7 +4,7 @@ internal import LiveLimits
 internal import OCISpec
 internal import Syscalls
 
-/// The CPU part of an `update`: what is asked for, and how to ask for something else instead.
+/// An `update` of CPU and memory limits: what is asked for, and how to ask for something else instead.
 ///
 /// runc takes a request from flags or, where `--resources` names one, from a document, and then no
 /// flag counts.
@@ -20,6 +20,10 @@ struct UpdateRequest {
   /// Memory and swap together in bytes, -1 for no limit.
   private(set) var swap: Int64?
 
+  /// Whether something in it is no value, or none beside another: all of it is the low-level runtime's
+  /// to refuse, and nothing of it is in force.
+  private(set) var isRefusable = false
+
   private let call: RuntimeCall
   private let resources: FlagValue?
   private var document: ResourcesUpdate?
@@ -33,15 +37,20 @@ struct UpdateRequest {
     resources = call.invocation.resources
     isStandardInput = resources?.text == "-"
     guard let resources else {
-      // 0 is "not set" to runc, and what is no number is runc's to refuse.
-      func number(_ flag: String) -> Int64? {
-        call.invocation.flags[flag].flatMap { Int64($0.text) }.flatMap { $0 == 0 ? nil : $0 }
+      var isRefusable = false
+      func number(_ flag: String, _ read: (String) -> Int64?) -> Int64? {
+        guard let text = call.invocation.flags[flag]?.text, !text.isEmpty else { return nil }
+        let number = read(text)
+        if number == nil { isRefusable = true }
+        // 0 is "not set" to runc.
+        return number == 0 ? nil : number
       }
-      quota = number("cpu-quota")
-      period = number("cpu-period")
-      memory = byteCount(call.invocation.flags["memory"]?.text)
-      swap = byteCount(call.invocation.flags["memory-swap"]?.text)
+      quota = number("cpu-quota") { Int64($0) }
+      period = number("cpu-period") { Int64($0) }
+      memory = number("memory", byteCount)
+      swap = number("memory-swap", byteCount)
       cpus = call.invocation.flags["cpuset-cpus"].flatMap { $0.text.isEmpty ? nil : $0.text }
+      self.isRefusable = isRefusable || isSwapTooLittle
       return
     }
     let file =
@@ -57,6 +66,13 @@ struct UpdateRequest {
     cpus = document.cpus.flatMap { $0.isEmpty ? nil : $0 }
     memory = document.memoryLimit
     swap = document.memorySwap
+    isRefusable = isSwapTooLittle
+  }
+
+  /// Memory and swap together are never less than memory.
+  private var isSwapTooLittle: Bool {
+    guard let memory, let swap, swap > 0 else { return false }
+    return memory < 0 || swap < memory
   }
 
   /// Whether a flag of the CPU limit is there twice: the last counts here, as to runc, and to crun
@@ -111,18 +127,19 @@ struct UpdateRequest {
   }
 }
 
-/// A number of bytes as runc's flags take it: "67108864", "64m", "-1"; nil for what is none, which is
-/// runc's to refuse.
-private func byteCount(_ text: String?) -> Int64? {
-  guard var text = text?.utf8[...], !text.isEmpty else { return nil }
-  if text.last == UInt8(ascii: "b") || text.last == UInt8(ascii: "B") { text = text.dropLast() }
-  let units: [UInt8: Int64] = [
-    UInt8(ascii: "k"): 1 << 10, UInt8(ascii: "m"): 1 << 20, UInt8(ascii: "g"): 1 << 30,
-    UInt8(ascii: "t"): 1 << 40,
-  ]
-  let factor = text.last.flatMap { units[$0 | 0x20] }
-  if factor != nil { text = text.dropLast() }
-  guard let number = Int64(Substring(text)), number != 0 else { return nil }
-  let (product, isTooMuch) = number.multipliedReportingOverflow(by: factor ?? 1)
-  return isTooMuch ? nil : max(product, -1)
+/// A number of bytes as runc's flags take it (go-units' RAMInBytes): "67108864", "1.5g", "256MiB",
+/// "-1"; nil for what is none.
+private func byteCount(_ text: String) -> Int64? {
+  if text == "-1" { return -1 }
+  let digits = text.utf8.prefix {
+    (UInt8(ascii: "0")...UInt8(ascii: "9")).contains($0) || $0 == UInt8(ascii: ".")
+  }
+  guard let number = Double(Substring(digits)) else { return nil }
+  var unit = text.utf8[digits.endIndex...]
+  if unit.first == UInt8(ascii: " ") { unit = unit.dropFirst() }
+  let name = Substring(unit).lowercased()
+  guard let power = ["", "k", "m", "g", "t", "p"].firstIndex(where: { letter in
+    [letter, letter + "b"].contains(name) || (!letter.isEmpty && name == letter + "ib")
+  }) else { return nil }
+  return Int64(exactly: (number * Double(1 << (10 * power))).rounded(.towardZero))
 }

@@ -160,4 +160,19 @@ private func exists(_ path: String) -> Bool { access(path, F_OK) == 0 }
     #expect(answerer.send(.apply(CPUQuota(quota: 50_000))) == true)
     #expect(caller.receive(within: 1000) == .message(.apply(CPUQuota(quota: 50_000))))
   }
+
+  @Test(arguments: [
+    "/run/runc", "/run/runc/", "//run//runc", "/run/./runc/.", "/run/x/../runc", "/../run/runc",
+  ])
+  func `a root is the same one however it is spelt`(text: String) {
+    #expect(StateRoot.runtimeRoot(text) == "/run/runc")
+  }
+
+  @Test func `a root is below the directory that the caller is in`() throws {
+    let here = try #require(getcwd(nil, 0))
+    defer { free(here) }
+    #expect(StateRoot.runtimeRoot("x/./y") == String(cString: here) + "/x/y")
+    #expect(StateRoot.runtimeRoot(".") == String(cString: here))
+    #expect(StateRoot.runtimeRoot("/") == "/")
+  }
 }

@@ -12,6 +12,7 @@ import cgroups
 import driver
 import kernel
 from processes import PATIENCE, kill, supervisors, wait_until
+from test_update import alone  # noqa: F401 (a fixture)
 from world import LOW_LEVEL, escra_tool
 
 pytestmark = pytest.mark.v2
@@ -352,6 +353,17 @@ def test_an_update_of_the_memory_limit_changes_the_base(guest):
     wait_until(lambda: usage(made) > 150 * MIB, 10, "150 MiB in use")
     assert kills(made) == 0
     assert "It gets no more than 256Mi: what it declared" in escra_tool("explain", made.id)
+
+
+def test_an_update_while_nobody_supervises_is_the_next_ones_base(guest, alone):
+    made = guest("hear()\nkept = touch(150)\nhear()", {"io.escra.memory.min": "16Mi"}).started()
+    made.supervisor()
+    with alone(made):
+        made.call("update", "--memory", "256m", "--memory-swap", "256m")
+    assert made.states()[0]["declaredMemory"] == str(256 * MIB)
+    made.do("touch")
+    wait_until(lambda: usage(made) > 150 * MIB, 10, "150 MiB in use")
+    assert kills(made) == 0
 
 
 @only_v2

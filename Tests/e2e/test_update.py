@@ -1,14 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
 """Somebody changes the limit: through the runtime, or by hand."""
+import contextlib
 import json
 import re
+import signal
 import time
 
 import pytest
 
 import cgroups
 import driver
-from processes import wait_until
+from processes import keepers, kill, ours, supervisors, wait_until
 from world import IS_CRUN, Sampler, escra_tool, without_time
 
 FLOOR = 5_000
@@ -137,6 +139,28 @@ def test_an_update_of_the_quota_keeps_the_period(container):
     assert cgroups.limit(made.cgroup)[1] == 50_000
 
 
+@pytest.mark.skipif(IS_CRUN, reason="crun reads bytes alone")
+@pytest.mark.parametrize("size, read", [
+    ("256MiB", 256 << 20), ("0.5g", 512 << 20), ("131072 kb", 128 << 20), ("268435456", 256 << 20)])
+def test_sizes_are_read_as_runc_reads_them(container, size, read):
+    made = container({"io.escra.memory.max": "1Gi"})
+    made.bundle.give_memory(64 << 20)
+    made.started().supervisor()
+    made.call("update", "--memory", size, "--memory-swap", size)
+    assert made.states()[0]["declaredMemory"] == str(read)
+
+
+@pytest.mark.v2
+@pytest.mark.parametrize("policy", ["reactive", "strict"])
+def test_what_an_update_declares_of_memory_that_does_not_move_is_shown(container, policy):
+    made = container({"io.escra.policy": policy}, quota=100_000)
+    made.bundle.give_memory(64 << 20)
+    made.started().supervisor()
+    made.call("update", "--memory", str(256 << 20), "--memory-swap", str(256 << 20))
+    [told] = [one for one in json.loads(escra_tool("ps", "--json")) if one["id"] == made.id]
+    assert told["memory"]["declared"] == told["memory"]["limit"] == 256 << 20
+
+
 @pytest.mark.v2
 def test_an_update_of_memory_alone_leaves_the_base(container, world):
     """runc 1.1.5 writes every value that it knows with it; that is drift, and is written over."""
@@ -160,7 +184,10 @@ def test_an_explicit_ceiling_outlives_updates(container):
 def test_an_update_that_runc_refuses_fails_as_without_us(container, plain, escra):
     """The words are runc's."""
     made = idle(container)
-    for flags in (["--cpu-quota", "x"], ["--resources", "/nowhere"], ["--resources=-"]):
+    for flags in (
+            ["--cpu-quota", "x"], ["--cpu-period", "50000", "--cpu-quota", "x"], ["--memory", "x"],
+            ["--memory", "64m", "--memory-swap", "32m"], ["--resources", "/nowhere"],
+            ["--resources=-"]):
         data = b"{" if flags == ["--resources=-"] else None
         results = [
             runtime("update", *flags, made.id, input=data) for runtime in (plain, escra)]
@@ -178,6 +205,61 @@ def test_an_update_of_an_observed_container_is_runcs_alone(container):
     group = made.cgroup + "/container" if IS_CRUN and driver.IS_SYSTEMD else made.cgroup
     assert cgroups.limit(group)[0] == 60_000
     wait_until(lambda: base(made) == (60_000, 100_000), 1, "the base")
+
+
+@pytest.fixture
+def alone():
+    """Kills a container's supervisor, and no other takes its place as long as this lasts."""
+
+    @contextlib.contextmanager
+    def without_keeper(made):
+        [pid] = keepers()
+        kill(pid, signal=signal.SIGSTOP)
+        try:
+            kill(made.supervisor())
+            wait_until(lambda: not supervisors(made.id), 2, "it is dead")
+            yield
+        finally:
+            kill(pid, signal=signal.SIGCONT)
+        made.supervisor(4)
+
+    return without_keeper
+
+
+@pytest.mark.v2
+def test_an_update_while_nobody_supervises_is_the_next_ones_base(container, alone):
+    made = idle(container)
+    with alone(made):
+        made.call("update", "--cpu-quota", "60000")
+        assert made.quota == 60_000
+    assert base(made) == (60_000, 100_000)
+    made.work(2)
+    made.wait_for_quota(lambda quota: quota == 60_000, 4, "up to the new ceiling")
+
+
+def test_an_update_when_all_of_ours_are_dead_reaches_who_comes_next(container):
+    made = idle(container)
+    kill(*ours())
+    wait_until(lambda: not ours(), 2, "none lives")
+    made.call("update", "--cpu-quota", "60000")
+    assert was_told(made) and base(made) == (60_000, 100_000)
+    made.supervisor()
+
+
+@pytest.mark.v2
+def test_an_update_while_nobody_supervises_leaves_its_application_what_it_has(container, alone):
+    """More is for that to grant, once somebody can ask."""
+    made = [container({"io.escra.app": "shop"}, quota=30_000).started() for _ in range(2)]
+    for each in made:
+        each.supervisor()
+    one, other = made
+    other.work(2)
+    other.wait_for_quota(lambda quota: quota >= 50_000, 6, "all but what the other needs")
+    with alone(one):
+        one.call("update", "--cpu-quota", "50000")
+        assert one.quota + other.quota <= 60_000
+    other.wait_for_quota(lambda quota: quota > 60_000, 6, "more than both declared before")
+    assert one.quota + other.quota <= 80_000
 
 
 @pytest.mark.v2

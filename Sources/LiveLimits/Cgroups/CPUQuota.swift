@@ -47,6 +47,17 @@ public struct CPUQuota: Hashable, Sendable {
     (1_000...1_000_000).contains(period) && (quota ?? Self.minimum) >= Self.minimum
   }
 
+  /// What an update makes of it.
+  ///
+  /// - Parameters:
+  ///   - quota: In microseconds, -1 for none; nil for what it was.
+  ///   - period: In microseconds; nil for what it was.
+  public func redeclared(quota: Int64?, period: Int64?) -> CPUQuota {
+    CPUQuota(
+      quota: quota.map { $0 > 0 ? $0 : nil } ?? self.quota,
+      period: period.flatMap { $0 > 0 ? $0 : nil } ?? self.period)
+  }
+
   /// Takes what v1's two files say.
   public init?(cfsQuota: Int64, cfsPeriod: Int64) {
     if cfsPeriod <= 0 { return nil }

@@ -135,9 +135,12 @@ final class StrictSupervision {
   }
 
   private func answer(_ message: ControlMessage) -> ControlMessage? {
-    guard let memory = container.memory else { return nil }
-    if message == .offerGuard { return memory.wantsGuard ? .wantGuard : nil }
+    if message == .offerGuard { return container.memory?.wantsGuard == true ? .wantGuard : nil }
     guard case .updateMemory(let limit, let swap) = message else { return nil }
+    guard let memory = container.memory else {
+      directory.declare(memory: limit)
+      return .applyMemory(limit: nil, swap: nil)
+    }
     note(memory.update(limit: limit, swap: swap))
     let applied = memory.applied
     return .applyMemory(limit: applied.limit, swap: applied.swap)

@@ -482,7 +482,11 @@ final class Supervision: CPUController.Surroundings {
   // MARK: conversations
 
   private func answer(_ message: ControlMessage) -> ControlMessage? {
-    if case .updateMemory(let limit, let swap) = message, let memory {
+    if case .updateMemory(let limit, let swap) = message {
+      guard let memory else {
+        directory.declare(memory: limit)
+        return .applyMemory(limit: nil, swap: nil)
+      }
       note(memory.update(limit: limit, swap: swap))
       let applied = memory.applied
       return .applyMemory(limit: applied.limit, swap: applied.swap)
@@ -494,9 +498,7 @@ final class Supervision: CPUController.Surroundings {
 
   /// An update of the declared limit, told before the low-level runtime writes it.
   private func update(quota: Int64?, period: Int64?) -> CPUQuota {
-    var declared = base.declared
-    if let period, period > 0 { declared.period = period }
-    if let quota { declared.quota = quota > 0 ? quota : nil }
+    let declared = base.declared.redeclared(quota: quota, period: period)
     // The kernel will refuse it, and the low-level runtime will say so.
     guard declared.isAcceptable else { return declared }
     rebase(to: declared, rule: .update)

@@ -29,6 +29,22 @@ public struct StateRoot: Sendable {
   /// The keeper's directory; whoever holds the flock(2) on it is the keeper.
   public var keeper: String { path + "/keeper" }
 
+  /// A runtime's `--root` as it is known by: absolute, and one however it is spelt.
+  ///
+  /// By its words alone, as runc does (Go's filepath.Abs): a symbolic link is another root to it.
+  public static func runtimeRoot(_ text: String) -> String {
+    var parts: [Substring] = []
+    var path = text
+    if text.utf8.first != UInt8(ascii: "/"), let here = getcwd(nil, 0) {
+      path = String(cString: here) + "/" + text
+      free(here)
+    }
+    for part in path.split(separator: "/") where part != "." {
+      if part != ".." { parts.append(part) } else if !parts.isEmpty { parts.removeLast() }
+    }
+    return "/" + parts.joined(separator: "/")
+  }
+
   /// Where container directories are.
   public var containers: String { path + "/containers" }
 
@@ -143,6 +159,15 @@ public struct StateDirectory: ~Copyable {
       try file.write(state.text)
     }
     try descriptor.rename(temporary, to: Self.stateFile)
+  }
+
+  /// Writes down what an update declares of memory where nobody moves its limit.
+  ///
+  /// - Parameter memory: In bytes, -1 for no limit; nil for what it was.
+  func declare(memory: Int64?) {
+    guard let memory, var state = load() else { return }
+    state.declaredMemory = memory > 0 ? memory : nil
+    try? save(state)
   }
 
   /// Where the low-level runtime is told to write the pid when the caller has named no place.
