@@ -61,6 +61,8 @@ struct BoundsRequest<Limit: Comparable & Sendable & CustomStringConvertible> {
       try min?.check(
         atMost: declared, called: "the container's own limit", shown: declared.description)
     }
+    try min?.check(
+      atMost: frame.node, called: "what this node has", shown: frame.node.description)
     var ceiling = max?.value ?? application?.value ?? frame.declared ?? frame.node
     for other in [application?.value, frame.ceiling.limit, frame.node] {
       if let other { ceiling = Swift.min(ceiling, other) }

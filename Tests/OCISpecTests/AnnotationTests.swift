@@ -164,6 +164,14 @@ enum AnnotationTables {
       #"io.escra.memory.min "2Gi" is above the container's own limit 1Gi; write at most 1Gi"#
     ),
     (
+      ["cpu.min": "9", "app": "shop"],
+      #"io.escra.cpu.min "9" is above what this node has 8; write at most 8"#
+    ),
+    (
+      ["memory.min": "1Ti", "app": "shop"],
+      #"io.escra.memory.min "1Ti" is above what this node has 16Gi; write at most 16Gi"#
+    ),
+    (
       [
         "cpu.min/web": "2", "cpu.max": "1", "io.kubernetes.container.name": "web",
       ],
@@ -247,6 +255,13 @@ enum AnnotationTables {
     #expect(
       sentence { _ = try resolve(annotations, config: config, invocationDefault: .reactive) }
         == expected)
+  }
+
+  @Test(arguments: [["cpu.min": "8001m"], ["cpu.min": "8001m", "cpu.max": "30"]] as [Annotated])
+  func `refuses a minimum that the node does not have`(annotations: Annotated) {
+    #expect(
+      sentence { _ = try resolve(annotations, cpu: nil, invocationDefault: .reactive) }
+        == #"io.escra.cpu.min "8001m" is above what this node has 8; write at most 8"#)
   }
 
   @Test(arguments: AnnotationTables.withStrict)

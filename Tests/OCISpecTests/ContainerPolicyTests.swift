@@ -60,9 +60,9 @@ import Testing
       (["cpu.min": "1m"], 1000, 1, 1000, 1000),
       (["cpu.min": "1"], 1000, 1000, 1000, 1000),
       (["cpu.min": "2", "cpu.max": "3"], 1000, 2000, 3000, 2000),
-      (["cpu.min": "20", "cpu.max": "30"], 1000, 8000, 8000, 8000),
+      (["cpu.min": "8", "cpu.max": "30"], 1000, 8000, 8000, 8000),
       (["cpu.min": "2", "app": "shop"], 1000, 1000, 1000, 1000),
-      (["cpu.min": "20"], nil, 8000, 8000, 8000),
+      (["cpu.min": "8"], nil, 8000, 8000, 8000),
     ] as [(Annotated, Int64?, Int64, Int64, Int64)])
   func `the CPU limit moves between floor and ceiling and starts as declared`(
     annotations: Annotated, declared: Int64?, floor: Int64, ceiling: Int64, initial: Int64
