@@ -18,13 +18,20 @@ struct AdoptCommand: ParsableCommand {
   @OptionGroup var common: CommonOptions
   @OptionGroup var which: WhichContainers
 
+  @Option(
+    help: ArgumentHelp(
+      "The operator's config, as the runtime is called with it; else \(OperatorConfig.defaultPath).",
+      valueName: "file"))
+  var escraConfig: String?
+
   func run() throws {
-    let root = common.stateRoot
-    let reserved = try reservedCPUs()
+    let root = try common.stateRoot
     let chosen = try which.choose(root).filter { which.id != nil || Self.isReleased($0) }
     if chosen.isEmpty { return Output.write(lines: ["No container is released."]) }
     var adopted: [(id: String, path: String)] = []
     try eachOf(chosen, root) { directory, state throws(Complaint) in
+      // Who has no CPUs of its own needs nothing of the config, which may be broken.
+      let reserved = state.claim == nil ? CPUSet() : try reservedCPUs(for: state.id)
       do {
         guard try Release.adopt(directory, reserved: reserved, root) else {
           return "\(state.id) was not released, so there is nothing to undo."
@@ -44,11 +51,12 @@ struct AdoptCommand: ParsableCommand {
   }
 
   /// The operator's CPUs that no strict container gets.
-  private func reservedCPUs() throws -> CPUSet {
+  private func reservedCPUs(for id: String) throws(Complaint) -> CPUSet {
     do throws(OperatorConfigError) {
-      let config = try OperatorConfig.load(path: OperatorConfig.defaultPath)
+      let config = try OperatorConfig.load(
+        path: escraConfig ?? OperatorConfig.defaultPath, isRequired: escraConfig != nil)
       return config.reservedCPUs.flatMap { CPUSet(list: $0) } ?? CPUSet()
-    } catch { throw Complaint(error.description) }
+    } catch { throw Complaint("\(id) cannot be adopted: \(error.description)") }
   }
 
   private static func isReleased(_ path: String) -> Bool {

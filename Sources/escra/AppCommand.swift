@@ -22,8 +22,8 @@ struct AppListCommand: ParsableCommand {
   @Flag(help: "Print a JSON array.")
   var json = false
 
-  func run() {
-    let reports = ApplicationObserver(root: common.stateRoot).look()
+  func run() throws {
+    let reports = ApplicationObserver(root: try common.stateRoot).look()
     Output.write(
       lines: json
         ? [JSON.array(reports.map(\.json)).text] : ApplicationReport.table(of: reports).lines)
@@ -86,41 +86,81 @@ struct AppSetCommand: ParsableCommand {
 
   private func limits() throws -> [(SharedResource, Int64)] {
     var limits: [(SharedResource, Int64)] = []
-    do throws(QuantityError) {
-      if let cpu { limits.append((.cpu, CPULimit(try CPUQuantity(cpu)).nanocores)) }
-      if let memory { limits.append((.memory, try ByteQuantity(memory).roundedUpToPages.bytes)) }
-    } catch {
-      throw ValidationError(error.description)
+    func read(
+      _ option: String, _ text: String?, _ resource: SharedResource,
+      _ amount: (String) throws(QuantityError) -> Int64
+    ) throws {
+      guard let text else { return }
+      let limit: Int64
+      do throws(QuantityError) { limit = try amount(text) } catch {
+        throw ValidationError("\(option) \"\(text)\" \(error.description)")
+      }
+      guard (1...ApplicationMessage.most).contains(limit) else {
+        throw ValidationError(
+          "\(option) \"\(text)\" is out of range; write more than 0 and at most "
+            + resource.shown(ApplicationMessage.most))
+      }
+      limits.append((resource, limit))
     }
-    for (resource, limit) in limits where !(1...ApplicationMessage.most).contains(limit) {
-      throw ValidationError("\(resource.shown(limit)) is no limit")
+    try read("--cpu", cpu, .cpu) { text throws(QuantityError) in
+      CPULimit(try CPUQuantity(text)).nanocores
+    }
+    try read("--memory", memory, .memory) { text throws(QuantityError) in
+      try ByteQuantity(text).roundedUpToPages.bytes
     }
     return limits
   }
 
   func run() throws {
+    let root = try common.stateRoot
     let report = try choose(
       application: application.name, namespace: application.namespace,
-      among: ApplicationObserver(root: common.stateRoot).look())
-    let room = try ApplicationRoom(opening: common.stateRoot.applications + "/" + report.room)
+      among: ApplicationObserver(root: root).look())
+    let limits = try limits()
+    // The broker will say so, too, but of two limits the other one would be set by then.
+    for (resource, limit) in limits where limit < report.least(of: resource) {
+      throw Self.tooLittle(report.name, resource, limit, report.least(of: resource))
+    }
+    let room = try ApplicationRoom(opening: root.applications + "/" + report.room)
+    let (outcomes, complaint) = Self.set(limits, of: report.name) { resource, limit in
+      ApplicationCall.ask(.set(limit), about: resource, in: room, patience: 3_000_000_000)
+    }
+    if !outcomes.isEmpty {
+      Output.write(
+        lines: json
+          ? [Self.json(outcomes).text] : outcomes.map { Self.sentence(report.name, $0, $1) })
+    }
+    if let complaint { throw complaint }
+  }
+
+  /// Asks for one limit after the other, until one is refused.
+  ///
+  /// - Returns: What was set, and stays so whatever was refused after it; and that.
+  static func set(
+    _ limits: [(SharedResource, Int64)], of name: String,
+    ask: (SharedResource, Int64) -> ApplicationMessage.Body?
+  ) -> (outcomes: [(SharedResource, ApplicationMessage.Figures)], complaint: Complaint?) {
     var outcomes: [(SharedResource, ApplicationMessage.Figures)] = []
-    for (resource, limit) in try limits() {
-      let answer = ApplicationCall.ask(
-        .set(limit), about: resource, in: room, patience: 3_000_000_000)
-      switch answer {
+    for (resource, limit) in limits {
+      switch ask(resource, limit) {
       case .figures(let figures)?: outcomes.append((resource, figures))
       case .refuse(.minima, let least)?:
-        throw Complaint(
-          "\(report.name) cannot have \(resource.shown(limit)): its members need "
-            + "\(resource.shown(least)) at the least")
+        return (outcomes, tooLittle(name, resource, limit, least))
       default:
-        throw Complaint("the broker of \(report.name) does not answer; try again in a second")
+        return (
+          outcomes, Complaint("the broker of \(name) does not answer; try again in a second")
+        )
       }
     }
-    Output.write(
-      lines: json
-        ? [Self.json(outcomes).text]
-        : outcomes.map { Self.sentence(report.name, $0, $1) })
+    return (outcomes, nil)
+  }
+
+  private static func tooLittle(
+    _ name: String, _ resource: SharedResource, _ limit: Int64, _ least: Int64
+  ) -> Complaint {
+    Complaint(
+      "\(name) cannot have \(resource.shown(limit)): its members need "
+        + "\(resource.shown(least)) at the least")
   }
 
   private static func json(_ outcomes: [(SharedResource, ApplicationMessage.Figures)]) -> JSON {

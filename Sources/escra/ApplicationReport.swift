@@ -29,6 +29,11 @@ struct ApplicationReport: Equatable {
   var memory: ApplicationMessage.Figures?
   var members: [Member]
 
+  /// The least of a resource that its members need together.
+  func least(of resource: SharedResource) -> Int64 {
+    members.reduce(0) { $0 + ($1.record[resource]?.floor ?? 0) }
+  }
+
   private static func json(
     _ figures: ApplicationMessage.Figures?, _ number: (Int64) -> JSON
   ) -> JSON {

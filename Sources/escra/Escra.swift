@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 internal import ArgumentParser
+internal import Glibc
 internal import LiveLimits
 internal import Syscalls
 
@@ -27,7 +28,17 @@ struct CommonOptions: ParsableArguments {
   var statePath = StateRoot.system.path
 
   /// Where containers are looked for.
-  var stateRoot: StateRoot { StateRoot(path: statePath) }
+  ///
+  /// Who may not look there would find nothing, which is another thing than that nothing is there.
+  var stateRoot: StateRoot {
+    get throws(Complaint) {
+      let root = StateRoot(path: statePath)
+      do throws(SystemError) { try root.checkAccess() } catch {
+        throw Complaint(error.description + (error.errno == EACCES ? "; run it as root" : ""))
+      }
+      return root
+    }
+  }
 }
 
 /// A sentence for the person at the terminal; the program exits with 1.

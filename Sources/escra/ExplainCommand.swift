@@ -14,7 +14,9 @@ struct ExplainCommand: ParsableCommand {
   @Argument(help: "The container's id, or the beginning of one.")
   var id: String
 
-  @Option(help: ArgumentHelp("The runtime's root, where two have the id.", valueName: "dir"))
+  @Option(
+    help: ArgumentHelp("The runtime's root, where two have the id.", valueName: "dir"),
+    transform: StateRoot.runtimeRoot)
   var root: String?
 
   @Option(help: ArgumentHelp("How many decisions to tell.", valueName: "number"))
@@ -28,14 +30,15 @@ struct ExplainCommand: ParsableCommand {
   }
 
   func run() throws {
-    let observer = Observer(common.stateRoot)
+    let stateRoot = try common.stateRoot
+    let observer = Observer(stateRoot)
     let sights = observer.lookTwice()
     let sight = sights[
       try choose(id, root: root, among: sights.map { ($0.state.id, $0.state.root) })]
     let explanation = Explanation(
       state: sight.state, report: sight.report, entries: sight.entries,
       limitAbove: Self.leastLimit(above: sight.state), cpus: Machine.onlineCPUs().count,
-      parent: ParentRegistry.sight(of: sight.state, common.stateRoot))
+      parent: ParentRegistry.sight(of: sight.state, stateRoot))
     if json {
       Output.write(lines: [explanation.json(last: last).text])
     } else {

@@ -74,7 +74,9 @@ struct Explanation {
 
   /// Why the CPU limit is what it is.
   var cpu: [String] {
-    if let claim = state.claim, !report.isReleased {
+    // Its bounds hold no longer, and what was decided last is over.
+    if report.isReleased { return [declared, current, counted].compactMap(\.self) }
+    if let claim = state.claim {
       return [declared, own(claim), current].compactMap(\.self)
     }
     return [declared, floor, ceiling, above, current, lastDecision, source, counted].compactMap(
@@ -229,21 +231,31 @@ struct Explanation {
 
   /// Between what the memory limit moves, and why it is where it is.
   private var memoryBounds: [String] {
+    if report.isReleased { return [] }
     guard let base = state.memory else {
       return ["No annotation asks for its memory limit to move, so nobody does."]
     }
     let bounds = base.bounds
-    let origin =
-      base.explicitCeiling == nil
-      ? "what it declared; io.escra.memory.max can allow more"
-      : "io.escra.memory.max, else io.escra.app.memory"
     let last = entries.last(where: { $0.rule.isMemory }).map {
       "The last decision: \($0.sentence)."
     }
     return [
       "It gets no less than \(bytes(bounds.floor)): io.escra.memory.min, else the operator's floor.",
-      "It gets no more than \(bytes(bounds.ceiling)): \(origin).",
+      "It gets no more than \(bytes(bounds.ceiling)): \(ceilingOrigin(base)).",
     ] + [last, memorySource].compactMap(\.self)
+  }
+
+  private func ceilingOrigin(_ base: MemoryBase) -> String {
+    if let app = state.app, state.membership != nil {
+      return "io.escra.memory.max, else all that \"\(app)\" has, of which escra app show tells"
+    }
+    let wanted = base.explicitCeiling ?? base.declared
+    guard let wanted, wanted <= base.limit else {
+      return "the operator's ceiling, else the machine's memory"
+    }
+    return base.explicitCeiling == nil
+      ? "what it declared; io.escra.memory.max can allow more"
+      : "io.escra.memory.max, else io.escra.app.memory"
   }
 
   private var memorySource: String? {

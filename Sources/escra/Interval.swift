@@ -3,14 +3,24 @@ internal import ArgumentParser
 internal import Syscalls
 
 /// A length of time as people type it: "200ms", "1.5s", "2" (seconds).
-struct Interval: Equatable, ExpressibleByArgument {
+struct Interval: Equatable {
   /// Nanoseconds, more than none and not more than a day.
   let nanoseconds: Nanoseconds
 
   /// So many seconds, for a default.
   init(seconds: Int64) { nanoseconds = seconds * 1_000_000_000 }
 
-  /// Reads what was typed; nil for anything else, which ArgumentParser then says.
+  /// Reads what was typed.
+  ///
+  /// - Throws: `ValidationError`, which says what to write.
+  init(typed text: String) throws {
+    guard let interval = Interval(argument: text) else {
+      throw ValidationError("write a time such as 500ms or 2s, from 1ms to a day")
+    }
+    self = interval
+  }
+
+  /// Reads what was typed; nil for anything else.
   init?(argument: String) {
     let units: [(suffix: String, factor: Double)] = [("ms", 1e6), ("s", 1e9), ("", 1e9)]
     guard let unit = units.first(where: { argument.hasSuffix($0.suffix) }) else { return nil }
@@ -21,7 +31,4 @@ struct Interval: Equatable, ExpressibleByArgument {
     else { return nil }
     nanoseconds = Int64((value * unit.factor).rounded())
   }
-
-  /// As it was typed, or could have been.
-  var defaultValueDescription: String { trimmed(Double(nanoseconds) / 1e9, 3) + "s" }
 }

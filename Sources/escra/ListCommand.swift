@@ -15,8 +15,8 @@ struct ListCommand: ParsableCommand {
   @Flag(help: "Print a JSON array; a limit that is not there is null.")
   var json = false
 
-  func run() {
-    let reports = Observer(common.stateRoot).lookTwice().map(\.report)
+  func run() throws {
+    let reports = try Observer(common.stateRoot).lookTwice().map(\.report)
     if json {
       Output.write(lines: [JSON.array(reports.map(\.json)).text])
     } else {

@@ -54,7 +54,9 @@ final class Observer {
         report.memorySource = nil
         report.ownCPUs = nil
       }
-      if state.policy == "observe", let last = entries.last(where: { !$0.rule.isMemory }) {
+      if state.policy == "observe", !report.isReleased,
+        let last = entries.last(where: { !$0.rule.isMemory })
+      {
         report.wouldBe = Double(last.after) / Double(max(last.period, 1))
       }
       if let probe = CgroupProbe(state) {

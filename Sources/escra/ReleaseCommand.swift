@@ -17,12 +17,13 @@ struct ReleaseCommand: ParsableCommand {
   @OptionGroup var which: WhichContainers
 
   func run() throws {
-    let chosen = try which.choose(common.stateRoot)
+    let root = try common.stateRoot
+    let chosen = try which.choose(root)
     if chosen.isEmpty { return Output.write(lines: ["No container is supervised."]) }
-    try eachOf(chosen, common.stateRoot) { directory, state throws(Complaint) in
+    try eachOf(chosen, root) { directory, state throws(Complaint) in
       let before = directory.releaseStage
       do throws(ReleaseError) {
-        let limits = try Release.release(directory, common.stateRoot)
+        let limits = try Release.release(directory, root)
         return before == .done
           ? "\(state.id) was released before." : ReleaseSentence(state, limits).text
       } catch { throw Complaint("\(state.id) \(error)") }
@@ -38,7 +39,9 @@ struct WhichContainers: ParsableArguments {
   @Flag(help: "All there are.")
   var all = false
 
-  @Option(help: ArgumentHelp("The runtime's root, where two have the id.", valueName: "dir"))
+  @Option(
+    help: ArgumentHelp("The runtime's root, where two have the id.", valueName: "dir"),
+    transform: StateRoot.runtimeRoot)
   var root: String?
 
   func validate() throws {

@@ -16,7 +16,10 @@ struct TopCommand: ParsableCommand {
 
   @OptionGroup var common: CommonOptions
 
-  @Option(help: ArgumentHelp("Time between two refreshes.", valueName: "time"))
+  @Option(
+    help: ArgumentHelp(
+      "Time between two refreshes, such as 500ms; else 1s.", valueName: "time"),
+    transform: Interval.init(typed:))
   var interval = Interval(seconds: 1)
 
   @Option(help: ArgumentHelp("End after so many refreshes.", valueName: "number"))
@@ -27,7 +30,7 @@ struct TopCommand: ParsableCommand {
   }
 
   func run() throws {
-    let observer = Observer(common.stateRoot)
+    let observer = Observer(try common.stateRoot)
     _ = observer.look()
     usleep(100_000)
     guard Output.isTerminal else {

@@ -14,7 +14,7 @@ struct WatchCommand: ParsableCommand {
       tick. It ends with its time, or when the last process has left the cgroup, and then says \
       what was reserved and not used (the limit minus the use, over time) and for how long tasks \
       were throttled.
-      """, shouldDisplay: false)
+      """)
 
   @OptionGroup var common: CommonOptions
 
@@ -27,10 +27,16 @@ struct WatchCommand: ParsableCommand {
       valueName: "path"))
   var cgroup: String?
 
-  @Option(name: .customLong("for"), help: ArgumentHelp("How long at the most.", valueName: "time"))
+  @Option(
+    name: .customLong("for"),
+    help: ArgumentHelp("How long at the most, such as 90s; else a day.", valueName: "time"),
+    transform: Interval.init(typed:))
   var duration = Interval(seconds: 86_400)
 
-  @Option(help: ArgumentHelp("Time between two lines or columns.", valueName: "time"))
+  @Option(
+    help: ArgumentHelp(
+      "Time between two lines or columns, such as 500ms; else 1s.", valueName: "time"),
+    transform: Interval.init(typed:))
   var tick = Interval(seconds: 1)
 
   @Option(help: ArgumentHelp("CPUs at the top of the chart.", valueName: "cores"))
@@ -79,7 +85,7 @@ struct WatchCommand: ParsableCommand {
     // A container that was started a moment ago is found by its supervisor a moment later.
     let deadline = monotonicNow() + 2_000_000_000
     while true {
-      let sights = Observer(common.stateRoot).look()
+      let sights = Observer(try common.stateRoot).look()
       let index = try choose(id ?? "", among: sights.map { ($0.state.id, $0.state.root) })
       if let probe = CgroupProbe(sights[index].state) {
         return (probe, sights[index].state.id, sights[index].report.ceiling)

@@ -221,6 +221,36 @@ def memory(made):
     return cgroups.memory_limit(cgroups.inner(made.cgroup))
 
 
+def test_an_adopted_container_gets_none_of_the_operators_cpus(strict, world, escra):  # noqa: F811
+    """Where the runtime is called with another config the tool has to be, too."""
+    path = world.path("operator.json")
+    with open(path, "w") as file:
+        json.dump({"reservedCPUs": str(max(ONLINE))}, file)
+    flags = ["--escra-config", path]
+    made = strict(runtime=escra.using(*flags)).started()
+    made.supervisor()
+    escra_tool("release", made.id)
+    done = subprocess.run(
+        [ESCRA, "adopt", "--escra-config", path + ".not", made.id], capture_output=True, text=True,
+        timeout=60)
+    assert done.returncode == 1 and path + ".not (ENOENT)" in done.stderr
+    escra_tool("adopt", *flags, made.id)
+    made.supervisor(4)
+    wait_until(lambda: len(cpus(made)) == 1, 2, "CPUs of its own")
+    assert max(ONLINE) not in cpus(made)
+
+
+def test_a_broken_config_keeps_nobody_from_adopting_who_needs_nothing_of_it(container, world):
+    """Only CPUs of one's own are a matter of the config."""
+    path = world.path("operator.json")
+    with open(path, "w") as file:
+        file.write("{")
+    made = at_rest(container())
+    escra_tool("release", made.id)
+    escra_tool("adopt", "--escra-config", path, made.id)
+    assert made.supervisor()
+
+
 def test_memory_that_is_in_use_is_not_taken_away(container):
     """A limit below the use is refused, or would kill: the sentence says what is in force."""
     made = container({"io.escra.memory.max": "256Mi"})

@@ -87,6 +87,39 @@ def test_explain_tells_the_decisions_in_sentences(container):
     assert made.id in text and ("0.05" in text or "50m" in text), text
 
 
+@pytest.mark.parametrize("arguments", [
+    ["ps"], ["ps", "--json"], ["top", "--count", "1"], ["explain", "x"], ["watch", "x"], ["app"],
+    ["app", "show", "x"], ["app", "set", "x", "--cpu", "1"], ["release", "--all"],
+    ["adopt", "--all"]])
+def test_who_may_not_look_is_told_so(container, arguments):
+    """That nothing was found is what a script would go on from."""
+    container().started().supervisor()
+    done = subprocess.run(
+        ["setpriv", "--reuid", "65534", "--regid", "65534", "--clear-groups", ESCRA, *arguments],
+        capture_output=True, text=True, timeout=10)
+    assert done.returncode == 1 and done.stdout == ""
+    assert done.stderr == "Error: cannot read /run/escra/containers (EACCES); run it as root\n"
+
+
+def test_of_two_limits_none_is_set_where_one_cannot_be(container):
+    """The minima are known before anything is asked for."""
+    made = container({"io.escra.app": "shop", "io.escra.memory.min": "32Mi"})
+    made.bundle.give_memory(64 << 20)
+    made.started().supervisor()
+
+    def limits():
+        [shop] = json.loads(escra_tool("app", "--json"))
+        return shop["cpu"] and shop["memory"] and (shop["cpu"]["limit"], shop["memory"]["limit"])
+
+    before = wait_until(limits, 2, "a broker that answers")
+    done = subprocess.run(
+        [ESCRA, "app", "set", "shop", "--cpu", "800m", "--memory", "1Mi"], capture_output=True,
+        text=True, timeout=10)
+    assert done.returncode == 1 and done.stdout == ""
+    assert "shop cannot have 1Mi of memory: its members need 32Mi" in done.stderr
+    assert limits() == before == (0.2, 64 << 20)
+
+
 def test_explain_of_an_unknown_container_fails_with_a_sentence():
     """Not with a stack, not with nothing."""
     done = subprocess.run(

@@ -50,6 +50,35 @@ private func report(_ change: (inout ApplicationReport) -> Void = { _ in }) -> A
         + "be recalled within a second, and 0.30 cores holds until then")
   }
 
+  @Test func `what was set before a refusal is told beside it`() {
+    let figures = ApplicationMessage.Figures(
+      limit: 800_000_000, inForce: 800_000_000, charged: 300_000_000, members: 1, waiting: 0)
+    let limits: [(SharedResource, Int64)] = [(.cpu, 800_000_000), (.memory, 1 << 20)]
+    let (outcomes, complaint) = AppSetCommand.set(limits, of: "shop") { resource, _ in
+      resource == .cpu ? .figures(figures) : .refuse(.minima, figure: 32 << 20)
+    }
+    #expect(outcomes.map(\.0) == [.cpu] && outcomes.map(\.1) == [figures])
+    #expect(
+      complaint?.description
+        == "shop cannot have 1Mi of memory: its members need 32Mi of memory at the least")
+  }
+
+  @Test func `nothing is asked for after a refusal`() {
+    var asked: [SharedResource] = []
+    let limits: [(SharedResource, Int64)] = [(.cpu, 1), (.memory, 1 << 20)]
+    let (outcomes, complaint) = AppSetCommand.set(limits, of: "shop") { resource, _ in
+      asked.append(resource)
+      return nil
+    }
+    #expect(outcomes.isEmpty && asked == [.cpu])
+    #expect(complaint?.description.contains("does not answer") == true)
+  }
+
+  @Test func `members need the sum of their minima`() {
+    let two = report { $0.members += $0.members }
+    #expect(two.least(of: .cpu) == 100_000_000 && two.least(of: .memory) == 0)
+  }
+
   @Test func `one of several applications of a name is found by its directory or namespace`()
     throws
   {

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+import ArgumentParser
 import Testing
 
 @testable import escra
@@ -33,5 +34,28 @@ import Testing
 
   @Test func `of two instances of one container it is the later one`() throws {
     #expect(try choose("web", among: [("web", "/a"), ("web", "/a")]) == 1)
+  }
+
+  @Test func `a root is the same one however it is typed`() throws {
+    let release = try ReleaseCommand.parse(["web", "--root", "/run//runc/"])
+    #expect(release.which.root == "/run/runc")
+  }
+
+  @Test func `a quantity that is none is named with its option`() {
+    for (option, text) in [("--cpu", "2x"), ("--cpu", "0"), ("--memory", "x")] {
+      let refusal = #expect(throws: (any Error).self) {
+        _ = try AppSetCommand.parse(["shop", option, text])
+      }
+      let said = refusal.map { AppSetCommand.message(for: $0) } ?? ""
+      #expect(said.contains("\(option) \"\(text)\" is"))
+    }
+  }
+
+  @Test func `a time that is none says what one is`() {
+    let refusal = #expect(throws: (any Error).self) {
+      _ = try TopCommand.parse(["--interval", "1m"])
+    }
+    let said = refusal.map { TopCommand.message(for: $0) } ?? ""
+    #expect(said.contains("1m") && said.contains("write a time such as 500ms or 2s"))
   }
 }

@@ -106,6 +106,57 @@ import Testing
       ])
   }
 
+  @Test func `a member's memory is bounded by what its application has`() {
+    let state = exampleState {
+      $0.app = "shop"
+      $0.membership = ApplicationMembership(
+        application: "shop", user: 0, root: "/r", namespace: nil, priority: 0, cpu: nil, memory: nil
+      )
+      $0.memory = MemoryBase(
+        declared: nil, floor: 16 << 20, explicitCeiling: nil, limit: 4 << 30)
+    }
+    #expect(
+      explain(state).memory.contains(
+        "It gets no more than 4Gi: io.escra.memory.max, else all that \"shop\" has, of which escra "
+          + "app show tells."))
+  }
+
+  @Test func `where no memory is declared nothing is held to what was`() {
+    let state = exampleState {
+      $0.memory = MemoryBase(
+        declared: nil, floor: 16 << 20, explicitCeiling: nil, limit: 4 << 30)
+    }
+    #expect(
+      explain(state).memory.contains(
+        "It gets no more than 4Gi: the operator's ceiling, else the machine's memory."))
+  }
+
+  @Test func `of a released container only what is so is told`() {
+    let state = exampleState {
+      $0.memory = MemoryBase(
+        declared: 512 << 20, floor: 16 << 20, explicitCeiling: nil, limit: 4 << 30)
+    }
+    let report = exampleReport(state) {
+      $0.supervisor = nil
+      $0.isReleased = true
+      $0.source = nil
+      $0.cpu.limit = .at(1)
+      $0.counters = CPUController.Counters()
+    }
+    let grown = memoryEntry(.memoryGrown, 64, 80, used: 57)
+    let told = explain(state, report, [entry(.idle, 1, 0.05), grown])
+    #expect(
+      told.cpu.prefix(2) == [
+        "It declared 1.00 cores, which is its base.",
+        "The kernel holds it to 1.00 cores, and it uses 0.01.",
+      ])
+    #expect(told.cpu.count == 3 && told.cpu.last?.hasPrefix("Since it began: ") == true)
+    #expect(
+      told.memory == [
+        "It declared a memory limit of 512Mi.", "The kernel holds it to 512Mi and counts 3Mi.",
+      ])
+  }
+
   @Test(arguments: [
     ("bpf", "(BPF)"), ("events, sampling", "has crossed memory.high"), ("thresholds", "thresholds"),
   ])

@@ -19,7 +19,15 @@ import Testing
   }
 
   @Test func `no state directory is no container`() {
-    #expect(Observer(StateRoot(path: "/nowhere/at/all")).look().isEmpty)
+    let root = StateRoot(path: "/nowhere/at/all")
+    #expect(throws: Never.self) { try root.checkAccess() }
+    #expect(Observer(root).look().isEmpty)
+  }
+
+  @Test func `a state directory that cannot be looked at is an error`() {
+    let root = StateRoot(path: "/dev/null")
+    let refusal = #expect(throws: SystemError.self) { try root.checkAccess() }
+    #expect(refusal?.description == "cannot read /dev/null/containers (ENOTDIR)")
   }
 
   @Test func `a supervisor is alive only if it holds the lock and is the one that wrote`() throws {
@@ -68,6 +76,8 @@ import Testing
       let sight = try #require(Observer(root).look().first)
       #expect(sight.report.wouldBe == 0.05)
       #expect(sight.entries.map(\.rule) == [.start, .idle])
+      try directory.mark(.done)
+      #expect(Observer(root).look().map(\.report.wouldBe) == [nil])
     }
   }
 

@@ -62,6 +62,21 @@ public struct StateRoot: Sendable {
     return containers + "/" + hash.digits
   }
 
+  /// Makes sure that what is in here can be looked at; that nothing is here is no error.
+  ///
+  /// Who supervises goes on with what ``instances()`` finds, and a person has to be told instead.
+  ///
+  /// - Throws: ``SystemError``: EACCES for anybody but root.
+  public func checkAccess() throws(SystemError) {
+    for directory in [containers, applications] {
+      do throws(SystemError) {
+        _ = try FileDescriptor.open(directory, O_RDONLY | O_DIRECTORY).entries()
+      } catch {
+        if error.errno != ENOENT { throw SystemError("read", directory, errno: error.errno) }
+      }
+    }
+  }
+
   /// All instances there are, as paths of NONCE directories.
   public func instances() -> [String] {
     guard let top = try? FileDescriptor.open(containers, O_RDONLY | O_DIRECTORY),
