@@ -68,10 +68,10 @@ enum Confinement {
   }
 
   /// What a keeper may need later: CAP_DAC_OVERRIDE (1) for other users' bundles, CAP_SYS_CHROOT
-  /// (18) so that a supervisor it starts can be confined, CAP_SYS_ADMIN (21), CAP_PERFMON (38)
-  /// and CAP_BPF (39) to open what its supervisors watch.
+  /// (18) and CAP_SYS_NICE (23) so that a supervisor it starts can be confined and let in at once,
+  /// CAP_SYS_ADMIN (21), CAP_PERFMON (38) and CAP_BPF (39) to open what its supervisors watch.
   static func confineKeeper() {
-    let keep = [1, 18, 21, 38, 39].reduce(UInt64(0)) { $0 | 1 << UInt64($1) }
+    let keep = [1, 18, 21, 23, 38, 39].reduce(UInt64(0)) { $0 | 1 << UInt64($1) }
     _ = escra_keep_capabilities(keep)
   }
 
