@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """How a supervisor behaves: it holds nobody up, and has nothing that it does not need."""
 import os
+import resource
 import signal
 import socket
 import stat
@@ -15,8 +16,8 @@ import driver
 import kernel
 from processes import (
     PATIENCE, RUN, arguments, descriptors, is_alive, keepers, kill, ours, read_to_the_end, status,
-    wait_until)
-from world import IS_CRUN
+    supervisors, wait_until)
+from world import IS_CRUN, escra_tool
 
 # A supervisor that holds a pipe of the caller's makes it wait for 2 to 12 seconds, or for as long
 # as the container lives.
@@ -64,8 +65,10 @@ def test_a_caller_of_start_that_reads_to_the_end_of_file_is_not_held_up(containe
     made = container()
     assert made.create().wait(20) == 0
     made.supervisor()
-    wait_until(keepers, 2, "the keeper lives")
-    kill(*keepers())
+    [keeper] = wait_until(keepers, 2, "the keeper lives")
+    kill(keeper)
+    # Until it is dead it holds its lock, and whoever looks takes it for alive.
+    wait_until(lambda: not is_alive(keeper), 2, "it is dead")
     assert timed_to_the_end_of_file(made.runtime, "start", made.id) < NO_DELAY
     wait_until(keepers, 2, "another keeper lives")
 
@@ -132,13 +135,129 @@ def test_the_supervisor_has_given_everything_up(container):
 
 
 def test_the_keeper_has_only_what_it_may_need(container):
-    """DAC_OVERRIDE, SYS_CHROOT, SYS_ADMIN, PERFMON and BPF."""
+    """DAC_OVERRIDE, SYS_CHROOT, SYS_ADMIN, SYS_NICE, PERFMON and BPF."""
     container().started().supervisor()
     wait_until(keepers, 2, "the keeper lives")
     [keeper] = keepers()
-    allowed = sum(1 << number for number in (1, 18, 21, 38, 39))
+    allowed = sum(1 << number for number in (1, 18, 21, 23, 38, 39))
     wait_until(
         lambda: int(status(keeper)["CapEff"], 16) & ~allowed == 0, 1, "the rest is given up")
+
+
+def priority(pid):
+    """When the scheduler lets a process in."""
+    return (
+        os.sched_getscheduler(pid), os.sched_getparam(pid).sched_priority,
+        os.getpriority(os.PRIO_PROCESS, pid))
+
+
+@pytest.mark.v2
+def test_a_successor_has_the_priority_of_the_first_one(container):
+    """The keeper has kept what that takes, and the successor gives it up as the first one did."""
+    made = container().started()
+    first = made.supervisor()
+    expected = priority(first)
+
+    def follows(before):
+        """Another supervisor with the priority of the first one."""
+        found = supervisors(made.id)
+        return len(found) == 1 and found != [before] and priority(found[0]) == expected and found[0]
+
+    def has_no_capability(pid):
+        fields = status(pid)
+        return fields["Seccomp"] == "2" and not any(
+            int(fields[name], 16) for name in ("CapEff", "CapPrm", "CapInh", "CapAmb"))
+
+    kill(first)
+    second = wait_until(lambda: follows(first), 4, "a successor with the same priority")
+    wait_until(lambda: has_no_capability(second), 2, "it has given everything up")
+    made.supervisor()
+    escra_tool("release", made.id)
+    escra_tool("adopt", made.id)
+    third = wait_until(lambda: follows(second), 4, "one that adopts it with the same priority")
+    wait_until(lambda: has_no_capability(third), 2, "it has given everything up")
+
+
+def test_the_keeper_may_have_as_many_files_open_as_anybody_lets_it(container):
+    """It has a connection to each supervisor, and engines are content with 1024 files."""
+    most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    made = container()
+    assert made.create(
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (256, most))).wait(20) == 0
+    made.supervisor()
+    [keeper] = wait_until(keepers, 2, "the keeper lives")
+    wait_until(
+        lambda: resource.prlimit(keeper, resource.RLIMIT_NOFILE) == (most, most), 1,
+        "its limit is the hard one")
+
+
+def test_a_keeper_without_a_descriptor_to_spare_forgets_nobody(container):
+    """It stays, does not work in vain, and hears of a death when it has room again."""
+    made = [container().started() for _ in range(2)]
+    pid = [each.supervisor() for each in made][0]
+    [keeper] = wait_until(keepers, 2, "the keeper lives")
+    time.sleep(0.2)
+
+    def ticks():
+        with open(f"/proc/{keeper}/stat") as file:
+            return sum(map(int, file.read().rpartition(")")[2].split()[11:13]))
+
+    soft, hard = resource.prlimit(keeper, resource.RLIMIT_NOFILE)
+    resource.prlimit(keeper, resource.RLIMIT_NOFILE, (max(descriptors(keeper)) + 1, hard))
+    directory = os.open(RUN + "/keeper", os.O_RDONLY)
+    callers = [socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) for _ in range(9)]
+    for caller in callers:
+        caller.connect(f"/proc/self/fd/{directory}/socket")
+    os.close(directory)
+    time.sleep(0.2)
+    kill(pid)
+    time.sleep(0.2)
+    before = ticks()
+    time.sleep(0.5)
+    assert ticks() - before < 10, "hundredths of a second of CPU time in half a second"
+    assert keepers() == [keeper] and not supervisors(made[0].id)
+    resource.prlimit(keeper, resource.RLIMIT_NOFILE, (soft, hard))
+    for caller in callers:
+        caller.close()
+    made[0].supervisor(4)
+    assert keepers() == [keeper]
+
+
+def test_a_keeper_that_cannot_fork_for_a_moment_gives_nobody_up(container, world):
+    """A supervisor that could not be started has not died three times."""
+    made = container().started()
+    pid = made.supervisor()
+    [keeper] = wait_until(keepers, 2, "the keeper lives")
+    group = world.cgroup()
+    os.makedirs(cgroups.directory(group, "pids"), exist_ok=True)
+    cgroups.write(group, "pids.max", 1, "pids")
+    before = cgroups.membership(keeper)["pids" if cgroups.VERSION == 1 else ""]
+    cgroups.write(group, "cgroup.procs", keeper, "pids")
+    kill(pid)
+    wait_until(lambda: not is_alive(pid), 2, "the supervisor is dead")
+    time.sleep(0.5)
+    is_given_up = not made.states()
+    if not is_given_up:
+        cgroups.write(before, "cgroup.procs", keeper, "pids")
+    assert not is_given_up
+    made.supervisor(4)
+
+
+def test_a_member_whose_supervisors_died_gets_another_however_often_others_call(container):
+    """Three deaths in a row are worth ten seconds of rest, and no look of the keeper's adds any."""
+    made = container({"io.escra.app": "shop"}).started()
+    for _ in range(3):
+        pid = made.supervisor()
+        kill(pid)
+        wait_until(lambda: not is_alive(pid), 2, "it is dead")
+    time.sleep(1)
+    assert not supervisors(made.id), "nobody is started at once"
+    deadline = time.monotonic() + 12 * PATIENCE
+    while not supervisors(made.id):
+        assert time.monotonic() < deadline, "nobody supervises it any more"
+        container().started().call("delete", "--force")
+        time.sleep(1)
+    made.supervisor(4)
 
 
 def test_files_are_for_their_owner_only(container):

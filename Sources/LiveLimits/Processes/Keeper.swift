@@ -25,17 +25,12 @@ final class Keeper {
   /// Inits of containers that were released, by pidfd, with the instance of each.
   private var released: [Int32: String] = [:]
   private var callers: [Int32] = []
-  private var crashes: [String: (count: Int, last: Nanoseconds)] = [:]
+  private var crashes: [String: CrashCount] = [:]
   private var nextLook: Nanoseconds?
   private var nextSweep: Nanoseconds?
   private var isSeated = false
   /// A scope of its own, as long as it is asked for.
   private var scope: ScopeRequest?
-
-  /// Crashes in a row after which a container is given back its declared limit.
-  private static let tooManyCrashes = 3
-  /// A supervisor that has lived this long has not crashed in a row.
-  private static let soundAfter: Nanoseconds = 10_000_000_000
 
   private static let sweepDelay: Nanoseconds = 1_000_000_000
   /// For how long the last act of all is tried again.
@@ -72,7 +67,8 @@ final class Keeper {
     if let number = scope?.socket.number { try poller.add(number, token: Token.scope) }
     repeat {
       look()
-      while root.hasInstances || !callers.isEmpty {
+      // Who is watched has an instance, also where no descriptor is left to look for one.
+      while !watched.isEmpty || !callers.isEmpty || root.hasInstances {
         let next = min(nextLook ?? .max, nextSweep ?? .max)
         try timer.set(next == .max ? nil : next)
         var tokens: [UInt64] = []
@@ -94,7 +90,11 @@ final class Keeper {
   private func handle(_ token: UInt64) throws(SystemError) {
     switch token {
     case Token.listener:
-      guard let caller = ControlSocket.accept(from: listener) else { return }
+      guard let caller = ControlSocket.accept(from: listener) else {
+        // Without a descriptor to spare it stays in the queue, of which the poller tells at once.
+        usleep(10_000)
+        return
+      }
       let number = caller.release()
       try poller.add(number, token: Token.connection + UInt64(number))
       callers.append(number)
@@ -157,7 +157,10 @@ final class Keeper {
   /// Goes through all instances: connects to live supervisors, replaces dead ones.
   private func look() {
     let known = Set(watched.values)
-    for path in root.instances() where !known.contains(path) { look(at: path) }
+    let paths = root.instances()
+    // Who is watched is one of them: there was no descriptor to list them with.
+    guard !paths.isEmpty || known.isEmpty else { return lookAgain(in: 1_000_000_000) }
+    for path in paths where !known.contains(path) { look(at: path) }
     ApplicationRoom.sweep(root)
     sweepParents()
     keepOffStrictCPUs()
@@ -265,7 +268,12 @@ final class Keeper {
   /// A connection has closed: nearly always because its supervisor is dead, or done.
   private func mourn(_ path: String) {
     if nextSweep == nil { nextSweep = monotonicNow() + Self.sweepDelay }
-    guard let directory = try? StateDirectory(opening: path) else {
+    let directory: StateDirectory
+    do throws(SystemError) {
+      directory = try StateDirectory(opening: path)
+    } catch {
+      // Who cannot open it for another reason knows nothing of it.
+      guard error.errno == ENOENT else { return lookAgain(in: 100_000_000) }
       crashes[path] = nil
       sweepParents()
       return keepOffStrictCPUs()
@@ -308,28 +316,26 @@ final class Keeper {
 
   private func replace(_ state: ContainerState, _ directory: consuming StateDirectory) {
     let now = monotonicNow()
-    let before = crashes[directory.path]
-    let count = before.map { now - $0.last < Self.soundAfter ? $0.count + 1 : 1 } ?? 1
-    crashes[directory.path] = (count, now)
-    if count < Self.tooManyCrashes,
-      (try? Launcher.resumeSupervisor(of: directory, id: state.id)) != nil
-    {
+    switch crashes[directory.path, default: CrashCount()].verdict(at: now) {
+    case .start:
+      if (try? Launcher.resumeSupervisor(of: directory, id: state.id)) == nil {
+        crashes[directory.path]?.couldNotStart(at: now)
+      }
       // It calls when it is up; should it not even come that far, we look for ourselves.
       lookAgain(in: 500_000_000)
-      return
-    }
-    if state.membership != nil {
-      // What it holds is its application's to give back, so it stays as it is.
-      if count == Self.tooManyCrashes {
-        escra_syslog(
-          true,
-          "escra: the supervisor of container \(state.id) died \(count) times in a row; its limit "
-            + "stays as it is, and its application's, until one lives")
+    case .rest(let delay): lookAgain(in: delay)
+    case .hopeless(let delay):
+      guard state.membership != nil else {
+        crashes[directory.path] = nil
+        return giveUp(state, directory)
       }
-      return lookAgain(in: Self.soundAfter)
+      // What it holds is its application's to give back, so it stays as it is.
+      escra_syslog(
+        true,
+        "escra: the supervisor of container \(state.id) died \(CrashCount.tooMany) times in a row; "
+          + "its limit stays as it is, and its application's, until one lives")
+      lookAgain(in: delay)
     }
-    crashes[directory.path] = nil
-    giveUp(state, directory)
   }
 
   /// A container whose supervisors cannot live gets what it declared, and the log says so.
@@ -343,7 +349,7 @@ final class Keeper {
     }
     escra_syslog(
       true,
-      "escra: the supervisor of container \(state.id) died \(Self.tooManyCrashes) times in a row; "
+      "escra: the supervisor of container \(state.id) died \(CrashCount.tooMany) times in a row; "
         + "the container has its declared limits back and is no longer supervised")
     directory.remove()
   }

@@ -35,6 +35,7 @@ extension Role {
 
   private static func keep(_ root: StateRoot) throws(SystemError) {
     Manners.leaveCallersGroups()
+    Manners.allowDescriptors()
     guard let keeper = try Keeper(root) else { return }
     Confinement.confineKeeper()
     try keeper.run()
