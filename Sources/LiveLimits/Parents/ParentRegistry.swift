@@ -158,9 +158,11 @@ package enum ParentRegistry {
         isUnfinished = true
         continue
       }
+      defer { record.unlock() }
       // Behind the lock: who registers has an instance.
-      let known = root.instances().compactMap { path in
-        path.split(separator: "/").last.flatMap { ApplicationRoom.nonce($0) }
+      guard let known = try? root.nonces() else {
+        isUnfinished = true
+        continue
       }
       let isMemory = name.utf8.starts(with: "memory-".utf8)
       switch tidy(record, kernel, isMemory: isMemory, { $0 != leaver && known.contains($0) }) {
@@ -168,7 +170,6 @@ package enum ParentRegistry {
       case .unfinished: isUnfinished = true
       case .tidy: break
       }
-      record.unlock()
     }
     rmdir(root.parents)
     return isUnfinished

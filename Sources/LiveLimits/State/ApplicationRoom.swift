@@ -280,10 +280,7 @@ package struct ApplicationRoom: ~Copyable {
         continue
       }
       let nonces = room.nonces
-      let known = Set(
-        root.instances().compactMap { path in
-          path.split(separator: "/").last.flatMap { Self.nonce($0) }
-        })
+      guard let known = try? root.nonces() else { return }
       for nonce in nonces where !known.contains(nonce) { room.forget(nonce) }
       room.removeIfEmpty()
     }

@@ -69,27 +69,44 @@ public struct StateRoot: Sendable {
   /// - Throws: ``SystemError``: EACCES for anybody but root.
   public func checkAccess() throws(SystemError) {
     for directory in [containers, applications] {
-      do throws(SystemError) {
-        _ = try FileDescriptor.open(directory, O_RDONLY | O_DIRECTORY).entries()
-      } catch {
-        if error.errno != ENOENT { throw SystemError("read", directory, errno: error.errno) }
+      do throws(SystemError) { _ = try Self.names(in: directory) } catch {
+        throw SystemError("read", directory, errno: error.errno)
       }
     }
   }
 
   /// All instances there are, as paths of NONCE directories.
   public func instances() -> [String] {
-    guard let top = try? FileDescriptor.open(containers, O_RDONLY | O_DIRECTORY),
-      let keys = try? top.entries()
-    else { return [] }
+    guard let keys = try? Self.names(in: containers) else { return [] }
     return keys.flatMap { instances(in: containers + "/" + $0) }
+  }
+
+  /// The nonces of all instances there are.
+  ///
+  /// Who forgets whatever is not among them has to know of all: it fails where one cannot look.
+  func nonces() throws(SystemError) -> Set<UInt64> {
+    var found: Set<UInt64> = []
+    for key in try Self.names(in: containers) {
+      for name in try Self.names(in: containers + "/" + key) {
+        if let nonce = ApplicationRoom.nonce(name) { found.insert(nonce) }
+      }
+    }
+    return found
+  }
+
+  /// What is in a directory, which may go at any time: nothing then.
+  private static func names(in directory: String) throws(SystemError) -> [String] {
+    do throws(SystemError) {
+      return try FileDescriptor.open(directory, O_RDONLY | O_DIRECTORY).entries()
+    } catch {
+      if error.errno == ENOENT { return [] }
+      throw error
+    }
   }
 
   /// Whether there is any; of a thousand the first one says so.
   public var hasInstances: Bool {
-    guard let top = try? FileDescriptor.open(containers, O_RDONLY | O_DIRECTORY),
-      let keys = try? top.entries()
-    else { return false }
+    guard let keys = try? Self.names(in: containers) else { return false }
     return keys.contains { !instances(in: containers + "/" + $0).isEmpty }
   }
 
@@ -98,9 +115,7 @@ public struct StateRoot: Sendable {
   /// - Parameter directory: What ``directory(root:id:)`` returned.
   /// - Returns: Paths of NONCE directories; empty when the container is not supervised.
   public func instances(in directory: String) -> [String] {
-    guard let opened = try? FileDescriptor.open(directory, O_RDONLY | O_DIRECTORY),
-      let names = try? opened.entries()
-    else { return [] }
+    guard let names = try? Self.names(in: directory) else { return [] }
     return names.map { directory + "/" + $0 }
   }
 }

@@ -123,6 +123,15 @@ private func move(
     #expect(pod.limit.value == 50_000)
   }
 
+  @Test func `where one cannot look nobody is forgotten`() throws {
+    let pod = Pod(50_000, isV1: false)
+    try move(try join(1, pod), pod, 1, to: 80_000, declared: 25_000)
+    rename(root.containers, root.containers + ".away")
+    try FileDescriptor.open(root.containers, O_WRONLY | O_CREAT).write("")
+    #expect(ParentRegistry.sweep(root, locksDescription: true, kernel: pod))
+    #expect(pod.limit.value == 105_001)
+  }
+
   @Test func `what is refused when a container goes is done later, whoever is left`() throws {
     let pod = Pod(50_000, isV1: true)
     let (one, _) = (try join(1, pod), try join(2, pod))
