@@ -146,7 +146,8 @@ private func updateStrict(
   do {
     let cpus = try claim(request, instance, settings)
     var edit = ConfigEdit(cpuQuota: request.quota == nil ? nil : -1, cpus: cpus.description)
-    if request.memory != nil || instance.load()?.memory != nil, let socket = try? instance.connect() {
+    if request.memory != nil || instance.load()?.memory != nil, let socket = try? instance.connect()
+    {
       try? editMemory(&edit, request, socket)
     }
     request.pass(edit)

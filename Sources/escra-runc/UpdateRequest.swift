@@ -138,8 +138,10 @@ private func byteCount(_ text: String) -> Int64? {
   var unit = text.utf8[digits.endIndex...]
   if unit.first == UInt8(ascii: " ") { unit = unit.dropFirst() }
   let name = Substring(unit).lowercased()
-  guard let power = ["", "k", "m", "g", "t", "p"].firstIndex(where: { letter in
-    [letter, letter + "b"].contains(name) || (!letter.isEmpty && name == letter + "ib")
-  }) else { return nil }
+  guard
+    let power = ["", "k", "m", "g", "t", "p"].firstIndex(where: { letter in
+      [letter, letter + "b"].contains(name) || (!letter.isEmpty && name == letter + "ib")
+    })
+  else { return nil }
   return Int64(exactly: (number * Double(1 << (10 * power))).rounded(.towardZero))
 }

@@ -52,6 +52,7 @@ public struct CPUQuota: Hashable, Sendable {
   /// - Parameters:
   ///   - quota: In microseconds, -1 for none; nil for what it was.
   ///   - period: In microseconds; nil for what it was.
+  /// - Returns: What is declared from then on, acceptable or not.
   public func redeclared(quota: Int64?, period: Int64?) -> CPUQuota {
     CPUQuota(
       quota: quota.map { $0 > 0 ? $0 : nil } ?? self.quota,

@@ -126,7 +126,11 @@ final class MemorySupervision: MemoryController.Surroundings {
     let entries = look()
     if ours <= before, isParked {
       // What can be given is an application's to say, in a moment.
-      if wish != nil { parkedUntil = parkedUntil ?? monotonicNow() + Self.patience } else { letGo() }
+      if wish == nil {
+        letGo()
+      } else {
+        parkedUntil = parkedUntil ?? monotonicNow() + Self.patience
+      }
     }
     // On cgroup v1 the call comes before the kill; v2 tells of all there is in one file. A container
     // that has switched its kills off waits instead, and a raise resumes it.
