@@ -84,22 +84,12 @@ def test_without_the_operators_word_there_is_none(guest):  # noqa: F811
     assert not on(made)
 
 
-def test_what_hit_the_limit_is_parked_and_goes_on(netted):
-    made = netted("hear()\nkept = touch(200)\nhear()").started()
-    pid = made.supervisor()
-    wait_until(lambda: on(made), 3, "the net")
-    stop(pid)
-    made.do("touch")
-    wait_until(lambda: parked(made), 5, "a task that waits")
-    kill(pid, signal=signal.SIGCONT)
-    wait_until(lambda: usage(made) > 200 * MIB, 5, "200 MiB in use")
-    assert kills(made) == 0
-
-
-def test_what_hit_the_limit_waits_for_what_its_application_says(netted):
-    made = netted(
-        "hear()\nkept = touch(200)\nhear()",
-        {"io.escra.app": "shop", "io.escra.app.memory": "512Mi"}).started()
+@pytest.mark.parametrize("asked", [
+    {"io.escra.memory.max": "1Gi"}, {"io.escra.app": "shop", "io.escra.app.memory": "512Mi"}],
+    ids=["alone", "as a member"])
+def test_what_hit_the_limit_is_parked_and_goes_on(netted, asked):
+    """A member for as long as it takes its application to say what it may have."""
+    made = netted("hear()\nkept = touch(200)\nhear()", asked).started()
     pid = made.supervisor()
     wait_until(lambda: on(made), 3, "the net")
     stop(pid)
