@@ -151,7 +151,6 @@ def priority(pid):
         os.getpriority(os.PRIO_PROCESS, pid))
 
 
-@pytest.mark.v2
 def test_a_successor_has_the_priority_of_the_first_one(container):
     """The keeper has kept what that takes, and the successor gives it up as the first one did."""
     made = container().started()

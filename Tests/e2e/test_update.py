@@ -150,7 +150,6 @@ def test_sizes_are_read_as_runc_reads_them(container, size, read):
     assert made.states()[0]["declaredMemory"] == str(read)
 
 
-@pytest.mark.v2
 @pytest.mark.parametrize("policy", ["reactive", "strict"])
 def test_what_an_update_declares_of_memory_that_does_not_move_is_shown(container, policy):
     made = container({"io.escra.policy": policy}, quota=100_000)
@@ -226,7 +225,6 @@ def alone():
     return without_keeper
 
 
-@pytest.mark.v2
 def test_an_update_while_nobody_supervises_is_the_next_ones_base(container, alone):
     made = idle(container)
     with alone(made):
@@ -246,7 +244,6 @@ def test_an_update_when_all_of_ours_are_dead_reaches_who_comes_next(container):
     made.supervisor()
 
 
-@pytest.mark.v2
 def test_an_update_while_nobody_supervises_leaves_its_application_what_it_has(container, alone):
     """More is for that to grant, once somebody can ask."""
     made = [container({"io.escra.app": "shop"}, quota=30_000).started() for _ in range(2)]
