@@ -347,11 +347,3 @@ struct LaunchFailure: Error {
   let sentence: String
   init(_ reason: String) { sentence = reason }
 }
-
-/// A path as it is seen from here, whatever directory another process is in.
-func absolutePath(_ path: String) -> String {
-  if path.utf8.first == UInt8(ascii: "/") { return path }
-  guard let buffer = getcwd(nil, 0) else { return path }
-  defer { free(buffer) }
-  return path == "." ? String(cString: buffer) : String(cString: buffer) + "/" + path
-}

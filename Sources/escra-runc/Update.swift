@@ -17,7 +17,7 @@ func update(_ call: RuntimeCall, _ settings: Settings) -> Never {
   if request.isRefusable { request.pass() }
   for path in instances {
     guard let instance = try? StateDirectory(opening: path) else { continue }
-    if instance.releaseStage == .done { updateUnsupervised(request, instance, isReleased: true) }
+    if instance.releaseStage == .done { updateUnsupervised(request, instance) }
     // Its CPUs stay its own also while its supervisor is being replaced.
     if instance.load()?.claim != nil { updateStrict(call, request, instance, settings) }
     // The keeper hears of a death at once, and one that was just started looks around.
@@ -27,7 +27,7 @@ func update(_ call: RuntimeCall, _ settings: Settings) -> Never {
       updateReactive(request, socket, isOfMemory: isOfMemory)
     }
     // The lock keeps the next one out until this process is the low-level runtime.
-    if instance.claim() { updateUnsupervised(request, instance, isReleased: false) }
+    if instance.claim() { updateUnsupervised(request, instance) }
   }
   request.pass()
 }
@@ -49,14 +49,14 @@ private func supervisor(
 /// What is asked for is what the container declares from now on, should it be adopted or supervised
 /// again.
 private func updateUnsupervised(
-  _ request: UpdateRequest, _ instance: borrowing StateDirectory, isReleased: Bool
+  _ request: UpdateRequest, _ instance: borrowing StateDirectory
 ) {
   guard var state = instance.load(), state.cpuDirectory != nil else { return }
   let found = LimitsInForce(of: state)
   let declared = state.base.declared.redeclared(quota: request.quota, period: request.period)
   let memory = request.memory.map { $0 > 0 ? $0 : MemoryBase.unlimited }
-  // Its application's limit holds, and more is for that to grant.
-  let isShared = !isReleased && state.membership != nil
+  // Its application's limit holds, and more is for that to grant; who was released has left it.
+  let isShared = state.membership != nil && instance.releaseStage != .done
   var edit = ConfigEdit()
   if let cpu = found.cpu {
     let isTooMuch = isShared && declared.nanocores ?? .max > cpu.nanocores ?? .max
@@ -72,8 +72,7 @@ private func updateUnsupervised(
   if request.cpus == nil, let cpus = found.cpus { edit.cpus = cpus.description }
   // What the kernel will refuse, the low-level runtime will say.
   if declared.isAcceptable { state.base.declared = declared }
-  if let memory = request.memory { state.declaredMemory = memory > 0 ? memory : nil }
-  state.memory?.redeclare(limit: request.memory, swap: request.swap)
+  state.redeclare(memory: request.memory, swap: request.swap)
   try? instance.save(state)
   request.pass(edit)
 }

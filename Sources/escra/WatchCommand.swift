@@ -84,8 +84,9 @@ struct WatchCommand: ParsableCommand {
     }
     // A container that was started a moment ago is found by its supervisor a moment later.
     let deadline = monotonicNow() + 2_000_000_000
+    let root = try common.stateRoot
     while true {
-      let sights = Observer(try common.stateRoot).look()
+      let sights = Observer(root).look()
       let index = try choose(id ?? "", among: sights.map { ($0.state.id, $0.state.root) })
       if let probe = CgroupProbe(sights[index].state) {
         return (probe, sights[index].state.id, sights[index].report.ceiling)

@@ -230,14 +230,16 @@ def test_a_supervisor_that_dies_three_times_in_a_row_is_given_up(container):
     made.supervisor()
     wait_for_keeper()
     wait_for_floor(made)
+    killed = set()
     for _ in range(3):
         # What it has just forked is called as it is, until it is another program.
         pid = made.supervisor()
+        killed.add(pid)
         kill(pid)
         wait_until(lambda: not is_alive(pid), 2, "it is dead")
     made.wait_for_quota(lambda quota: quota == 20_000, 2, "the declared limit")
     wait_until(lambda: made.states() == [], 1, "it is no longer supervised")
-    assert supervisors(made.id) == []
+    assert supervisors(made.id) == [] and len(killed) == 3
     assert made.status == "running"
     time.sleep(0.3)
     assert supervisors(made.id) == [] and made.quota == 20_000

@@ -355,7 +355,7 @@ def test_an_update_of_the_memory_limit_changes_the_base(guest):
     assert "It gets no more than 256Mi: what it declared" in escra_tool("explain", made.id)
 
 
-def test_an_update_while_nobody_supervises_is_what_the_next_one_finds(guest, alone):
+def test_an_update_while_nobody_supervises_is_the_next_ones_base(guest, alone):
     made = guest("hear()\nkept = touch(150)\nhear()", {"io.escra.memory.min": "16Mi"}).started()
     made.supervisor()
     with alone(made):

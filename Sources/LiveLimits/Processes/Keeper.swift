@@ -157,9 +157,8 @@ final class Keeper {
   /// Goes through all instances: connects to live supervisors, replaces dead ones.
   private func look() {
     let known = Set(watched.values)
-    let paths = root.instances()
-    // Who is watched is one of them: there was no descriptor to list them with.
-    guard !paths.isEmpty || known.isEmpty else { return lookAgain(in: 1_000_000_000) }
+    // Without a descriptor to look with nobody is known to be gone.
+    guard let paths = try? root.allInstances() else { return lookAgain(in: 1_000_000_000) }
     for path in paths where !known.contains(path) { look(at: path) }
     ApplicationRoom.sweep(root)
     sweepParents()

@@ -86,6 +86,16 @@ public struct ContainerState: Equatable, Sendable {
   /// When the supervisor was ready, on the clock of /proc/PID/stat: init is younger.
   public var readyTicks: Int64
 
+  /// Declares what an update asks for of memory from now on, whether or not its limit is moved.
+  ///
+  /// - Parameters:
+  ///   - limit: In bytes, -1 for no limit; nil for what it was.
+  ///   - swap: Memory and swap together likewise.
+  public mutating func redeclare(memory limit: Int64?, swap: Int64?) {
+    if let limit { declaredMemory = limit > 0 ? limit : nil }
+    memory?.redeclare(limit: limit, swap: swap)
+  }
+
   /// Makes the state of a container that is about to be created.
   public init(
     root: String, id: String, bundle: String, policy: String, runtime: ProcessIdentity,

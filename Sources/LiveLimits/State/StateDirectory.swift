@@ -34,12 +34,7 @@ public struct StateRoot: Sendable {
   /// By its words alone, as runc does (Go's filepath.Abs): a symbolic link is another root to it.
   public static func runtimeRoot(_ text: String) -> String {
     var parts: [Substring] = []
-    var path = text
-    if text.utf8.first != UInt8(ascii: "/"), let here = getcwd(nil, 0) {
-      path = String(cString: here) + "/" + text
-      free(here)
-    }
-    for part in path.split(separator: "/") where part != "." {
+    for part in absolutePath(text).split(separator: "/") where part != "." {
       if part != ".." { parts.append(part) } else if !parts.isEmpty { parts.removeLast() }
     }
     return "/" + parts.joined(separator: "/")
@@ -76,22 +71,26 @@ public struct StateRoot: Sendable {
   }
 
   /// All instances there are, as paths of NONCE directories.
-  public func instances() -> [String] {
-    guard let keys = try? Self.names(in: containers) else { return [] }
-    return keys.flatMap { instances(in: containers + "/" + $0) }
-  }
+  public func instances() -> [String] { (try? allInstances()) ?? [] }
 
-  /// The nonces of all instances there are.
+  /// The same for who does something about those that are not among them, and has to know of all.
   ///
-  /// Who forgets whatever is not among them has to know of all: it fails where one cannot look.
-  func nonces() throws(SystemError) -> Set<UInt64> {
-    var found: Set<UInt64> = []
+  /// - Throws: ``SystemError``; EMFILE where there is no descriptor to look with.
+  func allInstances() throws(SystemError) -> [String] {
+    var found: [String] = []
     for key in try Self.names(in: containers) {
-      for name in try Self.names(in: containers + "/" + key) {
-        if let nonce = ApplicationRoom.nonce(name) { found.insert(nonce) }
-      }
+      let directory = containers + "/" + key
+      for name in try Self.names(in: directory) { found.append(directory + "/" + name) }
     }
     return found
+  }
+
+  /// The nonces of ``allInstances()``.
+  func nonces() throws(SystemError) -> Set<UInt64> {
+    Set(
+      try allInstances().compactMap { path in
+        path.split(separator: "/").last.flatMap { ApplicationRoom.nonce($0) }
+      })
   }
 
   /// What is in a directory, which may go at any time: nothing then.
@@ -195,8 +194,8 @@ public struct StateDirectory: ~Copyable {
   ///
   /// - Parameter memory: In bytes, -1 for no limit; nil for what it was.
   func declare(memory: Int64?) {
-    guard let memory, var state = load() else { return }
-    state.declaredMemory = memory > 0 ? memory : nil
+    guard memory != nil, var state = load() else { return }
+    state.redeclare(memory: memory, swap: nil)
     try? save(state)
   }
 
