@@ -18,23 +18,49 @@ public struct ProcessIdentity: Hashable, Sendable, CustomStringConvertible {
 
   /// Asks /proc who has this pid now; nil when nobody has.
   public init?(pid: Int32) {
-    guard let stat = try? FileDescriptor.open("/proc/\(pid)/stat", O_RDONLY).readAll(),
-      let ticks = Self.startTicks(inStat: String(decoding: stat, as: UTF8.self))
-    else { return nil }
+    guard let stat = Self.stat(of: pid), let ticks = Self.startTicks(inStat: stat) else {
+      return nil
+    }
     self.init(pid: pid, startTicks: ticks)
   }
 
+  /// Whether it is being ended by the kernel, and has its files and locks still.
+  ///
+  /// That takes as long as what they stand for: programs that are hung into the scheduler go after
+  /// an RCU grace period. Until then others can connect to it, and nobody will answer.
+  public var isEnding: Bool {
+    guard let stat = Self.stat(of: pid) else { return false }
+    return Self.startTicks(inStat: stat) == startTicks && Self.isEnding(inStat: stat)
+  }
+
+  private static func stat(of pid: Int32) -> String? {
+    guard let stat = try? FileDescriptor.open("/proc/\(pid)/stat", O_RDONLY).readAll() else {
+      return nil
+    }
+    return String(decoding: stat, as: UTF8.self)
+  }
+
   /// Finds field 22 in the text of /proc/PID/stat.
+  static func startTicks(inStat stat: String) -> Int64? {
+    field(22, inStat: stat).flatMap { Int64($0) }
+  }
+
+  /// Finds PF_EXITING among the flags, field 9, of one that is no zombie yet (include/linux/sched.h).
+  static func isEnding(inStat stat: String) -> Bool {
+    guard let state = field(3, inStat: stat), let flags = field(9, inStat: stat).flatMap({ Int($0) })
+    else { return false }
+    return flags & 0x4 != 0 && state != "Z" && state != "X"
+  }
+
+  /// Finds a field behind the second in the text of /proc/PID/stat, by its number in proc(5).
   ///
   /// The second field is the command in parentheses and may itself hold spaces and parentheses,
   /// so fields are counted from the last one. By bytes: the command is chosen by the process, and
   /// a character that joins with the parenthesis behind it would hide that one from us.
-  static func startTicks(inStat stat: String) -> Int64? {
+  private static func field(_ number: Int, inStat stat: String) -> Substring? {
     guard let close = stat.utf8.lastIndex(of: UInt8(ascii: ")")) else { return nil }
     let fields = stat.utf8[close...].dropFirst().split(separator: UInt8(ascii: " "))
-    // fields[0] is field 3, the state.
-    guard fields.count > 19 else { return nil }
-    return Int64(Substring(fields[19]))
+    return fields.count > number - 3 ? Substring(fields[number - 3]) : nil
   }
 
   /// The clock that ``startTicks`` is read from, now: to tell who started before and who after.

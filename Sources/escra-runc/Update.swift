@@ -20,11 +20,10 @@ func update(_ call: RuntimeCall, _ settings: Settings) -> Never {
     if instance.releaseStage == .done { updateUnsupervised(request, instance) }
     // Its CPUs stay its own also while its supervisor is being replaced.
     if instance.load()?.claim != nil { updateStrict(call, request, instance, settings) }
-    // The keeper hears of a death at once, and one that was just started looks around.
-    let deadline = monotonicNow() + 500_000_000
+    let deadline = monotonicNow() + 5_000_000_000
     while let socket = supervisor(of: instance, until: deadline) {
       let isOfMemory = request.memory != nil || instance.load()?.memory != nil
-      updateReactive(request, socket, isOfMemory: isOfMemory)
+      updateReactive(request, socket, of: instance, isOfMemory: isOfMemory)
     }
     // The lock keeps the next one out until this process is the low-level runtime.
     if instance.claim() { updateUnsupervised(request, instance) }
@@ -33,11 +32,20 @@ func update(_ call: RuntimeCall, _ settings: Settings) -> Never {
 }
 
 /// The connection to a container's supervisor; where that has just died, to the next one.
+///
+/// The keeper hears of a death at once, and one that was just started looks around: half a second.
+/// That begins when the kernel is done with who has died.
 private func supervisor(
-  of instance: borrowing StateDirectory, until deadline: Nanoseconds
+  of instance: borrowing StateDirectory, until last: Nanoseconds
 ) -> ControlSocket? {
+  let patience: Nanoseconds = 500_000_000
+  var deadline = min(monotonicNow() + patience, last)
   while monotonicNow() < deadline {
-    if instance.isSupervised, let socket = try? instance.connect() { return socket }
+    if instance.isSupervisorEnding {
+      deadline = min(monotonicNow() + patience, last)
+    } else if instance.isSupervised, let socket = try? instance.connect() {
+      return socket
+    }
     usleep(5_000)
   }
   return nil
@@ -54,7 +62,6 @@ private func updateUnsupervised(
   guard var state = instance.load(), state.cpuDirectory != nil else { return }
   let found = LimitsInForce(of: state)
   let declared = state.base.declared.redeclared(quota: request.quota, period: request.period)
-  let memory = request.memory.map { $0 > 0 ? $0 : MemoryBase.unlimited }
   // Its application's limit holds, and more is for that to grant; who was released has left it.
   let isShared = state.membership != nil && instance.releaseStage != .done
   var edit = ConfigEdit()
@@ -63,27 +70,35 @@ private func updateUnsupervised(
     if request.quota == nil || isTooMuch { edit.cpuQuota = cpu.quota ?? -1 }
     if request.period == nil || isTooMuch { edit.cpuPeriod = cpu.period }
   }
-  if let held = found.memory,
-    (request.memory == nil && request.swap == nil) || (isShared && memory ?? 0 > held)
-  {
-    edit.memoryLimit = held < MemoryBase.unlimited ? held : -1
-    edit.memorySwap = held < MemoryBase.unlimited ? state.memory?.memorySwap(at: held) : nil
-  }
+  editUnsupervisedMemory(&edit, request, &state, held: found.memory, isShared: isShared)
   if request.cpus == nil, let cpus = found.cpus { edit.cpus = cpus.description }
   // What the kernel will refuse, the low-level runtime will say.
   if declared.isAcceptable { state.base.declared = declared }
-  state.redeclare(memory: request.memory, swap: request.swap)
   try? instance.save(state)
   request.pass(edit)
 }
 
+/// Changes what is declared of memory, too, where nobody supervises.
+private func editUnsupervisedMemory(
+  _ edit: inout ConfigEdit, _ request: UpdateRequest, _ state: inout ContainerState,
+  held: Int64?, isShared: Bool
+) {
+  let asked = request.memory.map { $0 > 0 ? $0 : MemoryBase.unlimited }
+  if let held, (request.memory == nil && request.swap == nil) || (isShared && asked ?? 0 > held) {
+    edit.memoryLimit = held < MemoryBase.unlimited ? held : -1
+    edit.memorySwap = held < MemoryBase.unlimited ? state.memory?.memorySwap(at: held) : nil
+  }
+  state.redeclare(memory: request.memory, swap: request.swap)
+}
+
 /// Returns where the supervisor has died meanwhile.
 private func updateReactive(
-  _ request: UpdateRequest, _ socket: borrowing ControlSocket, isOfMemory: Bool
+  _ request: UpdateRequest, _ socket: borrowing ControlSocket,
+  of instance: borrowing StateDirectory, isOfMemory: Bool
 ) {
   do throws(Death) {
-    var edit = try cpuEdit(request, socket)
-    if isOfMemory { try editMemory(&edit, request, socket) }
+    var edit = try cpuEdit(request, socket, of: instance)
+    if isOfMemory { try editMemory(&edit, request, socket, of: instance) }
     request.pass(edit)
   } catch {}
 }
@@ -94,12 +109,17 @@ private struct Death: Error {}
 ///
 /// The process ends before its files are closed: a connection may be to one that is dead already.
 private func answer(
-  to message: ControlMessage, from socket: borrowing ControlSocket
+  to message: ControlMessage, from socket: borrowing ControlSocket,
+  of instance: borrowing StateDirectory
 ) throws(Death) -> ControlMessage? {
   guard socket.send(message) else { throw Death() }
   switch socket.receive(within: 200) {
   case .message(let answer): return answer
-  case .nonsense, .nothing: return nil
+  case .nonsense: return nil
+  case .nothing:
+    // One that is stopped hears of it later.
+    if instance.isSupervisorEnding { throw Death() }
+    return nil
   case .end: throw Death()
   }
 }
@@ -107,22 +127,23 @@ private func answer(
 /// The low-level runtime writes the memory limit that it knows at each update, whatever is asked for:
 /// below what the container has grown to cgroup v1 refuses it, and the update fails; on v2 it kills.
 private func editMemory(
-  _ edit: inout ConfigEdit, _ request: UpdateRequest, _ socket: borrowing ControlSocket
+  _ edit: inout ConfigEdit, _ request: UpdateRequest, _ socket: borrowing ControlSocket,
+  of instance: borrowing StateDirectory
 ) throws(Death) {
   let message = ControlMessage.updateMemory(limit: request.memory, swap: request.swap)
-  guard case .applyMemory(let limit, let swap) = try answer(to: message, from: socket) else {
-    return
-  }
+  guard
+    case .applyMemory(let limit, let swap) = try answer(to: message, from: socket, of: instance)
+  else { return }
   edit.memoryLimit = limit
   edit.memorySwap = swap
 }
 
 private func cpuEdit(
-  _ request: UpdateRequest, _ socket: borrowing ControlSocket
+  _ request: UpdateRequest, _ socket: borrowing ControlSocket, of instance: borrowing StateDirectory
 ) throws(Death) -> ConfigEdit {
   guard request.quota != nil || request.period != nil,
     case .apply(let limit) = try answer(
-      to: .update(quota: request.quota, period: request.period), from: socket)
+      to: .update(quota: request.quota, period: request.period), from: socket, of: instance)
   else { return ConfigEdit() }
   // crun takes a period that a request does not name for the default one.
   let isSame =
@@ -145,9 +166,8 @@ private func updateStrict(
   do {
     let cpus = try claim(request, instance, settings)
     var edit = ConfigEdit(cpuQuota: request.quota == nil ? nil : -1, cpus: cpus.description)
-    if request.memory != nil || instance.load()?.memory != nil, let socket = try? instance.connect()
-    {
-      try? editMemory(&edit, request, socket)
+    if request.memory != nil || instance.load()?.memory != nil {
+      editStrictMemory(&edit, request, instance)
     }
     request.pass(edit)
   } catch let refusal as Refusal {
@@ -155,6 +175,20 @@ private func updateStrict(
   } catch let error as any (Error & CustomStringConvertible) {
     call.fail("the CPUs of a strict container cannot be changed: \(error.description)")
   } catch { call.fail("an unforeseen error") }
+}
+
+/// The memory's part of an update, by the supervisor or, where there is none, written down for it.
+private func editStrictMemory(
+  _ edit: inout ConfigEdit, _ request: UpdateRequest, _ instance: borrowing StateDirectory
+) {
+  let deadline = monotonicNow() + 5_000_000_000
+  while let socket = supervisor(of: instance, until: deadline) {
+    do throws(Death) { return try editMemory(&edit, request, socket, of: instance) } catch {}
+  }
+  guard instance.claim(), var state = instance.load() else { return }
+  let held = LimitsInForce(of: state).memory
+  editUnsupervisedMemory(&edit, request, &state, held: held, isShared: false)
+  try? instance.save(state)
 }
 
 /// The CPUs that the container is to have from now on.

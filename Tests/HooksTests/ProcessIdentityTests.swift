@@ -7,9 +7,11 @@ import Testing
 
 @Suite struct ProcessIdentityTests {
   /// What /proc/PID/stat shows of a process with this command that started at tick 4711.
-  private static func stat(_ command: String) -> String {
-    "812 (\(command)) S 1 812 812 0 -1 4194560 1103 99 0 0 12 7 0 0 20 0 1 0 4711 4734976 226 "
-      + "18446744073709551615 1 1 0 0 0 0 0 4096 0 0 0 0 17 1 0 0 0 0 0\n"
+  private static func stat(
+    _ command: String, state: String = "S", flags: Int = 0x400100
+  ) -> String {
+    "812 (\(command)) \(state) 1 812 812 0 -1 \(flags) 1103 99 0 0 12 7 0 0 20 0 1 0 4711 "
+      + "4734976 226 18446744073709551615 1 1 0 0 0 0 0 4096 0 0 0 0 17 1 0 0 0 0 0\n"
   }
 
   @Test(arguments: [
@@ -27,6 +29,27 @@ import Testing
   ])
   func `finds none in what is no stat file`(text: String) {
     #expect(ProcessIdentity.startTicks(inStat: text) == nil)
+  }
+
+  /// PF_EXITING, and of a zombie PF_EXITING too: that one has let go of everything.
+  @Test(arguments: [
+    ("S", 0x40_0100, false), ("T", 0x40_0100, false), ("D", 0x40_0104, true),
+    ("R", 0x40_0504, true), ("Z", 0x40_0104, false), ("X", 0x40_0104, false),
+  ])
+  func `is ending between its death and its last file`(state: String, flags: Int, isEnding: Bool) {
+    let stat = Self.stat("a) S 1 (b", state: state, flags: flags)
+    #expect(ProcessIdentity.isEnding(inStat: stat) == isEnding)
+    #expect(!ProcessIdentity.isEnding(inStat: "812 (sh) D 1"))
+  }
+
+  @Test func `who lives, who is a zombie and who was somebody else is not ending`() throws {
+    let child = try Child("/bin/sleep", "60")
+    let identity = try #require(ProcessIdentity(pid: child.pid))
+    #expect(!identity.isEnding)
+    kill(child.pid, SIGKILL)
+    #expect(eventually { child.state == "Z" })
+    #expect(!identity.isEnding)
+    #expect(!ProcessIdentity(pid: -1, startTicks: 0).isEnding)
   }
 
   @Test func `this process is itself, and has started before now`() throws {

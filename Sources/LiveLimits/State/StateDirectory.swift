@@ -240,6 +240,10 @@ public struct StateDirectory: ~Copyable {
     Self.isLocked(path)
   }
 
+  /// Whether who supervised it has been killed, and the kernel is not done with that: it answers
+  /// nobody, and nobody else gets the lock.
+  public var isSupervisorEnding: Bool { load()?.supervisor?.isEnding == true }
+
   /// Whether some process holds the flock(2) on a directory.
   static func isLocked(_ path: String) -> Bool {
     guard let directory = try? FileDescriptor.open(path, O_RDONLY | O_DIRECTORY) else {
