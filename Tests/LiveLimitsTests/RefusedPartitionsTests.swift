@@ -33,4 +33,17 @@ import Testing
     let isForgottenAgain = refused.forgetOvertaken(by: groups("0"))
     #expect(!isForgottenAgain)
   }
+
+  @Test func `before others get sets only what somebody wrote just then counts`() {
+    var refused = RefusedPartitions()
+    refused.refuse(1, in: groups("0"))
+    refused.forgetIfOvertaken(by: groups("0"))
+    #expect(refused.inodes == [1])
+    // What is written because of the refusal is no reason to forget it.
+    refused.forgetIfOvertaken(by: groups("0-1"))
+    #expect(refused.inodes == [1])
+    refused.refuse(1, in: groups("0"))
+    refused.forgetIfOvertaken(by: groups("0-1"))
+    #expect(refused.inodes == [])
+  }
 }

@@ -4,6 +4,7 @@ import contextlib
 import os
 import signal
 import subprocess
+import time
 
 import pytest
 
@@ -362,3 +363,19 @@ def test_a_scope_that_the_runtime_names_itself_is_found(scope, neighbour):
     wait_for_cpus(other, set(ONLINE) - cpus(made))
     made.call("delete", "--force")
     wait_for_cpus(other, ONLINE)
+
+
+@with_partitions
+def test_a_bystander_gets_no_set_however_often_somebody_breaks_the_partition(strict, neighbour):
+    """The kernel would not let it be without one again, as long as it has processes."""
+    intruder, bystander = neighbour(), neighbour()
+    made = strict().started()
+    made.supervisor()
+    wait_for_partition(made)
+    own, end = cpus(made), time.monotonic() + 3
+    while time.monotonic() < end:
+        set_cpus(intruder, ALL)
+        time.sleep(0.1)
+    wait_for_cpus(intruder, set(ONLINE) - own)
+    wait_for_partition(made)
+    assert written(bystander) == ""

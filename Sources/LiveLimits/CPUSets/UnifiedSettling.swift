@@ -8,8 +8,10 @@ internal import Syscalls
 struct RefusedPartitions {
   var inodes: Set<UInt64> = []
   private var tree: UInt64 = 0
-  /// The tree in which one was refused last.
+  /// The tree in which one was refused last, as far as it was known.
   private var refusal: UInt64?
+  /// Whether nothing was planned since.
+  private var isFresh = false
 
   /// Forgets all that was said of another tree.
   mutating func look(at groups: [UnifiedGroup]) {
@@ -23,11 +25,22 @@ struct RefusedPartitions {
   mutating func refuse(_ inode: UInt64, in groups: [UnifiedGroup]) {
     inodes.insert(inode)
     refusal = Self.mark(groups)
+    isFresh = true
+  }
+
+  /// Forgets a refusal that has just come of what somebody wrote in the same moment.
+  ///
+  /// Before others are kept off by sets: the kernel lets no group with processes be without one
+  /// again.
+  mutating func forgetIfOvertaken(by groups: [UnifiedGroup]) {
+    if isFresh { forgetOvertaken(by: groups) }
+    isFresh = false
   }
 
   /// Forgets a refusal in a tree that has changed since: somebody wrote in the same moment.
   ///
   /// - Returns: Whether there was one, and it has to be tried again.
+  @discardableResult
   mutating func forgetOvertaken(by groups: [UnifiedGroup]) -> Bool {
     guard let refusal, !inodes.isEmpty, refusal != Self.mark(groups) else { return false }
     inodes = []
@@ -57,6 +70,7 @@ extension CPUFence {
     for round in 0..<Self.rounds {
       let groups = try lookAtUnified(holders)
       if round == 0 { refused.look(at: groups) }
+      if round < Self.rounds / 2 { refused.forgetIfOvertaken(by: groups) }
       let loaded = registry.loadNeighbours()
       let record =
         loaded
@@ -90,8 +104,10 @@ extension CPUFence {
   private func carryOut(
     _ plan: UnifiedPlan, _ groups: [UnifiedGroup], _ holders: [CPUHolder]
   ) -> SystemError? {
+    var groups = groups
     for write in plan.writes {
-      guard let group = groups.first(where: { $0.path == write.path }) else { continue }
+      guard let index = groups.firstIndex(where: { $0.path == write.path }) else { continue }
+      let group = groups[index]
       let directory = tree.directory(write.path)
       do throws(SystemError) {
         switch write.value {
@@ -99,6 +115,7 @@ extension CPUFence {
           // Somebody else's write is not to be lost.
           guard tree.cpus(of: write.path) == group.cpus else { return nil }
           try CgroupWriter.setCPUs(cpus, of: directory)
+          groups[index].cpus = cpus
         case .exclusive(let cpus):
           try CgroupWriter.setExclusiveCPUs(cpus, of: directory)
         case .partition(let isRoot):

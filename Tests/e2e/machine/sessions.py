@@ -45,13 +45,6 @@ LIVES = (
 ENGINES = files("containerd", "docker", "engines", "engines_today", "podman", "pods")
 RESTORED = "Tests/e2e/test_checkpoint.py::test_a_restored_container_is_what_it_was[reactive]"
 STRICT = files("strict", "strict_v2")
-# What is open, and runs with everything. The one finds systemd's own groups given back by number
-# behind others of its file, since the kernel takes no empty set for a group with processes, and no
-# root partition goes with that; the other finds an update of memory not kept on v2.
-OPEN = (
-    "--deselect", "Tests/e2e/test_strict_v2.py::test_an_operators_partition_stays_his",
-    "--deselect",
-    "Tests/e2e/test_memory.py::test_an_update_while_nobody_supervises_is_the_next_ones_base")
 
 SESSIONS = (
     Session("runc", "trixie", ("-m", "v2", *CALLS, RESTORED),
@@ -65,12 +58,12 @@ SESSIONS = (
     Session("engines-systemd", "trixie", LIVES, (*ENGINES, *files("docs")), driver="systemd",
             machine=2),
     Session("memory", "trixie",
-            (*OPEN, "-k", "grows or base or room or race", *files("memory", "shrink_race")),
+            ("-k", "grows or base or room or race", *files("memory", "shrink_race")),
             files("memory", "shrink_race"), machine=2),
     Session("memory-systemd", "trixie", (), files("memory"), driver="systemd", machine=4),
     Session("memory-crun", "trixie", (), files("memory"), driver="systemd", runtime="crun",
             machine=4),
-    Session("strict", "trixie", (*OPEN, *files("strict_v2")),
+    Session("strict", "trixie", files("strict_v2"),
             (*STRICT, *files("strict_random")), machine=3),
     Session("release", "trixie",
             ("-k", "undoes or strict or memory or begun or update", *files("release")),
