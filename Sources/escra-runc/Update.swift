@@ -34,17 +34,18 @@ func update(_ call: RuntimeCall, _ settings: Settings) -> Never {
 /// The connection to a container's supervisor; where that has just died, to the next one.
 ///
 /// The keeper hears of a death at once, and one that was just started looks around: half a second.
-/// That begins when the kernel is done with who has died.
+/// That begins when the kernel is done with who has died, and who has the lock by then is the next
+/// one, which does not listen yet.
 private func supervisor(
   of instance: borrowing StateDirectory, until last: Nanoseconds
 ) -> ControlSocket? {
-  let patience: Nanoseconds = 500_000_000
-  var deadline = min(monotonicNow() + patience, last)
+  var deadline = monotonicNow()
+  func wait() { deadline = min(monotonicNow() + 500_000_000, last) }
+  wait()
   while monotonicNow() < deadline {
-    if instance.isSupervisorEnding {
-      deadline = min(monotonicNow() + patience, last)
-    } else if instance.isSupervised, let socket = try? instance.connect() {
-      return socket
+    if instance.isSupervised {
+      if !instance.isSupervisorEnding, let socket = try? instance.connect() { return socket }
+      wait()
     }
     usleep(5_000)
   }
