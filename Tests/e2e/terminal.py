@@ -4,6 +4,7 @@ import fcntl
 import os
 import pty
 import select
+import signal
 import struct
 import subprocess
 import termios
@@ -26,6 +27,17 @@ class Terminal:
     def resize(self, rows, columns):
         """The kernel tells the process by SIGWINCH."""
         fcntl.ioctl(self.master, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
+
+    def resize_until(self, rows, columns, text, seconds=10):
+        """Docker's client listens for SIGWINCH once it has passed its first size on, not before."""
+        self.resize(rows, columns)
+        deadline = time.monotonic() + seconds * PATIENCE
+        while text not in self.text:
+            assert time.monotonic() < deadline, f"no {text!r}, but {self.text!r}"
+            if select.select([self.master], [], [], 1)[0]:
+                self.text += os.read(self.master, 65536).decode()
+            else:
+                self.process.send_signal(signal.SIGWINCH)
 
     def type(self, text):
         os.write(self.master, text.encode())

@@ -98,7 +98,7 @@ def test_a_terminal_is_one_from_end_to_end(through):
             "sh", "-c", script))
         terminal.resize(33, 77)
         terminal.wait_for("small")
-        terminal.resize(44, 99)
+        terminal.resize_until(44, 99, "large")
         terminal.wait_for("ready")
         terminal.type("\x03")
         engine.saw("run", terminal.end())
