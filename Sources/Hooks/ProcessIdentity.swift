@@ -45,9 +45,10 @@ public struct ProcessIdentity: Hashable, Sendable, CustomStringConvertible {
     field(22, inStat: stat).flatMap { Int64($0) }
   }
 
-  /// Finds PF_EXITING among the flags, field 9, of one that is no zombie yet (include/linux/sched.h).
+  /// Finds PF_EXITING in field 9, the flags (include/linux/sched.h), of one that is no zombie yet.
   static func isEnding(inStat stat: String) -> Bool {
-    guard let state = field(3, inStat: stat), let flags = field(9, inStat: stat).flatMap({ Int($0) })
+    guard let state = field(3, inStat: stat),
+      let flags = field(9, inStat: stat).flatMap({ Int($0) })
     else { return false }
     return flags & 0x4 != 0 && state != "Z" && state != "X"
   }
