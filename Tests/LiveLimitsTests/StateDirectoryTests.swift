@@ -126,6 +126,21 @@ private func exists(_ path: String) -> Bool { access(path, F_OK) == 0 }
     #expect(directory.load() == nil)
   }
 
+  @Test func `a state that cannot be read is not one that is missing`() throws {
+    let directory = try create("web")
+    #expect(try directory.read() == nil)
+    try directory.save(Self.state("web"))
+    #expect(try directory.read() == Self.state("web"))
+    // Longer than any of ours: torn.
+    try directory.descriptor.open("state", O_WRONLY | O_TRUNC)
+      .write(String(repeating: "x", count: 70_000))
+    #expect(try directory.read() == nil)
+    try directory.descriptor.remove("state")
+    #expect(symlink("state", directory.path + "/state") == 0)
+    #expect(throws: SystemError.self) { _ = try directory.read() }
+    #expect(directory.load() == nil)
+  }
+
   @Test func `where the state cannot be, an error says so`() throws {
     let nowhere = StateRoot(path: temporary.path + "/no/escra")
     #expect(throws: SystemError("make directory", nowhere.path, errno: ENOENT)) {

@@ -203,7 +203,10 @@ final class Keeper {
   }
 
   private func resume(_ directory: consuming StateDirectory) {
-    guard let state = directory.load() else {
+    let found: ContainerState?
+    // One that cannot be read now is no reason to forget a container.
+    do { found = try directory.read() } catch { return lookAgain(in: 1_000_000_000) }
+    guard let state = found else {
       // Between making the directory and writing the state there are microseconds.
       directory.remove()
       return CPUFence.letBack(root)
@@ -331,10 +334,15 @@ final class Keeper {
       // What it holds is its application's to give back, so it stays as it is.
       escra_syslog(
         true,
-        "escra: the supervisor of container \(state.id) died \(CrashCount.tooMany) times in a row; "
+        Self.complaint(of: state)
           + "its limit stays as it is, and its application's, until one lives")
       lookAgain(in: delay)
     }
+  }
+
+  private static func complaint(of state: ContainerState) -> String {
+    "escra: the supervisor of container \(state.id) died, or could not be started, "
+      + "\(CrashCount.tooMany) times in a row; "
   }
 
   /// A container whose supervisors cannot live gets what it declared, and the log says so.
@@ -348,7 +356,7 @@ final class Keeper {
     }
     escra_syslog(
       true,
-      "escra: the supervisor of container \(state.id) died \(CrashCount.tooMany) times in a row; "
+      Self.complaint(of: state)
         + "the container has its declared limits back and is no longer supervised")
     directory.remove()
   }

@@ -172,12 +172,21 @@ public struct StateDirectory: ~Copyable {
     self.descriptor = descriptor
   }
 
-  /// What is written down of the container; nil when it is missing or torn.
-  public func load() -> ContainerState? {
-    guard let file = try? descriptor.open(Self.stateFile, O_RDONLY),
-      let bytes = try? file.readAll(limit: 65536)
-    else { return nil }
-    return ContainerState(text: String(decoding: bytes, as: UTF8.self))
+  /// What is written down of the container; nil when it is missing or torn, or cannot be read.
+  public func load() -> ContainerState? { (try? read()) ?? nil }
+
+  /// The same for who removes what nobody has written down.
+  ///
+  /// - Returns: nil when it is missing or torn.
+  /// - Throws: ``SystemError``; EMFILE where there is no descriptor to look with.
+  func read() throws(SystemError) -> ContainerState? {
+    do throws(SystemError) {
+      let bytes = try descriptor.open(Self.stateFile, O_RDONLY).readAll(limit: 65536)
+      return ContainerState(text: String(decoding: bytes, as: UTF8.self))
+    } catch {
+      if error.errno == ENOENT || error.errno == EFBIG { return nil }
+      throw error
+    }
   }
 
   /// Replaces what is written down, as a whole; without fsync, since a boot empties /run anyway.
