@@ -17,6 +17,8 @@ from world import LOW_LEVEL, escra_tool
 
 pytestmark = pytest.mark.v2
 only_v2 = pytest.mark.skipif(cgroups.VERSION != 2, reason="only cgroup v2 has memory.high")
+with_own_cpus = pytest.mark.skipif(
+    not cgroups.has_cpuset() or os.cpu_count() < 2, reason="strict needs cpusets, and two CPUs")
 
 PRESSURE = "/proc/pressure/memory"
 MIB = 1 << 20
@@ -355,8 +357,12 @@ def test_an_update_of_the_memory_limit_changes_the_base(guest):
     assert "It gets no more than 256Mi: what it declared" in escra_tool("explain", made.id)
 
 
-def test_an_update_while_nobody_supervises_is_the_next_ones_base(guest, alone):
-    made = guest("hear()\nkept = touch(150)\nhear()", {"io.escra.memory.min": "16Mi"}).started()
+@pytest.mark.parametrize("options", [
+    pytest.param({}, id="reactive"),
+    pytest.param({"policy": "strict", "cpus": 1}, id="strict", marks=with_own_cpus)])
+def test_an_update_while_nobody_supervises_is_the_next_ones_base(guest, alone, options):
+    script = "hear()\nkept = touch(150)\nhear()"
+    made = guest(script, {"io.escra.memory.min": "16Mi"}, **options).started()
     made.supervisor()
     with alone(made):
         made.call("update", "--memory", "256m", "--memory-swap", "256m")
@@ -478,10 +484,6 @@ def test_the_groups_above_bound_it(guest, world):
     assert kills(made) == 0
 
 
-with_own_cpus = pytest.mark.skipif(
-    not cgroups.has_cpuset() or os.cpu_count() < 2, reason="strict needs cpusets, and two CPUs")
-
-
 @with_own_cpus
 def test_the_memory_of_a_strict_container_moves_where_that_is_asked_for(guest):
     script = "kept = touch(300)\nhear()\ndel kept\nhear()"
@@ -493,20 +495,6 @@ def test_the_memory_of_a_strict_container_moves_where_that_is_asked_for(guest):
     assert limit(made) > 300 * MIB
     made.do("free")
     wait_until(lambda: limit(made) < usage(made) + MARGIN * MIB < 130 * MIB, 8, "slack given back")
-    assert kills(made) == 0
-
-
-@with_own_cpus
-def test_an_update_of_a_strict_one_while_nobody_supervises_is_the_next_ones_base(guest, alone):
-    made = guest(
-        "hear()\nkept = touch(150)\nhear()", {"io.escra.memory.min": "16Mi"}, policy="strict",
-        cpus=1).started()
-    made.supervisor()
-    with alone(made):
-        made.call("update", "--memory", "256m", "--memory-swap", "256m")
-    assert made.states()[0]["declaredMemory"] == str(256 * MIB)
-    made.do("touch")
-    wait_until(lambda: usage(made) > 150 * MIB, 10, "150 MiB in use")
     assert kills(made) == 0
 
 
