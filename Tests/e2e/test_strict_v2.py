@@ -11,7 +11,8 @@ import pytest
 import cgroups
 from processes import keepers, kill, ours, supervisors, wait_until
 from test_strict import (  # noqa: F401
-    ALL, ONLINE, allowed, cpus, members, neighbour, refusal, set_cpus, strict, wait_for_cpus)
+    ALL, ONLINE, allowed, cpus, members, neighbour, own_group, parent, refusal, set_cpus, strict,
+    wait_for_cpus)
 from world import LOW_LEVEL, escra_tool
 
 
@@ -30,12 +31,11 @@ ROOT = "/"
 
 def written(container_or_path):
     """cpuset.cpus, which is empty for a group that follows the one above."""
-    path = getattr(container_or_path, "cgroup", container_or_path)
-    return cgroups.read(path, "cpuset.cpus")
+    return cgroups.read(own_group(container_or_path), "cpuset.cpus")
 
 
 def partition(container):
-    return cgroups.read(container.cgroup, "cpuset.cpus.partition")
+    return cgroups.read(own_group(container), "cpuset.cpus.partition")
 
 
 def exclusive(path):
@@ -61,14 +61,6 @@ def no_cpu_is_lost(world):
         return True
 
     wait_until(all_have_all, 2, "all CPUs for everybody")
-
-
-@pytest.fixture
-def parent(world):
-    """A group for containers; it goes after the test."""
-    path = "/" + world.name()
-    world.groups.append(path)
-    return path
 
 
 @with_partitions
