@@ -20,11 +20,11 @@ func update(_ call: RuntimeCall, _ settings: Settings) -> Never {
     if instance.releaseStage == .done { updateUnsupervised(request, instance) }
     // Its CPUs stay its own also while its supervisor is being replaced.
     if instance.load()?.claim != nil { updateStrict(call, request, instance, settings) }
-    let deadline = monotonicNow() + 5_000_000_000
-    while let socket = supervisor(of: instance, until: deadline) {
-      let isOfMemory = request.memory != nil || instance.load()?.memory != nil
-      updateReactive(request, socket, of: instance, isOfMemory: isOfMemory)
+    let answered = supervised(by: instance) { (edit, socket) throws(Death) in
+      try editCPU(&edit, request, socket, of: instance)
+      if isOfMemory(request, instance) { try editMemory(&edit, request, socket, of: instance) }
     }
+    if let answered { request.pass(answered) }
     // The lock keeps the next one out until this process is the low-level runtime.
     if instance.claim() { updateUnsupervised(request, instance) }
   }
@@ -92,19 +92,30 @@ private func editUnsupervisedMemory(
   state.redeclare(memory: request.memory, swap: request.swap)
 }
 
-/// Returns where the supervisor has died meanwhile.
-private func updateReactive(
-  _ request: UpdateRequest, _ socket: borrowing ControlSocket,
-  of instance: borrowing StateDirectory, isOfMemory: Bool
-) {
-  do throws(Death) {
-    var edit = try cpuEdit(request, socket, of: instance)
-    if isOfMemory { try editMemory(&edit, request, socket, of: instance) }
-    request.pass(edit)
-  } catch {}
+private struct Death: Error {}
+
+/// What a container's supervisor says is to be written; of one that dies over it, the next one.
+///
+/// - Returns: nil where nobody supervises, or it dies each time for seconds.
+private func supervised(
+  by instance: borrowing StateDirectory, adding edit: ConfigEdit = ConfigEdit(),
+  _ ask: (inout ConfigEdit, borrowing ControlSocket) throws(Death) -> Void
+) -> ConfigEdit? {
+  let deadline = monotonicNow() + 5_000_000_000
+  while let socket = supervisor(of: instance, until: deadline) {
+    do throws(Death) {
+      var edit = edit
+      try ask(&edit, socket)
+      return edit
+    } catch {}
+  }
+  return nil
 }
 
-private struct Death: Error {}
+/// Whether an update changes memory, or would by what the low-level runtime knows of it.
+private func isOfMemory(_ request: UpdateRequest, _ instance: borrowing StateDirectory) -> Bool {
+  request.memory != nil || instance.load()?.memory != nil
+}
 
 /// What a supervisor answers; nil where it is silent.
 ///
@@ -139,20 +150,22 @@ private func editMemory(
   edit.memorySwap = swap
 }
 
-private func cpuEdit(
-  _ request: UpdateRequest, _ socket: borrowing ControlSocket, of instance: borrowing StateDirectory
-) throws(Death) -> ConfigEdit {
+private func editCPU(
+  _ edit: inout ConfigEdit, _ request: UpdateRequest, _ socket: borrowing ControlSocket,
+  of instance: borrowing StateDirectory
+) throws(Death) {
   guard request.quota != nil || request.period != nil,
     case .apply(let limit) = try answer(
       to: .update(quota: request.quota, period: request.period), from: socket, of: instance)
-  else { return ConfigEdit() }
+  else { return }
   // crun takes a period that a request does not name for the default one.
   let isSame =
     (request.quota.map { max($0, -1) } ?? (limit.quota ?? -1)) == (limit.quota ?? -1)
     && (request.period ?? CPUQuota.defaultPeriod) == limit.period && request.quota != nil
     && !request.repeatsCPUFlag
-  return isSame
-    ? ConfigEdit() : ConfigEdit(cpuQuota: limit.quota ?? -1, cpuPeriod: limit.period)
+  if isSame { return }
+  edit.cpuQuota = limit.quota ?? -1
+  edit.cpuPeriod = limit.period
 }
 
 /// An update of a container that has CPUs of its own.
@@ -167,9 +180,7 @@ private func updateStrict(
   do {
     let cpus = try claim(request, instance, settings)
     var edit = ConfigEdit(cpuQuota: request.quota == nil ? nil : -1, cpus: cpus.description)
-    if request.memory != nil || instance.load()?.memory != nil {
-      editStrictMemory(&edit, request, instance)
-    }
+    if isOfMemory(request, instance) { editStrictMemory(&edit, request, instance) }
     request.pass(edit)
   } catch let refusal as Refusal {
     call.fail(refusal.sentence)
@@ -182,10 +193,10 @@ private func updateStrict(
 private func editStrictMemory(
   _ edit: inout ConfigEdit, _ request: UpdateRequest, _ instance: borrowing StateDirectory
 ) {
-  let deadline = monotonicNow() + 5_000_000_000
-  while let socket = supervisor(of: instance, until: deadline) {
-    do throws(Death) { return try editMemory(&edit, request, socket, of: instance) } catch {}
+  let answered = supervised(by: instance, adding: edit) { (edit, socket) throws(Death) in
+    try editMemory(&edit, request, socket, of: instance)
   }
+  if let answered { return edit = answered }
   guard instance.claim(), var state = instance.load() else { return }
   let held = LimitsInForce(of: state).memory
   editUnsupervisedMemory(&edit, request, &state, held: held, isShared: false)
