@@ -6,7 +6,7 @@ public import Syscalls
 
 /// Keeps everybody else off the CPUs of the strict containers, and lets them back.
 ///
-/// Whoever calls ``settle(_:)`` makes the cpuset tree what it has to be: each strict container's own
+/// Whoever calls ``settle(_:leaver:)`` makes the cpuset tree what it has to be: each strict container's own
 /// supervisor when something changes in the tree, an update before the low-level runtime writes.
 /// It is the same for all of them, under one lock, and a second one finds nothing to do.
 public final class CPUFence {
@@ -44,7 +44,7 @@ public final class CPUFence {
 
   /// Takes the lock, and writes what has to be written.
   ///
-  /// - Throws: ``SystemError``, as ``settle(_:)`` and ``CPURegistry/init(locking:)`` do.
+  /// - Throws: ``SystemError``, as ``settle(_:leaver:)`` and ``CPURegistry/init(locking:)`` do.
   public func settle() throws(SystemError) {
     let registry = try CPURegistry(locking: root)
     try settle(registry)
@@ -59,23 +59,27 @@ public final class CPUFence {
 
   /// Writes what has to be written, and again what has changed meanwhile.
   ///
-  /// - Parameter registry: The lock.
+  /// - Parameters:
+  ///   - registry: The lock.
+  ///   - leaver: A container that shared its CPUs just now, as it was before.
   /// - Throws: ``SystemError`` that names the group which could not be written; or the file, when
   ///   what was there could not be written down, and then nothing more is written to the kernel.
-  public func settle(_ registry: borrowing CPURegistry) throws(SystemError) {
+  func settle(
+    _ registry: borrowing CPURegistry, leaver: CPUHolder? = nil
+  ) throws(SystemError) {
     let states = registry.states()
     let holders = states.compactMap(CPUHolder.init)
+    let before = holders + (leaver.map { [$0] } ?? [])
     defer { seat(supervisors: states.compactMap(\.supervisor), besides: holders) }
-    if tree.version == .v2 { return try settleUnified(registry, holders) }
+    if tree.version == .v2 { return try settleUnified(registry, holders, before) }
     var obstacle: SystemError?
     for _ in 0..<Self.rounds {
       let groups = try look()
       let loaded = registry.loadNeighbours()
       let record =
         loaded
-        ?? recover(registry, holders) {
-          NeighbourRecord(
-            rebuiltFrom: groups, holders: holders.map(\.fenced), declared: $0.cpus)
+        ?? recover(registry, before) {
+          NeighbourRecord(rebuiltFrom: groups, holders: before.map(\.fenced), declared: $0.cpus)
         }
       let plan = Fence.plan(
         groups: groups, holders: holders.map(\.fenced), neighbours: record.reconciled(with: groups))
@@ -96,14 +100,16 @@ public final class CPUFence {
   /// The instance stays until the others are back: whoever dies before finds a successor.
   ///
   /// - Parameter directory: The instance; its lock is the caller's.
-  /// - Throws: ``SystemError``, as ``settle(_:)`` does; the instance is still there then.
+  /// - Throws: ``SystemError``, as ``settle(_:leaver:)`` does; the instance is still there then.
   public func release(_ directory: borrowing StateDirectory) throws(SystemError) {
     let registry = try CPURegistry(locking: root)
+    var leaver: CPUHolder?
     if var state = directory.load() {
+      leaver = CPUHolder(state)
       state.claim?.held = CPUSet()
       try directory.save(state)
     }
-    try settle(registry)
+    try settle(registry, leaver: leaver)
     directory.remove()
   }
 
@@ -130,7 +136,7 @@ public final class CPUFence {
   ///
   /// - Parameters:
   ///   - registry: The lock.
-  ///   - holders: The strict containers.
+  ///   - holders: The strict containers for which others were narrowed.
   ///   - rebuild: Makes a record of the groups there are and of what runtimes declare.
   /// - Returns: The last record, if this process wrote one; else a rebuilt one, or an empty one.
   func recover(

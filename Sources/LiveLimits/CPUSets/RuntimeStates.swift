@@ -3,8 +3,11 @@ internal import Glibc
 internal import OCISpec
 internal import Syscalls
 
-/// What low-level runtimes remember of their containers' CPU sets: runc's state.json, and the
-/// config.json of the bundle where runc has forgotten (1.1 does at each update that names no CPUs).
+/// What low-level runtimes remember of their containers' CPU sets.
+///
+/// runc has it in its state.json, and in the config.json of the bundle where it has forgotten (1.1
+/// does at each update that names no CPUs). crun has the group's path in a file called status, and
+/// a copy of config.json beside it.
 ///
 /// Read only when a registry was lost: our own word comes first.
 struct RuntimeStates {
@@ -14,10 +17,7 @@ struct RuntimeStates {
   init(roots: [String]) {
     var seen: Set<String> = []
     for root in roots + Self.usualRoots() where seen.insert(root).inserted {
-      guard let directory = try? FileDescriptor.open(root, O_RDONLY | O_DIRECTORY),
-        let containers = try? directory.subdirectories()
-      else { continue }
-      for container in containers { read(root + "/" + container + "/state.json") }
+      for container in Self.subdirectories(root) { read(root + "/" + container) }
     }
   }
 
@@ -25,33 +25,50 @@ struct RuntimeStates {
   /// known.
   func cpus(_ group: String) -> CPUSet? { declared[group] }
 
+  /// Those of Podman and CRI-O, then containerd's and Docker's, which have one for each namespace.
   private static func usualRoots() -> [String] {
-    let shared = ["/run/containerd/runc", "/run/docker/runtime-runc"]
-    return ["/run/runc"]
-      + shared.flatMap { parent -> [String] in
-        let names = try? FileDescriptor.open(parent, O_RDONLY | O_DIRECTORY).subdirectories()
-        return (names ?? []).map { parent + "/" + $0 }
-      }
+    let docker = subdirectories("/run/docker").filter { $0.utf8.starts(with: "runtime-".utf8) }
+    let shared = ["/run/containerd/runc"] + docker.map { "/run/docker/" + $0 }
+    return ["/run/runc", "/run/crun"]
+      + shared.flatMap { parent in subdirectories(parent).map { parent + "/" + $0 } }
   }
 
-  private mutating func read(_ path: String) {
-    guard let bytes = try? FileDescriptor.open(path, O_RDONLY).readAll(limit: 16 << 20),
-      let state = try? JSONValue(parsing: bytes),
+  private static func subdirectories(_ path: String) -> [String] {
+    (try? FileDescriptor.open(path, O_RDONLY | O_DIRECTORY).subdirectories()) ?? []
+  }
+
+  private mutating func read(_ directory: String) {
+    if let state = Self.document(directory + "/state.json") {
       // On cgroup v2 there is one path, and it has no name.
-      let directory = state.string(at: ["cgroup_paths", "cpuset"])
-        ?? state.string(at: ["cgroup_paths", ""]),
-      let group = CpusetTree.ofMachine()?.group(directory)
-    else { return }
-    let written = state.string(at: ["config", "cgroups", "cpuset_cpus"]) ?? ""
-    if let cpus = CPUSet(list: written), !cpus.isEmpty {
+      guard
+        let path = state.string(at: ["cgroup_paths", "cpuset"])
+          ?? state.string(at: ["cgroup_paths", ""]),
+        let group = CpusetTree.ofMachine()?.group(path)
+      else { return }
+      let written = state.string(at: ["config", "cgroups", "cpuset_cpus"]) ?? ""
+      let cpus = CPUSet(list: written) ?? CPUSet()
+      declared[group] = cpus.isEmpty ? Self.bundle(of: state).flatMap(Self.declaredCPUs) : cpus
+    } else if let state = Self.document(directory + "/status"),
+      let group = state.string(at: ["cgroup-path"]), let cpus = Self.declaredCPUs(directory)
+    {
       declared[group] = cpus
-    } else if let cpus = declaredInBundle(state) {
-      declared[group] = cpus
+      // With systemd the container is in a group of its own below its scope, and both have the set.
+      let around = group.parentGroup
+      if let scope = state.string(at: ["scope"]), !scope.isEmpty, around.hasSuffix("/" + scope) {
+        declared[around] = cpus
+      }
     }
   }
 
+  private static func document(_ path: String) -> JSONValue? {
+    guard let bytes = try? FileDescriptor.open(path, O_RDONLY).readAll(limit: 16 << 20) else {
+      return nil
+    }
+    return try? JSONValue(parsing: bytes)
+  }
+
   /// runc keeps the bundle's path among the labels, as "bundle=PATH".
-  private func declaredInBundle(_ state: borrowing JSONValue) -> CPUSet? {
+  private static func bundle(of state: borrowing JSONValue) -> String? {
     var bundle: String?
     state.withMember(["config", "labels"][...]) { labels in
       labels.forEachElement { label in
@@ -60,7 +77,12 @@ struct RuntimeStates {
         }
       }
     }
-    guard let bundle, let bytes = try? Bundle(bundle).config(),
+    return bundle
+  }
+
+  /// What the config.json in a directory declares.
+  private static func declaredCPUs(_ directory: String) -> CPUSet? {
+    guard let bytes = try? Bundle(directory).config(),
       let list = try? ConfigDocument(bytes).declared.cpuset, let cpus = CPUSet(list: list),
       !cpus.isEmpty
     else { return nil }

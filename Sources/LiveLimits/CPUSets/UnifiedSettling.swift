@@ -62,9 +62,13 @@ struct RefusedPartitions {
 extension CPUFence {
   /// Writes what has to be written on cgroup v2, and again what has changed meanwhile.
   ///
-  /// - Throws: ``SystemError``, as ``settle(_:)`` does.
+  /// - Parameters:
+  ///   - registry: The lock.
+  ///   - holders: The strict containers.
+  ///   - before: Those, and who was one until now.
+  /// - Throws: ``SystemError``, as ``settle(_:leaver:)`` does.
   func settleUnified(
-    _ registry: borrowing CPURegistry, _ holders: [CPUHolder]
+    _ registry: borrowing CPURegistry, _ holders: [CPUHolder], _ before: [CPUHolder]
   ) throws(SystemError) {
     var obstacle: SystemError?
     for round in 0..<Self.rounds {
@@ -74,9 +78,8 @@ extension CPUFence {
       let loaded = registry.loadNeighbours()
       let record =
         loaded
-        ?? recover(registry, holders) {
-          NeighbourRecord(
-            rebuiltFrom: groups, holders: holders.map(\.fenced), declared: $0.cpus)
+        ?? recover(registry, before) {
+          NeighbourRecord(rebuiltFrom: groups, holders: before.map(\.fenced), declared: $0.cpus)
         }
       let plan = UnifiedFence.plan(
         groups: groups, holders: holders.map(\.fenced),
