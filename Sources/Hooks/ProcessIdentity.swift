@@ -33,6 +33,17 @@ public struct ProcessIdentity: Hashable, Sendable, CustomStringConvertible {
     return Self.startTicks(inStat: stat) == startTicks && Self.isEnding(inStat: stat)
   }
 
+  /// Whether a process is running, or waits in the kernel for what nothing interrupts.
+  ///
+  /// One that was stopped does neither.
+  public static func isAtWork(pid: Int32) -> Bool { stat(of: pid).map(isAtWork(inStat:)) ?? false }
+
+  /// Reads field 3 of /proc/PID/stat, the state.
+  static func isAtWork(inStat stat: String) -> Bool {
+    let state = field(3, inStat: stat)
+    return state == "R" || state == "D"
+  }
+
   private static func stat(of pid: Int32) -> String? {
     guard let stat = try? FileDescriptor.open("/proc/\(pid)/stat", O_RDONLY).readAll() else {
       return nil
@@ -110,9 +121,16 @@ public struct ProcessHandle: ~Copyable, Sendable {
   public consuming func release() -> Int32 { descriptor.release() }
 
   /// Whether the process has ended, be it reaped or not.
-  public var hasEnded: Bool {
+  public var hasEnded: Bool { hasEnded(within: 0) }
+
+  /// Waits for the end of the process.
+  ///
+  /// - Parameter milliseconds: For how long at the most.
+  /// - Returns: Whether it has ended.
+  @discardableResult
+  public func hasEnded(within milliseconds: Int32) -> Bool {
     var entry = pollfd(fd: descriptor.number, events: Int16(POLLIN), revents: 0)
-    return poll(&entry, 1, 0) > 0
+    return poll(&entry, 1, milliseconds) > 0
   }
 
   /// Sends a signal: pidfd_send_signal(2).

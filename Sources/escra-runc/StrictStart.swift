@@ -70,6 +70,12 @@ extension SupervisedStart {
     } catch { throw LaunchFailure("an unforeseen error") }
   }
 
+  /// How long the first supervisor may take to keep all others off the CPUs.
+  ///
+  /// There are no declared limits to fall back on as a reactive container has them, and a crowded
+  /// machine takes its time to make a partition.
+  private static let secondsToFence: Int32 = 10
+
   private func startStrictSupervisor(
     _ directory: borrowing StateDirectory, _ edit: borrowing BundleEdit
   ) throws(LaunchFailure) {
@@ -80,11 +86,14 @@ extension SupervisedStart {
       directory.remove()
       throw LaunchFailure(error.description)
     }
-    if case .message(.ready) = supervisor.socket.receive(within: 1000) { return }
-    // It may have narrowed others already, and is not to be relied on to let them back.
+    let answer = supervisor.socket.receive(within: Self.secondsToFence * 1000)
+    if case .message(.ready) = answer { return }
+    // It may have narrowed others already, and is not to be relied on to let them back. Until it is
+    // gone it may have the lock for that.
     try? supervisor.process.send(SIGKILL)
-    try? CPUFence(root: .system).release(directory)
-    throw LaunchFailure("its supervisor was not ready within a second")
+    supervisor.process.hasEnded(within: Self.secondsToFence * 1000)
+    if (try? CPUFence(root: .system).release(directory)) == nil { Launcher.callKeeper(.system) }
+    throw .notReady(answer, within: Self.secondsToFence)
   }
 
   /// Where the container's group will be in the cpuset hierarchy.

@@ -225,13 +225,14 @@ struct SupervisedStart {
       throw LaunchFailure(error.description)
     }
 
-    let answer = supervisor.socket.receive(within: 1000)
+    let patience: Int32 = 1
+    let answer = supervisor.socket.receive(within: patience * 1000)
     do throws(LaunchFailure) {
       if case .message(.refused(let resource, let reason, let figure)) = answer {
         throw LaunchFailure(refusal(resource, reason, figure))
       }
       guard case .message(.ready(let limit, let memory)) = answer else {
-        throw LaunchFailure("its supervisor was not ready within a second")
+        throw .notReady(answer, within: patience)
       }
       if needsEdit { try apply(withinAncestors(limit, base), memory, edit, bundle) }
     } catch {
@@ -346,4 +347,12 @@ struct SupervisedStart {
 struct LaunchFailure: Error {
   let sentence: String
   init(_ reason: String) { sentence = reason }
+
+  /// A supervisor said something else than READY, or nothing in so many seconds.
+  static func notReady(_ answer: ControlSocket.Received, within seconds: Int32) -> LaunchFailure {
+    LaunchFailure(
+      answer == .nothing
+        ? "its supervisor was not ready within \(seconds) s"
+        : "its supervisor ended before it was ready")
+  }
 }

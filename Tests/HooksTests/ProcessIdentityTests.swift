@@ -52,6 +52,20 @@ import Testing
     #expect(!ProcessIdentity(pid: -1, startTicks: 0).isEnding)
   }
 
+  @Test(arguments: [("R", true), ("D", true), ("S", false), ("T", false), ("t", false)])
+  func `is at work when it runs, and when nothing interrupts it`(state: String, isAtWork: Bool) {
+    let stat = Self.stat("a) R 1 (b", state: state, flags: 0)
+    #expect(ProcessIdentity.isAtWork(inStat: stat) == isAtWork)
+  }
+
+  @Test func `who computes is at work, who was stopped or is gone is not`() throws {
+    let child = try Child("/bin/sh", "-c", "while :; do :; done")
+    #expect(eventually { ProcessIdentity.isAtWork(pid: child.pid) })
+    kill(child.pid, SIGSTOP)
+    #expect(eventually { !ProcessIdentity.isAtWork(pid: child.pid) })
+    #expect(!ProcessIdentity.isAtWork(pid: -1))
+  }
+
   @Test func `this process is itself, and has started before now`() throws {
     let identity = try #require(ProcessIdentity(pid: getpid()))
     #expect(identity == ProcessIdentity(pid: getpid()))

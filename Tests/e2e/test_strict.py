@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """CPUs of one's own: a strict container has them, everybody else keeps off."""
 import fcntl
+import contextlib
 import json
 import os
 import shutil
@@ -364,23 +365,34 @@ def test_after_three_crashes_in_a_row_it_shares_its_cpus(strict, neighbour):
 # --- a registry that was damaged
 
 @pytest.mark.parametrize("damage", ["lost", "torn"])
-@pytest.mark.parametrize("supervised", [True, False], ids=["known", "forgotten"])
-def test_what_the_others_had_is_found_again(strict, neighbour, damage, supervised, world):
-    """By the supervisor that remembers it, or by its successor from runc's own state."""
+@pytest.mark.parametrize("case", ["known", "forgotten", "over"])
+def test_what_the_others_had_is_found_again(strict, neighbour, damage, case):
+    """By the supervisor that remembers it, or by its successor from the low-level runtime's state,
+    who may come when the container is over already."""
     other, bound = neighbour(), neighbour(cpuset=ALL)
     made = strict().started()
     pid = made.supervisor()
     wait_for_cpus(bound, set(ONLINE) - cpus(made))
     file = RUN + "/cpus/neighbours"
+    torn = "0 x"
+
+    def is_whole():
+        with contextlib.suppress(FileNotFoundError), open(file) as registry:
+            return not registry.read().startswith(torn)
+        return False
+
     if damage == "lost":
         os.remove(file)
     else:
         with open(file, "r+") as out:
-            out.write("0 x")
-    if not supervised:
+            out.write(torn)
+    if case == "forgotten":
         kill(pid)
         wait_until(lambda: supervisors(made.id) not in ([], [pid]), 2)
-        made.supervisor()
+        wait_until(is_whole, 2, "the registry written again")
+    if case == "over":
+        kill(pid, *keepers(), made.pid)
+        wait_until(lambda: not ours(), 2)
     made.call("delete", "--force")
     for each in (other, bound):
         wait_for_cpus(each, ONLINE)
@@ -433,6 +445,56 @@ def test_a_stranger_who_hangs_on_to_the_lock_is_named_and_left_alone(strict):
         assert f"process {os.getpid()} keeps locked" in refusal(strict())
     finally:
         os.close(directory)
+
+
+@contextlib.contextmanager
+def held_behind_the_claim(container, is_at_work):
+    """Somebody takes the lock between a container's claim and its supervisor; gives his end."""
+    ended, ending = os.pipe()
+    holder = os.fork()
+    if holder == 0:
+        os.close(ending)
+        while not any("cpus" in state for state in container.states()):
+            pass
+        directory = os.open(RUN + "/cpus", os.O_RDONLY)
+        fcntl.flock(directory, fcntl.LOCK_EX)
+        if is_at_work:
+            start = time.monotonic()
+            while time.monotonic() < start + 2.5:
+                pass
+        else:
+            os.read(ended, 1)
+        os._exit(0)
+    os.close(ended)
+    try:
+        yield lambda: os.close(ending)
+    finally:
+        kill(holder)
+        os.waitpid(holder, 0)
+
+
+def test_a_fence_that_takes_its_time_is_waited_for(strict, neighbour):
+    """As on a crowded machine, where the kernel is slow to make a partition."""
+    other, made = neighbour(), strict()
+    with held_behind_the_claim(made, is_at_work=True):
+        start = time.monotonic()
+        made.started()
+        assert time.monotonic() - start > 2
+    assert cpus(other).isdisjoint(cpus(made))
+    made.call("delete", "--force")
+    wait_for_cpus(other, ONLINE)
+
+
+def test_one_that_cannot_be_fenced_leaves_nothing_however_long_the_lock_is_kept(strict, neighbour):
+    other, made = neighbour(), strict()
+    with held_behind_the_claim(made, is_at_work=False) as let_go:
+        result = made.runtime(
+            "create", "--bundle", made.bundle.path, "--pid-file", made.pid_file, made.id)
+        assert result.code == 1 and "ended before it was ready" in result.err
+        assert made.states() != []
+        let_go()
+        wait_until(lambda: not ours() and made.states() == [], 4, "nothing is left")
+    assert cpus(other) == set(ONLINE) and not cgroups.exists(made.cgroup)
 
 
 # --- update

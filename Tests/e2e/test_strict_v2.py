@@ -50,7 +50,7 @@ def wait_for_partition(container, wanted="root"):
 def no_cpu_is_lost(world):
     """Behind each test everybody may use all CPUs again."""
     yield
-    world.sweep()
+    assert world.sweep() == []
 
     def all_have_all():
         groups = [ROOT] + ["/" + name for name in os.listdir(cgroups.ROOT)]

@@ -60,7 +60,7 @@ def units():
 def nothing_left(world):
     """Behind the sweeping up of each test systemd has no unit of ours any more."""
     yield
-    world.sweep()
+    assert world.sweep() == []
     wait_until(lambda: not units(), 2, "no unit of ours is left")
     systemctl("stop", SLICE)
 

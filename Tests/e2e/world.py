@@ -237,7 +237,11 @@ class Container(Supervised):
 
     def started(self, *flags, **options):
         """Creates and starts it; both must succeed."""
-        assert self.create(*flags, **options).wait(20 * PATIENCE) == 0
+        said = self.pid_file + ".err"
+        with open(said, "wb") as stderr:
+            code = self.create(*flags, **{"stderr": stderr, **options}).wait(20 * PATIENCE)
+        with open(said) as stderr:
+            assert code == 0, stderr.read()
         self.call("start")
         return self
 

@@ -16,9 +16,13 @@ public struct CPURegistry: ~Copyable {
   /// How long somebody may have the lock, which is a matter of milliseconds.
   static let patience: Nanoseconds = 1_000_000_000
 
+  /// How long somebody may who is at work: each partition that is made or undone has the kernel
+  /// build its scheduling domains anew, and wait for an RCU grace period.
+  static let patienceAtWork: Nanoseconds = 10_000_000_000
+
   /// Takes the lock.
   ///
-  /// One of ours that has kept it for a second was stopped, and is ended.
+  /// One of ours that has kept it for a second without doing anything was stopped, and is ended.
   ///
   /// - Parameter root: Whose registry.
   /// - Throws: ``SystemError``: EBUSY when somebody else keeps it, EACCES or EROFS where
@@ -38,8 +42,13 @@ public struct CPURegistry: ~Copyable {
         self.directory = directory
         return
       }
-      if monotonicNow() > start + Self.patience {
+      let waited = monotonicNow() - start
+      if waited > Self.patience {
         let holder = RegistryLock.holder(of: directory)
+        if let holder, waited < Self.patienceAtWork, ProcessIdentity.isAtWork(pid: holder) {
+          usleep(20_000)
+          continue
+        }
         guard evicted < 3, let holder, RegistryLock.evict(holder) else {
           let who = holder.map { ", which process \($0) keeps locked" } ?? ""
           throw SystemError("lock", root.cpus + who, errno: EBUSY)

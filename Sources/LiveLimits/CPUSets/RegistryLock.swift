@@ -33,8 +33,7 @@ enum RegistryLock {
 
   /// Ends a process of ours that has kept a lock for too long.
   ///
-  /// A thing of milliseconds takes a second only when whoever does it was stopped. Silence is death,
-  /// and another goes on.
+  /// Silence is death, and another goes on.
   ///
   /// - Returns: Whether it was ours.
   static func evict(_ pid: Int32) -> Bool {
