@@ -36,8 +36,11 @@ public struct ConfigEdit: Equatable, Sendable {
     ConfigEdit(cpuQuota: cpu.quota, cpuPeriod: cpu.period)
   }
 
-  /// Takes the CPU limit away: -1 is what runc writes for none.
-  public static let withoutCPUQuota = ConfigEdit(cpuQuota: -1)
+  /// The CPU quota of a container that is to have none and never had.
+  ///
+  /// Not -1, which is the same to runc: crun passes that on to systemd as a number, and the scope
+  /// gets a hundredth of a CPU.
+  public static let noQuota: Int64 = 0
 
   /// The document with this edit applied.
   public func applied(to document: ConfigDocument) -> [UInt8] {

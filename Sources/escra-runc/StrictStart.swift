@@ -40,7 +40,7 @@ extension SupervisedStart {
       // From here on the supervisor clears up: it sees us end without a container.
       try apply(
         ConfigEdit(
-          cpuQuota: document.declared.cpu == nil ? nil : -1, cpus: claim.held.description,
+          cpuQuota: document.declared.cpu == nil ? nil : ConfigEdit.noQuota, cpus: claim.held.description,
           mems: claim.nodes?.description),
         edit, bundle)
     } catch {

@@ -179,7 +179,8 @@ private func updateStrict(
 ) {
   do {
     let cpus = try claim(request, instance, settings)
-    var edit = ConfigEdit(cpuQuota: request.quota == nil ? nil : -1, cpus: cpus.description)
+    var edit = ConfigEdit(
+      cpuQuota: request.quota == nil ? nil : ConfigEdit.noQuota, cpus: cpus.description)
     if isOfMemory(request, instance) { editStrictMemory(&edit, request, instance) }
     request.pass(edit)
   } catch let refusal as Refusal {

@@ -97,7 +97,7 @@ import Testing
   @Test func `takes a quota away and writes CPU sets`() throws {
     let config = try document(#"{"linux":{"resources":{"cpu":{"quota":5,"mems":""}}}}"#)
     #expect(
-      text(ConfigEdit.withoutCPUQuota.applied(to: config))
+      text(ConfigEdit(cpuQuota: -1).applied(to: config))
         == #"{"linux":{"resources":{"cpu":{"quota":-1,"mems":""}}}}"#)
     #expect(
       text(ConfigEdit(cpus: "2-3", mems: "0").applied(to: config))

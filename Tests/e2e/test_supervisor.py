@@ -231,6 +231,9 @@ def test_a_keeper_that_cannot_fork_for_a_moment_gives_nobody_up(container, world
     os.makedirs(cgroups.directory(group, "pids"), exist_ok=True)
     cgroups.write(group, "pids.max", 1, "pids")
     before = cgroups.membership(keeper)["pids" if cgroups.VERSION == 1 else ""]
+    # Or its scope is gone with it.
+    world.spawn(subprocess.Popen(
+        ["sleep", "1000"], preexec_fn=lambda: cgroups.write(before, "cgroup.procs", 0, "pids")))
     cgroups.write(group, "cgroup.procs", keeper, "pids")
     kill(pid)
     wait_until(lambda: not is_alive(pid), 2, "the supervisor is dead")

@@ -65,10 +65,13 @@ struct CpusetTree {
 
   /// What partitions of cgroup v2, ours like an operator's, leave to the groups beside them.
   ///
-  /// - Parameter group: Any of those groups. What counts is the nearest partition it is in, which
-  ///   mostly is the root.
+  /// - Parameters:
+  ///   - group: Any of those groups. What counts is the nearest partition it is in, which mostly is
+  ///     the root.
+  ///   - ours: The inodes of groups that have CPUs for the sake of a strict container below them:
+  ///     what crun's container has, its scope has too, and nobody else is in that.
   /// - Returns: Their CPUs; nil where the hierarchy has no partitions.
-  func leftByPartitions(around group: String) -> CPUSet? {
+  func leftByPartitions(around group: String, besides ours: Set<UInt64>) -> CPUSet? {
     if version == .v1 { return nil }
     func text(_ group: String, _ name: String) -> String? {
       try? FileDescriptor.text(of: directory(group) + "/" + name)
@@ -76,6 +79,7 @@ struct CpusetTree {
     var group = group
     while group != "/",
       text(group, "cpuset.cpus.partition").map(UnifiedGroup.Partition.init) != .root
+        || inode(of: group).map(ours.contains) == true
     {
       group = group.parentGroup
     }
