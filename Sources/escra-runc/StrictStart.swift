@@ -40,8 +40,8 @@ extension SupervisedStart {
       // From here on the supervisor clears up: it sees us end without a container.
       try apply(
         ConfigEdit(
-          cpuQuota: document.declared.cpu == nil ? nil : ConfigEdit.noQuota, cpus: claim.held.description,
-          mems: claim.nodes?.description),
+          cpuQuota: document.declared.cpu == nil ? nil : ConfigEdit.noQuota,
+          cpus: claim.held.description, mems: claim.nodes?.description),
         edit, bundle)
     } catch {
       throw Refusal(sentence: "the policy \"strict\" cannot be kept: \(error.sentence)")
