@@ -343,13 +343,19 @@ def test_an_update_of_something_else_takes_nothing_back(guest):
     assert kills(made) == 0
 
 
+def memory_flags(size):
+    """What asks an update for so many MiB and no swap; crun takes no units."""
+    size = str(size * MIB)
+    return "--memory", size, "--memory-swap", size
+
+
 def test_an_update_of_the_memory_limit_changes_the_base(guest):
     made = guest(
         "kept = touch(40)\nhear()\nkept = touch(150)\nhear()", {"io.escra.memory.min": "16Mi"})
     made.started()
     made.supervisor()
     wait_until(lambda: usage(made) > 40 * MIB, 10, "40 MiB in use")
-    made.call("update", "--memory", str(256 * MIB), "--memory-swap", str(256 * MIB))
+    made.call("update", *memory_flags(256))
     assert limit(made) == 256 * MIB
     assert made.states()[0]["declaredMemory"] == str(256 * MIB)
     made.do("touch")
@@ -366,9 +372,7 @@ def test_an_update_while_nobody_supervises_is_the_next_ones_base(guest, alone, o
     made = guest(script, {"io.escra.memory.min": "16Mi"}, **options).started()
     made.supervisor()
     with alone(made):
-        # crun takes no units.
-        size = str(256 * MIB)
-        made.call("update", "--memory", size, "--memory-swap", size)
+        made.call("update", *memory_flags(256))
     assert made.states()[0]["declaredMemory"] == str(256 * MIB)
     made.do("touch")
     wait_until(lambda: usage(made) > 150 * MIB, 10, "150 MiB in use")

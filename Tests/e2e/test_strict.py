@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """CPUs of one's own: a strict container has them, everybody else keeps off."""
-import fcntl
 import contextlib
+import fcntl
 import json
 import os
 import shutil
@@ -467,8 +467,9 @@ def held_behind_the_claim(container, is_at_work):
         os._exit(0)
     os.close(ended)
     try:
-        yield lambda: os.close(ending)
+        yield lambda: os.write(ending, b".")
     finally:
+        os.close(ending)
         kill(holder)
         os.waitpid(holder, 0)
 

@@ -6,9 +6,10 @@ public import Syscalls
 
 /// Keeps everybody else off the CPUs of the strict containers, and lets them back.
 ///
-/// Whoever calls ``settle(_:leaver:)`` makes the cpuset tree what it has to be: each strict container's own
-/// supervisor when something changes in the tree, an update before the low-level runtime writes.
-/// It is the same for all of them, under one lock, and a second one finds nothing to do.
+/// Whoever calls ``settle(_:leaver:)`` makes the cpuset tree what it has to be: each strict
+/// container's own supervisor when something changes in the tree, an update before the low-level
+/// runtime writes. It is the same for all of them, under one lock, and a second one finds nothing
+/// to do.
 public final class CPUFence {
   let root: StateRoot
   /// Where changes of the tree are heard of; no file where nobody listens.
@@ -64,9 +65,7 @@ public final class CPUFence {
   ///   - leaver: A container that shared its CPUs just now, as it was before.
   /// - Throws: ``SystemError`` that names the group which could not be written; or the file, when
   ///   what was there could not be written down, and then nothing more is written to the kernel.
-  func settle(
-    _ registry: borrowing CPURegistry, leaver: CPUHolder? = nil
-  ) throws(SystemError) {
+  func settle(_ registry: borrowing CPURegistry, leaver: CPUHolder? = nil) throws(SystemError) {
     let states = registry.states()
     let holders = states.compactMap(CPUHolder.init)
     let before = holders + (leaver.map { [$0] } ?? [])
@@ -103,14 +102,23 @@ public final class CPUFence {
   /// - Throws: ``SystemError``, as ``settle(_:leaver:)`` does; the instance is still there then.
   public func release(_ directory: borrowing StateDirectory) throws(SystemError) {
     let registry = try CPURegistry(locking: root)
-    var leaver: CPUHolder?
-    if var state = directory.load() {
-      leaver = CPUHolder(state)
-      state.claim?.held = CPUSet()
-      try directory.save(state)
+    if let state = directory.load() {
+      try giveUpCPUs(of: state, directory, registry)
+    } else {
+      try settle(registry)
     }
-    try settle(registry, leaver: leaver)
     directory.remove()
+  }
+
+  /// Writes down that a container holds no CPUs any more, and lets the others return.
+  func giveUpCPUs(
+    of state: ContainerState, _ directory: borrowing StateDirectory,
+    _ registry: borrowing CPURegistry
+  ) throws(SystemError) {
+    var next = state
+    next.claim?.held = CPUSet()
+    try directory.save(next)
+    try settle(registry, leaver: CPUHolder(state))
   }
 
   /// Whether it makes strict containers partitions of cgroup v2, as far as it gets.

@@ -8,15 +8,12 @@ extension CPUFence {
   /// Memory nodes stay as they are: what it has allocated is there.
   ///
   /// - Parameter directory: Its instance; its lock is the caller's.
-  /// - Throws: ``SystemError``, as ``settle(_:leaver:)`` does; then its CPUs are its own no more, but not
-  ///   everybody knows.
+  /// - Throws: ``SystemError``, as ``settle(_:leaver:)`` does; then its CPUs are its own no more,
+  ///   but not everybody knows.
   func share(_ directory: borrowing StateDirectory) throws(SystemError) {
     let registry = try CPURegistry(locking: root)
-    guard var state = directory.load(), let claim = state.claim else { return }
-    let leaver = CPUHolder(state)
-    state.claim?.held = CPUSet()
-    try directory.save(state)
-    try settle(registry, leaver: leaver)
+    guard let state = directory.load(), let claim = state.claim else { return }
+    try giveUpCPUs(of: state, directory, registry)
     guard let inode = tree.inode(of: claim.group), inode == claim.inode else { return }
     let around = tree.existing(above: claim.group)
     let allowed = tree.allowedCPUs(in: around) ?? CPUSet(Machine.onlineCPUs())
