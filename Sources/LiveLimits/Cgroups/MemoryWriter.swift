@@ -190,11 +190,12 @@ public struct MemoryWriter: ~Copyable {
   ///
   /// - Parameter ceiling: Bytes.
   public func alignOuter(to ceiling: Int64) {
-    guard !isReadOnly, outerFile.isOpen, let found = try? Self.number(outerFile),
-      found < ceiling
-    else { return }
+    guard !isReadOnly, let found = outer(), found < ceiling else { return }
     try? write(ceiling, to: outerFile)
   }
+
+  /// The limit of the group around the container's own, as ``current()``; nil where there is none.
+  public func outer() -> Int64? { outerFile.isOpen ? try? Self.number(outerFile) : nil }
 
   /// Has cgroup v1 park who is at the limit, or kill; memory.oom_control.
   ///

@@ -32,6 +32,8 @@ final class MemorySupervision: MemoryController.Surroundings {
   private var ours: Int64
   /// The same of cgroup v2's line.
   private var ourLine: Int64
+  /// What the limit of the group around the container's own was last; nil where there is none.
+  private var outer: Int64?
   private var lastCorrection: Nanoseconds = .min / 2
   private var kills: Int64
   private var net: MemoryNet
@@ -104,7 +106,7 @@ final class MemorySupervision: MemoryController.Surroundings {
     deadline = now
     // Whoever was here before may have raised the one and not come to the other.
     writer.alignSwap(to: base.memorySwap(at: found))
-    writer.alignOuter(to: base.bounds.ceiling)
+    alignOuter()
   }
 
   /// Has a poller say when the kernel calls.
@@ -153,7 +155,7 @@ final class MemorySupervision: MemoryController.Surroundings {
       deadline = nil
       return []
     }
-    var entries: [RecordEntry] = []
+    var entries = isRoutine ? [] : judgeOuter(usage)
     if found != ours {
       entries += judge(found, usage)
       parent?.hold(base.excess(of: ours))
@@ -311,9 +313,8 @@ final class MemorySupervision: MemoryController.Surroundings {
 
   /// Somebody has written another limit: what was agreed on, an old one, or a new base.
   private func judge(_ found: Int64, _ usage: Int64) -> [RecordEntry] {
-    defer { writer.alignOuter(to: base.bounds.ceiling) }
-    let now = monotonicNow()
-    if let awaited = expected, Self.isSame(awaited.limit, found), now <= awaited.until {
+    defer { alignOuter() }
+    if isExpected(found) {
       // What we had said; meanwhile it has moved on.
       expected = nil
       guard base.isManaged else {
@@ -328,6 +329,7 @@ final class MemorySupervision: MemoryController.Surroundings {
       Self.isSame(found, base.declared ?? MemoryBase.unlimited)
       || Self.isSame(found, base.bounds.ceiling)
     guard writer.version == .v2, isOld else { return [takeOver(found)] }
+    let now = monotonicNow()
     guard now >= lastCorrection + Self.correctionInterval else {
       ours = found
       controller.adopt(limit: found, bounds: base.bounds)
@@ -335,6 +337,28 @@ final class MemorySupervision: MemoryController.Surroundings {
     }
     lastCorrection = now
     return [takeBack(found, usage, .memoryDrift)].compactMap(\.self)
+  }
+
+  /// Somebody has written the limit of the group around the container's own, where systemd has it of
+  /// an operator: what is known, which was put out of the way, or a new base.
+  ///
+  /// The container's own limit has not moved, and moves from there.
+  private func judgeOuter(_ usage: Int64) -> [RecordEntry] {
+    guard let found = writer.outer(), found != outer else { return [] }
+    defer { alignOuter() }
+    let known = [base.declared ?? MemoryBase.unlimited, base.bounds.ceiling, ours]
+    if isExpected(found) || known.contains(where: { Self.isSame($0, found) }) { return [] }
+    base.declared = found >= MemoryBase.unlimited ? nil : found
+    isBaseChanged = true
+    isRedeclared = isShared
+    controller.adopt(limit: ours, bounds: base.bounds)
+    return [entry(.memoryNews, ours, ours, use: usage)]
+  }
+
+  /// Keeps that group out of the way, and knows of its limit what is known now.
+  private func alignOuter() {
+    writer.alignOuter(to: base.bounds.ceiling)
+    outer = writer.outer()
   }
 
   /// The kernel counts whole pages.
@@ -379,6 +403,10 @@ final class MemorySupervision: MemoryController.Surroundings {
   /// How long an update may take from our answer to its write.
   private static let expectation: Nanoseconds = 5_000_000_000
 
+  private func isExpected(_ found: Int64) -> Bool {
+    expected.map { Self.isSame($0.limit, found) && monotonicNow() <= $0.until } ?? false
+  }
+
   /// An update that is on its way, told before the low-level runtime writes it: it writes the
   /// memory limit that it knows along with whatever is changed.
   ///
@@ -411,7 +439,7 @@ final class MemorySupervision: MemoryController.Surroundings {
     }
     controller.adopt(limit: target, bounds: base.bounds)
     deadline = monotonicNow()
-    writer.alignOuter(to: base.bounds.ceiling)
+    alignOuter()
     entries.append(
       apply(
         MemoryController.Decision(limit: target, rule: .memoryUpdate, use: reading.workingSet),

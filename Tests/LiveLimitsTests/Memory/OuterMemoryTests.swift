@@ -1,0 +1,118 @@
+// SPDX-License-Identifier: Apache-2.0
+import Glibc
+import Hooks
+import Syscalls
+import Testing
+
+@testable import LiveLimits
+
+/// A group of cgroup v2 as crun makes it, in a scope of systemd's; all of it files.
+private struct FakeScope {
+  let directory: TemporaryDirectory
+  let memory: MemorySupervision
+
+  /// - Parameter explicitCeiling: In MiB; it declares 64 MiB.
+  init(explicitCeiling: Int64?) throws(SystemError) {
+    directory = try TemporaryDirectory()
+    try directory.write("67108864\n", to: "limit")
+    try directory.write("max\n", to: "line")
+    try directory.write("67108864\n", to: "outer")
+    try directory.write("1048576\n", to: "usage")
+    try directory.write("inactive_file 0\n", to: "statistics")
+    try directory.write("MemAvailable:    8388608 kB\n", to: "machine")
+    let base = MemoryBase(
+      declared: 64 * mebibyte, floor: 16 * mebibyte,
+      explicitCeiling: explicitCeiling.map { $0 * mebibyte }, limit: 8192 * mebibyte)
+    let path = directory.path
+    let names: [Handover.Place: String] = [
+      .memoryLimit: "limit", .memoryLine: "line", .memoryOuter: "outer", .memoryUsage: "usage",
+      .memoryStatistics: "statistics", .machineMemory: "machine",
+    ]
+    memory = try MemorySupervision(base, isObserver: false) { place in
+      names[place].flatMap { try? FileDescriptor.open("\(path)/\($0)", O_RDWR).release() }
+        .map { FileDescriptor(owning: $0) } ?? .none
+    }
+  }
+
+  /// Has somebody write the scope's limit, and says what was made of it.
+  func write(_ text: String) throws(SystemError) -> [Rule] {
+    try directory.write(text + "\n", to: "outer")
+    return memory.look().map(\.rule)
+  }
+
+  /// The scope's limit in MiB.
+  func outer() throws -> Int64? {
+    let text = try directory.read("outer")
+    return MemoryWriter.limit(text).map { $0 / mebibyte }
+  }
+}
+
+@Suite struct OuterMemoryTests {
+  @Test func `the scope of a container has the most that it may have`() throws {
+    #expect(try FakeScope(explicitCeiling: 1024).outer() == 1024)
+    #expect(try FakeScope(explicitCeiling: nil).outer() == 64)
+  }
+
+  @Test func `what systemd writes again is no news and is out of the way`() throws {
+    let scope = try FakeScope(explicitCeiling: 1024)
+    for old in [64 * mebibyte, 1024 * mebibyte, 64 * mebibyte] {
+      #expect(!(try scope.write("\(old)")).contains(.memoryNews))
+      #expect(try scope.outer() == 1024)
+    }
+    #expect(scope.memory.base.declared == 64 * mebibyte)
+    #expect(!scope.memory.isBaseChanged)
+  }
+
+  @Test func `what an operator writes to the scope alone is the new base`() throws {
+    let scope = try FakeScope(explicitCeiling: 1024)
+    #expect(try scope.write("\(200 * mebibyte)").first == .memoryNews)
+    #expect(scope.memory.base.declared == 200 * mebibyte)
+    #expect(scope.memory.isBaseChanged)
+    #expect(try scope.outer() == 1024)
+    // And what a reload writes then is drift.
+    #expect(!(try scope.write("\(200 * mebibyte)")).contains(.memoryNews))
+    #expect(try scope.outer() == 1024)
+    #expect(try scope.write("max").first == .memoryNews)
+    #expect(scope.memory.base.declared == nil)
+  }
+
+  /// Where no annotation says more, it is the most from then on.
+  @Test(arguments: [200, 32] as [Int64])
+  func `without a bound of its own the new base is the bound`(size: Int64) throws {
+    let scope = try FakeScope(explicitCeiling: nil)
+    #expect(try scope.write("\(size * mebibyte)").first == .memoryNews)
+    #expect(scope.memory.base.bounds.ceiling == size * mebibyte)
+    #expect(try scope.outer() == size)
+    #expect(!(try scope.write("\(size * mebibyte)")).contains(.memoryNews))
+  }
+
+  /// crun writes both; and whoever does by hand, in whichever order.
+  @Test(arguments: [["outer", "limit"], ["limit", "outer"]])
+  func `a limit that is written to both is news once`(order: [String]) throws {
+    let scope = try FakeScope(explicitCeiling: 1024)
+    var rules: [Rule] = []
+    for name in order {
+      try scope.directory.write("\(200 * mebibyte)\n", to: name)
+      rules += scope.memory.look().map(\.rule)
+    }
+    #expect(rules.filter { $0 == .memoryNews }.count == 1)
+    #expect(scope.memory.base.declared == 200 * mebibyte)
+    #expect(try scope.outer() == 1024)
+  }
+
+  @Test func `what an update was told to write is no news`() throws {
+    let scope = try FakeScope(explicitCeiling: 1024)
+    let told = try #require(scope.memory.applied.limit)
+    #expect(!(try scope.write("\(told)")).contains(.memoryNews))
+    try scope.directory.write("\(told)\n", to: "limit")
+    #expect(!scope.memory.look().map(\.rule).contains(.memoryNews))
+    #expect(scope.memory.base.declared == 64 * mebibyte)
+  }
+
+  @Test func `a base that an update lowers leaves nothing in the scope to be news later`() throws {
+    let scope = try FakeScope(explicitCeiling: nil)
+    _ = scope.memory.update(limit: 48 * mebibyte, swap: nil)
+    #expect(!scope.memory.look().map(\.rule).contains(.memoryNews))
+    #expect(scope.memory.base.declared == 48 * mebibyte)
+  }
+}
