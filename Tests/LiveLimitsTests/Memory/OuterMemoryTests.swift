@@ -11,7 +11,7 @@ private struct FakeScope {
   let directory: TemporaryDirectory
   let memory: MemorySupervision
 
-  /// - Parameter explicitCeiling: In MiB; it declares 64 MiB.
+  // In MiB; it declares 64 MiB.
   init(explicitCeiling: Int64?) throws(SystemError) {
     directory = try TemporaryDirectory()
     try directory.write("67108864\n", to: "limit")
