@@ -158,10 +158,10 @@ private func editCPU(
     case .apply(let limit) = try answer(
       to: .update(quota: request.quota, period: request.period), from: socket, of: instance)
   else { return }
-  // crun takes a period that a request does not name for the default one.
+  // Where a request does not name a period, crun takes it for the default one, and does not tell
+  // systemd of the quota, which has the old one again after the next reload.
   let isSame =
-    (request.quota.map { max($0, -1) } ?? (limit.quota ?? -1)) == (limit.quota ?? -1)
-    && (request.period ?? CPUQuota.defaultPeriod) == limit.period && request.quota != nil
+    request.quota.map { max($0, -1) } == limit.quota ?? -1 && request.period == limit.period
     && !request.repeatsCPUFlag
   if isSame { return }
   edit.cpuQuota = limit.quota ?? -1

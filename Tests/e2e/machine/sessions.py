@@ -51,7 +51,7 @@ SESSIONS = (
             (*CALLS, *files("checkpoint", "parents"))),
     Session("runc-systemd", "trixie", ("-m", "v2", *files("reactive", "systemd")),
             (*CALLS, *files("systemd", "packaged")), driver="systemd"),
-    Session("crun-systemd", "trixie", ("-m", "v2", *files("reactive")), CALLS,
+    Session("crun-systemd", "trixie", ("-m", "v2", *files("reactive")), (*CALLS, *files("systemd")),
             driver="systemd", runtime="crun"),
     Session("crun", "trixie", (), CALLS, runtime="crun"),
     Session("engines", "trixie", LIVES, (*ENGINES, *files("docs")), machine=2),
