@@ -50,7 +50,7 @@ SESSIONS = (
     Session("runc", "trixie", ("-m", "v2", *CALLS, RESTORED),
             (*CALLS, *files("checkpoint", "parents"))),
     Session("runc-systemd", "trixie", ("-m", "v2", *files("reactive", "systemd")),
-            (*CALLS, *files("systemd", "packaged")), driver="systemd"),
+            (*CALLS, *files("checkpoint", "systemd", "packaged")), driver="systemd"),
     Session("crun-systemd", "trixie", ("-m", "v2", *files("reactive")), (*CALLS, *files("systemd")),
             driver="systemd", runtime="crun"),
     Session("crun", "trixie", (), CALLS, runtime="crun"),
