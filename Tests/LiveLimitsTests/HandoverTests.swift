@@ -21,6 +21,7 @@ import Testing
   func `what one image says the next one hears`(quota: Int64?, explicit: Int64?, above: Int64?) {
     var said = handover(quota: quota, explicit: explicit, above: above)
     said.base.told = quota.map { CPUQuota(quota: $0 == 1000 ? nil : $0, period: 25_000) }
+    said.found = quota.map { CPUQuota(quota: $0 == 1000 ? nil : $0, period: 12_500) }
     said.cpus = 64
     said.clocks = 64
     said.rootLength = 21
@@ -34,11 +35,13 @@ import Testing
     }
     said.memory?.isManaged = quota == 1000
     said.memory?.usesNet = quota != 1000
+    said.memory?.found = quota == 1000 ? nil : 4096
     said.memory?.killsDisabled = quota == 1000 ? nil : false
     said.leaveOut(.burst)
     said.leaveOut(.freezer)
     let heard = Handover(said.arguments)
     #expect(heard?.base == said.base)
+    #expect(heard?.found == said.found)
     #expect(heard?.memory == said.memory)
     #expect(heard?.application?.room == said.application?.room)
     #expect(heard?.application?.priority == said.application?.priority)
@@ -63,7 +66,7 @@ import Testing
     #expect(burst.isOpen == false)
   }
 
-  @Test(arguments: [0, 1, 16, 18])
+  @Test(arguments: [0, 1, 18, 20])
   func `another number of words is not understood`(count: Int) {
     #expect(Handover(Array(repeating: "1", count: count)) == nil)
   }

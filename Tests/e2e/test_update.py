@@ -1,9 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """Somebody changes the limit: through the runtime, or by hand."""
 import contextlib
+import fcntl
 import json
+import os
 import re
 import signal
+import threading
 import time
 
 import pytest
@@ -255,6 +258,21 @@ def test_an_update_when_all_of_ours_are_dead_reaches_who_comes_next(container):
     assert not was_surprised(made)
     made.work(2)
     made.wait_for_quota(lambda quota: quota == 60_000, 4, "up to the new ceiling")
+
+
+def test_an_update_brings_back_who_was_still_dying_when_it_began(container):
+    """A killed process is rid of its files last: the keeper's lock is there till then."""
+    made = idle(container)
+    kill(*ours())
+    wait_until(lambda: not ours(), 2, "none lives")
+    lock = os.open("/run/escra/keeper", os.O_RDONLY)
+    fcntl.flock(lock, fcntl.LOCK_EX)
+    release = threading.Timer(0.1, os.close, [lock])
+    release.start()
+    made.call("update", "--cpu-quota", "60000")
+    release.join()
+    made.supervisor(4)
+    assert base(made) == (60_000, 100_000)
 
 
 def test_an_update_while_nobody_supervises_leaves_its_application_what_it_has(container, alone):

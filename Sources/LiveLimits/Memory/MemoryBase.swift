@@ -42,6 +42,9 @@ public struct MemoryBase: Equatable, Sendable {
   /// Whether a service manager writes the limit of the container's group, too; found out anew for
   /// each supervisor.
   public var isManaged = false
+  /// The limit that the kernel had when whoever writes it began to be heard; found out anew for each
+  /// supervisor.
+  public var found: Int64?
 
   /// Makes a base.
   public init(
@@ -125,7 +128,7 @@ extension MemoryBase {
   var argument: String {
     let words: [Int64] = [
       declared ?? -1, swapAllowance ?? -1, floor, explicitCeiling ?? -1, limit, hostReserve,
-      isManaged ? 1 : 0, usesNet ? 1 : 0, killsDisabled.map { $0 ? 1 : 0 } ?? -1,
+      isManaged ? 1 : 0, usesNet ? 1 : 0, killsDisabled.map { $0 ? 1 : 0 } ?? -1, found ?? -1,
     ]
     return Self.mark + words.map { "\($0)" }.joined(separator: ",")
   }
@@ -134,7 +137,7 @@ extension MemoryBase {
   init?(argument: String) {
     guard argument.utf8.starts(with: Self.mark.utf8) else { return nil }
     let words = argument.dropFirst(Self.mark.count).split(separator: ",").compactMap { Int64($0) }
-    guard words.count == 9 else { return nil }
+    guard words.count == 10 else { return nil }
     func present(_ word: Int64) -> Int64? { word < 0 ? nil : word }
     self.init(
       declared: present(words[0]), swapAllowance: present(words[1]), floor: words[2],
@@ -142,6 +145,7 @@ extension MemoryBase {
     isManaged = words[6] == 1
     usesNet = words[7] == 1
     killsDisabled = present(words[8]).map { $0 == 1 }
+    found = present(words[9])
   }
 
   private static let mark = "memory:"

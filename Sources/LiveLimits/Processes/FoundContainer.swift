@@ -40,6 +40,7 @@ struct FoundContainer {
     }
     let watch = try WriteWatch(on: writer.quotaFile, and: writer.outerFile)
     if state.memory != nil { FoundMemory.watch(location, named: state.cgroupName, by: watch) }
+    let limit = try writer.current()
     let usesCpuacct = location.version == .v1 && location.cpuacct != nil
 
     let parents = isObserver ? [] : Self.parents(location, &state, nonce, root)
@@ -57,6 +58,7 @@ struct FoundContainer {
     open[.burst] = files.burst
     open[.outer] = files.outer
     open[.outerBurst] = files.outerBurst
+    handover.found = limit
     let hears = watch.hears
     handover.namesWriters = watch.namesWriters
     (open[.watch], open[.processes]) = watch.release()

@@ -29,7 +29,9 @@ enum FoundMemory {
       var base = state.memory.map({ bounded($0, by: location, named: name, besides: parent) })
     else { return nil }
     base.isManaged = !isObserver && tellManager(base.bounds.ceiling, location, named: name)
-    return (base, try open(location, named: name, base, isObserver: isObserver))
+    let files = try open(location, named: name, base, isObserver: isObserver)
+    base.found = limit(location)
+    return (base, files)
   }
 
   /// Opens all of it.
@@ -77,6 +79,12 @@ enum FoundMemory {
     open[.machinePressure] =
       (try? FileDescriptor.open("/proc/pressure/memory", O_RDONLY))?.release()
     return open
+  }
+
+  private static func limit(_ location: CgroupLocation) -> Int64? {
+    let name = location.version == .v1 ? "/memory.limit_in_bytes" : "/memory.max"
+    return location.memory.flatMap { try? FileDescriptor.text(of: $0 + name) }
+      .flatMap { MemoryWriter.limit($0) }
   }
 
   /// Has a watch hear of everybody's writes to the limit, and to cgroup v2's line.

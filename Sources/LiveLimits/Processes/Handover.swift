@@ -39,6 +39,8 @@ struct Handover {
   var namesWriters = false
   /// The control law.
   var law = ControlLaw.Parameters(named: nil)
+  /// The quota that the kernel had when whoever writes it began to be heard.
+  var found: CPUQuota?
   /// What the container may have of memory; nil where that is not moved.
   var memory: MemoryBase?
   /// The application's room and the container's priority in it; nil for a container alone.
@@ -74,6 +76,7 @@ struct Handover {
       ancestorLimit ?? -1, cpus, Int64(clocks), missing,
       rootLength, base.told?.quota ?? -1, base.told?.period ?? -1,
       namesWriters ? 1 : 0, law == ControlLaw.Parameters(named: "headroom") ? 1 : 0,
+      found?.quota ?? -1, found?.period ?? -1,
     ]
     return words.map { "\($0)" } + (memory.map { [$0.argument] } ?? [])
       + (application.map { ["\(Self.applicationMark)\($0.priority),\($0.room)"] } ?? [])
@@ -98,7 +101,7 @@ struct Handover {
       application = application ?? Self.application(argument)
       index += 1
     }
-    guard words.count == 17 else { return nil }
+    guard words.count == 19 else { return nil }
     func present(_ word: Int64) -> Int64? { word < 0 ? nil : word }
     self.init(
       base: CPUBase(
@@ -113,6 +116,7 @@ struct Handover {
     base.told = present(words[14]).map { CPUQuota(quota: present(words[13]), period: $0) }
     namesWriters = words[15] == 1
     law = ControlLaw.Parameters(named: words[16] == 1 ? "headroom" : nil)
+    found = present(words[18]).map { CPUQuota(quota: present(words[17]), period: $0) }
     self.memory = memory
     self.application = application
   }

@@ -131,8 +131,10 @@ public enum Launcher {
   /// Starts a keeper where none lives, and does not wait for it.
   ///
   /// - Parameter root: Whose keeper.
-  public static func startKeeperIfNone(_ root: StateRoot) {
-    if !StateDirectory.isLocked(root.keeper) { _ = try? spawn(.keeper, [root.path], []) }
+  /// - Returns: Whether one was started.
+  @discardableResult
+  public static func startKeeperIfNone(_ root: StateRoot) -> Bool {
+    !StateDirectory.isLocked(root.keeper) && (try? spawn(.keeper, [root.path], [])) != nil
   }
 
   /// Becomes another image of this program: same process, same descriptors where they are named.

@@ -89,7 +89,8 @@ final class MemorySupervision: MemoryController.Surroundings {
       usage: take(.memoryUsage), statistics: take(.memoryStatistics), kills: take(.memoryKills),
       machine: take(.machineMemory), pressure: take(.machinePressure))
     calls = MemoryCalls(use: take(.memoryCalls), outOfMemory: take(.outOfMemory))
-    let found = try writer.current()
+    // What somebody has written since is to be judged.
+    let found = if let found = base.found { found } else { try writer.current() }
     let now = monotonicNow()
     // What the service manager was just told: the container starts with less.
     ours =

@@ -78,7 +78,8 @@ final class Supervision: CPUController.Surroundings {
     memory = try MemorySupervision(handover)
     memory?.parent = attachment.parent.memory
 
-    let found = try attachment.writer.current()
+    // What somebody has written since is to be judged.
+    let found = if let found = handover.found { found } else { try attachment.writer.current() }
     let bounds = Self.bounds(base, attachment)
     // What the kernel holds is the truth, also after a crash.
     let quota = min(base.quota(of: found), max(bounds.ceiling, base.quota(of: base.declared)))

@@ -11,18 +11,19 @@ private struct FakeScope {
   let directory: TemporaryDirectory
   let memory: MemorySupervision
 
-  // In MiB; it declares 64 MiB.
-  init(explicitCeiling: Int64?) throws(SystemError) {
+  // All in MiB; it declares 64.
+  init(explicitCeiling: Int64?, found: Int64? = nil, limit: Int64 = 64) throws(SystemError) {
     directory = try TemporaryDirectory()
-    try directory.write("67108864\n", to: "limit")
+    try directory.write("\(limit * mebibyte)\n", to: "limit")
     try directory.write("max\n", to: "line")
     try directory.write("67108864\n", to: "outer")
     try directory.write("1048576\n", to: "usage")
     try directory.write("inactive_file 0\n", to: "statistics")
     try directory.write("MemAvailable:    8388608 kB\n", to: "machine")
-    let base = MemoryBase(
+    var base = MemoryBase(
       declared: 64 * mebibyte, floor: 16 * mebibyte,
       explicitCeiling: explicitCeiling.map { $0 * mebibyte }, limit: 8192 * mebibyte)
+    base.found = found.map { $0 * mebibyte }
     let path = directory.path
     let names: [Handover.Place: String] = [
       .memoryLimit: "limit", .memoryLine: "line", .memoryOuter: "outer", .memoryUsage: "usage",
@@ -107,6 +108,12 @@ private struct FakeScope {
     try scope.directory.write("\(told)\n", to: "limit")
     #expect(!scope.memory.look().map(\.rule).contains(.memoryNews))
     #expect(scope.memory.base.declared == 64 * mebibyte)
+  }
+
+  /// Between the image that finds a container and the one that supervises it there is a moment.
+  @Test func `what is written before the first look is news`() throws {
+    let scope = try FakeScope(explicitCeiling: 1024, found: 64, limit: 200)
+    #expect(scope.memory.look().map(\.rule).first == .memoryNews)
   }
 
   @Test func `a base that an update lowers leaves nothing in the scope to be news later`() throws {
