@@ -70,8 +70,10 @@ def test_containers_that_start_at_once_share_the_programs_which_go_with_the_last
     for each in made:
         each.call("start")
         each.supervisor()
-    sources = [each.states()[0]["source"] for each in made]
-    assert all(source.startswith("bpf") for source in sources), sources
+    # Who would have to wait for the first one's verifying for too long comes later.
+    wait_until(
+        lambda: all(each.states()[0]["source"].startswith("bpf") for each in made), 4,
+        "all hear by the programs")
     found = bpf.identity()
     assert all(bpf.exists(program) for program in found["programs"])
     assert bpf.keys(found["groups"]) == groups_of(*made)
