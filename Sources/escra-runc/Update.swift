@@ -46,9 +46,9 @@ private func supervisor(
     if instance.isSupervised {
       if !instance.isSupervisorEnding, let socket = try? instance.connect() { return socket }
       wait()
-    } else {
-      // A keeper that was dying when this call began still had its lock.
-      if Launcher.startKeeperIfNone(.system) { usleep(50_000) }
+    } else if Launcher.startKeeperIfNone(.system) {
+      // One that was dying when this call began still had its lock.
+      usleep(50_000)
     }
     usleep(5_000)
   }

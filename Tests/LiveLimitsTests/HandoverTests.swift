@@ -11,6 +11,7 @@ import Testing
       base: CPUBase(
         declared: CPUQuota(quota: quota, period: 50_000), floor: 50_000_000,
         explicitCeiling: explicit, limit: 2_000_000_000),
+      found: CPUQuota(quota: quota == 1000 ? nil : quota, period: 12_500),
       version: .v2, usageFormat: .cpuStat, isObserver: true, ancestorLimit: above)
   }
 
@@ -21,7 +22,6 @@ import Testing
   func `what one image says the next one hears`(quota: Int64?, explicit: Int64?, above: Int64?) {
     var said = handover(quota: quota, explicit: explicit, above: above)
     said.base.told = quota.map { CPUQuota(quota: $0 == 1000 ? nil : $0, period: 25_000) }
-    said.found = quota.map { CPUQuota(quota: $0 == 1000 ? nil : $0, period: 12_500) }
     said.cpus = 64
     said.clocks = 64
     said.rootLength = 21

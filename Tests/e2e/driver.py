@@ -55,6 +55,19 @@ def systemctl(*words):
         ["systemctl", *words], capture_output=True, text=True, timeout=20 * PATIENCE)
 
 
+def start_a_unit(slice_):
+    """Any unit of a slice."""
+    subprocess.run(
+        ["systemd-run", "--quiet", "--scope", f"--slice={slice_}", "true"], check=True,
+        timeout=30 * PATIENCE, stdin=subprocess.DEVNULL)
+
+
+def apply_again(slice_):
+    """Makes systemd write what every scope of a slice has: a reload, and the start of any unit."""
+    assert systemctl("daemon-reload").returncode == 0
+    start_a_unit(slice_)
+
+
 def end_slice(name):
     """Ends a slice and those above it that the suite alone has; returns what was left in it."""
     path = slice_path(name)

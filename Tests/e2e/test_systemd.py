@@ -11,6 +11,7 @@ import time
 import pytest
 
 import cgroups
+import driver
 import engines
 import images
 import kernel
@@ -37,15 +38,12 @@ def systemctl(*arguments):
 
 def start_a_unit():
     """Any unit of the container's slice."""
-    subprocess.run(
-        ["systemd-run", "--quiet", "--scope", f"--slice={SLICE}", "true"], check=True,
-        timeout=30 * PATIENCE, stdin=subprocess.DEVNULL)
+    driver.start_a_unit(SLICE)
 
 
 def apply_again():
     """Makes systemd write what every scope of the slice has."""
-    systemctl("daemon-reload")
-    start_a_unit()
+    driver.apply_again(SLICE)
 
 
 def units():

@@ -272,7 +272,8 @@ def test_an_update_brings_back_who_was_still_dying_when_it_began(container):
     made.call("update", "--cpu-quota", "60000")
     release.join()
     made.supervisor(4)
-    assert base(made) == (60_000, 100_000)
+    # It is told, finds it written down, or sees it written.
+    wait_until(lambda: base(made) == (60_000, 100_000), 2, "the new base")
 
 
 def test_an_update_while_nobody_supervises_leaves_its_application_what_it_has(container, alone):

@@ -45,7 +45,7 @@ struct FoundContainer {
 
     let parents = isObserver ? [] : Self.parents(location, &state, nonce, root)
     handover = Handover(
-      base: state.base, version: location.version,
+      base: state.base, found: limit, version: location.version,
       usageFormat: usesCpuacct ? .nanoseconds : .cpuStat, isObserver: isObserver,
       ancestorLimit: Self.limit(above: location, state, root))
     for parent in parents { open.merge(parent.files) { _, found in found } }
@@ -58,7 +58,6 @@ struct FoundContainer {
     open[.burst] = files.burst
     open[.outer] = files.outer
     open[.outerBurst] = files.outerBurst
-    handover.found = limit
     let hears = watch.hears
     handover.namesWriters = watch.namesWriters
     (open[.watch], open[.processes]) = watch.release()

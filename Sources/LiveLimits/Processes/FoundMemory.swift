@@ -29,8 +29,7 @@ enum FoundMemory {
       var base = state.memory.map({ bounded($0, by: location, named: name, besides: parent) })
     else { return nil }
     base.isManaged = !isObserver && tellManager(base.bounds.ceiling, location, named: name)
-    let files = try open(location, named: name, base, isObserver: isObserver)
-    base.found = limit(location)
+    let files = try open(location, named: name, &base, isObserver: isObserver)
     return (base, files)
   }
 
@@ -39,12 +38,12 @@ enum FoundMemory {
   /// - Parameters:
   ///   - location: Where the container is.
   ///   - name: What its own group is called, which may be around that.
-  ///   - base: What it may have.
+  ///   - base: What it may have; completed by the limit that was found.
   ///   - isObserver: Whether nothing is to be written.
   /// - Returns: The descriptors by place; empty where its memory cannot be moved.
   /// - Throws: ``SystemError``; ENOENT when the group is gone.
   private static func open(
-    _ location: CgroupLocation, named name: String?, _ base: MemoryBase, isObserver: Bool
+    _ location: CgroupLocation, named name: String?, _ base: inout MemoryBase, isObserver: Bool
   ) throws(SystemError) -> [Handover.Place: Int32] {
     guard let directory = location.memory else { return [:] }
     let isV1 = location.version == .v1
@@ -55,6 +54,7 @@ enum FoundMemory {
       directory: directory, version: location.version, readOnly: isObserver,
       in: CgroupLocation.scope(around: directory, named: name),
       usesNet: base.usesNet && base.killsDisabled == false)
+    base.found = try writer.current()
     var open: [Handover.Place: Int32] = [:]
     if isV1 {
       let calls = try MemoryCalls(
@@ -79,12 +79,6 @@ enum FoundMemory {
     open[.machinePressure] =
       (try? FileDescriptor.open("/proc/pressure/memory", O_RDONLY))?.release()
     return open
-  }
-
-  private static func limit(_ location: CgroupLocation) -> Int64? {
-    let name = location.version == .v1 ? "/memory.limit_in_bytes" : "/memory.max"
-    return location.memory.flatMap { try? FileDescriptor.text(of: $0 + name) }
-      .flatMap { MemoryWriter.limit($0) }
   }
 
   /// Has a watch hear of everybody's writes to the limit, and to cgroup v2's line.

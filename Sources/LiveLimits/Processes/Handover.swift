@@ -25,6 +25,8 @@ struct Handover {
   }
 
   var base: CPUBase
+  /// The quota that the kernel had when whoever writes it began to be heard.
+  var found: CPUQuota
   var version: CgroupLocation.Version
   var usageFormat: UsageMeter.Format
   var isObserver: Bool
@@ -39,8 +41,6 @@ struct Handover {
   var namesWriters = false
   /// The control law.
   var law = ControlLaw.Parameters(named: nil)
-  /// The quota that the kernel had when whoever writes it began to be heard.
-  var found: CPUQuota?
   /// What the container may have of memory; nil where that is not moved.
   var memory: MemoryBase?
   /// The application's room and the container's priority in it; nil for a container alone.
@@ -76,7 +76,7 @@ struct Handover {
       ancestorLimit ?? -1, cpus, Int64(clocks), missing,
       rootLength, base.told?.quota ?? -1, base.told?.period ?? -1,
       namesWriters ? 1 : 0, law == ControlLaw.Parameters(named: "headroom") ? 1 : 0,
-      found?.quota ?? -1, found?.period ?? -1,
+      found.quota ?? -1, found.period,
     ]
     return words.map { "\($0)" } + (memory.map { [$0.argument] } ?? [])
       + (application.map { ["\(Self.applicationMark)\($0.priority),\($0.room)"] } ?? [])
@@ -107,6 +107,7 @@ struct Handover {
       base: CPUBase(
         declared: CPUQuota(quota: present(words[0]), period: words[1]), floor: words[2],
         explicitCeiling: present(words[3]), limit: words[4]),
+      found: CPUQuota(quota: present(words[17]), period: words[18]),
       version: words[5] == 1 ? .v1 : .v2, usageFormat: words[6] == 1 ? .nanoseconds : .cpuStat,
       isObserver: words[7] == 1, ancestorLimit: present(words[8]))
     cpus = words[9]
@@ -116,7 +117,6 @@ struct Handover {
     base.told = present(words[14]).map { CPUQuota(quota: present(words[13]), period: $0) }
     namesWriters = words[15] == 1
     law = ControlLaw.Parameters(named: words[16] == 1 ? "headroom" : nil)
-    found = present(words[18]).map { CPUQuota(quota: present(words[17]), period: $0) }
     self.memory = memory
     self.application = application
   }
@@ -131,10 +131,11 @@ struct Handover {
   }
 
   init(
-    base: CPUBase, version: CgroupLocation.Version, usageFormat: UsageMeter.Format,
-    isObserver: Bool, ancestorLimit: Int64?
+    base: CPUBase, found: CPUQuota, version: CgroupLocation.Version,
+    usageFormat: UsageMeter.Format, isObserver: Bool, ancestorLimit: Int64?
   ) {
     self.base = base
+    self.found = found
     self.version = version
     self.usageFormat = usageFormat
     self.isObserver = isObserver

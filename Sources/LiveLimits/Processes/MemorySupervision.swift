@@ -326,10 +326,7 @@ final class MemorySupervision: MemoryController.Surroundings {
       return [takeBack(found, usage, .memoryUpdate)].compactMap(\.self)
     }
     // On cgroup v1 the kernel refuses what is less than the use, and so an old limit does no harm.
-    let isOld =
-      Self.isSame(found, base.declared ?? MemoryBase.unlimited)
-      || Self.isSame(found, base.bounds.ceiling)
-    guard writer.version == .v2, isOld else { return [takeOver(found)] }
+    guard writer.version == .v2, isOld(found) else { return [takeOver(found)] }
     let now = monotonicNow()
     guard now >= lastCorrection + Self.correctionInterval else {
       ours = found
@@ -347,13 +344,24 @@ final class MemorySupervision: MemoryController.Surroundings {
   private func judgeOuter(_ usage: Int64) -> [RecordEntry] {
     guard let found = writer.outer(), found != outer else { return [] }
     defer { alignOuter() }
-    let known = [base.declared ?? MemoryBase.unlimited, base.bounds.ceiling, ours]
-    if isExpected(found) || known.contains(where: { Self.isSame($0, found) }) { return [] }
+    if isExpected(found) || isOld(found) || Self.isSame(found, ours) { return [] }
+    redeclare(found)
+    controller.adopt(limit: ours, bounds: base.bounds)
+    return [entry(.memoryNews, ours, ours, use: usage)]
+  }
+
+  /// Whether who writes this means nothing by it: it is what was declared, or what the service
+  /// manager was told.
+  private func isOld(_ found: Int64) -> Bool {
+    Self.isSame(found, base.declared ?? MemoryBase.unlimited)
+      || Self.isSame(found, base.bounds.ceiling)
+  }
+
+  /// A limit that somebody has written is what the container declares from now on.
+  private func redeclare(_ found: Int64) {
     base.declared = found >= MemoryBase.unlimited ? nil : found
     isBaseChanged = true
     isRedeclared = isShared
-    controller.adopt(limit: ours, bounds: base.bounds)
-    return [entry(.memoryNews, ours, ours, use: usage)]
   }
 
   /// Keeps that group out of the way, and knows of its limit what is known now.
@@ -380,9 +388,7 @@ final class MemorySupervision: MemoryController.Surroundings {
   /// Somebody else has written another limit: it is what the container declares from now on.
   private func takeOver(_ found: Int64) -> RecordEntry {
     let before = ours
-    base.declared = found >= MemoryBase.unlimited ? nil : found
-    isBaseChanged = true
-    isRedeclared = isShared
+    redeclare(found)
     if isShared, found > before {
       // More is for its application to grant.
       controller.adopt(limit: before, bounds: base.bounds)

@@ -78,10 +78,9 @@ final class Supervision: CPUController.Surroundings {
     memory = try MemorySupervision(handover)
     memory?.parent = attachment.parent.memory
 
-    // What somebody has written since is to be judged.
-    let found = if let found = handover.found { found } else { try attachment.writer.current() }
     let bounds = Self.bounds(base, attachment)
-    // What the kernel holds is the truth, also after a crash.
+    // What the kernel held is the truth, also after a crash; what it holds now is to be judged.
+    let found = handover.found
     let quota = min(base.quota(of: found), max(bounds.ceiling, base.quota(of: base.declared)))
     foreign = ForeignWrites(ours: found, declared: base.declared, told: base.told)
     cpus = handover.cpus

@@ -1,6 +1,4 @@
 // SPDX-License-Identifier: Apache-2.0
-import Glibc
-import Hooks
 import Syscalls
 import Testing
 
@@ -22,15 +20,11 @@ private struct FakeGroup {
     let base = MemoryBase(
       declared: 64 * mebibyte, floor: 16 * mebibyte, explicitCeiling: 1024 * mebibyte,
       limit: 8192 * mebibyte, hostReserve: reserve)
-    let path = directory.path
     let names: [Handover.Place: String] = [
       .memoryLimit: "limit", .memoryUsage: "usage", .memoryStatistics: "statistics",
       .machineMemory: "machine", .machinePressure: "pressure",
     ]
-    memory = try MemorySupervision(base, isObserver: false) { place in
-      names[place].flatMap { try? FileDescriptor.open("\(path)/\($0)", O_RDWR).release() }
-        .map { FileDescriptor(owning: $0) } ?? .none
-    }
+    memory = try MemorySupervision(base, files: names, in: directory)
   }
 
   static func stall(_ percent: String, _ directory: TemporaryDirectory) throws(SystemError) {

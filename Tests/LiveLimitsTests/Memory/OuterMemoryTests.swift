@@ -1,6 +1,4 @@
 // SPDX-License-Identifier: Apache-2.0
-import Glibc
-import Hooks
 import Syscalls
 import Testing
 
@@ -24,15 +22,11 @@ private struct FakeScope {
       declared: 64 * mebibyte, floor: 16 * mebibyte,
       explicitCeiling: explicitCeiling.map { $0 * mebibyte }, limit: 8192 * mebibyte)
     base.found = found.map { $0 * mebibyte }
-    let path = directory.path
     let names: [Handover.Place: String] = [
       .memoryLimit: "limit", .memoryLine: "line", .memoryOuter: "outer", .memoryUsage: "usage",
       .memoryStatistics: "statistics", .machineMemory: "machine",
     ]
-    memory = try MemorySupervision(base, isObserver: false) { place in
-      names[place].flatMap { try? FileDescriptor.open("\(path)/\($0)", O_RDWR).release() }
-        .map { FileDescriptor(owning: $0) } ?? .none
-    }
+    memory = try MemorySupervision(base, files: names, in: directory)
   }
 
   /// Has somebody write the scope's limit, and says what was made of it.

@@ -1,0 +1,18 @@
+// SPDX-License-Identifier: Apache-2.0
+import Glibc
+import Syscalls
+
+@testable import LiveLimits
+
+extension MemorySupervision {
+  /// Supervises files in the place of a group's: those of these names in a directory.
+  convenience init(
+    _ base: MemoryBase, files names: [Handover.Place: String], in directory: TemporaryDirectory
+  ) throws(SystemError) {
+    let path = directory.path
+    try self.init(base, isObserver: false) { place in
+      names[place].flatMap { try? FileDescriptor.open("\(path)/\($0)", O_RDWR).release() }
+        .map { FileDescriptor(owning: $0) } ?? .none
+    }
+  }
+}
