@@ -31,4 +31,38 @@ import Testing
     let identity = FileStatus.Identity(device: 0x1f, inode: 5678)
     #expect(RegistryLock.holder(of: identity, inLocks: text) == nil)
   }
+
+  private static let interval: Nanoseconds = 20_000_000
+
+  /// When a lock is waited for no longer, by what each look finds.
+  private static func end(_ look: (Int) -> (holder: Int32?, isAtWork: Bool)) -> Nanoseconds? {
+    var patience = LockPatience(from: 0)
+    return (1...1000).first {
+      let (holder, isAtWork) = look($0)
+      return patience.isOver(at: Nanoseconds($0) * interval, holder: holder, isAtWork: isAtWork)
+    }.map { Nanoseconds($0) * interval }
+  }
+
+  @Test func `who does nothing for a second is waited for no longer`() throws {
+    let over = try #require(Self.end { _ in (7, false) })
+    #expect((1_000_000_000...1_100_000_000).contains(over))
+    #expect(Self.end { _ in (nil, false) } == 1_020_000_000)
+  }
+
+  @Test func `who sleeps for a moment is still at work`() throws {
+    let over = try #require(Self.end { (7, $0 % 10 == 0) })
+    #expect(over > 10_000_000_000)
+  }
+
+  @Test func `who has the lock for a moment answers for nobody before`() throws {
+    let over = try #require(Self.end { ($0 < 45 ? 7 : $0 == 45 ? nil : 8, false) })
+    #expect(over > 1_900_000_000)
+  }
+
+  @Test func `nobody is waited for for ever`() throws {
+    for isAtWork in [true, false] {
+      let over = try #require(Self.end { (Int32($0), isAtWork) })
+      #expect((10_000_000_000...11_100_000_000).contains(over))
+    }
+  }
 }

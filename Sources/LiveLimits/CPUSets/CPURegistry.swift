@@ -13,12 +13,8 @@ public struct CPURegistry: ~Copyable {
   let root: StateRoot
   let directory: FileDescriptor
 
-  /// How long somebody may have the lock, which is a matter of milliseconds.
-  static let patience: Nanoseconds = 1_000_000_000
-
-  /// How long somebody may who is at work: each partition that is made or undone has the kernel
-  /// build its scheduling domains anew, and wait for an RCU grace period.
-  static let patienceAtWork: Nanoseconds = 10_000_000_000
+  /// How long the lock is kept where nothing is slow.
+  static let usual: Nanoseconds = 20_000_000
 
   /// Takes the lock.
   ///
@@ -29,6 +25,7 @@ public struct CPURegistry: ~Copyable {
   ///   /run/escra cannot be written.
   public init(locking root: StateRoot) throws(SystemError) {
     let start = monotonicNow()
+    var patience = LockPatience(from: start)
     var evicted = 0
     while true {
       try StateDirectory.make(root.path)
@@ -42,20 +39,21 @@ public struct CPURegistry: ~Copyable {
         self.directory = directory
         return
       }
-      let waited = monotonicNow() - start
-      if waited > Self.patience {
-        let holder = RegistryLock.holder(of: directory)
-        if let holder, waited < Self.patienceAtWork, ProcessIdentity.isAtWork(pid: holder) {
-          usleep(20_000)
-          continue
-        }
+      // Its holder is nobody's business while it is kept no longer than usual.
+      guard monotonicNow() - start > Self.usual else {
+        usleep(1000)
+        continue
+      }
+      let holder = RegistryLock.holder(of: directory)
+      let isAtWork = holder.map(ProcessIdentity.isAtWork(pid:)) ?? false
+      if patience.isOver(at: monotonicNow(), holder: holder, isAtWork: isAtWork) {
         guard evicted < 3, let holder, RegistryLock.evict(holder) else {
           let who = holder.map { ", which process \($0) keeps locked" } ?? ""
           throw SystemError("lock", root.cpus + who, errno: EBUSY)
         }
         evicted += 1
       }
-      usleep(1000)
+      usleep(20_000)
     }
   }
 

@@ -46,3 +46,35 @@ enum RegistryLock {
     return (try? process.send(SIGKILL)) != nil
   }
 }
+
+/// How long a lock is waited for, by what whoever has it is seen to do.
+struct LockPatience {
+  /// How long somebody may have the lock and do nothing.
+  ///
+  /// One look says little: whoever has it may sleep for a moment, or have given it away just then.
+  static let idle: Nanoseconds = 1_000_000_000
+
+  /// How long somebody may who is at work: each partition that is made or undone has the kernel
+  /// build its scheduling domains anew, and wait for an RCU grace period.
+  static let atWork: Nanoseconds = 10_000_000_000
+
+  private let start: Nanoseconds
+  private var seenAtWork: Nanoseconds
+  private var holder: Int32?
+
+  init(from start: Nanoseconds) { (self.start, seenAtWork) = (start, start) }
+
+  /// Takes note of one look.
+  ///
+  /// - Parameters:
+  ///   - now: When it was.
+  ///   - holder: Who has the lock; nil where nobody can tell.
+  ///   - isAtWork: Whether that process is.
+  /// - Returns: Whether that was long enough.
+  mutating func isOver(at now: Nanoseconds, holder: Int32?, isAtWork: Bool) -> Bool {
+    let isNews = isAtWork || holder != self.holder
+    if isNews, now - start < Self.atWork { seenAtWork = now }
+    self.holder = holder
+    return now - seenAtWork > Self.idle
+  }
+}
