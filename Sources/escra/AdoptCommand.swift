@@ -46,7 +46,8 @@ struct AdoptCommand: ParsableCommand {
     }
     for (id, path) in adopted where !Self.isSupervised(path) {
       throw Complaint(
-        "no supervisor of \(id) is there after 3 s; the next call of the runtime for it starts one")
+        "no supervisor of \(id) is there after \(Self.patience / 1_000_000_000) s;"
+          + " the next call of the runtime for it starts one")
     }
   }
 
@@ -63,9 +64,12 @@ struct AdoptCommand: ParsableCommand {
     (try? StateDirectory(opening: path))?.releaseStage != nil
   }
 
+  /// How long a supervisor may take: it is ready within milliseconds, but for a crowded machine.
+  private static let patience: Nanoseconds = 10_000_000_000
+
   /// Waits for a supervisor that has found its container, or for the container's end.
   private static func isSupervised(_ path: String) -> Bool {
-    let deadline = monotonicNow() + 3_000_000_000
+    let deadline = monotonicNow() + patience
     while monotonicNow() < deadline {
       guard let directory = try? StateDirectory(opening: path), let state = directory.load() else {
         return true
