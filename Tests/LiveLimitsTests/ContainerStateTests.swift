@@ -142,6 +142,42 @@ private func state(_ random: inout SeededGenerator) -> ContainerState {
     #expect(state.cpuInode == 42)
   }
 
+  @Test(arguments: [
+    (expected: "/s.slice/x-a.scope", found: "/s.slice/x-a.scope/container", is: "/s.slice/x-a.scope"),
+    (expected: "/s.slice/x-a.scope", found: "/s.slice/x-a.scope", is: "/s.slice/x-a.scope"),
+    // Made elsewhere than expected.
+    (expected: "/x-a.scope", found: "/s.slice/x-a.scope/container", is: "/s.slice/x-a.scope"),
+    (expected: "/x", found: "/docker/x", is: "/docker/x"),
+  ])
+  func `CPUs are had by the group that was asked for, not by one that crun makes in it`(
+    expected: String, found: String, is group: String
+  ) throws {
+    var state = Self.plain
+    state.cgroupName = "x-a.scope"
+    state.claim = CPUClaim(held: CPUSet([1]), asked: CPUReservation(count: 1), group: expected)
+    let location = try #require(
+      CgroupLocation(membership: "0::\(found)\n", mounts: "1 2 3 / /cg rw - cgroup2 x rw"))
+    state.complete(with: location, inode: 42)
+    #expect(state.claim?.group == group)
+    #expect(state.cpuDirectory == "/cg" + found)
+  }
+
+  @Test(arguments: ["1", ""])
+  func `each group of a container that has a set gets its CPUs`(inner: String) throws {
+    let root = try TemporaryDirectory()
+    for (group, text) in [("x.scope", "1"), ("x.scope/container", inner)] {
+      try StateDirectory.make("\(root.path)/\(group)")
+      try root.write(text, to: "\(group)/cpuset.cpus")
+    }
+    var state = Self.plain
+    state.version = .v2
+    state.cpuDirectory = root.path + "/x.scope/container"
+    state.claim = CPUClaim(held: CPUSet([1]), asked: CPUReservation(count: 1), group: "/x.scope")
+    try state.setCPUs(CPUSet([0]), in: CpusetTree(root: root.path, version: .v2))
+    #expect(try root.read("x.scope/cpuset.cpus") == "0")
+    #expect(try root.read("x.scope/container/cpuset.cpus") == (inner.isEmpty ? "" : "0"))
+  }
+
   @Test func `a new container has started no earlier than now`() {
     let before = ProcessIdentity.nowTicks()
     var state = Self.plain

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+internal import Syscalls
 
 /// The CPUs that a strict container holds, what it asked for, and where it is found: part of its
 /// state file.
@@ -67,5 +68,21 @@ public struct CPUReservation: Equatable, Sendable {
     case (nil, let set?): .exactly(set)
     case (nil, nil): nil
     }
+  }
+}
+
+extension ContainerState {
+  /// Gives the container's group CPUs, and the one below it where it has a set of its own.
+  ///
+  /// crun writes both. What either has alone is nothing that the processes may use.
+  ///
+  /// - Throws: ``SystemError``, as ``CgroupWriter`` does.
+  func setCPUs(_ cpus: CPUSet, in tree: CpusetTree) throws(SystemError) {
+    guard let claim else { return }
+    try CgroupWriter.setCPUs(cpus, of: tree.directory(claim.group))
+    guard version == .v2, let inner = cpuDirectory.flatMap(tree.group),
+      inner.isGroup(below: claim.group), tree.cpus(of: inner)?.isEmpty == false
+    else { return }
+    try CgroupWriter.setCPUs(cpus, of: tree.directory(inner))
   }
 }

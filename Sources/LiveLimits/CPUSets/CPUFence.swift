@@ -129,8 +129,7 @@ public final class CPUFence {
     !Self.shared(besides: others).isSubset(of: cpus)
   }
 
-  /// Gives a strict container's own group its CPUs.
-  func setCPUs(_ cpus: CPUSet, of group: String) throws(SystemError) {
+  private func setCPUs(_ cpus: CPUSet, of group: String) throws(SystemError) {
     try CgroupWriter.setCPUs(cpus, of: tree.directory(group))
   }
 

@@ -105,10 +105,9 @@ public struct CPURegistry: ~Copyable {
     let parent = tree.existing(above: group)
     let topology = CPUTopology(reading: "/sys/devices/system")
     let held = holders.reduce(CPUSet()) { $0.union($1.claim.held) }
-    let lentTo = loadNeighbours()?.lent ?? [:]
-    let lent = lentTo.values.reduce(CPUSet()) { $0.union($1) }
+    let lent = loadNeighbours()?.lent.values.reduce(CPUSet()) { $0.union($1) } ?? CPUSet()
     let strangers =
-      tree.leftByPartitions(around: parent, besides: Set(lentTo.keys)).map {
+      tree.leftByPartitions(around: parent).map {
         topology.online.subtracting($0).subtracting(held.union(lent).union(current))
       } ?? CPUSet()
     do throws(CPUAllocationError) {

@@ -65,13 +65,10 @@ struct CpusetTree {
 
   /// What partitions of cgroup v2, ours like an operator's, leave to the groups beside them.
   ///
-  /// - Parameters:
-  ///   - group: Any of those groups. What counts is the nearest partition it is in, which mostly is
-  ///     the root.
-  ///   - ours: The inodes of groups that have CPUs for the sake of a strict container below them:
-  ///     what crun's container has, its scope has too, and nobody else is in that.
+  /// - Parameter group: Any of those groups. What counts is the nearest partition it is in, which
+  ///   mostly is the root.
   /// - Returns: Their CPUs; nil where the hierarchy has no partitions.
-  func leftByPartitions(around group: String, besides ours: Set<UInt64>) -> CPUSet? {
+  func leftByPartitions(around group: String) -> CPUSet? {
     if version == .v1 { return nil }
     func text(_ group: String, _ name: String) -> String? {
       try? FileDescriptor.text(of: directory(group) + "/" + name)
@@ -79,7 +76,6 @@ struct CpusetTree {
     var group = group
     while group != "/",
       text(group, "cpuset.cpus.partition").map(UnifiedGroup.Partition.init) != .root
-        || inode(of: group).map(ours.contains) == true
     {
       group = group.parentGroup
     }

@@ -44,7 +44,7 @@ public enum StrictUpdate {
     let both = before.held.union(after)
     if fence.leavesShared(both, besides: others) { try hold(both) }
     do throws(SystemError) {
-      try fence.setCPUs(after, of: before.group)
+      try state.setCPUs(after, in: fence.tree)
     } catch {
       state.claim?.asked = before.asked
       try hold(before.held)

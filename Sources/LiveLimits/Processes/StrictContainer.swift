@@ -11,6 +11,7 @@ final class StrictContainer {
   let memory: MemorySupervision?
   private let initProcess: ProcessHandle
   private let group: FileDescriptor
+  private let tree: CpusetTree
   private let cpuset: String
 
   /// Finds it, and writes down what was found, under the registry's lock: an update may have changed
@@ -47,6 +48,7 @@ final class StrictContainer {
     self.group = group
     self.initProcess =
       state.initProcess.flatMap { ProcessHandle($0) } ?? ProcessHandle(owning: .none)
+    self.tree = tree
     cpuset = tree.directory(claim.group)
     state.source = Self.source(state.version, cpuset)
     state.noteMemorySource(nil)
@@ -72,11 +74,13 @@ final class StrictContainer {
 
   private static func find(_ state: inout ContainerState) throws(SystemError) {
     let found = try FoundGroup(of: state)
-    guard let cpuset = found.location.cpuset else {
+    guard found.location.cpuset != nil, let tree = CpusetTree.ofMachine() else {
       throw SystemError("find", "the container's cpuset", errno: EXDEV)
     }
     state.complete(with: found.location, inode: found.inode)
-    state.claim?.inode = try FileStatus.following(cpuset).identity.inode
+    if let claim = state.claim {
+      state.claim?.inode = try FileStatus.following(tree.directory(claim.group)).identity.inode
+    }
   }
 
   /// What keeps others off, and how changes are heard of, for people.
@@ -112,7 +116,5 @@ final class StrictContainer {
   }
 
   /// Gives its group these CPUs.
-  func setCPUs(_ cpus: CPUSet) throws(SystemError) {
-    try CgroupWriter.setCPUs(cpus, of: cpuset)
-  }
+  func setCPUs(_ cpus: CPUSet) throws(SystemError) { try state.setCPUs(cpus, in: tree) }
 }

@@ -214,6 +214,11 @@ public struct ContainerState: Equatable, Sendable {
     usageDirectory = location.cpuacct
     memoryDirectory = location.memory
     version = location.version
-    if let group = location.cpusetGroup { claim?.group = group }
+    // What crun has below the scope that it asked for, or a container's own systemd, follows that.
+    if let group = location.cpusetGroup, let expected = claim?.group,
+      !group.isGroup(below: expected)
+    {
+      claim?.group = CgroupLocation.scope(around: group, named: cgroupName) ?? group
+    }
   }
 }
