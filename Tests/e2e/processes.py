@@ -21,14 +21,17 @@ MANY = 20 if PATIENCE == 1 else 4
 
 
 def wait_until(condition, seconds, what=None):
-    """Waits for a condition and returns what it returned; fails when it never holds."""
+    """Waits for a condition and returns what it returned; fails when it never holds.
+
+    - what: for what it waited, or a function that says so in the end
+    """
     deadline = time.monotonic() + seconds * PATIENCE
     while True:
         value = condition()
         if value:
             return value
         if time.monotonic() > deadline:
-            what = what or condition.__doc__
+            what = what() if callable(what) else what or condition.__doc__
             raise AssertionError(f"not within {seconds * PATIENCE:g} s: {what}")
         time.sleep(0.005)
 

@@ -460,7 +460,9 @@ def test_a_line_that_somebody_else_moves_comes_back(guest):
     time.sleep(4 * PATIENCE)
     before = line(made)
     cgroups.write(cgroups.inner(made.cgroup), "memory.high", "max", "memory")
-    wait_until(lambda: line(made) <= before, 3, "the line")
+    wait_until(
+        lambda: line(made) <= before, 3,
+        lambda: f"{before}, not {line(made)} below {limit(made)}\n{escra_tool('explain', made.id)}")
     assert "somebody else had written over it" in escra_tool("explain", made.id)
 
 
