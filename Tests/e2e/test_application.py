@@ -46,7 +46,6 @@ def test_two_containers_trade_what_they_declare(member):
     assert sums.most <= 0.6 + 1e-9
 
 
-@pytest.mark.v2
 def test_after_the_last_container_nothing_is_left_of_the_application(member):
     """No process, socket, lock, file or directory; the first to leave may have been the broker."""
     made = [member().started() for _ in range(3)]
@@ -105,7 +104,6 @@ def test_a_stopped_broker_is_replaced(member):
     assert sums.most <= 0.9 + 1e-9
 
 
-@pytest.mark.v2
 def test_a_stopped_member_costs_the_others_no_more_than_the_deadline(member):
     """It holds nearly all; another one wants its fair share, a second and a little later."""
     made = three(member)
@@ -156,7 +154,6 @@ def test_a_newcomer_into_a_full_application_starts_with_what_is_free(member):
     assert sums.most <= 1 + 1e-9
 
 
-@pytest.mark.v2
 def test_what_is_left_behind_is_had_by_the_others(member):
     """With app.cpu the limit does not shrink with the members."""
     one, two = member({"io.escra.app.cpu": "1"}), member()
@@ -169,7 +166,6 @@ def test_what_is_left_behind_is_had_by_the_others(member):
     one.wait_for_quota(lambda quota: quota >= 95_000, 6, "all of it")
 
 
-@pytest.mark.v2
 def test_an_update_of_a_member_changes_what_all_may_have(member):
     """What is declared adds up, also later; what is in force never exceeds it."""
     one, two = member(quota=30_000), member(quota=30_000)
@@ -185,7 +181,6 @@ def test_an_update_of_a_member_changes_what_all_may_have(member):
     one.wait_for_quota(lambda quota: quota <= 55_000, 6, "no more than both declare")
 
 
-@pytest.mark.v2
 def test_two_applications_do_not_mix(member):
     """Nor do equal names in different namespaces."""
     kubernetes = {"io.kubernetes.cri.sandbox-namespace": "other"}
@@ -244,7 +239,6 @@ def test_the_limit_of_an_application_changes_while_it_runs(member):
     escra_tool("app", "set", "shop", "--cpu", "100m", code=1)
 
 
-@pytest.mark.v2
 def test_the_tool_shows_what_an_application_has(member):
     """As text and as JSON: limit, broker, members and what each holds."""
     made = three(member)
@@ -261,7 +255,6 @@ def test_the_tool_shows_what_an_application_has(member):
     assert 'the application "shop"' in escra_tool("explain", made[0].id)
 
 
-@pytest.mark.v2
 def test_an_idle_application_does_not_wake_anybody(member):
     """Two seconds after all have gone to rest no supervisor runs, nor the broker."""
     made = three(member)
@@ -340,7 +333,6 @@ def test_whoever_grows_has_what_others_keep_ahead_before_it_is_killed(memory_mem
     assert memory_limit(grown) + sum(map(memory_limit, small)) <= 96
 
 
-@pytest.mark.v2
 def test_what_an_application_has_of_memory_is_no_more_than_it_says(memory_member, world, escra):
     """io.escra.app.memory: who wants more waits, and minima that do not fit are refused."""
     one = memory_member(64, {"io.escra.app.memory": "192Mi", "io.escra.memory.min": "64Mi"})

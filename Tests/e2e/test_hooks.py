@@ -161,7 +161,6 @@ def test_what_runs_in_a_group_below_the_containers_is_the_containers(container):
         wait_until(lambda: not cgroups.exists(made.cgroup), 2, "it is gone")
 
 
-@pytest.mark.v2
 def test_the_throttle_of_a_group_above_is_told_apart(container, world):
     """Two containers that want more than the group around both may have."""
     parent = world.parent(30_000)
@@ -223,7 +222,6 @@ def memory_source(made):
     return made.states()[0].get("memorySource")
 
 
-@pytest.mark.v2
 def test_the_program_that_minds_memory_is_there_while_somebody_needs_it(container, hooks):
     """And nobody else on the machine pays for it. cgroup v1 has no use for it."""
     asked = {"io.escra.cpu.max": "1", "io.escra.memory.max": "64Mi"}
@@ -283,7 +281,6 @@ def test_the_operator_may_have_it_sample(container, escra, world):
     made.wait_for_quota(lambda quota: quota > 60_000, 4, "up to what one loop uses")
 
 
-@pytest.mark.v2
 def test_what_was_counted_outlives_a_supervisor(container):
     made = at_rest(container)
     made.work()

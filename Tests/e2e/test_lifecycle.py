@@ -223,7 +223,6 @@ def test_keeper_and_supervisor_killed_and_the_container_deleted(container, plain
     gone(made)
 
 
-@pytest.mark.v2
 def test_a_supervisor_that_dies_three_times_in_a_row_is_given_up(container):
     """The container has its declared limit back, and runs."""
     made = container({"io.escra.cpu.max": "1"}).started()
@@ -245,7 +244,6 @@ def test_a_supervisor_that_dies_three_times_in_a_row_is_given_up(container):
     assert supervisors(made.id) == [] and made.quota == 20_000
 
 
-@pytest.mark.v2
 def test_a_container_whose_init_is_killed(container):
     """Then deleted, as an engine does when it hears of it."""
     made = container({"io.escra.cpu.max": "1"}).started()
@@ -427,7 +425,6 @@ def test_many_containers_at_once(container):
     wait_until(lambda: not ours(), 2, "the keeper has ended")
 
 
-@pytest.mark.v2
 def test_two_containers_from_one_bundle_at_once(container, world):
     """The second edit waits for the first to be undone; each sees the original."""
     made = container({"io.escra.cpu.max": "300m"}, quota=150_000)

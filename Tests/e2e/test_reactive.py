@@ -27,7 +27,6 @@ def test_the_limit_goes_up_within_a_second_of_work_and_to_the_floor_when_idle(co
         made.wait_for_quota(lambda quota: quota == FLOOR, 4, "down to the floor")
 
 
-@pytest.mark.v2
 def test_the_limit_never_leaves_its_bounds(container):
     """Looked at every 10 ms, with a load that wants more than it may have."""
     made = container({"io.escra.cpu.min": "100m", "io.escra.cpu.max": "600m"})
@@ -54,7 +53,6 @@ def test_the_declared_limit_is_the_ceiling_where_nothing_is_said(container):
     assert max(sampler.quotas) == 20_000
 
 
-@pytest.mark.v2
 def test_another_period_is_kept(container):
     """25 ms of 50 ms declared; the floor of 50m is 2.5 ms there."""
     made = container({"io.escra.cpu.max": "1"}, quota=25_000, period=50_000).started()
@@ -345,7 +343,6 @@ def switches(pid):
     return sum(int(status(pid)[kind + "voluntary_ctxt_switches"]) for kind in ("", "non"))
 
 
-@pytest.mark.v2
 def test_observe_writes_nothing_and_records_what_it_would_do(container):
     """Not one write to the quota, seen by inotify; decisions are in the record, not applied."""
     made = container({"io.escra.cpu.max": "1"}, policy="observe").started()

@@ -360,7 +360,6 @@ def test_it_survives_its_caller_and_its_callers_process_group(container, world):
     assert made.supervisor() == pid
 
 
-@pytest.mark.v2
 def test_it_ends_by_itself_when_init_dies(container):
     """Nobody calls delete: after a crash of the engine nobody might."""
     made = container().started()

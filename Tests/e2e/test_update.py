@@ -130,7 +130,6 @@ def test_a_smaller_update_lowers_the_ceiling_at_once(container):
     assert max(sampler.quotas) <= 30_000
 
 
-@pytest.mark.v2
 def test_an_update_of_the_period_keeps_bounds_in_cores(container):
     """100 ms to 50 ms: the floor of 50m is 2.5 ms then."""
     made = idle(container)
@@ -172,7 +171,6 @@ def test_what_an_update_declares_of_memory_that_does_not_move_is_shown(container
     assert told["memory"]["declared"] == told["memory"]["limit"] == 256 << 20
 
 
-@pytest.mark.v2
 def test_an_update_of_memory_alone_leaves_the_base(container, world):
     """runc 1.1.5 writes every value that it knows with it; that is drift, and is written over."""
     made = idle(container)
