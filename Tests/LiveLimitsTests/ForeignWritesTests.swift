@@ -146,6 +146,19 @@ extension ForeignWrites.Verdict {
       CPUQuota(quota: quota, period: period).asUnitProperty == CPUQuota(quota: held, period: long))
   }
 
+  @Test(
+    arguments: [
+      (20_000, 100_000, 20_000), (12_345, 100_000, 12_000), (999_999, 1_000_000, 990_000),
+      (25_300, 50_000, 25_000), (7_777, 33_333, 7_666),
+      // Less than one percent, or than the kernel takes.
+      (1_000, 1_000_000, 1_000), (1_900, 100_000, 1_000), (1_400, 50_000, 1_000),
+    ] as [(Int64, Int64, Int64)])
+  func `is no more than what is in whole percents`(quota: Int64, period: Int64, whole: Int64) {
+    let made = CPUQuota(quota: quota, period: period).inWholePercents
+    #expect(made == CPUQuota(quota: whole, period: period))
+    if quota > 1_000 { #expect(made.asUnitProperty == made) }
+  }
+
   @Test func `has one period for no limit`() {
     #expect(CPUQuota(quota: nil, period: 50_000).asUnitProperty == CPUQuota(quota: nil))
   }

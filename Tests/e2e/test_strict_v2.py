@@ -35,7 +35,8 @@ def written(container_or_path):
 
 
 def partition(container):
-    return cgroups.read(own_group(container), "cpuset.cpus.partition")
+    """What its group is, or the scope, where crun has made a group in that."""
+    return cgroups.read(container.cgroup, "cpuset.cpus.partition")
 
 
 def exclusive(path):

@@ -129,8 +129,13 @@ public struct CgroupLocation: Equatable, Sendable {
   /// Whether one part of a path is that name; a scope may have its maker's name before it.
   private static func isNamed(_ part: Substring.UTF8View, _ name: String) -> Bool {
     part.elementsEqual(name.utf8)
-      || name.utf8.suffix(6).elementsEqual(".scope".utf8)
+      || isScope(name)
         && part.suffix(name.utf8.count + 1).elementsEqual(("-" + name).utf8)
+  }
+
+  /// Whether a group of this name is one of systemd's scopes.
+  static func isScope(_ name: String?) -> Bool {
+    name?.utf8.suffix(6).elementsEqual(".scope".utf8) == true
   }
 
   /// The group around the container's own that belongs to the container, too; nil where there is
@@ -145,7 +150,7 @@ public struct CgroupLocation: Equatable, Sendable {
   ///   - name: What the group is called that config.json asked for.
   /// - Returns: Its directory.
   public static func scope(around directory: String, named name: String?) -> String? {
-    guard let name, name.utf8.suffix(6).elementsEqual(".scope".utf8) else { return nil }
+    guard let name, isScope(name) else { return nil }
     var path = directory.utf8[...]
     while let slash = path.lastIndex(of: UInt8(ascii: "/")) {
       if isNamed(path[path.index(after: slash)...], name) {

@@ -225,7 +225,13 @@ extension Role {
       record, membership, most: (state.base.limit, state.memory?.limit ?? .max), root)
     switch outcome {
     case .granted(let cpu, let memory):
-      let limit = state.base.limit(of: state.base.quota(ofCores: cpu))
+      var limit = state.base.limit(of: state.base.quota(ofCores: cpu))
+      // No more than was granted, also while systemd has its idea of it.
+      if CgroupLocation.isScope(state.cgroupName), 
+        limit.inWholePercents.nanocores ?? .max >= state.base.floor
+      {
+        limit = limit.inWholePercents
+      }
       state.base.told = limit
       return .ready(limit, memory: memory)
     case .refused(let refused):

@@ -20,4 +20,15 @@ extension CPUQuota {
     return CPUQuota(
       quota: max(Self.minimum, Self.scaled(share, by: long, over: second)), period: long)
   }
+
+  /// The most in whole percents that is no more than this; this where there is none.
+  ///
+  /// A service manager makes no more of it, not even for the moment until the runtime has written
+  /// the container's own group.
+  var inWholePercents: CPUQuota {
+    guard let quota else { return self }
+    let percents = Self.scaled(quota, by: 100, over: period)
+    let whole = Self.scaled(percents, by: period, over: 100)
+    return whole < Self.minimum ? self : CPUQuota(quota: whole, period: period)
+  }
 }
