@@ -41,12 +41,12 @@ extension SupervisedStart {
     case (_, 1):
       "its members are supervised by another version, \(figure); create them anew, or use that one"
     case (1, 9):
-      "its other members use all of its CPU, and \(floor) were not to be had back within a second; "
+      "its other members use all of its CPU, and \(floor) were not to be had back in time; "
         + "try again, or write a larger io.escra.app.cpu"
     case (2, 9):
       "its other members use all of its memory, and \(ByteQuantity(bytes: memoryFloor)) were not "
-        + "to be had back within a second; try again, or write a larger io.escra.app.memory"
-    default: "its other members did not answer within a second"
+        + "to be had back in time; try again, or write a larger io.escra.app.memory"
+    default: "its other members did not answer in time"
     }
   }
 

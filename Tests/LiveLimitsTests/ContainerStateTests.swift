@@ -173,9 +173,14 @@ private func state(_ random: inout SeededGenerator) -> ContainerState {
     state.version = .v2
     state.cpuDirectory = root.path + "/x.scope/container"
     state.claim = CPUClaim(held: CPUSet([1]), asked: CPUReservation(count: 1), group: "/x.scope")
-    try state.setCPUs(CPUSet([0]), in: CpusetTree(root: root.path, version: .v2))
+    let tree = CpusetTree(root: root.path, version: .v2)
+    try state.setCPUs(CPUSet([0]), in: tree)
     #expect(try root.read("x.scope/cpuset.cpus") == "0")
     #expect(try root.read("x.scope/container/cpuset.cpus") == (inner.isEmpty ? "" : "0"))
+    // One that shares them again follows its scope, which has less for as long as others need it.
+    try state.setCPUs(CPUSet([1]), of: CPUSet([0, 1]), in: tree)
+    #expect(try root.read("x.scope/cpuset.cpus") == "1")
+    #expect(try root.read("x.scope/container/cpuset.cpus") == (inner.isEmpty ? "" : "0-1"))
   }
 
   @Test func `a new container has started no earlier than now`() {

@@ -76,13 +76,19 @@ extension ContainerState {
   ///
   /// crun writes both. What either has alone is nothing that the processes may use.
   ///
+  /// - Parameters:
+  ///   - cpus: The CPUs.
+  ///   - all: Those of the group below; nil for the same. Nobody narrows or widens that later.
+  ///   - tree: Where the groups are.
   /// - Throws: ``SystemError``, as ``CgroupWriter`` does.
-  func setCPUs(_ cpus: CPUSet, in tree: CpusetTree) throws(SystemError) {
+  func setCPUs(
+    _ cpus: CPUSet, of all: CPUSet? = nil, in tree: CpusetTree
+  ) throws(SystemError) {
     guard let claim else { return }
     try CgroupWriter.setCPUs(cpus, of: tree.directory(claim.group))
     guard version == .v2, let inner = cpuDirectory.flatMap(tree.group),
       inner.isGroup(below: claim.group), tree.cpus(of: inner)?.isEmpty == false
     else { return }
-    try CgroupWriter.setCPUs(cpus, of: tree.directory(inner))
+    try CgroupWriter.setCPUs(all ?? cpus, of: tree.directory(inner))
   }
 }

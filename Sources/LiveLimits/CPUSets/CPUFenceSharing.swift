@@ -29,7 +29,7 @@ extension CPUFence {
       record.neighbours.append(Neighbour(inode: inode, declared: declared, applied: cpus))
       try registry.save(record)
     }
-    try state.setCPUs(cpus, in: tree)
+    try state.setCPUs(cpus, of: declared, in: tree)
     try settle(registry)
   }
 }

@@ -78,6 +78,23 @@ public struct MemoryBase: Equatable, Sendable {
     if let swap, let declared { swapAllowance = swap > 0 ? max(0, swap - declared) : nil }
   }
 
+  /// Whether two limits are one to the kernel, which counts whole pages.
+  static func isSame(_ one: Int64, _ other: Int64) -> Bool { one >> 12 == other >> 12 }
+
+  /// Takes note of the limit that the kernel has now that the container was found.
+  ///
+  /// - Parameters:
+  ///   - limit: In bytes.
+  ///   - isNews: Whether anything else than what was declared is somebody else's: nobody has moved
+  ///     it yet, and whoever wrote it came before writes were heard. It is to be judged as a write.
+  mutating func find(_ limit: Int64, isNews: Bool) {
+    found = limit
+    guard isNews, let declared, !Self.isSame(limit, declared) else { return }
+    // What the service manager was just told it writes some time.
+    if isManaged, Self.isSame(limit, bounds.ceiling) { return }
+    found = declared
+  }
+
   /// What a limit has above what was declared; nothing where nothing was.
   func excess(of limit: Int64) -> Int64 { max(0, limit - (declared ?? limit)) }
 

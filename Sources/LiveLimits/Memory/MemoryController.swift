@@ -223,7 +223,8 @@ public struct MemoryController: Sendable {
     return Step(
       decision: Decision(
         limit: target, rule: isNear ? .memoryNearMiss : .memoryGrown, use: reading.workingSet),
-      deadline: deadline(reading, now, hasPace))
+      // Who calms down at once may have been given more than it needs, and will not call.
+      deadline: deadline(reading, now, hasPace) ?? now + wait)
   }
 
   /// On cgroup v2 nobody calls any more where the line is gone; what wants more is to be told.

@@ -133,7 +133,7 @@ extension Release {
     case .full(let resource):
       "its members use all of its \(name(resource)); give it more by escra app set, or try again"
     case .taken: "its directory is another application's"
-    case .granted, .refused, .silence: "its broker did not answer within a second; try again"
+    case .granted, .refused, .silence: "its broker did not answer in time; try again"
     }
   }
 

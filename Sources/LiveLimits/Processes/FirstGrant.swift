@@ -23,8 +23,12 @@ final class FirstGrant: LimitKeeper {
     case taken
   }
 
-  /// For how long there is somebody who waits for it: the shim for a second.
-  private static let patience: Nanoseconds = 850_000_000
+  /// For how long there is somebody who waits for it: the shim for ten seconds.
+  ///
+  /// A crowded machine may take some of them to bring a broker.
+  private static let patience: Nanoseconds = 8_000_000_000
+  /// For how long one that has its place waits for others to give back what they do not need.
+  private static let patienceInPlace: Nanoseconds = 2_000_000_000
 
   private var granted: [SharedResource: Int64] = [:]
 
@@ -74,14 +78,20 @@ final class FirstGrant: LimitKeeper {
     let participation = try Participation(
       room, file, application: (membership.cpu, membership.memory),
       isNoChange: membership.isNoChange, most: most, on: poller, grant)
-    let deadline = monotonicNow() + patience
+    var deadline = monotonicNow() + patience
+    var isInPlace = false
     participation.seek()
-    while monotonicNow() < deadline {
+    while true {
       if let refusal = participation.refusal { return .refused(refusal) }
       if let cpu = grant.granted[.cpu], record.memory == nil || grant.granted[.memory] != nil {
         participation.rest()
         return .granted(cpu: cpu, memory: grant.granted[.memory])
       }
+      if !isInPlace, participation.isJoined {
+        isInPlace = true
+        deadline = min(deadline, monotonicNow() + patienceInPlace)
+      }
+      if monotonicNow() >= deadline { break }
       try timer.set(min(deadline, participation.deadline ?? .max))
       var tokens: [UInt64] = []
       try poller.wait { tokens.append($0) }

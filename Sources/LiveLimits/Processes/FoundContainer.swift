@@ -73,7 +73,10 @@ struct FoundContainer {
     (open[.initProcess], open[.group]) = found.release()
     let cpus = Machine.onlineCPUs()
     handover.cpus = Int64(cpus.count)
-    if let memory = try FoundMemory.open(location, &state, isObserver: isObserver) {
+    let isFirst = state.phase == .starting
+    if let memory = try FoundMemory.open(
+      location, &state, isFirst: isFirst, isObserver: isObserver)
+    {
       handover.memory = memory.base
       open.merge(memory.files) { _, found in found }
     }

@@ -12,11 +12,12 @@ enum FoundMemory {
   /// - Parameters:
   ///   - location: Where the container is.
   ///   - state: The container.
+  ///   - isFirst: Whether it was not found before.
   ///   - isObserver: Whether nothing is to be written.
   /// - Returns: What it may have, and the descriptors by place; nil where its memory is left alone.
   /// - Throws: ``SystemError``; ENOENT when the group is gone.
   static func open(
-    _ location: CgroupLocation, _ state: inout ContainerState, isObserver: Bool
+    _ location: CgroupLocation, _ state: inout ContainerState, isFirst: Bool, isObserver: Bool
   ) throws(SystemError) -> (base: MemoryBase, files: [Handover.Place: Int32])? {
     guard state.memory != nil, location.memory != nil else { return nil }
     // Only whoever finds it first sees what the container has set itself.
@@ -29,7 +30,10 @@ enum FoundMemory {
       var base = state.memory.map({ bounded($0, by: location, named: name, besides: parent) })
     else { return nil }
     base.isManaged = !isObserver && tellManager(base.bounds.ceiling, location, named: name)
-    let files = try open(location, named: name, &base, isObserver: isObserver)
+    // A member starts with what its application has granted.
+    let files = try open(
+      location, named: name, &base, isNews: isFirst && state.membership == nil,
+      isObserver: isObserver)
     return (base, files)
   }
 
@@ -39,11 +43,13 @@ enum FoundMemory {
   ///   - location: Where the container is.
   ///   - name: What its own group is called, which may be around that.
   ///   - base: What it may have; completed by the limit that was found.
+  ///   - isNews: Whether nobody has moved that limit yet.
   ///   - isObserver: Whether nothing is to be written.
   /// - Returns: The descriptors by place; empty where its memory cannot be moved.
   /// - Throws: ``SystemError``; ENOENT when the group is gone.
   private static func open(
-    _ location: CgroupLocation, named name: String?, _ base: inout MemoryBase, isObserver: Bool
+    _ location: CgroupLocation, named name: String?, _ base: inout MemoryBase, isNews: Bool,
+    isObserver: Bool
   ) throws(SystemError) -> [Handover.Place: Int32] {
     guard let directory = location.memory else { return [:] }
     let isV1 = location.version == .v1
@@ -54,7 +60,7 @@ enum FoundMemory {
       directory: directory, version: location.version, readOnly: isObserver,
       in: CgroupLocation.scope(around: directory, named: name),
       usesNet: base.usesNet && base.killsDisabled == false)
-    base.found = try writer.current()
+    base.find(try writer.current(), isNews: isNews)
     var open: [Handover.Place: Int32] = [:]
     if isV1 {
       let calls = try MemoryCalls(

@@ -94,7 +94,7 @@ final class MemorySupervision: MemoryController.Surroundings {
     let now = monotonicNow()
     // What the service manager was just told: the container starts with less.
     ours =
-      base.isManaged && Self.isSame(found, base.bounds.ceiling)
+      base.isManaged && MemoryBase.isSame(found, base.bounds.ceiling)
       ? base.bounds.clamp(base.declared ?? base.limit) : found
     ourLine = try writer.line()
     kills = meter.kills() ?? 0
@@ -258,7 +258,7 @@ final class MemorySupervision: MemoryController.Surroundings {
       deadline = min(deadline ?? .max, monotonicNow() + Self.afterGrant)
     }
     // The kernel counts whole pages, and what is left of one is nobody's.
-    return (Self.isSame(ours, amount) ? amount : ours, inUse, made)
+    return (MemoryBase.isSame(ours, amount) ? amount : ours, inUse, made)
   }
 
   /// Brings cgroup v2's line to where it is to be, under the limit that is in force.
@@ -344,7 +344,7 @@ final class MemorySupervision: MemoryController.Surroundings {
   private func judgeOuter(_ usage: Int64) -> [RecordEntry] {
     guard let found = writer.outer(), found != outer else { return [] }
     defer { alignOuter() }
-    if isExpected(found) || isOld(found) || Self.isSame(found, ours) { return [] }
+    if isExpected(found) || isOld(found) || MemoryBase.isSame(found, ours) { return [] }
     redeclare(found)
     controller.adopt(limit: ours, bounds: base.bounds)
     return [entry(.memoryNews, ours, ours, use: usage)]
@@ -353,8 +353,8 @@ final class MemorySupervision: MemoryController.Surroundings {
   /// Whether who writes this means nothing by it: it is what was declared, or what the service
   /// manager was told.
   private func isOld(_ found: Int64) -> Bool {
-    Self.isSame(found, base.declared ?? MemoryBase.unlimited)
-      || Self.isSame(found, base.bounds.ceiling)
+    MemoryBase.isSame(found, base.declared ?? MemoryBase.unlimited)
+      || MemoryBase.isSame(found, base.bounds.ceiling)
   }
 
   /// A limit that somebody has written is what the container declares from now on.
@@ -369,9 +369,6 @@ final class MemorySupervision: MemoryController.Surroundings {
     writer.alignOuter(to: base.bounds.ceiling)
     outer = writer.outer()
   }
-
-  /// The kernel counts whole pages.
-  private static func isSame(_ one: Int64, _ other: Int64) -> Bool { one >> 12 == other >> 12 }
 
   /// Writes what was in force before, or what is needed by now.
   private func takeBack(_ found: Int64, _ usage: Int64, _ rule: Rule) -> RecordEntry? {
@@ -411,7 +408,7 @@ final class MemorySupervision: MemoryController.Surroundings {
   private static let expectation: Nanoseconds = 5_000_000_000
 
   private func isExpected(_ found: Int64) -> Bool {
-    expected.map { Self.isSame($0.limit, found) && monotonicNow() <= $0.until } ?? false
+    expected.map { MemoryBase.isSame($0.limit, found) && monotonicNow() <= $0.until } ?? false
   }
 
   /// An update that is on its way, told before the low-level runtime writes it: it writes the

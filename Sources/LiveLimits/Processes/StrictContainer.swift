@@ -32,7 +32,8 @@ final class StrictContainer {
     guard var state = directory.load() else {
       throw SystemError("read", directory.path + "/state", errno: EINVAL)
     }
-    if state.phase == .starting {
+    let isFirst = state.phase == .starting
+    if isFirst {
       state.initProcess = initProcess
       try Self.find(&state)
     }
@@ -44,7 +45,7 @@ final class StrictContainer {
       throw SystemError("find", "the container's group", errno: ESRCH)
     }
     quota = try CgroupWriter(directory: group, version: state.version ?? .v1, readOnly: false)
-    memory = Self.memory(of: &state)
+    memory = Self.memory(of: &state, isFirst: isFirst)
     self.group = group
     self.initProcess =
       state.initProcess.flatMap { ProcessHandle($0) } ?? ProcessHandle(owning: .none)
@@ -59,13 +60,15 @@ final class StrictContainer {
   }
 
   /// Opens what supervising its memory takes; nil where nothing asks for that, or it has ended.
-  private static func memory(of state: inout ContainerState) -> MemorySupervision? {
+  private static func memory(
+    of state: inout ContainerState, isFirst: Bool
+  ) -> MemorySupervision? {
     guard let location = try? FoundGroup(of: state).location else {
       return nil
     }
-    guard let found = try? FoundMemory.open(location, &state, isObserver: false) else {
-      return nil
-    }
+    guard
+      let found = try? FoundMemory.open(location, &state, isFirst: isFirst, isObserver: false)
+    else { return nil }
     var open = found.files
     return try? MemorySupervision(found.base, isObserver: false) { place in
       FileDescriptor(owning: open.removeValue(forKey: place) ?? -1)
@@ -88,8 +91,22 @@ final class StrictContainer {
 
   private static func source(_ version: CgroupLocation.Version?, _ cpuset: String) -> String {
     guard version == .v2 else { return "inotify" }
+    return partition(of: cpuset) == .root ? "partition, inotify" : "cpusets, inotify"
+  }
+
+  private static func partition(of cpuset: String) -> UnifiedGroup.Partition {
     let text = (try? FileDescriptor.text(of: cpuset + "/cpuset.cpus.partition")) ?? ""
-    return UnifiedGroup.Partition(text) == .root ? "partition, inotify" : "cpusets, inotify"
+    return UnifiedGroup.Partition(text)
+  }
+
+  /// Makes its group no partition any more where somebody has broken that.
+  ///
+  /// The kernel takes the group out of those that it undoes when they are removed, and keeps its
+  /// CPUs from everybody: were it removed before, Linux 6.12 had lost them until it boots again
+  /// (update_parent_effective_cpumask, cpuset_css_killed of kernel/cgroup/cpuset.c).
+  func leaveBrokenPartition() {
+    guard quota.version == .v2, Self.partition(of: cpuset) == .invalid else { return }
+    _ = try? CgroupWriter.setPartition(isRoot: false, of: cpuset)
   }
 
   /// Says when init has ended.

@@ -97,6 +97,8 @@ final class StrictSupervision {
     case MemorySupervision.Token.use, MemorySupervision.Token.outOfMemory:
       if let memory = container.memory { note(memory.hear(token)) }
     case Token.tree:
+      // At once: the rest can wait for whatever belongs to it.
+      container.leaveBrokenPartition()
       fence.watch.drain()
       settle(at: max(monotonicNow() + Self.settlingDelay, lastSettling + Self.settlingInterval))
     case Token.listener: conversations.accept(poller)
