@@ -44,7 +44,9 @@ final class StrictContainer {
     guard try group.status().identity.inode == state.cpuInode else {
       throw SystemError("find", "the container's group", errno: ESRCH)
     }
-    quota = try CgroupWriter(directory: group, version: state.version ?? .v1, readOnly: false)
+    quota = try CgroupWriter(
+      directory: group, version: state.version ?? .v1, readOnly: false,
+      in: CgroupLocation.scope(around: path, named: state.cgroupName))
     memory = Self.memory(of: &state, isFirst: isFirst)
     self.group = group
     self.initProcess =

@@ -58,6 +58,9 @@ final class StrictSupervision {
     self.directory = directory
     // One inotify for all: their number is small (fs.inotify.max_user_instances).
     try fence.watch.addWrites(to: container.quota.quotaFile)
+    if container.quota.outerFile.isOpen {
+      try fence.watch.addWrites(to: container.quota.outerFile)
+    }
     try container.memory?.add(to: poller)
     container.memory?.isAlone = true
     try container.watchExit(poller, token: Token.exit)
@@ -248,8 +251,12 @@ final class StrictSupervision {
 
   /// A quota would bring back the throttling that a strict container has bought itself out of.
   private func removeQuota() {
-    guard let found = try? container.quota.current(), found.quota != nil else { return }
-    try? container.quota.set(CPUQuota(quota: nil, period: found.period), from: found)
+    guard let own = try? container.quota.current() else { return }
+    let none = CPUQuota(quota: nil, period: own.period)
+    guard let found = try? container.quota.current(besides: none), found.quota != nil else {
+      return
+    }
+    try? container.quota.set(none, from: own)
   }
 
   // MARK: the end
