@@ -143,10 +143,10 @@ private func state(_ random: inout SeededGenerator) -> ContainerState {
   }
 
   @Test(arguments: [
-    (expected: "/s.slice/x-a.scope", found: "/s.slice/x-a.scope/container", is: "/s.slice/x-a.scope"),
-    (expected: "/s.slice/x-a.scope", found: "/s.slice/x-a.scope", is: "/s.slice/x-a.scope"),
+    (expected: "/s/x-a.scope", found: "/s/x-a.scope/container", is: "/s/x-a.scope"),
+    (expected: "/s/x-a.scope", found: "/s/x-a.scope", is: "/s/x-a.scope"),
     // Made elsewhere than expected.
-    (expected: "/x-a.scope", found: "/s.slice/x-a.scope/container", is: "/s.slice/x-a.scope"),
+    (expected: "/x-a.scope", found: "/s/x-a.scope/container", is: "/s/x-a.scope"),
     (expected: "/x", found: "/docker/x", is: "/docker/x"),
   ])
   func `CPUs are had by the group that was asked for, not by one that crun makes in it`(

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-import LiveLimits
 import Syscalls
 import Testing
+
+@testable import LiveLimits
 
 private let second: Nanoseconds = 1_000_000_000
 /// From seeing drift to writing over it.

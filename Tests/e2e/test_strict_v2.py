@@ -48,7 +48,7 @@ def wait_for_partition(container, wanted="root"):
 
 
 def sets_below(path):
-    """The sets that are written for the groups of a group, for who wants to know what is in the way."""
+    """The sets that are written below a group, for who wants to know what is in the way."""
     names = ("cpuset.cpus", "cpuset.cpus.exclusive", "cpuset.cpus.partition")
     found = {}
     for group, _, _ in os.walk(cgroups.directory(path)):

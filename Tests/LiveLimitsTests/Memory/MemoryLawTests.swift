@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-import LiveLimits
 import Testing
+
+@testable import LiveLimits
 
 @Suite struct MemoryLawTests {
   private let law = MemoryLaw(to: 8 << 30)
