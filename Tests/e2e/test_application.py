@@ -90,7 +90,6 @@ def test_another_takes_over_when_the_broker_is_killed(member):
     assert sums.most <= 0.9 + 1e-9
 
 
-@pytest.mark.v2
 def test_a_stopped_broker_is_replaced(member):
     """Whoever asks gets no answer, and ends it."""
     made = three(member)
@@ -138,7 +137,6 @@ def test_every_supervisor_and_the_keeper_killed_at_once_leave_the_limit_kept(mem
     assert sums.most <= 0.9 + 1e-9
 
 
-@pytest.mark.v2
 def test_a_newcomer_into_a_full_application_starts_with_what_is_free(member):
     """One has all of app.cpu but the floor; the next one's limit holds at its first instruction."""
     one = member({"io.escra.app.cpu": "1"}, quota=100_000).started()
@@ -222,7 +220,6 @@ def test_only_reactive_containers_are_members(member, policy):
     assert made.quota == 20_000
 
 
-@pytest.mark.v2
 def test_the_limit_of_an_application_changes_while_it_runs(member):
     """escra app set: more at once, less when it was recalled, and never less than the minima."""
     made = three(member)
@@ -290,7 +287,6 @@ def memory_member(member):
     return make
 
 
-@pytest.mark.v2
 def test_two_containers_trade_their_memory(memory_member):
     """One grows beyond what it declared, by what the other does not need; then the other."""
     one, two = memory_member(128), memory_member(128)

@@ -58,7 +58,6 @@ def test_the_scheduler_tells_of_a_limit_that_runs_out(container, hooks):
     assert "scheduler itself" in escra_tool("explain", made.id)
 
 
-@pytest.mark.v2
 def test_containers_that_start_at_once_share_the_programs_which_go_with_the_last(container):
     made = [container({"io.escra.cpu.max": "1"}) for _ in range(3)]
     for process in [each.create() for each in made]:
@@ -137,7 +136,6 @@ def test_a_file_that_names_what_is_gone_is_believed_by_nobody(container):
         made.wait_for_quota(lambda quota: quota > FLOOR, 2, "up when it works")
 
 
-@pytest.mark.v2
 def test_what_runs_in_a_group_below_the_containers_is_the_containers(container):
     """An init system in a container makes groups of its own."""
     made = at_rest(container)
@@ -176,7 +174,6 @@ def test_the_throttle_of_a_group_above_is_told_apart(container, world):
         each.call("delete", "--force")
 
 
-@pytest.mark.v2
 def test_not_one_throttle_of_the_kernels_is_missed(container):
     """Under observe nobody lifts them, and so the kernel counts them, too."""
     made = container(policy="observe").started()

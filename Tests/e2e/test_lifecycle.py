@@ -60,7 +60,6 @@ def test_a_whole_life(container):
     gone(made)
 
 
-@pytest.mark.v2
 def test_work_of_an_exec_raises_the_limit(container):
     """It is in the container's cgroup, and counts."""
     made = container({"io.escra.cpu.max": "1"}).started()
@@ -136,7 +135,6 @@ def test_a_killed_supervisor_is_replaced(container):
     assert made.states()[0]["declaredQuota"] == "30000"
 
 
-@pytest.mark.v2
 def test_a_container_with_groups_of_its_own_stays_supervised(container):
     """systemd and Docker in Docker move everything into groups below the container's."""
     if cgroups.VERSION == 1:
@@ -256,7 +254,6 @@ def test_a_container_whose_init_is_killed(container):
     gone(made)
 
 
-@pytest.mark.v2
 def test_a_member_outlives_init(container):
     """In a pid namespace shared with the host init is not the last to go."""
     made = container(args=["sh", "-c", "sleep 60 & exec sleep 60"])
@@ -441,7 +438,6 @@ def test_two_containers_from_one_bundle_at_once(container, world):
         assert one.states()[0]["declaredQuota"] == "150000", "the edit is nobody's declaration"
 
 
-@pytest.mark.v2
 def test_a_stopped_supervisor_holds_nobody_up(container, plain, world):
     """SIGSTOP is the worst of silences: sockets accept, and nobody answers."""
     made = container().started()

@@ -85,7 +85,6 @@ def test_a_burst_outlives_every_write_of_the_limit(container):
         made.rest()
 
 
-@pytest.mark.v2
 def test_a_container_that_declares_nothing_starts_with_the_node(container):
     """It starts unlimited or with all CPUs, falls to the floor when idle, and rises again."""
     made = container(quota=None, period=None)
@@ -380,7 +379,6 @@ def test_a_paused_container_keeps_its_limit(container):
     made.wait_for_quota(lambda quota: quota == FLOOR, 4, "down to the floor")
 
 
-@pytest.mark.v2
 def test_a_parent_with_less_is_the_ceiling_and_nobody_complains(container, world):
     """cgroup v1 refuses a child above its parent; v2 takes it, and it is of no use."""
     parent = world.parent(30_000)

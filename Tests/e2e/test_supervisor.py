@@ -384,7 +384,6 @@ def test_its_name_says_what_it_is(container):
     assert made.states()[0]["directory"].endswith(directory)
 
 
-@pytest.mark.v2
 def test_an_idle_supervisor_does_not_wake(container):
     """Once the limit is at the floor: no context switch in two seconds."""
     made = container().started()
