@@ -70,11 +70,11 @@ extension SupervisedStart {
     } catch { throw LaunchFailure("an unforeseen error") }
   }
 
-  /// How long the first supervisor may take to keep all others off the CPUs.
+  /// How long the first supervisor may take where there is no container without it.
   ///
-  /// There are no declared limits to fall back on as a reactive container has them, and a crowded
-  /// machine takes its time to make a partition.
-  private static let secondsToFence: Int32 = 10
+  /// Neither a strict container nor a member of an application has declared limits to fall back on,
+  /// and a crowded machine takes its time to make a partition, or to bring a broker.
+  static let secondsWhereNeeded: Int32 = 10
 
   private func startStrictSupervisor(
     _ directory: borrowing StateDirectory, _ edit: borrowing BundleEdit
@@ -86,14 +86,14 @@ extension SupervisedStart {
       directory.remove()
       throw LaunchFailure(error.description)
     }
-    let answer = supervisor.socket.receive(within: Self.secondsToFence * 1000)
+    let answer = supervisor.socket.receive(within: Self.secondsWhereNeeded * 1000)
     if case .message(.ready) = answer { return }
     // It may have narrowed others already, and is not to be relied on to let them back. Until it is
     // gone it may have the lock for that.
     try? supervisor.process.send(SIGKILL)
-    supervisor.process.hasEnded(within: Self.secondsToFence * 1000)
+    supervisor.process.hasEnded(within: Self.secondsWhereNeeded * 1000)
     if (try? CPUFence(root: .system).release(directory)) == nil { Launcher.callKeeper(.system) }
-    throw .notReady(answer, within: Self.secondsToFence)
+    throw .notReady(answer, within: Self.secondsWhereNeeded)
   }
 
   /// Where the container's group will be in the cpuset hierarchy.

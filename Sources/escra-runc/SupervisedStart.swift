@@ -225,8 +225,7 @@ struct SupervisedStart {
       throw LaunchFailure(error.description)
     }
 
-    // Who may not start without it waits for a crowded machine.
-    let patience: Int32 = membership == nil ? 1 : 10
+    let patience = membership == nil ? 1 : Self.secondsWhereNeeded
     let answer = supervisor.socket.receive(within: patience * 1000)
     do throws(LaunchFailure) {
       if case .message(.refused(let resource, let reason, let figure)) = answer {

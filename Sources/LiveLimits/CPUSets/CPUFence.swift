@@ -129,10 +129,6 @@ public final class CPUFence {
     !Self.shared(besides: others).isSubset(of: cpus)
   }
 
-  private func setCPUs(_ cpus: CPUSet, of group: String) throws(SystemError) {
-    try CgroupWriter.setCPUs(cpus, of: tree.directory(group))
-  }
-
   private func look() throws(SystemError) -> [CpusetGroup] {
     let snapshot = try tree.snapshot(watch)
     hearsOfAll = !isListening || watch.hears && snapshot.isWatched
@@ -167,7 +163,7 @@ public final class CPUFence {
     for write in plan.writes {
       guard let now = tree.cpus(of: write.path), now == known[write.path] else { return nil }
       do throws(SystemError) {
-        try setCPUs(write.cpus, of: write.path)
+        try CgroupWriter.setCPUs(write.cpus, of: tree.directory(write.path))
       } catch { return error }
       known[write.path] = write.cpus
     }

@@ -14,7 +14,7 @@ public struct CPURegistry: ~Copyable {
   let directory: FileDescriptor
 
   /// How long the lock is kept where nothing is slow.
-  static let usual: Nanoseconds = 20_000_000
+  private static let usual: Nanoseconds = 20_000_000
 
   /// Takes the lock.
   ///

@@ -130,10 +130,9 @@ enum FoundMemory {
   }
 
   private static func tellManager(_ limit: Int64?, _ scope: String) -> Bool {
-    guard let unit = scope.utf8.split(separator: UInt8(ascii: "/")).last,
-      unit.suffix(6).elementsEqual(".scope".utf8),
-      var request = ScopeRequest(
-        memory: limit, swap: swapLimit(of: scope), of: String(Substring(unit)))
+    let unit = scope.utf8.split(separator: UInt8(ascii: "/")).last.map { String(Substring($0)) }
+    guard let unit, CgroupLocation.isScope(unit),
+      var request = ScopeRequest(memory: limit, swap: swapLimit(of: scope), of: unit)
     else { return false }
     return request.answer(within: 200) == .granted
   }

@@ -227,10 +227,9 @@ extension Role {
     case .granted(let cpu, let memory):
       var limit = state.base.limit(of: state.base.quota(ofCores: cpu))
       // No more than was granted, also while systemd has its idea of it.
-      if CgroupLocation.isScope(state.cgroupName),
-        limit.inWholePercents.nanocores ?? .max >= state.base.floor
-      {
-        limit = limit.inWholePercents
+      let whole = limit.inWholePercents
+      if CgroupLocation.isScope(state.cgroupName), whole.nanocores ?? .max >= state.base.floor {
+        limit = whole
       }
       state.base.told = limit
       return .ready(limit, memory: memory)
