@@ -14,6 +14,9 @@ struct HookShare: ~Copyable {
 
   /// More than this no one is held up by another; without hooks a supervisor samples.
   static let patience: Nanoseconds = 5_000_000_000
+  /// Nobody is held up by who makes hooks ready for one that samples until then: the kernel may
+  /// verify those of who came first for longer than ``patience`` where everything is emulated.
+  private static let lateness: Nanoseconds = 60_000_000_000
 
   /// Takes the lock.
   ///
@@ -87,7 +90,7 @@ struct HookShare: ~Copyable {
     answering socket: borrowing FileDescriptor
   ) {
     do throws(SystemError) {
-      var share: HookShare? = try HookShare(root)
+      var share: HookShare? = try HookShare(root, patience: lateness)
       let found = try Found(share?.known, mindsMemory: mindsMemory)
       // Not kept for the ring, at which the kernel waits.
       if !found.isNew { share = nil }
@@ -109,7 +112,7 @@ struct HookShare: ~Copyable {
     // It has taken them by what they are called and closed; or it went on without, and says so.
     if let order = HookOrder(try word(from: socket)) {
       // Of new ones the lock is this process's already.
-      let share = isNew ? nil : try HookShare(root)
+      let share = isNew ? nil : try HookShare(root, patience: lateness)
       try hooks.watch(order.group, outer: order.outer, order.limits, owner: owner)
       if isNew { note(identity, root) }
       _ = consume share
@@ -196,11 +199,9 @@ struct HookRequest: ~Copyable {
     self.root = root
   }
 
-  /// Takes what was asked for.
-  ///
   /// What became of the request.
   enum Answer: ~Copyable {
-    /// The kernel takes no hooks, or it takes too long.
+    /// The kernel takes no hooks.
     case none
     case ready(SchedulerHooks)
     /// Not yet; who leaves a ``HookOrder`` in the socket gets them later.
@@ -215,7 +216,7 @@ struct HookRequest: ~Copyable {
   consuming func hooks(for state: ContainerState) -> Answer {
     var entry = pollfd(fd: socket.number, events: Int16(POLLIN), revents: 0)
     guard poll(&entry, 1, state.memory == nil ? Self.patience : 0) > 0 else {
-      return state.memory == nil ? .none : .later(socket)
+      return .later(socket)
     }
     let parts = ((try? HookShare.word(from: socket)) ?? "").split(separator: " ", maxSplits: 2)
     guard parts.count == 3, let ring = UInt32(parts[0]), let identity = HookIdentity(parts[2]),
