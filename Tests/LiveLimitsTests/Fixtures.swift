@@ -81,9 +81,9 @@ struct SeededGenerator: RandomNumberGenerator {
   }
 }
 
-/// Whether something comes true within a second.
+/// Whether something comes true, within what a crowded machine takes.
 func eventually(_ condition: () -> Bool) -> Bool {
-  let deadline = monotonicNow() + 1_000_000_000
+  let deadline = monotonicNow() + 10_000_000_000
   while monotonicNow() < deadline {
     if condition() { return true }
     usleep(500)
