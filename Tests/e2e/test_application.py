@@ -280,7 +280,8 @@ def memory_member(member):
     """Members that declare so many MiB of memory, and have a tmpfs to fill."""
 
     def make(declared, annotations=None, **options):
-        made = member(annotations, **options)
+        # Emulated, filling it takes a minute of the CPU that others declare.
+        made = member(annotations, quota=100_000, **options)
         made.bundle.give_memory(declared * MIB)
         return made
 
@@ -292,7 +293,8 @@ def test_two_containers_trade_their_memory(memory_member):
     one, two = memory_member(128), memory_member(128)
     for each in (one, two):
         each.started().supervisor()
-        assert memory_limit(each) == 128
+        # systemd is told the most that it may have, and for a moment writes that.
+        wait_until(lambda: memory_limit(each) == 128, 2, "what it declares")
     sums = []
     for each in (one, two):
         wait_until(lambda: memory_limit(each) < 64, 8, "what it does not need is given back")
@@ -303,7 +305,12 @@ def test_two_containers_trade_their_memory(memory_member):
             sums.append(memory_limit(one) + memory_limit(two))
             return memory_limit(grown) >= 170
 
-        wait_until(has_grown, 4, "it has what the other does not need")
+        def told():
+            """What was in the way."""
+            return "it has what the other does not need:\n" + "".join(
+                escra_tool("explain", each.id, "--last", "30") for each in (grown, other))
+
+        wait_until(has_grown, 4, told)
         assert memory_limit(other) < 86
         grown.do(": >/tmp/file")
         wait_until(lambda: memory_limit(grown) < 64, 8, "and gives it back")
@@ -392,7 +399,11 @@ def test_of_two_conflicting_creates_at_once_one_is_refused(member, world, escra)
             file.seek(0)
         assert sorted(codes) == [0, 1], [file.read() for file in said]
         winner = made[codes.index(0)]
-        report = json.loads(escra_tool("app", "show", f"race{round}", "--json"))
+        # Its broker answers within 0.3 s, or there are no figures.
+        report = wait_until(
+            lambda: (found := json.loads(
+                escra_tool("app", "show", f"race{round}", "--json")))["cpu"] and found, 2,
+            "the broker answers")
         assert report["cpu"]["limit"] == (0.6 if winner is made[0] else 0.7)
         assert len(report["members"]) == 1
         winner.call("delete", "--force")

@@ -130,9 +130,7 @@ final class StrictContainer {
   var hasLostInit: Bool { !initProcess.descriptor.isOpen || initProcess.hasEnded }
 
   /// The CPUs its group has; nil when the group is gone.
-  func cpus() -> CPUSet? {
-    (try? FileDescriptor.text(of: cpuset + "/cpuset.cpus")).flatMap { CPUSet(list: $0) }
-  }
+  func cpus() -> CPUSet? { state.claim.flatMap { tree.cpus(of: $0.group) } }
 
   /// Gives its group these CPUs.
   func setCPUs(_ cpus: CPUSet) throws(SystemError) { try state.setCPUs(cpus, in: tree) }
