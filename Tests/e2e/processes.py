@@ -75,13 +75,14 @@ def in_our_world():
 
 
 def ours(name=None):
-    """Supervisors and keepers that this suite started: {pid: arguments}."""
+    """Supervisors and keepers that this suite started, or another kind of ours: {pid: arguments}."""
     found = {}
+    names = ("escra-supervisor", "escra-keeper") if name is None else (name,)
     for entry in os.listdir("/proc"):
         if entry.isdigit():
             words = arguments(entry)
-            if words and words[0] in ("escra-supervisor", "escra-keeper") and is_alive(entry):
-                if _is_in_our_world(entry) and name in (None, words[0]):
+            if words and words[0] in names and is_alive(entry):
+                if _is_in_our_world(entry):
                     found[int(entry)] = words
     return found
 

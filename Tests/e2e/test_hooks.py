@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The scheduler tells of a limit before it is hit: one set of BPF programs for the whole host."""
+import contextlib
 import fcntl
 import json
 import os
@@ -9,7 +10,7 @@ import pytest
 
 import bpf
 import cgroups
-from processes import PATIENCE, keepers, kill, supervisors, wait_until
+from processes import PATIENCE, keepers, kill, ours, supervisors, wait_until
 from world import escra_tool
 
 FLOOR = 5_000
@@ -193,21 +194,30 @@ def test_not_one_throttle_of_the_kernels_is_missed(container):
     assert kernels >= 20 and kernels <= seen + 1, (kernels, seen)
 
 
+@contextlib.contextmanager
+def at_work():
+    """Holds the lock of who is at work on the hooks."""
+    os.makedirs(bpf.DIRECTORY, exist_ok=True)
+    descriptor = os.open(bpf.DIRECTORY, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
 @pytest.mark.parametrize("memory", [{}, {"io.escra.memory.max": "64Mi"}], ids=["cpu", "memory"])
 def test_who_cannot_wait_for_the_hooks_goes_over_to_them_later(container, hooks, memory):
     """A container whose memory is minded may be growing already; any other waits five seconds."""
-    os.makedirs(bpf.DIRECTORY, exist_ok=True)
-    lock = os.open(bpf.DIRECTORY, os.O_RDONLY)
-    fcntl.flock(lock, fcntl.LOCK_EX)
-    made = container({"io.escra.cpu.max": "1", **memory}).started()
-    # Of what the supervisor waits for this does not depend: not times PATIENCE.
-    time.sleep(0 if memory else 6)
-    pid = made.supervisor()
-    assert made.states()[0]["source"].startswith(("perf", "sampling"))
-    made.work()
-    made.wait_for_quota(lambda quota: quota > 60_000, 4, "up to what one loop uses")
-    made.rest()
-    os.close(lock)
+    with at_work():
+        made = container({"io.escra.cpu.max": "1", **memory}).started()
+        # On these the machine's speed has no bearing: not times PATIENCE.
+        time.sleep(0 if memory else 6)
+        pid = made.supervisor()
+        assert made.states()[0]["source"].startswith(("perf", "sampling"))
+        made.work()
+        made.wait_for_quota(lambda quota: quota > 60_000, 4, "up to what one loop uses")
+        made.rest()
     wait_until(lambda: made.states()[0]["source"].startswith("bpf"), 4, "it hears by the hooks")
     assert memory_source(made) == (hooks["memorySource"] if memory else None)
     assert bpf.keys(bpf.identity()["groups"]) == groups_of(made)
@@ -215,6 +225,31 @@ def test_who_cannot_wait_for_the_hooks_goes_over_to_them_later(container, hooks,
     made.work()
     made.wait_for_quota(lambda quota: quota > 60_000, 4, "up again")
     assert counters(made)["raises"] >= 2 and made.supervisor() == pid
+
+
+def loaders():
+    """Pids of those who make hooks ready."""
+    return sorted(ours("escra-hooks"))
+
+
+def test_nobody_makes_hooks_ready_for_who_has_gone(container):
+    with at_work():
+        made = container({"io.escra.cpu.max": "1", "io.escra.memory.max": "64Mi"}).started()
+        made.supervisor()
+        assert loaders()
+        made.call("delete", "--force")
+        wait_until(lambda: not loaders(), 4, "nobody waits for the lock any more")
+    assert bpf.identity() is None
+
+
+def test_what_names_the_hooks_goes_with_the_last_however_long_somebody_is_at_work(container):
+    made = at_rest(container)
+    assert bpf.identity()
+    with at_work():
+        made.call("delete", "--force")
+        # Longer than a supervisor waits, which is the same on any machine.
+        time.sleep(7)
+    wait_until(lambda: bpf.identity() is None and not keepers(), 4, "and what named them")
 
 
 def memory_source(made):

@@ -14,23 +14,29 @@ struct HookShare: ~Copyable {
 
   /// More than this no one is held up by another; without hooks a supervisor samples.
   static let patience: Nanoseconds = 5_000_000_000
-  /// Nobody is held up by who makes hooks ready for one that samples until then: the kernel may
-  /// verify those of who came first for longer than ``patience`` where everything is emulated.
-  private static let lateness: Nanoseconds = 60_000_000_000
+  /// For who holds up nobody: the kernel may verify what somebody loads for longer than ``patience``
+  /// where everything is emulated.
+  static let longPatience: Nanoseconds = 60_000_000_000
 
   /// Takes the lock.
   ///
   /// - Parameters:
   ///   - root: Where the hooks are shared.
   ///   - patience: For how long to wait for it, in nanoseconds.
-  /// - Throws: ``SystemError``; EBUSY when another process does not let go of it.
-  init(_ root: StateRoot, patience: Nanoseconds = patience) throws(SystemError) {
+  ///   - isWanted: Whether it still is, which is asked before it is taken.
+  /// - Throws: ``SystemError``; EBUSY when another process does not let go of it, ECANCELED when it
+  ///   is not wanted any more.
+  init(
+    _ root: StateRoot, patience: Nanoseconds = patience, while isWanted: () -> Bool = { true }
+  ) throws(SystemError) {
     if mkdir(root.hooks, 0o700) != 0 && errno != EEXIST {
       throw SystemError.last("make directory", root.hooks)
     }
     let directory = try FileDescriptor.open(root.hooks, O_RDONLY | O_DIRECTORY)
     let deadline = monotonicNow() + patience
-    while try !directory.lock(wait: false) {
+    while true {
+      guard isWanted() else { throw SystemError("lock", root.hooks, errno: ECANCELED) }
+      if try directory.lock(wait: false) { break }
       guard monotonicNow() < deadline else {
         throw SystemError("lock", root.hooks, errno: EBUSY)
       }
@@ -90,7 +96,7 @@ struct HookShare: ~Copyable {
     answering socket: borrowing FileDescriptor
   ) {
     do throws(SystemError) {
-      var share: HookShare? = try HookShare(root, patience: lateness)
+      var share: HookShare? = try HookShare(root, patience: longPatience) { isHeard(socket) }
       let found = try Found(share?.known, mindsMemory: mindsMemory)
       // Not kept for the ring, at which the kernel waits.
       if !found.isNew { share = nil }
@@ -112,7 +118,8 @@ struct HookShare: ~Copyable {
     // It has taken them by what they are called and closed; or it went on without, and says so.
     if let order = HookOrder(try word(from: socket)) {
       // Of new ones the lock is this process's already.
-      let share = isNew ? nil : try HookShare(root, patience: lateness)
+      let share =
+        isNew ? nil : try HookShare(root, patience: longPatience) { isHeard(socket) }
       try hooks.watch(order.group, outer: order.outer, order.limits, owner: owner)
       if isNew { note(identity, root) }
       _ = consume share
@@ -124,6 +131,13 @@ struct HookShare: ~Copyable {
     }
     _ = consume ring
     _ = consume hooks
+  }
+
+  /// Whether the other end is open: nothing is loaded for a supervisor that has died meanwhile, of
+  /// which nobody would sweep it away.
+  private static func isHeard(_ socket: borrowing FileDescriptor) -> Bool {
+    var entry = pollfd(fd: socket.number, events: 0, revents: 0)
+    return poll(&entry, 1, 0) <= 0 || entry.revents & Int16(POLLHUP) == 0
   }
 
   /// One packet, as text; empty when the other end has closed.

@@ -258,8 +258,8 @@ final class Keeper {
   /// so it can wait until more have died.
   private func sweepHooks(leavingNothing isEmpty: Bool) {
     guard access(root.hooks, F_OK) == 0 else { return }
-    // At the end somebody may just be letting go of what it had loaded for one who died.
-    let patience = isEmpty ? HookShare.patience : 0
+    // At the end somebody may just be loading for one who died, and nobody sweeps after us.
+    let patience = isEmpty ? HookShare.longPatience : 0
     guard let share = try? HookShare(root, patience: patience) else {
       nextSweep = monotonicNow() + Self.sweepDelay
       return
