@@ -32,6 +32,9 @@ def identity():
             numbers = [int(word) for word in file.read().split()]
     except (FileNotFoundError, ValueError):
         return None
+    if len(numbers) < 3:
+        # It is being written, which is nothing to who has the lock.
+        return None
     links, programs = numbers[3::2], numbers[4::2]
     memory = programs.pop() if numbers[2] & _MEMORY else None
     return {"groups": numbers[0], "rings": numbers[1], "links": links[:len(programs)],
