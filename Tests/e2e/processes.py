@@ -75,7 +75,7 @@ def in_our_world():
 
 
 def ours(name=None):
-    """Supervisors and keepers that this suite started, or another kind of ours: {pid: arguments}."""
+    """Supervisors and keepers that this suite started, or all of one name: {pid: arguments}."""
     found = {}
     names = ("escra-supervisor", "escra-keeper") if name is None else (name,)
     for entry in os.listdir("/proc"):

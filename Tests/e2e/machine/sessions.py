@@ -55,7 +55,7 @@ SESSIONS = (
             driver="systemd", runtime="crun"),
     Session("crun", "trixie", (), CALLS, runtime="crun"),
     Session("engines", "trixie", LIVES, (*ENGINES, *files("docs")), machine=2),
-    Session("engines-systemd", "trixie", LIVES, (*ENGINES, *files("docs")), driver="systemd",
+    Session("engines-systemd", "trixie", LIVES[:1], (*ENGINES, *files("docs")), driver="systemd",
             machine=2),
     Session("memory", "trixie",
             ("-k", "grows or base or room or race", *files("memory", "shrink_race")),
