@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Processes of ours, and waiting for things to happen."""
+import contextlib
+import fcntl
 import os
 import select
 import signal
@@ -116,6 +118,17 @@ def files_of_ours():
             os.path.join(parent, name) for name in directories
             if parent != RUN or name not in allowed]
     return found
+
+
+@contextlib.contextmanager
+def locked(directory):
+    """Holds the flock(2) by which processes of ours keep each other out."""
+    descriptor = os.open(directory, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def read_to_the_end(descriptor, seconds):

@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The scheduler tells of a limit before it is hit: one set of BPF programs for the whole host."""
 import contextlib
-import fcntl
 import json
 import os
 import time
@@ -10,7 +9,7 @@ import pytest
 
 import bpf
 import cgroups
-from processes import PATIENCE, keepers, kill, ours, supervisors, wait_until
+from processes import PATIENCE, keepers, kill, locked, ours, supervisors, wait_until
 from world import escra_tool
 
 FLOOR = 5_000
@@ -198,12 +197,8 @@ def test_not_one_throttle_of_the_kernels_is_missed(container):
 def at_work():
     """Holds the lock of who is at work on the hooks."""
     os.makedirs(bpf.DIRECTORY, exist_ok=True)
-    descriptor = os.open(bpf.DIRECTORY, os.O_RDONLY)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
+    with locked(bpf.DIRECTORY):
         yield
-    finally:
-        os.close(descriptor)
 
 
 @pytest.mark.parametrize("memory", [{}, {"io.escra.memory.max": "64Mi"}], ids=["cpu", "memory"])

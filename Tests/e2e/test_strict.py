@@ -12,7 +12,7 @@ import pytest
 
 import cgroups
 import driver
-from processes import RUN, ours, keepers, kill, supervisors, wait_until
+from processes import RUN, keepers, kill, locked, ours, supervisors, wait_until
 from world import IS_CRUN, Runtime
 
 pytestmark = pytest.mark.skipif(not cgroups.has_cpuset(), reason="strict needs cpusets")
@@ -445,12 +445,8 @@ def test_one_of_ours_that_hangs_on_to_the_lock_is_ended(strict, neighbour):
 def test_a_stranger_who_hangs_on_to_the_lock_is_named_and_left_alone(strict):
     strict().started().call("delete", "--force")
     wait_until(lambda: not ours(), 2)
-    directory = os.open(RUN + "/cpus", os.O_RDONLY)
-    try:
-        fcntl.flock(directory, fcntl.LOCK_EX)
+    with locked(RUN + "/cpus"):
         assert f"process {os.getpid()} keeps locked" in refusal(strict())
-    finally:
-        os.close(directory)
 
 
 @contextlib.contextmanager
