@@ -106,6 +106,13 @@ public struct FileDescriptor: ~Copyable, Sendable {
     }
   }
 
+  /// The last bytes of a file; fewer where it is shorter: lseek(2), read(2).
+  public func end(_ count: Int) throws(SystemError) -> [UInt8] {
+    let start = max(0, try status().size - count)
+    try retrying("seek in", "descriptor \(number)") { lseek(number, start, SEEK_SET) }
+    return try readAll(limit: count)
+  }
+
   /// Writes every byte, however many write(2) calls it takes.
   public func write(_ bytes: some Sequence<UInt8>) throws(SystemError) {
     let array = Array(bytes)
@@ -187,11 +194,19 @@ public struct FileDescriptor: ~Copyable, Sendable {
   }
 
   /// What fstatat(2) says of a name below this directory; nil when there is no such name.
-  public func status(of name: UnsafePointer<CChar>) throws(SystemError) -> FileStatus? {
+  ///
+  /// - Parameters:
+  ///   - name: The name.
+  ///   - following: Whether to say it of the file that a symbolic link leads to.
+  /// - Returns: Its status.
+  /// - Throws: ``SystemError``.
+  public func status(
+    of name: UnsafePointer<CChar>, following: Bool = false
+  ) throws(SystemError) -> FileStatus? {
     var status = stat()
     do throws(SystemError) {
       try retrying("stat", String(cString: name)) {
-        escra_fstatat(number, name, &status, false)
+        escra_fstatat(number, name, &status, following)
       }
     } catch {
       if error.errno == ENOENT { return nil }

@@ -76,6 +76,8 @@ extension Invocation {
   var bundle: FlagValue? { flags["bundle"] }
   /// Where the pid of the container's first process goes.
   var pidFile: FlagValue? { flags["pid-file"] }
+  /// `restore --image-path`: the directory of a checkpoint.
+  var imagePath: FlagValue? { flags["image-path"] }
   /// The file with an update, "-" for stdin.
   var resources: FlagValue? { flags["resources"] }
   /// Whether the call returns while the container runs.

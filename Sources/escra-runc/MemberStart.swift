@@ -18,6 +18,9 @@ extension SupervisedStart {
     return membership
   }
 
+  /// What it has to have of memory at first, in bytes.
+  private var memoryNeeded: Int64 { max(memoryFloor, memoryBase?.needed ?? 0) }
+
   /// Why there is no place in the application, as the supervisor was told.
   func refusal(_ resource: UInt8, _ reason: UInt8, _ figure: Int64) -> String {
     switch (resource, reason) {
@@ -27,7 +30,7 @@ extension SupervisedStart {
         + "io.escra.cpu.min, or a larger io.escra.app.cpu"
     case (2, 2):
       "its other members need so much at the least that \(ByteQuantity(bytes: figure)) of its "
-        + "memory is left, and this container needs \(ByteQuantity(bytes: memoryFloor)); "
+        + "memory is left, and this container needs \(ByteQuantity(bytes: memoryNeeded)); "
         + "write a smaller io.escra.memory.min, or a larger io.escra.app.memory"
     case (1, 4):
       conflict(
@@ -44,7 +47,7 @@ extension SupervisedStart {
       "its other members use all of its CPU, and \(floor) were not to be had back in time; "
         + "try again, or write a larger io.escra.app.cpu"
     case (2, 9):
-      "its other members use all of its memory, and \(ByteQuantity(bytes: memoryFloor)) were not "
+      "its other members use all of its memory, and \(ByteQuantity(bytes: memoryNeeded)) were not "
         + "to be had back in time; try again, or write a larger io.escra.app.memory"
     default: "its other members did not answer in time"
     }

@@ -38,11 +38,14 @@ extension SupervisedStart {
       }
       try startStrictSupervisor(directory, edit)
       // From here on the supervisor clears up: it sees us end without a container.
-      try apply(
-        ConfigEdit(
-          cpuQuota: document.declared.cpu == nil ? nil : ConfigEdit.noQuota,
-          cpus: claim.held.description, mems: claim.nodes?.description),
-        edit, bundle)
+      var change = ConfigEdit(
+        cpuQuota: document.declared.cpu == nil ? nil : ConfigEdit.noQuota,
+        cpus: claim.held.description, mems: claim.nodes?.description)
+      if let needed = memoryBase?.needed {
+        change.memoryLimit = needed
+        change.memorySwap = memoryBase?.memorySwap(at: needed)
+      }
+      try apply(change, edit, bundle)
     } catch {
       throw Refusal(sentence: "the policy \"strict\" cannot be kept: \(error.sentence)")
     }

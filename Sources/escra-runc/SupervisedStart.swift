@@ -89,6 +89,8 @@ struct SupervisedStart {
   private let appParents: [String]
   /// Whether the application's limits are to stay what they are.
   let refusesConflicts: Bool
+  /// What is to be restored; nil where nothing is, or nobody will move the memory limit.
+  private let image: CheckpointImage?
 
   /// Finds out what holds for the container.
   init(
@@ -118,6 +120,25 @@ struct SupervisedStart {
     self.id = id
     self.call = call
     self.settings = settings
+    let isMoved = policy.name != .standard && policy.name != .observe
+    image =
+      call.invocation.verb == .restore && isMoved
+      ? CheckpointImage(call.invocation.imagePath.map(call.vector.bytes)) : nil
+    if let image, let most = memoryBase?.bounds.ceiling, image.least > most {
+      throw Refusal(sentence: tooLarge(image, most))
+    }
+  }
+
+  /// CRIU would fill the memory up to the limit, and be killed there.
+  private func tooLarge(_ image: CheckpointImage, _ most: Int64) -> String {
+    let key =
+      membership == nil || policy.ownMemoryMaximum != nil
+      ? "io.escra.memory.max" : "io.escra.app.memory"
+    let path = call.invocation.imagePath?.text ?? CheckpointImage.defaultPath
+    let needed = ByteQuantity(bytes: min(image.least, .max - 0xf_ffff) + 0xf_ffff & ~0xf_ffff)
+    return "the checkpoint in \"\(path)\" needs \(needed) of memory, and "
+      + "\(ByteQuantity(bytes: most)) is the most that the container may have; write a larger "
+      + "\(key) into the bundle's config.json"
   }
 
   /// Starts the supervisor.
@@ -172,7 +193,7 @@ struct SupervisedStart {
   }
 
   /// What the memory limit starts from and moves between; nil where nothing asks for it to move.
-  private var memoryBase: MemoryBase? {
+  var memoryBase: MemoryBase? {
     guard policy.memoryIsManaged, policy.name != .standard else { return nil }
     let declared = document.declared.memory
     let swap = document.declared.memorySwap.flatMap { $0 > 0 ? $0 : nil }
@@ -182,6 +203,10 @@ struct SupervisedStart {
       floor: memoryFloor, explicitCeiling: explicitMemoryCeiling,
       limit: policy.memoryLimit, hostReserve: memoryReserve)
     base.usesNet = memoryNet == .on
+    if let image, declared != nil || membership != nil {
+      let needed = min(image.limit, base.bounds.ceiling)
+      if needed > declared ?? 0 { base.needed = needed }
+    }
     return base
   }
 
@@ -200,7 +225,8 @@ struct SupervisedStart {
     // What a member begins with nobody knows yet.
     let needsEdit =
       policy.name == .reactive
-      && (membership != nil || base.quota(of: declared) != base.quota(of: initial))
+      && (membership != nil || base.quota(of: declared) != base.quota(of: initial)
+        || memoryBase?.needed != nil)
     if needsEdit { base.told = initial }
 
     let edit: BundleEdit

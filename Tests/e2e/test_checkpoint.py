@@ -2,9 +2,9 @@
 """Checkpoint and restore by CRIU: a restored container has its policy, limit and supervisor again.
 
 What CRIU cannot do on a machine it cannot do for plain runc either: that is tried first.
+scripts/deps-criu finds or fetches a CRIU that works here.
 """
 import os
-import shutil
 import subprocess
 
 import pytest
@@ -12,7 +12,8 @@ import pytest
 import cgroups
 import engines
 from processes import PATIENCE, is_alive, ours, supervisors, wait_until
-from world import PATH
+from test_memory import MIB, guest, kills, limit, usage  # noqa: F401 (a fixture)
+from world import PATH, REPOSITORY, RUNC
 
 FLOOR = 5_000
 # Restored, busybox's `wait` is through with its waiting, as after any signal.
@@ -91,6 +92,26 @@ def restored(made, images, pipe):
         stderr=pipe.writing).wait(60 * PATIENCE)
 
 
+@pytest.fixture(scope="module")
+def path():
+    """A PATH with a CRIU that works here."""
+    found = subprocess.run(
+        [os.path.join(REPOSITORY, "scripts/deps-criu")], capture_output=True, text=True)
+    if found.returncode:
+        (pytest.fail if os.environ.get("CI") else pytest.skip)(found.stderr.strip())
+    return f"{found.stdout.strip()}:{PATH}"
+
+
+@pytest.fixture
+def plain(plain, path):
+    return plain.using(env={"PATH": path})
+
+
+@pytest.fixture
+def escra(escra, path):
+    return escra.using(env={"PATH": path})
+
+
 @pytest.fixture(scope="session")
 def verdict():
     """Whether CRIU works here for plain runc, and if not why: {} until somebody has tried."""
@@ -100,8 +121,6 @@ def verdict():
 @pytest.fixture
 def works(verdict, container, plain, world, piped):
     """Skips where plain runc cannot be checkpointed and restored either."""
-    if not shutil.which("criu", path=PATH):
-        pytest.skip("criu is not installed")
     if "reason" not in verdict:
         verdict["reason"] = reason_against(container, plain, world, piped)
     if verdict["reason"]:
@@ -118,7 +137,8 @@ def reason_against(container, plain, world, piped):
     done = checkpointed(made, images)
     if done.code:
         made.call("delete", "--force")
-        checked = subprocess.run(["criu", "check"], capture_output=True, text=True)
+        checked = subprocess.run(
+            ["criu", "check"], env=plain.env, capture_output=True, text=True)
         return f"{done.err} {images.log()} criu check: {checked.stdout}{checked.stderr}"
     if restored(made, images, pipe):
         made.runtime("delete", "--force", made.id)
@@ -189,10 +209,102 @@ def test_a_restore_that_fails_leaves_nothing(works, container, plain, world, pip
     assert codes[0] == codes[1] != 0
 
 
+GROWTH = {
+    "the pages of a process": "kept = touch(300)",
+    "the pages of many processes": """
+for _ in range(30):
+    if os.fork() == 0:
+        kept = touch(10)
+        while True: time.sleep(60)
+""",
+    "a file in a tmpfs": "write(300)",
+}
+
+
+def grown(guest, growth, pipe, annotations=None):
+    """A container whose limit has grown from 64 MiB above 300."""
+    made = guest(growth + "\nprint('up', flush=True)\nprint(hear(), flush=True)\nhear()",
+                 annotations or {"io.escra.memory.max": "1Gi"})
+    made.started(stdout=pipe.writing, stderr=pipe.writing)
+    pipe.says("up", 20)
+    wait_until(lambda: limit(made) > usage(made) > 300 * MIB, 5, "a limit above 300 MiB")
+    return made
+
+
+@pytest.mark.parametrize("growth", GROWTH)
+def test_a_container_that_has_grown_is_restored(works, guest, world, piped, growth):
+    """Its first limit is what the image needs, and moves on from there."""
+    pipe, images = piped(), Images(world.path("grown"))
+    made = grown(guest, GROWTH[growth], pipe)
+    original = made.bundle.identity()
+    done = checkpointed(made, images)
+    assert done.code == 0, (done, images.log())
+    assert restored(made, images, pipe) == 0, images.log()
+    made.supervisor()
+    assert kills(made) == 0 and limit(made) > usage(made) > 300 * MIB
+    assert made.states()[0]["declaredMemory"] == str(64 * MIB)
+    wait_until(lambda: made.bundle.is_original(original), 4, "config.json is as it was")
+    made.do("still here")
+    pipe.says("still here")
+    made.call("delete", "--force")
+
+
+def test_a_container_that_may_not_have_what_its_image_needs_is_refused(
+        works, guest, world, piped):
+    """Before CRIU starts, with a sentence; with larger bounds it is restored from the same image."""
+    pipe, images = piped(), Images(world.path("grown"))
+    made = grown(guest, GROWTH["the pages of a process"], pipe)
+    done = checkpointed(made, images)
+    assert done.code == 0, (done, images.log())
+    annotations = made.bundle.config["annotations"]
+    annotations["io.escra.memory.max"] = "128Mi"
+    original = made.bundle.write().identity()
+    refused = made.runtime(
+        "restore", "--detach", "--bundle", made.bundle.path, *images.flags, made.id)
+    assert refused.code == 1 and refused.err.count("\n") == 1
+    assert "Mi of memory, and 128Mi is the most" in refused.err
+    assert not os.path.exists(os.path.join(images.work, "restore.log"))
+    wait_until(lambda: ours() == {}, 4, "nobody waits for it")
+    assert made.bundle.is_original(original)
+    annotations["io.escra.memory.max"] = "1Gi"
+    made.bundle.write()
+    assert restored(made, images, pipe) == 0, images.log()
+    made.do("still here")
+    pipe.says("still here")
+    made.call("delete", "--force")
+
+
+def test_a_member_is_restored_where_its_application_has_room(works, guest, world, piped):
+    """It asks for what its image needs, and is refused while another member uses that."""
+    application = {"io.escra.app": "restored", "io.escra.app.memory": "512Mi"}
+    pipe, other, images = piped(), piped(), Images(world.path("grown"))
+    made = grown(guest, GROWTH["the pages of a process"], pipe, application)
+    done = checkpointed(made, images)
+    assert done.code == 0, (done, images.log())
+    user = guest("kept = touch(250)\nprint('up', flush=True)\nhear()\ndel kept\nhear()", application)
+    user.started(stdout=other.writing, stderr=other.writing)
+    other.says("up", 20)
+    refused = made.runtime(
+        "restore", "--detach", "--bundle", made.bundle.path, *images.flags, made.id)
+    assert refused.code == 1 and "use all of its memory" in refused.err
+    assert not os.path.exists(os.path.join(images.work, "restore.log"))
+    user.do("free")
+    wait_until(lambda: limit(user) < 100 * MIB, 10, "slack given back")
+    assert restored(made, images, pipe) == 0, images.log()
+    made.supervisor()
+    assert kills(made) == 0 and limit(made) > usage(made) > 300 * MIB
+    assert limit(made) + limit(user) <= 512 * MIB
+    made.do("still here")
+    pipe.says("still here")
+    made.call("delete", "--force")
+
+
 @pytest.fixture(scope="module")
-def engine(run_engine):
-    with run_engine(engines.Podman) as engine:
-        yield engine
+def engine(run_engine, path):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(engines.ENVIRONMENT, "PATH", f"{os.path.dirname(RUNC)}:{path}")
+        with run_engine(engines.Podman) as engine:
+            yield engine
 
 
 def group_of(pid):

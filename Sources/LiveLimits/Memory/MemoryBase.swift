@@ -42,6 +42,9 @@ public struct MemoryBase: Equatable, Sendable {
   /// Whether a service manager writes the limit of the container's group, too; found out anew for
   /// each supervisor.
   public var isManaged = false
+  /// The first limit of a restored container, where its image needs more than it declares; nil once
+  /// the container was found.
+  public var needed: Int64?
   /// The limit that the kernel had when whoever writes it began to be heard; found out anew for each
   /// supervisor.
   public var found: Int64?
@@ -90,6 +93,7 @@ public struct MemoryBase: Equatable, Sendable {
   mutating func find(_ limit: Int64, isNews: Bool) {
     found = limit
     guard isNews, let declared, !Self.isSame(limit, declared) else { return }
+    if let needed, Self.isSame(limit, needed) { return }
     // What the service manager was just told it writes some time.
     if isManaged, Self.isSame(limit, bounds.ceiling) { return }
     found = declared
@@ -103,8 +107,8 @@ public struct MemoryBase: Equatable, Sendable {
     let most = min(bounds.ceiling, ApplicationMessage.most)
     return MemberRecord.Share(
       held: min(held, ApplicationMessage.most),
-      declared: min(declared ?? limit, ApplicationMessage.most), floor: min(floor, most),
-      ceiling: most)
+      declared: min(max(declared ?? limit, needed ?? 0), ApplicationMessage.most),
+      floor: min(max(floor, needed ?? 0), most), ceiling: most)
   }
 
   /// What swap and memory together are limited to under a memory limit; nil to leave that alone.
@@ -128,6 +132,7 @@ extension MemoryBase {
       hostReserve: keyed[int: "memoryReserve"] ?? 0)
     usesNet = keyed[int: "memoryNet"] == 1
     killsDisabled = keyed[int: "killsDisabled"].map { $0 == 1 }
+    needed = keyed[int: "memoryNeeded"]
   }
 
   func write(to keyed: inout KeyedText) {
@@ -139,6 +144,7 @@ extension MemoryBase {
     keyed[int: "memoryReserve"] = hostReserve
     keyed[int: "memoryNet"] = usesNet ? 1 : nil
     keyed[int: "killsDisabled"] = killsDisabled.map { $0 ? 1 : 0 }
+    keyed[int: "memoryNeeded"] = needed
   }
 
   /// The numbers, as one argument of the image that supervises.

@@ -34,6 +34,8 @@ enum FoundMemory {
     let files = try open(
       location, named: name, &base, isNews: isFirst && state.membership == nil,
       isObserver: isObserver)
+    base.needed = nil
+    state.memory?.needed = nil
     return (base, files)
   }
 

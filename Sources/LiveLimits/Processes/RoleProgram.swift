@@ -216,7 +216,8 @@ extension Role {
     _ ready: borrowing ControlSocket
   ) -> ControlMessage? {
     guard let membership = state.membership else {
-      return .ready(state.base.limit(of: state.base.initial()))
+      return .ready(
+        state.base.limit(of: state.base.initial()), memory: state.memory?.needed)
     }
     let record = MemberRecord(
       nonce: nonce, priority: membership.priority, cpu: state.base.share,
