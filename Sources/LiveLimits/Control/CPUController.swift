@@ -255,7 +255,7 @@ public struct CPUController: Sendable {
     } else if !report.isPartial {
       pending = nil  // It does not want it any more.
     }
-    if let decision { set(decision, at: now, isPrediction: report.use < report.quota) }
+    if let decision { set(decision, at: now) }
     var step: Step
     if report.isPartial && law.keepsPeriods {
       mode = .busy(
@@ -379,24 +379,19 @@ public struct CPUController: Sendable {
     if wanted.quota > quota {
       decision = permit(wanted, at: now, periodEnd: periodEnd.map { $0 + parameters.period })
     }
-    if let decision { set(decision, at: now, isPrediction: false) }
+    if let decision { set(decision, at: now) }
     var step = next(start, used, usage, now)
     step.decision = decision
     step.use = used
     return step
   }
 
-  private mutating func set(
-    _ decision: QuotaDecision, at now: Nanoseconds, isPrediction: Bool
-  ) {
+  private mutating func set(_ decision: QuotaDecision, at now: Nanoseconds) {
     if decision.quota > quota || decision.rule == .advance {
       if pending?.periodEnd == nil { pending = nil }
       lastRaise = now
-      counters.raises += 1
-      if isPrediction { counters.predictions += 1 }
     } else {
       lastReturn = now
-      counters.returns += 1
     }
     quota = decision.quota
   }
@@ -457,7 +452,7 @@ public struct CPUController: Sendable {
     else {
       return Step(deadline: now + parameters.period, armsAlarm: parameters.hasAlarm)
     }
-    set(decision, at: now, isPrediction: false)
+    set(decision, at: now)
     law.forget()
     return Step(
       decision: decision, use: 0, deadline: parameters.hasAlarm ? nil : now + parameters.poll,

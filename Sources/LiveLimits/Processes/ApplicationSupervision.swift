@@ -102,9 +102,12 @@ extension Supervision: LimitKeeper {
     }
     books?.hold(held)
     let isAsked = base.cores(of: asked.quota) == amount
+    // Part of what was asked for a moment ago is granted for the use that was seen then.
+    let isPart = held > before && monotonicNow() - asked.time <= 3 * base.period
     do throws(SystemError) {
       try writeHeld(
-        isAsked ? asked.rule : held > before ? .granted : .recalled, use: isAsked ? asked.use : 0)
+        isAsked ? asked.rule : held > before ? .granted : .recalled,
+        use: isAsked || isPart ? asked.use : 0)
       return (amount, spent)
     } catch {
       if error.errno == EAGAIN {

@@ -5,7 +5,7 @@ internal import Hooks
 internal import Syscalls
 
 /// The memory files of a container that was found, open, and the kernel's calls registered.
-enum FoundMemory {
+package enum FoundMemory {
   /// Opens all of it for a container whose memory is to be moved, and completes its state with what
   /// was found.
   ///
@@ -173,7 +173,7 @@ enum FoundMemory {
 
   /// What a container may have, as far as the groups above its own have it: the least of them is
   /// where the kernel would end it, whatever its own limit.
-  private static func bounded(
+  package static func bounded(
     _ base: MemoryBase, by location: CgroupLocation, named name: String?, besides pod: String?
   ) -> MemoryBase {
     guard let directory = location.memory else { return base }

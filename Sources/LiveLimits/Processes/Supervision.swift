@@ -534,9 +534,10 @@ final class Supervision: CPUController.Surroundings {
     writer: RecordEntry.Writer? = nil
   ) {
     lastQuota = after
-    record.append(
-      RecordEntry(
-        time: wallClockNow(), rule: rule, applied: !attachment.writer.isReadOnly, before: before,
-        after: after, use: use, period: base.period, writer: writer))
+    let entry = RecordEntry(
+      time: wallClockNow(), rule: rule, applied: !attachment.writer.isReadOnly, before: before,
+      after: after, use: use, period: base.period, writer: writer)
+    record.append(entry)
+    controller.counters.count(entry)
   }
 }

@@ -73,6 +73,13 @@ extension CPUController.Counters {
     (raises, returns, deferrals, stalled) = (words[3], words[4], words[5], words[6])
   }
 
+  /// Counts what an entry of the record says of the limit, so that the two agree.
+  mutating func count(_ entry: RecordEntry) {
+    if entry.isRaise { raises += 1 }
+    if entry.isPrediction { predictions += 1 }
+    if entry.isReturn { returns += 1 }
+  }
+
   /// Both together.
   static func + (one: Self, other: Self) -> Self {
     Self(words: zip(one.words, other.words).map { $0 &+ $1 })
