@@ -27,7 +27,7 @@ struct AdoptCommand: ParsableCommand {
   func run() throws {
     let root = try common.stateRoot
     let chosen = try which.choose(root).filter { which.id != nil || Self.isReleased($0) }
-    if chosen.isEmpty { return Output.write(lines: ["No container is released."]) }
+    if chosen.isEmpty { return try Output.write(lines: ["No container is released."]) }
     var adopted: [(id: String, path: String)] = []
     try eachOf(chosen, root) { directory, state throws(Complaint) in
       // Who has no CPUs of its own needs nothing of the config, which may be broken.

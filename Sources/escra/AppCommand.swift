@@ -24,7 +24,7 @@ struct AppListCommand: ParsableCommand {
 
   func run() throws {
     let reports = ApplicationObserver(root: try common.stateRoot).look()
-    Output.write(
+    try Output.write(
       lines: json
         ? [JSON.array(reports.map(\.json)).text] : ApplicationReport.table(of: reports).lines)
   }
@@ -54,7 +54,7 @@ struct AppShowCommand: ParsableCommand {
     let report = try choose(
       application: application.name, namespace: application.namespace,
       among: ApplicationObserver(root: common.stateRoot).look())
-    Output.write(lines: json ? [report.json.text] : report.lines)
+    try Output.write(lines: json ? [report.json.text] : report.lines)
   }
 }
 
@@ -126,9 +126,12 @@ struct AppSetCommand: ParsableCommand {
       ApplicationCall.ask(.set(limit), about: resource, in: room, patience: 3_000_000_000)
     }
     if !outcomes.isEmpty {
-      Output.write(
+      try Output.write(
         lines: json
-          ? [Self.json(outcomes).text] : outcomes.map { Self.sentence(report.name, $0, $1) })
+          ? [Self.json(outcomes, asked: limits).text]
+          : outcomes.enumerated().map { index, outcome in
+            Self.sentence(report.name, outcome.0, outcome.1, asked: limits[index].1)
+          })
     }
     if let complaint { throw complaint }
   }
@@ -163,24 +166,46 @@ struct AppSetCommand: ParsableCommand {
         + "\(resource.shown(least)) at the least")
   }
 
-  private static func json(_ outcomes: [(SharedResource, ApplicationMessage.Figures)]) -> JSON {
+  private static func json(
+    _ outcomes: [(SharedResource, ApplicationMessage.Figures)], asked: [(SharedResource, Int64)]
+  ) -> JSON {
     .object(
-      outcomes.map { resource, figures in
+      zip(outcomes, asked).map { outcome, asked in
+        let (resource, figures) = outcome
         func number(_ amount: Int64) -> JSON {
           resource == .cpu ? .number(Double(amount) / 1e9) : .integer(amount)
         }
         return (
           resource.title,
-          .object([("limit", number(figures.limit)), ("inForce", number(figures.inForce))])
+          .object([
+            ("limit", number(figures.limit)), ("inForce", number(figures.inForce)),
+            ("asked", number(asked.1)),
+          ])
         )
       })
   }
 
   /// What came of it, in a sentence.
+  ///
+  /// - Parameters:
+  ///   - name: The application.
+  ///   - resource: What was set.
+  ///   - figures: What its broker has made of it.
+  ///   - asked: What was asked for; nil where that is the limit.
+  ///   - machine: What the machine has of it.
+  /// - Returns: The sentence.
   static func sentence(
-    _ name: String, _ resource: SharedResource, _ figures: ApplicationMessage.Figures
+    _ name: String, _ resource: SharedResource, _ figures: ApplicationMessage.Figures,
+    asked: Int64? = nil, machine: Int64? = nil
   ) -> String {
-    let limit = resource.shown(figures.limit)
+    var limit = resource.shown(figures.limit)
+    if let asked, asked > figures.limit {
+      let isAll = figures.limit >= machine ?? resource.ofMachine
+      limit +=
+        ", not the \(resource.shown(asked)) asked for"
+        + (isAll ? ", as this machine has no more" : ", as the operator's ceiling allows no more")
+        + ","
+    }
     guard figures.inForce > figures.limit else {
       return Table.printable("\(name): \(limit) from now on")
     }
@@ -194,6 +219,11 @@ struct AppSetCommand: ParsableCommand {
 
 extension SharedResource {
   var title: String { self == .cpu ? "cpu" : "memory" }
+
+  /// What this machine has of it.
+  fileprivate var ofMachine: Int64 {
+    self == .cpu ? Int64(Machine.onlineCPUs().count) * 1_000_000_000 : Machine.memory()
+  }
 
   /// An amount as people write it.
   func shown(_ amount: Int64) -> String {

@@ -61,6 +61,10 @@ struct ContainerReport: Equatable {
   var cpu: Amounts<Double>
   /// The most the container may be given, in cores.
   var ceiling: Double
+  /// What its application may use, in nanocores; nil outside of one, and where it is not known.
+  var applicationCPU: Int64?
+  /// The same in bytes of memory.
+  var applicationMemory: Int64?
   /// The CPUs of its own, under `strict`, as a list.
   var ownCPUs: String?
   /// What the limit would be in cores, under `observe`.
@@ -94,6 +98,15 @@ struct ContainerReport: Equatable {
       ),
       ("root", .string(root)), ("bundle", .string(bundle)),
     ])
+  }
+
+  /// Whether it used more in the time between two looks than its limit is now.
+  ///
+  /// The limit may have been lowered in that time, and a short time may have parts of two periods
+  /// in it, each with a quota of its own.
+  var usesMoreThanItsLimit: Bool {
+    guard let used = cpu.used, let limit = cpu.limit.value else { return false }
+    return used > limit + 0.005
   }
 
   /// The id as tables show it: the 64 hex digits of an engine's id are unique after twelve.

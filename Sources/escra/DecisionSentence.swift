@@ -84,6 +84,26 @@ extension Rule {
     }
   }
 
+  /// The same of a limit that was not written, as under observe: what would have become of it.
+  fileprivate var hypothesis: String {
+    switch self {
+    case .jumpStart: "it had been idle and would have used up that quota"
+    case .fairShare: "it would have used up that quota in most periods of the last second"
+    case .scaleUp: "it would have used up that quota"
+    case .scaleDown: "more than a fifth of that quota would have been left over"
+    case .trim: "a little of that quota would have been left over in period after period"
+    case .refused: "a group above it has less, so the kernel would have refused"
+    case .predicted: "at its pace it would have used up that quota"
+    case .exhausted: "it would have used up that quota, so how much it wants is not known"
+    case .due: "a new period began, and the rest of what it wanted would have been due"
+    case .advance: "it would have used up that quota shortly before a new period"
+    case .memoryGrown: "it would have been about to use all of that limit"
+    case .memoryNearMiss: "it would have been within a hair of that limit"
+    case .memoryBounded: "it has more than it may have"
+    default: reason
+    }
+  }
+
   /// Whether it was decided from what the container used.
   fileprivate var isAboutUse: Bool {
     switch self {
@@ -115,12 +135,15 @@ extension RecordEntry {
   /// "would have" in front where nothing was written.
   var sentence: String {
     let amount = rule.isMemory ? bytes(use) : cores(coresUsed)
-    let used = rule.isAboutUse ? " (used \(amount))" : ""
-    return "\(deed): \(reason)\(used)"
+    return "\(deed): \(reason)" + (knowsUse ? " (used \(amount))" : "")
   }
 
-  private var reason: String {
-    guard let writer = writerName else { return rule.reason }
+  /// Whether the use that it was decided from is written down: nothing is raised for no use.
+  private var knowsUse: Bool { rule.isAboutUse && (use > 0 || after <= before) }
+
+  /// Why, as the clause behind a colon.
+  var reason: String {
+    guard let writer = writerName else { return applied ? rule.reason : rule.hypothesis }
     switch rule {
     case .drift: return "\(writer) had written an old value over it"
     case .news: return "\(writer) wrote a new limit, which counts as the declared one now"
@@ -143,7 +166,8 @@ extension RecordEntry {
   private var memoryDeed: String {
     switch rule {
     case .memoryFound: return "found \(memory(after))"
-    case .memoryRefused, .memoryHostFull: return "stays at \(memory(after))"
+    case .memoryRefused, .memoryHostFull:
+      return (applied ? "stays at " : "would have stayed at ") + memory(after)
     case .memoryKill: return "out of memory at \(memory(after))"
     case .memoryNotTaken: return "tried \(memory(before)), stays at \(memory(after))"
     default: break
@@ -177,7 +201,7 @@ extension RecordEntry {
       ("rule", .string(rule.name)), ("applied", .bool(applied)),
       ("before", rule.isMemory ? .integer(before) : .number(coresBefore)),
       ("after", rule.isMemory ? .integer(after) : .number(coresAfter)),
-      ("used", rule.isMemory ? .integer(use) : .number(coresUsed)),
+      ("used", knowsUse ? rule.isMemory ? .integer(use) : .number(coresUsed) : .null),
       ("writer", writerName.map { .string($0) } ?? .null),
       ("sentence", .string(sentence)),
     ])

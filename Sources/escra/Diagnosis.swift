@@ -11,18 +11,22 @@ struct Finding: Equatable {
   let failure: String?
   /// What is done instead, and what that costs.
   let instead: String
+  /// Whether it was refused to this user only, so that nothing follows.
+  var needsRoot = false
 
   var works: Bool { failure == nil }
 
   /// "yes", or why not, and what that means.
   var cells: [String] {
-    [name, failure.map { "no (\($0))" } ?? "yes", works ? use : instead]
+    if needsRoot { return [name, "not known", "only root can try it: \(use)"] }
+    return [name, failure.map { "no (\($0))" } ?? "yes", works ? use : instead]
   }
 
   /// For programs.
   var json: JSON {
     .object([
-      ("name", .string(name)), ("works", .bool(works)), ("failure", .optional(failure)),
+      ("name", .string(name)), ("works", needsRoot ? .null : .bool(works)),
+      ("failure", .optional(failure)),
       ("use", .string(use)), ("instead", .string(instead)),
     ])
   }
@@ -31,15 +35,40 @@ struct Finding: Equatable {
 /// What this machine offers to a container whose limits live.
 struct Diagnosis {
   /// Whether BPF predicts, and what else was tried.
-  let prediction: Finding
-  let nets: [Finding]
+  var prediction: Finding
+  var nets: [Finding]
   /// Whether BPF tells of memory.
-  let memory: Finding?
+  var memory: Finding?
   /// Whether memory has cgroup v2's line.
   let hasLine: Bool
-  let perf: Finding
+  var perf: Finding
   /// Everything else.
-  let others: [Finding]
+  var others: [Finding]
+  /// What is worth a sentence, and fails nothing.
+  var remarks: [String] = []
+  /// What would fail containers, or keeps the diagnosis from being one: each is a sentence.
+  var problems: [String] = []
+  /// Whether everything could be tried.
+  private(set) var isComplete = true
+
+  /// Draws no conclusion from what was refused to this user, who is not root.
+  mutating func admitNotRoot() {
+    isComplete = false
+    func admit(_ finding: Finding) -> Finding {
+      var finding = finding
+      finding.needsRoot = finding.failure == "EPERM" || finding.failure == "EACCES"
+      return finding
+    }
+    prediction = admit(prediction)
+    nets = nets.map(admit)
+    memory = memory.map(admit)
+    perf = admit(perf)
+    others = others.map(admit)
+    let names = findings.filter(\.needsRoot).map(\.name).joined(separator: ", ")
+    problems.append(
+      "this user is not root, so escra doctor could not try \(names.isEmpty ? "all" : names); run "
+        + "it as root")
+  }
 
   var findings: [Finding] { [prediction] + nets + [memory].compactMap(\.self) + [perf] + others }
 
@@ -77,16 +106,21 @@ struct Diagnosis {
   var lines: [String] {
     var table = Table(columns: [.init(title: "WHAT"), .init(title: "WORKS"), .init(title: "MEANS")])
     table.rows = findings.map(\.cells)
-    return table.lines + [
-      "", conclusion, "That its memory limit has to move is heard of by: \(memorySource.rawValue).",
+    let conclusions = [
+      conclusion, "That its memory limit has to move is heard of by: \(memorySource.rawValue).",
     ]
+    let sentences = remarks + (isComplete ? conclusions : [])
+    return table.lines + (sentences.isEmpty ? [] : [""]) + sentences
   }
 
   /// For programs.
   var json: JSON {
     .object([
-      ("source", .string(source)), ("memorySource", .string(memorySource.rawValue)),
+      ("source", isComplete ? .string(source) : .null),
+      ("memorySource", isComplete ? .string(memorySource.rawValue) : .null),
       ("findings", .array(findings.map(\.json))),
+      ("remarks", .array(remarks.map { .string($0) })),
+      ("problems", .array(problems.map { .string($0) })),
     ])
   }
 }

@@ -3,6 +3,7 @@ internal import ArgumentParser
 internal import Glibc
 internal import Hooks
 internal import LiveLimits
+internal import OCISpec
 internal import Syscalls
 
 /// `escra doctor`.
@@ -12,15 +13,27 @@ struct DoctorCommand: ParsableCommand {
     abstract: "Say what this kernel offers, what is missing, and what that costs.",
     discussion: """
       Everything is tried, for a moment and beside whatever runs, as a supervisor would try it. \
-      Run it as root: most of it is refused to anybody else.
+      Run it as root: most of it is refused to anybody else. It ends with 1 where the operator's \
+      config would fail containers, or something could not be tried.
       """)
+
+  @Option(
+    help: ArgumentHelp(
+      "The operator's config, as the runtime is called with it; else \(OperatorConfig.defaultPath).",
+      valueName: "file"))
+  var escraConfig: String?
 
   @Flag(help: "Print a JSON object.")
   var json = false
 
-  func run() {
-    let diagnosis = Examination.diagnosis()
-    Output.write(lines: json ? [diagnosis.json.text] : diagnosis.lines)
+  func run() throws {
+    var diagnosis = Examination.diagnosis()
+    Examination.readConfig(escraConfig, &diagnosis)
+    if geteuid() != 0 { diagnosis.admitNotRoot() }
+    try Output.write(lines: json ? [diagnosis.json.text] : diagnosis.lines)
+    if !diagnosis.problems.isEmpty {
+      throw Complaint(diagnosis.problems.joined(separator: "\n"))
+    }
   }
 }
 
@@ -41,6 +54,40 @@ enum Examination {
     return Diagnosis(
       prediction: findings[0], nets: Array(findings.dropFirst()), memory: memory,
       hasLine: hasLine, perf: perf(mounts), others: [writers, pressure, partitions(mounts)])
+  }
+
+  /// Reads the operator's config as the runtime does, and looks for the runtimes that it names.
+  ///
+  /// - Parameters:
+  ///   - named: The file that was named by hand, which has to be there.
+  ///   - diagnosis: Gets what is wrong.
+  static func readConfig(_ named: String?, _ diagnosis: inout Diagnosis) {
+    let path = named ?? OperatorConfig.defaultPath
+    let runtimes: [String]
+    do throws(OperatorConfigError) {
+      runtimes = try OperatorConfig.load(path: path, isRequired: named != nil).runtimes
+    } catch {
+      diagnosis.problems.append(
+        "\(error.description); until it is mended, create of every container with a policy fails")
+      return
+    }
+    let missing = runtimes.compactMap { runtime in
+      failure { () throws(SystemError) in
+        if access(runtime, X_OK) != 0 { throw SystemError.last("execute", runtime) }
+        guard try FileStatus.following(runtime).isRegularFile else {
+          throw SystemError("execute", runtime, errno: EACCES)
+        }
+      }.map { "\(runtime) (\($0))" }
+    }
+    guard !missing.isEmpty else { return }
+    let sentence =
+      "\"runtimes\" of \(path) names what cannot be executed: " + missing.joined(separator: ", ")
+    if missing.count < runtimes.count {
+      diagnosis.remarks.append("\(sentence). Another one of the list is used.")
+    } else {
+      diagnosis.problems.append(
+        "\(sentence); so the first of the built-in list that is there is used instead")
+    }
   }
 
   private static func memoryFinding(_ program: SchedulerProgram, _ hasLine: Bool) -> Finding {

@@ -18,6 +18,17 @@ struct Escra: ParsableCommand {
       ListCommand.self, TopCommand.self, ExplainCommand.self, WatchCommand.self, AppCommand.self,
       ReleaseCommand.self, AdoptCommand.self, DoctorCommand.self,
     ])
+
+  /// Runs the command; help and versions, too, are output that can fail to be written.
+  static func main() {
+    Output.fillStandardDescriptors()
+    do {
+      var command = try parseAsRoot()
+      try command.run()
+    } catch  where exitCode(for: error).isSuccess {
+      do { try Output.write(lines: [fullMessage(for: error)]) } catch { exit(withError: error) }
+    } catch { exit(withError: error) }
+  }
 }
 
 /// What all subcommands take.

@@ -35,25 +35,38 @@ struct ExplainCommand: ParsableCommand {
     let sights = observer.lookTwice()
     let sight = sights[
       try choose(id, root: root, among: sights.map { ($0.state.id, $0.state.root) })]
+    let mounts = (try? FileDescriptor.text(of: "/proc/self/mountinfo")) ?? ""
     let explanation = Explanation(
       state: sight.state, report: sight.report, entries: sight.entries,
-      limitAbove: Self.leastLimit(above: sight.state), cpus: Machine.onlineCPUs().count,
+      limitAbove: sight.state.cpuLimitAbove(mounts),
+      memoryAbove: sight.state.memoryLimitAbove(mounts), cpus: Machine.onlineCPUs().count,
       parent: ParentRegistry.sight(of: sight.state, stateRoot))
     if json {
-      Output.write(lines: [explanation.json(last: last).text])
+      try Output.write(lines: [explanation.json(last: last).text])
     } else {
       let now = wallClockNow()
-      Output.write(lines: explanation.lines(last: last, now: now, offset: localOffset(at: now)))
+      try Output.write(lines: explanation.lines(last: last, now: now, offset: localOffset(at: now)))
     }
   }
+}
 
-  /// The least limit of the groups above the container's own, in cores.
-  private static func leastLimit(above state: ContainerState) -> Double? {
-    guard let path = state.cpuDirectory,
-      let mounts = try? FileDescriptor.text(of: "/proc/self/mountinfo")
-    else { return nil }
-    let least = locate(path, mounts: mounts)?.ancestorLimit(
-      of: state.cgroupName, besides: state.cpuParent)
+extension ContainerState {
+  private func location(_ mounts: String) -> CgroupLocation? {
+    cpuDirectory.flatMap { locate($0, mounts: mounts) }
+  }
+
+  /// The least CPU limit of the groups above the container's own.
+  ///
+  /// - Parameter mounts: The text of /proc/self/mountinfo.
+  /// - Returns: Cores; nil where no group has a limit.
+  func cpuLimitAbove(_ mounts: String) -> Double? {
+    let least = location(mounts)?.ancestorLimit(of: cgroupName, besides: cpuParent)
     return least.map { Double($0) / 1e9 }
+  }
+
+  /// The same of its memory limit, in bytes, if that moves.
+  func memoryLimitAbove(_ mounts: String) -> Int64? {
+    guard let memory, let location = location(mounts) else { return nil }
+    return FoundMemory.bounded(memory, by: location, named: cgroupName, besides: memoryParent).limit
   }
 }

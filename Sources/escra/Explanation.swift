@@ -12,6 +12,8 @@ struct Explanation {
   let entries: [RecordEntry]
   /// The least CPU limit of the groups above it, in cores.
   let limitAbove: Double?
+  /// The least memory limit of the groups above it, in bytes.
+  var memoryAbove: Int64?
   /// CPUs of the machine.
   let cpus: Int
   /// The group that it is in with others, where the limit of that one is changed.
@@ -30,16 +32,30 @@ struct Explanation {
 
   private var observes: Bool { report.policy == "observe" }
 
-  /// What the limit moves between, in cores.
+  /// What the limit moves between, in cores: at most what its application and the groups above it
+  /// have.
   var bounds: (floor: Double, ceiling: Double) {
     var base = state.base
     if let limitAbove { base.limit = min(base.limit, Int64(limitAbove * 1e9)) }
+    if let limit = report.applicationCPU { base.limit = min(base.limit, limit) }
     let bounds = base.bounds(hasAlarm: hasAlarm ?? true)
     let period = Double(base.period)
     return (Double(bounds.floor) / period, Double(bounds.ceiling) / period)
   }
 
+  /// What the memory limit moves between, in bytes; nil where it does not move.
+  var memoryBounds: MemoryBounds? {
+    guard var base = state.memory else { return nil }
+    for limit in [memoryAbove, report.applicationMemory] {
+      if let limit { base.limit = min(base.limit, limit) }
+    }
+    return base.bounds
+  }
+
   // MARK: sentences
+
+  /// "gets", of a limit that is written; "would get" under observe.
+  private var gets: String { observes ? "would get" : "gets" }
 
   /// Who it is and who minds it.
   var heading: [String] {
@@ -66,8 +82,8 @@ struct Explanation {
       sentences.append("No supervisor is alive, and there is nothing left to supervise.")
     } else {
       sentences.append(
-        "No supervisor is alive: the limit stays as it is until the keeper, or the next call for "
-          + "this container, starts one.")
+        "No supervisor is alive: \(observes ? "nothing is recorded" : "the limit stays as it is") "
+          + "until the keeper, or the next call for this container, starts one.")
     }
     return sentences.map(Table.printable)
   }
@@ -112,20 +128,21 @@ struct Explanation {
       isRaised && hasAlarm == false
       ? "half of its base, since no alarm would call when it wakes"
       : "io.escra.cpu.min, else the operator's floor"
-    return "It gets no less than \(cores(floor)) cores: \(origin)."
+    return "It \(gets) no less than \(cores(floor)) cores: \(origin)."
   }
 
   private var ceiling: String {
-    "It gets no more than \(cores(bounds.ceiling)) cores: \(ceilingOrigin)."
+    "It \(gets) no more than \(cores(bounds.ceiling)) cores: \(ceilingOrigin)."
   }
 
   private var ceilingOrigin: String {
     let base = state.base
-    if let limitAbove, Int64(limitAbove * 1e9) < base.ceiling {
+    let above = limitAbove.map { Int64($0 * 1e9) } ?? .max
+    if above < min(base.ceiling, report.applicationCPU ?? .max) {
       return "a cgroup above its own has no more"
     }
     if let app = state.app, state.membership != nil {
-      return "io.escra.cpu.max, else all that \"\(app)\" has, of which escra app show tells"
+      return memberCeiling(app, "io.escra.cpu.max", own: base.ceiling, report.applicationCPU)
     }
     let wanted = base.explicitCeiling ?? base.declaredCores
     if let wanted, wanted <= base.limit {
@@ -135,6 +152,15 @@ struct Explanation {
     }
     return base.limit >= Int64(cpus) * 1_000_000_000
       ? "all of the machine's CPUs" : "the operator's ceiling"
+  }
+
+  /// Why a member of an application gets no more.
+  private func memberCeiling(
+    _ app: String, _ annotation: String, own: Int64, _ limit: Int64?
+  ) -> String {
+    let all = "all that \"\(app)\" has, of which escra app show tells"
+    guard let limit else { return "\(annotation), else \(all)" }
+    return own < limit ? annotation : all
   }
 
   /// What became of the limit of the group that it is in with others.
@@ -157,6 +183,10 @@ struct Explanation {
 
   private var current: String? {
     let use = report.cpu.used.map { ", and it uses \(cores($0))" } ?? ""
+    if report.usesMoreThanItsLimit, let used = report.cpu.used, let limit = report.cpu.limit.value {
+      return "The kernel holds it to \(cores(limit)) cores now; over the last 0.1 s, in which the "
+        + "limit may have been higher, it used \(cores(used))."
+    }
     switch report.cpu.limit {
     case .unknown: return nil
     case .unlimited: return "The kernel holds it to no limit\(use)."
@@ -168,7 +198,7 @@ struct Explanation {
     guard let last = entries.last(where: { !$0.rule.isMemory }) else { return nil }
     if observes {
       return "Under observe nothing is written; the limit would be \(cores(last.coresAfter)) "
-        + "cores: \(last.rule.reason)."
+        + "cores: \(last.reason)."
     }
     guard case .at(let limit) = report.cpu.limit else { return nil }
     // The kernel counts whole microseconds.
@@ -192,26 +222,35 @@ struct Explanation {
         + "busy its use is read every few milliseconds."
     }
     return "There is no alarm: the kernel refused a perf event for its cgroup. So its use is read "
-      + "20 times a second while it is idle, which costs as many wake-ups, and a burst waits up "
-      + "to 50 ms for more than the floor."
+      + "20 times a second while it is idle, which costs as many wake-ups"
+      + (observes ? "." : ", and a burst waits up to 50 ms for more than the floor.")
   }
 
   /// What its supervisors have counted.
   private var counted: String? {
     guard let counters = report.counters else { return nil }
+    func count(_ number: Int64, _ noun: String) -> String {
+      "\(number) \(noun)\(number == 1 ? "" : "s")"
+    }
     var parts = [
-      "\(counters.raises) raises, \(counters.predictions) of them before the quota was used up",
-      "\(counters.returns) returns",
+      count(counters.raises, "raise")
+        + ", \(counters.predictions) of them before the quota was used up",
+      count(counters.returns, "return"),
     ]
-    if counters.deferrals > 0 {
-      parts.append("\(counters.deferrals) writes that waited for what had been used too much")
+    // Nothing is written under observe, so nothing waits, and no quota is there to be throttled by.
+    if !observes {
+      if counters.deferrals > 0 {
+        parts.append(
+          count(counters.deferrals, "write") + " that waited for what had been used too much")
+      }
+      let stalled = fixed(Double(counters.stalled) / 1e6, 1)
+      parts.append(count(counters.throttles, "throttle") + ", \(stalled) ms of them not lifted")
     }
-    let stalled = fixed(Double(counters.stalled) / 1e6, 1)
-    parts.append("\(counters.throttles) throttles, \(stalled) ms of them not lifted")
     if counters.ancestorThrottles > 0 {
-      parts.append("\(counters.ancestorThrottles) throttles of a group above it")
+      parts.append(count(counters.ancestorThrottles, "throttle") + " of a group above it")
     }
-    return "Since it began: " + parts.joined(separator: "; ") + "."
+    return "Since it began\(observes ? " there would have been" : ""): "
+      + parts.joined(separator: "; ") + "."
   }
 
   /// What there is to say of memory.
@@ -226,28 +265,32 @@ struct Explanation {
     if let used = report.memory.used { now.append("counts \(bytes(used))") }
     return ["It declared \(declared ?? "no memory limit")."]
       + (now.isEmpty ? [] : ["The kernel " + now.joined(separator: " and ") + "."])
-      + memoryBounds
+      + memoryMovement
   }
 
   /// Between what the memory limit moves, and why it is where it is.
-  private var memoryBounds: [String] {
+  private var memoryMovement: [String] {
     if report.isReleased { return [] }
-    guard let base = state.memory else {
+    guard let base = state.memory, let bounds = memoryBounds else {
       return ["No annotation asks for its memory limit to move, so nobody does."]
     }
-    let bounds = base.bounds
     let last = entries.last(where: { $0.rule.isMemory }).map {
       "The last decision: \($0.sentence)."
     }
     return [
-      "It gets no less than \(bytes(bounds.floor)): io.escra.memory.min, else the operator's floor.",
-      "It gets no more than \(bytes(bounds.ceiling)): \(ceilingOrigin(base)).",
+      "It \(gets) no less than \(bytes(bounds.floor)): io.escra.memory.min, else the operator's "
+        + "floor.",
+      "It \(gets) no more than \(bytes(bounds.ceiling)): \(ceilingOrigin(base)).",
     ] + [last, memorySource].compactMap(\.self)
   }
 
   private func ceilingOrigin(_ base: MemoryBase) -> String {
+    let own = base.bounds.ceiling
+    if let memoryAbove, memoryAbove < min(own, report.applicationMemory ?? .max) {
+      return "a cgroup above its own has no more"
+    }
     if let app = state.app, state.membership != nil {
-      return "io.escra.memory.max, else all that \"\(app)\" has, of which escra app show tells"
+      return memberCeiling(app, "io.escra.memory.max", own: own, report.applicationMemory)
     }
     let wanted = base.explicitCeiling ?? base.declared
     guard let wanted, wanted <= base.limit else {
@@ -297,6 +340,12 @@ struct Explanation {
         (
           "bounds",
           .object([("floor", .number(bounds.floor)), ("ceiling", .number(bounds.ceiling))])
+        ),
+        (
+          "memoryBounds",
+          memoryBounds.map {
+            .object([("floor", .integer($0.floor)), ("ceiling", .integer($0.ceiling))])
+          } ?? .null
         ),
         ("hasAlarm", hasAlarm.map { .bool($0) } ?? .null),
         ("sentences", .array((heading + cpu + memory).map { .string($0) })),

@@ -16,11 +16,17 @@ struct ListCommand: ParsableCommand {
   var json = false
 
   func run() throws {
-    let reports = try Observer(common.stateRoot).lookTwice().map(\.report)
+    let observer = Observer(try common.stateRoot)
+    let reports = observer.lookTwice().map(\.report)
     if json {
-      Output.write(lines: [JSON.array(reports.map(\.json)).text])
+      try Output.write(lines: [JSON.array(reports.map(\.json)).text])
     } else {
-      Output.write(lines: Table.list(of: reports).lines)
+      // A figure that contradicts the one beside it is explained.
+      var lines = Table.list(of: reports).lines
+      if reports.contains(where: \.usesMoreThanItsLimit) {
+        lines += [useNote(observer.span) + " The limit may have just been lowered."]
+      }
+      try Output.write(lines: lines)
     }
   }
 }

@@ -11,6 +11,10 @@ final class Observer {
 
   init(_ root: StateRoot) { self.root = root }
 
+  /// The time between the last two looks, over which use is a mean; nil before the second.
+  private(set) var span: Nanoseconds?
+  private var lastLook: Nanoseconds?
+
   /// One container: what is written down, and what is seen.
   struct Sight {
     /// The instance's directory.
@@ -36,6 +40,9 @@ final class Observer {
   func look() -> [Sight] {
     var seen: [String: (time: Nanoseconds, usage: Nanoseconds)] = [:]
     var sights: [Sight] = []
+    let now = monotonicNow()
+    span = lastLook.map { now - $0 }
+    lastLook = now
     for path in root.instances() {
       // An instance that is just being made, or removed, has no state to read.
       guard let directory = try? StateDirectory(opening: path), let state = directory.load()
@@ -59,6 +66,7 @@ final class Observer {
       {
         report.wouldBe = Double(last.after) / Double(max(last.period, 1))
       }
+      if !report.isReleased { takeApplicationLimits(&report, of: state) }
       if let probe = CgroupProbe(state) {
         measure(&report, with: probe, path, &seen)
       } else if state.phase == .running {
@@ -69,6 +77,19 @@ final class Observer {
     readings = seen
     return sights.sorted {
       ($0.state.id, $0.state.root, $0.path) < ($1.state.id, $1.state.root, $1.path)
+    }
+  }
+
+  /// A member gets no more than its application has.
+  private func takeApplicationLimits(_ report: inout ContainerReport, of state: ContainerState) {
+    guard let room = state.membership?.room,
+      let limits = try? ApplicationRoom(opening: root.applications + "/" + room).limits()
+    else { return }
+    // 0 is what a broker has not written yet.
+    if limits.cpu.inForce > 0 { report.applicationCPU = limits.cpu.inForce }
+    if limits.memory.inForce > 0 { report.applicationMemory = limits.memory.inForce }
+    if let limit = report.applicationCPU {
+      report.ceiling = min(report.ceiling, Double(limit) / 1e9)
     }
   }
 

@@ -21,16 +21,34 @@ enum Output {
     return (Int(columns), Int(rows))
   }
 
-  /// Writes text; whoever does not want to read it any more has said so by SIGPIPE.
-  static func write(_ text: String) {
+  /// Writes text.
+  ///
+  /// - Throws: ``Complaint`` where it cannot be written: the disk is full, or a reader is gone and
+  ///   the caller ignores SIGPIPE.
+  static func write(_ text: String) throws(Complaint) {
     let output = FileDescriptor(owning: STDOUT_FILENO)
-    try? output.write(text)
+    var failure: SystemError?
+    do throws(SystemError) { try output.write(text) } catch { failure = error }
     // Standard output is not ours to close.
     _ = output.release()
+    if let failure {
+      throw Complaint(
+        SystemError("write to", "standard output", errno: failure.errno).description
+          + "; what was to be printed is incomplete")
+    }
   }
 
   /// Writes lines.
-  static func write(lines: [String]) {
-    write(lines.map { $0 + "\n" }.joined())
+  static func write(lines: [String]) throws(Complaint) {
+    try write(lines.map { $0 + "\n" }.joined())
+  }
+
+  /// Fills the places of standard descriptors that the caller has closed, so that no file of ours
+  /// is opened in one of them and taken for the caller's output.
+  static func fillStandardDescriptors() {
+    for number in STDIN_FILENO...STDERR_FILENO where fcntl(number, F_GETFD) == -1 {
+      // The lowest free number; a write to it fails as one to a closed descriptor does.
+      _ = open("/dev/null", O_RDONLY)
+    }
   }
 }

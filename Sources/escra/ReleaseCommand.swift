@@ -19,7 +19,7 @@ struct ReleaseCommand: ParsableCommand {
   func run() throws {
     let root = try common.stateRoot
     let chosen = try which.choose(root)
-    if chosen.isEmpty { return Output.write(lines: ["No container is supervised."]) }
+    if chosen.isEmpty { return try Output.write(lines: ["No container is supervised."]) }
     try eachOf(chosen, root) { directory, state throws(Complaint) in
       let before = directory.releaseStage
       do throws(ReleaseError) {
@@ -79,8 +79,11 @@ func eachOf(
       continue
     }
     do throws(Complaint) {
-      Output.write(lines: [Table.printable(try body(directory, state))])
-    } catch { complaints.append(error.description) }
+      try Output.write(lines: [Table.printable(try body(directory, state))])
+    } catch {
+      // That standard output takes nothing is told once.
+      if !complaints.contains(error.description) { complaints.append(error.description) }
+    }
   }
   RuntimeProgram.callKeeper(root)
   if !complaints.isEmpty { throw Complaint(complaints.joined(separator: "\n")) }

@@ -23,25 +23,86 @@ extension Table {
   }
 
   /// What `escra top` prints: less text, and a bar.
-  static func top(of reports: [ContainerReport]) -> Table {
+  ///
+  /// - Parameters:
+  ///   - reports: The containers.
+  ///   - width: Characters of the bar.
+  /// - Returns: The table.
+  static func top(of reports: [ContainerReport], bar width: Int = 22) -> Table {
     Table(
       columns: [
         Column(title: "ID"), Column(title: "POLICY"), Column(title: "CPU LIMIT", isNumber: true),
         Column(title: "CPU USED", isNumber: true),
-        Column(title: "OF THE MOST IT GETS"),
+        Column(title: barTitle(width)),
         Column(title: "MEM LIMIT", isNumber: true), Column(title: "MEM USED", isNumber: true),
         Column(title: "APP"), Column(title: "SUPERVISOR"),
       ],
       rows: reports.map { report in
         let bar = bar(
           used: report.cpu.used ?? 0, limit: report.cpu.limit.value ?? report.ceiling,
-          scale: report.ceiling, width: 22)
+          scale: report.ceiling, width: width)
         return [
           report.shortID, report.policy, report.cpuLimitCell, report.cpuUsedCell,
           report.cpu.limit == .unknown ? "-" : bar, report.memoryLimitCell, report.memoryUsedCell,
           report.appCell, report.supervisorCell,
         ]
       })
+  }
+
+  private static func barTitle(_ width: Int) -> String {
+    width < 20 ? "OF ITS MOST" : "OF THE MOST IT GETS"
+  }
+
+  /// What `escra top` shows on a screen: columns that do not fit are named, rows are counted.
+  ///
+  /// - Parameters:
+  ///   - reports: The containers.
+  ///   - columns: Characters of a line.
+  ///   - rows: Lines there are for it.
+  ///   - note: A line below, which goes first where there is no room.
+  /// - Returns: At most so many lines.
+  static func top(
+    of reports: [ContainerReport], columns: Int, rows: Int, note: String
+  ) -> [String] {
+    let full = top(of: reports)
+    let isWide = full.lines.allSatisfy { $0.count <= columns }
+    let (table, missing) =
+      isWide
+      ? (full, [])
+      : top(of: reports, bar: 11).fitting(
+        columns,
+        leavingOut: [
+          "SUPERVISOR", "APP", barTitle(11), "POLICY", "MEM USED", "MEM LIMIT", "CPU USED",
+        ])
+    var notes: [String] = []
+    if !missing.isEmpty {
+      notes += wrapped("Not shown: " + missing.joined(separator: ", "), to: columns)
+    }
+    let lines = table.lines
+    let explanation = wrapped(note, to: columns)
+    if lines.count + notes.count + explanation.count <= rows { notes += explanation }
+    let room = rows - notes.count
+    guard lines.count > room else { return lines + notes }
+    // The last line there is says how many there are below it.
+    let shown = max(0, room - 2)
+    return lines.prefix(room > 1 ? 1 + shown : 0)
+      + ["… \(reports.count - shown) more; escra ps lists all"] + notes
+  }
+
+  /// Text as lines of whole words.
+  private static func wrapped(_ text: String, to width: Int) -> [String] {
+    var lines = [""]
+    for word in text.split(separator: " ") {
+      let last = lines[lines.count - 1]
+      if last.isEmpty {
+        lines[lines.count - 1] = String(word)
+      } else if last.count + 1 + word.count <= width {
+        lines[lines.count - 1] += " " + word
+      } else {
+        lines.append(String(word))
+      }
+    }
+    return lines
   }
 }
 

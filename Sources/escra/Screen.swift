@@ -33,20 +33,22 @@ final class Screen {
       withUnsafeMutableBytes(of: &raw.c_cc) { $0[Int(VSUSP)] = 0 }
       tcsetattr(STDIN_FILENO, TCSANOW, &raw)
     }
-    Output.write("\u{1b}[?1049h\u{1b}[?25l")
+    try? Output.write("\u{1b}[?1049h\u{1b}[?25l")
   }
 
   /// Leaves the terminal as it was.
   func giveBack() {
-    Output.write("\u{1b}[?25h\u{1b}[?1049l")
+    try? Output.write("\u{1b}[?25h\u{1b}[?1049l")
     if hasKeys { tcsetattr(STDIN_FILENO, TCSANOW, &found) }
   }
 
-  /// Shows lines from the top, cut to the terminal's size.
-  func show(_ lines: [String]) {
+  /// Shows lines from the top, cut to the terminal's size; a line that is cut ends in "…".
+  func show(_ lines: [String]) throws(Complaint) {
     let size = Output.size
-    let shown = lines.prefix(size.rows - 1).map { $0.prefix(size.columns) + "\u{1b}[K\n" }
-    Output.write("\u{1b}[H" + shown.joined() + "\u{1b}[J")
+    let shown = lines.prefix(size.rows - 1).map {
+      ($0.count > size.columns ? $0.prefix(size.columns - 1) + "…" : $0[...]) + "\u{1b}[K\n"
+    }
+    try Output.write("\u{1b}[H" + shown.joined() + "\u{1b}[J")
   }
 
   /// Waits until a moment, or until somebody wants to end.

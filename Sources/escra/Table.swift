@@ -26,6 +26,28 @@ struct Table {
     }
   }
 
+  /// The same without some columns, by title.
+  func leavingOut(_ titles: [String]) -> Table {
+    let kept = columns.indices.filter { !titles.contains(columns[$0].title) }
+    return Table(columns: kept.map { columns[$0] }, rows: rows.map { row in kept.map { row[$0] } })
+  }
+
+  /// Leaves out one column after the other until the lines are at most so wide.
+  ///
+  /// - Parameters:
+  ///   - width: Characters of a line.
+  ///   - titles: What may be left out, the least important first.
+  /// - Returns: The table, and which columns it lacks.
+  func fitting(_ width: Int, leavingOut titles: [String]) -> (table: Table, missing: [String]) {
+    for count in 0...titles.count {
+      let table = leavingOut(Array(titles.prefix(count)))
+      if count == titles.count || table.lines.allSatisfy({ $0.count <= width }) {
+        return (table, Array(titles.prefix(count)))
+      }
+    }
+    return (self, [])
+  }
+
   /// The text without what a terminal would take for an order.
   static func printable(_ text: String) -> String {
     var printable = String.UnicodeScalarView()

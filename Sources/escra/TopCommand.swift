@@ -10,8 +10,8 @@ struct TopCommand: ParsableCommand {
     commandName: "top", abstract: "Show limits and use of the supervised containers, live.",
     discussion: """
       A bar shows what is used (#), what is reserved and not used (-) and the limit (|), out of \
-      the most that the container may get. q ends it. Where standard output is no terminal, one \
-      block is printed each time.
+      the most that the container may get. Use is the mean since the last refresh, limits are those \
+      of the moment. q ends it. Where standard output is no terminal, one block is printed each time.
       """)
 
   @OptionGroup var common: CommonOptions
@@ -34,9 +34,10 @@ struct TopCommand: ParsableCommand {
     _ = observer.look()
     usleep(100_000)
     guard Output.isTerminal else {
-      repeatedly { number in
-        if number > 1 { Output.write("\n") }
-        Output.write(lines: lines(observer))
+      try repeatedly { number throws(Complaint) in
+        if number > 1 { try Output.write("\n") }
+        let (heading, reports, note) = look(observer)
+        try Output.write(lines: [heading, ""] + Table.top(of: reports).lines + ["", note])
       } wait: { moment in
         sleep(until: moment)
         return false
@@ -45,35 +46,60 @@ struct TopCommand: ParsableCommand {
     }
     let screen = try Screen()
     defer { screen.giveBack() }
-    repeatedly { _ in
-      screen.show(lines(observer))
+    try repeatedly { _ throws(Complaint) in
+      let (heading, reports, note) = look(observer)
+      let size = Output.size
+      try screen.show(
+        [heading]
+          + Table.top(of: reports, columns: size.columns, rows: size.rows - 2, note: note))
     } wait: { moment in
       screen.wantsEnd(before: moment)
     }
   }
 
-  private func lines(_ observer: Observer) -> [String] {
-    let reports = observer.look().map(\.report)
+  private func look(
+    _ observer: Observer
+  ) -> (heading: String, reports: [ContainerReport], note: String) {
+    let mounts = try? FileDescriptor.text(of: "/proc/self/mountinfo")
+    let reports = observer.look().map { sight in
+      var report = sight.report
+      if let mounts, let above = sight.state.cpuLimitAbove(mounts) {
+        report.ceiling = min(report.ceiling, above)
+      }
+      return report
+    }
     let now = wallClockNow()
     let time = timestamp(now, now: now, offset: localOffset(at: now), places: 0)
-    return ["\(time)  \(topHeading(reports))", ""] + Table.top(of: reports).lines
+    return ("\(time)  \(topHeading(reports))", reports, useNote(observer.span))
   }
 
   /// - Parameters:
   ///   - refresh: Called with the number of the refresh, from 1.
   ///   - wait: Waits until a moment; says whether to end there.
-  private func repeatedly(_ refresh: (Int) -> Void, wait: (Nanoseconds) -> Bool) {
+  /// - Throws: What a refresh throws.
+  private func repeatedly(
+    _ refresh: (Int) throws(Complaint) -> Void, wait: (Nanoseconds) -> Bool
+  ) throws(Complaint) {
     var moment = monotonicNow()
     var number = 0
     while true {
       number += 1
-      refresh(number)
+      try refresh(number)
       if let count, number >= count { return }
       // A machine that was asleep owes nobody the refreshes in between.
       moment = max(moment + interval.nanoseconds, monotonicNow())
       if wait(moment) { return }
     }
   }
+}
+
+/// What the figures of a use and of a limit are, which need not go together.
+///
+/// - Parameter span: The time over which the use was measured; nil where it was not.
+/// - Returns: A sentence, of less than 80 characters.
+func useNote(_ span: Nanoseconds?) -> String {
+  let time = span.map { "of the last \(fixed(Double($0) / 1e9, 1)) s" } ?? "since the last look"
+  return "CPU USED is the mean \(time); CPU LIMIT is the limit now."
 }
 
 /// The line above the table: how many there are and what they hold together.

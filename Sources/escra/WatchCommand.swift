@@ -65,9 +65,9 @@ struct WatchCommand: ParsableCommand {
     let drawing = WatchDrawing(
       title: title ?? name, chart: Chart(scale: top, height: 8),
       isTerminal: Output.isTerminal)
-    let totals = Self.watch(
+    let totals = try Self.watch(
       probe, for: duration.nanoseconds, tick: tick.nanoseconds, cpus: cpus, drawing)
-    Output.write(lines: totals.lines)
+    try Output.write(lines: totals.lines)
     if let summary {
       let file = try FileDescriptor.open(summary, O_WRONLY | O_CREAT | O_TRUNC, mode: 0o644)
       try file.write(totals.pairs.map { "\($0.name) \(fixed($0.value, 3))\n" }.joined())
@@ -104,7 +104,7 @@ struct WatchCommand: ParsableCommand {
   private static func watch(
     _ probe: CgroupProbe, for duration: Nanoseconds, tick: Nanoseconds, cpus: Double,
     _ drawing: WatchDrawing
-  ) -> WatchTotals {
+  ) throws(Complaint) -> WatchTotals {
     let start = monotonicNow()
     var totals = WatchTotals(throttled: probe.throttled ?? 0)
     var samples: [Chart.Sample] = []
@@ -134,7 +134,7 @@ struct WatchCommand: ParsableCommand {
         samples.append(Chart.Sample(used: used, limit: limit))
         drawn = (now, usage)
         while nextDrawing <= now { nextDrawing += tick }
-        drawing.draw(samples, elapsed: now - start)
+        try drawing.draw(samples, elapsed: now - start)
       }
       if hasEnded { break }
     }

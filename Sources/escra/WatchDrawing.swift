@@ -59,20 +59,20 @@ final class WatchDrawing {
     self.isTerminal = isTerminal
   }
 
-  func draw(_ samples: [Chart.Sample], elapsed: Nanoseconds) {
+  func draw(_ samples: [Chart.Sample], elapsed: Nanoseconds) throws(Complaint) {
     guard let last = samples.last else { return }
     let line = Self.line(last, elapsed: elapsed, scale: chart.scale)
     guard isTerminal else {
-      if !hasDrawn { Output.write(title + "\n") }
+      if !hasDrawn { try Output.write(title + "\n") }
       hasDrawn = true
-      return Output.write(line + "\n")
+      return try Output.write(line + "\n")
     }
     let columns = Output.size.columns
     let lines = ([title] + chart.lines(samples, width: columns) + [line]).map {
       $0.prefix(columns) + "\u{1b}[K\n"
     }
     // Up over what was drawn before.
-    Output.write((hasDrawn ? "\u{1b}[\(lines.count)F" : "") + lines.joined())
+    try Output.write((hasDrawn ? "\u{1b}[\(lines.count)F" : "") + lines.joined())
     hasDrawn = true
   }
 

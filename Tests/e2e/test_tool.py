@@ -2,12 +2,14 @@
 """The operator's tool: what it says is what the kernel and the supervisor say."""
 import json
 import os
+import re
 import subprocess
 
 import pytest
 
-from processes import keepers, kill, ours, supervisors, wait_until
-from world import ESCRA, escra_tool
+from processes import PATIENCE, keepers, kill, ours, supervisors, wait_until
+from terminal import Terminal
+from world import ESCRA, PATH, REPOSITORY, escra_tool
 
 
 def has_ps():
@@ -125,3 +127,246 @@ def test_explain_of_an_unknown_container_fails_with_a_sentence():
     done = subprocess.run(
         [ESCRA, "explain", "no-such-container"], capture_output=True, text=True, timeout=10)
     assert done.returncode != 0 and "no-such-container" in done.stderr
+
+
+def run(*arguments, **options):
+    """A call of the tool, whatever comes of it."""
+    return subprocess.run(
+        [ESCRA, *arguments], capture_output="stdout" not in options, text=True,
+        timeout=10 * PATIENCE, **options)
+
+
+def explained(made, last=512):
+    return json.loads(escra_tool("explain", made.id, "--json", "--last", str(last)))
+
+
+@pytest.fixture
+def two(container):
+    """Two members of the application "small", with 0.3 cores and 64 MiB each."""
+    made = [container({"io.escra.app": "small"}, quota=30_000) for _ in range(2)]
+    for one in made:
+        one.bundle.give_memory(64 << 20)
+        one.started().supervisor()
+    return made
+
+
+@pytest.mark.v2
+def test_the_most_that_a_member_gets_is_what_its_application_has(two):
+    """Of all that speak of it, before and after the application's limit was changed."""
+    busy = two[0]
+    busy.work(2)
+    busy.wait_for_quota(lambda quota: quota >= 54_000, 6, "all but what the other needs")
+    told = explained(busy)
+    assert told["bounds"]["ceiling"] == pytest.approx(0.6)
+    assert told["memoryBounds"]["ceiling"] == 128 << 20
+    text = "\n".join(told["sentences"])
+    assert "It gets no more than 0.60 cores" in text and "It gets no more than 128Mi" in text
+    [row] = [line for line in escra_tool("top", "--count", "1").splitlines() if busy.id in line]
+    [bar] = re.findall(r"\[(.*)\]", row)
+    assert bar.count(" ") <= 2, row
+    escra_tool("app", "set", "small", "--cpu", "400m", "--memory", "100Mi")
+    told = explained(busy)
+    assert told["bounds"]["ceiling"] == pytest.approx(0.4)
+    assert told["memoryBounds"]["ceiling"] == 100 << 20
+    assert told["bounds"]["floor"] <= told["bounds"]["ceiling"]
+
+
+@pytest.mark.v2
+def test_what_was_counted_is_what_the_record_lists(two):
+    """Grants, recalls and updates, too; and of a raise the use is told, or nothing."""
+    two[0].work(2)
+    two[0].wait_for_quota(lambda quota: quota >= 54_000, 6, "all but what the other needs")
+    two[1].work(2)
+    two[1].wait_for_quota(lambda quota: quota >= 25_000, 6, "its share")
+    two[0].call("update", "--cpu-quota", "40000")
+    for busy in two:
+        busy.rest()
+    for one in two:
+        told = {}
+        one.wait_for_quota(lambda quota: quota == 5_000, 6, "down to the floor")
+
+        def agree():
+            told.update(explained(one))
+            lines = [entry["sentence"] for entry in told["decisions"]
+                     if not entry["rule"].startswith("memory")]
+            assert not [line for line in lines if line.startswith("raised") and "0.00)" in line]
+            counted = told["cpu"]["counters"]
+            seen = {"raises": sum(line.startswith("raised ") for line in lines),
+                    "returns": sum(line.startswith("lowered ") for line in lines)}
+            assert counted["predictions"] <= counted["raises"]
+            return seen["raises"] and seen == {name: counted[name] for name in seen}
+
+        wait_until(agree, 2, lambda: f"the counters and the record agree: {told}")
+
+
+@pytest.mark.v2
+def test_the_use_that_a_grant_was_made_from_is_told(two):
+    """A member that gets part of what it asked for was busy when it asked."""
+    two[0].work(2)
+    two[0].wait_for_quota(lambda quota: quota >= 54_000, 6, "all but what the other needs")
+    two[1].work(2)
+
+    def granted():
+        entries = [entry for one in two for entry in explained(one)["decisions"]
+                   if entry["rule"] == "granted" and entry["after"] > entry["before"]]
+        return [entry for entry in entries if entry["used"]]
+
+    wait_until(granted, 6, "a grant with the use that it was made from")
+
+
+@pytest.mark.v2
+def test_under_observe_nothing_is_told_as_if_it_had_happened(container):
+    """Its limits are its own: what would have been is said as that."""
+    made = container({"io.escra.cpu.max": "1"}, policy="observe", quota=100_000)
+    made.bundle.give_memory(64 << 20)
+    made.started().supervisor()
+    wait_until(lambda: explained(made)["cpu"]["wouldBe"] == 0.05, 5, "it would be at the floor")
+    made.work(1)
+    wait_until(lambda: explained(made)["cpu"]["wouldBe"] > 0.5, 5, "it would be raised")
+    assert made.quota == 100_000
+    text = escra_tool("explain", made.id, "--last", "512")
+    told = [line for line in text.splitlines() if "raised" in line or "lowered" in line]
+    assert len(told) >= 2 and all("would have" in line for line in told), text
+    assert "there would have been" in text and "would get no" in text, text
+    for claim in (
+            "It gets", "ran out", "used up its quota", "was left over", "writes that waited",
+            "run out of its quota", "all of its limit", "the limit stays"):
+        assert claim not in text, claim
+
+
+def test_output_that_cannot_be_written_is_an_error(container):
+    """To a full disk, and to no file at all: exit code 1 and a sentence."""
+    made = container({"io.escra.app": "shop"}).started()
+    made.supervisor()
+    wait_until(lambda: run("app", "show", "shop").returncode == 0, 2, "a broker that answers")
+    commands = [
+        ["ps"], ["ps", "--json"], ["top", "--count", "1"], ["explain", made.id],
+        ["explain", made.id, "--json"], ["app"], ["app", "list", "--json"],
+        ["app", "show", "shop"], ["app", "show", "shop", "--json"],
+        ["app", "set", "shop", "--cpu", "1"], ["doctor"], ["doctor", "--json"], ["--version"],
+        ["--help"], ["ps", "--help"], ["watch", made.id, "--for", "300ms", "--tick", "100ms"],
+        ["release", made.id], ["adopt", made.id], ["--generate-completion-script", "bash"]]
+    for command in commands:
+        with open("/dev/full", "w") as full:
+            done = run(*command, stdout=full, stderr=subprocess.PIPE)
+        assert done.returncode == 1, command
+        [said] = re.findall("^Error: .*", done.stderr, re.MULTILINE)
+        assert "cannot write to standard output (ENOSPC)" in said, command
+        done = run(*command, stdout=None, stderr=subprocess.PIPE, preexec_fn=lambda: os.close(1))
+        assert done.returncode == 1 and "(EBADF)" in done.stderr, (command, done)
+    assert made.supervisor()
+
+
+@pytest.mark.v2
+def test_a_terminal_that_is_too_small_is_told_what_is_missing(container):
+    """Rows are counted and columns are named, at any size."""
+    for _ in range(4):
+        container().started().supervisor()
+
+    def screen(rows, columns):
+        terminal = Terminal([ESCRA, "top", "--count", "1"], {"PATH": PATH}, rows, columns)
+        code, text = terminal.end()
+        assert code == 0
+        return [line for line in re.sub(r"\x1b\[[?0-9]*[a-zA-Z]", "", text).splitlines() if line]
+
+    titles = {"POLICY", "CPU LIMIT", "CPU USED", "MEM LIMIT", "MEM USED", "APP", "SUPERVISOR"}
+    for rows, columns in ((24, 80), (7, 80), (24, 60), (24, 200), (8, 132), (3, 20)):
+        lines = screen(rows, columns)
+        assert len(lines) < rows and all(len(line) <= columns for line in lines), lines
+        text = "\n".join(lines)
+        shown = sum("reactive" in line or line.startswith("e2e-") for line in lines)
+        if rows > 7:
+            if shown < 4:
+                assert f"{4 - shown} more" in text, text
+            assert not {title for title in titles if title not in text}, text
+        else:
+            assert f"{4 - shown} more" in text, text
+
+
+@pytest.mark.v2
+def test_a_limit_that_the_machine_has_not_is_told(two):
+    """What was set instead of what was asked for, and why."""
+    cpus, asked = os.cpu_count(), os.cpu_count() + 98
+    text = escra_tool("app", "set", "small", "--cpu", str(asked), "--memory", "9000Gi")
+    cpu, memory = text.splitlines()
+    assert f"{cpus}.00 cores" in cpu and f"{asked}.00" in cpu and "machine" in cpu
+    assert "8.8Ti" in memory and "machine" in memory
+    [outcome] = [json.loads(escra_tool("app", "set", "small", "--cpu", str(asked), "--json"))]
+    assert outcome["cpu"]["limit"] == cpus and outcome["cpu"]["asked"] == asked
+    text = escra_tool("app", "set", "small", "--cpu", "500m")
+    assert text == "small: 0.50 cores from now on\n"
+
+
+def test_uninstall_names_the_containers_and_the_ways_out(container, world):
+    """By the ids that the operator knows."""
+    made = container().started()
+    made.supervisor()
+    script = os.path.join(REPOSITORY, "scripts/uninstall")
+
+    def uninstall():
+        return subprocess.run(
+            [script], capture_output=True, text=True, timeout=10 * PATIENCE,
+            env={"PATH": PATH, "PREFIX": world.path("prefix")})
+
+    done = uninstall()
+    assert done.returncode == 1 and done.stdout == ""
+    assert made.id in done.stderr.split()
+    assert "escra ps" in done.stderr and "escra release --all" in done.stderr
+    assert os.path.basename(made.states()[0]["directory"]) not in done.stderr
+    escra_tool("release", made.id)
+    assert uninstall().returncode == 0
+
+
+def test_the_doctor_says_that_it_is_not_root():
+    """And concludes nothing from what only root can try."""
+    done = subprocess.run(
+        ["setpriv", "--reuid", "65534", "--regid", "65534", "--clear-groups", ESCRA, "doctor"],
+        capture_output=True, text=True, timeout=10 * PATIENCE)
+    assert done.returncode == 1
+    assert "not root" in done.stderr and "could not" in done.stderr, done
+    assert "wake-ups" not in done.stdout and "EPERM" not in done.stdout.replace("not known", "")
+
+
+@pytest.mark.parametrize("config, code, said", [
+    ('{"floor": {"cpu": "50m"}}', 0, None), ('{"floor": ', 1, "config"),
+    ('{"flor": {}}', 1, "floor"), ('{"runtimes": ["/nope/runc"]}', 1, "/nope/runc"),
+    ('{"runtimes": ["/nope/runc", "/bin/true"]}', 0, "/nope/runc"),
+    ('{"runtimes": ["/etc/passwd"]}', 1, "/etc/passwd"), (None, 1, "ENOENT")])
+def test_the_doctor_reads_the_config(world, config, code, said):
+    """What would fail a container, or would not be what the operator wrote."""
+    path = world.path("config.json")
+    if config:
+        with open(path, "w") as file:
+            file.write(config)
+    done = run("doctor", "--escra-config", path)
+    assert done.returncode == code, done
+    if code:
+        assert said in done.stderr and path in done.stderr, done
+    elif said:
+        assert said in done.stdout, done
+    problems = json.loads(run("doctor", "--json", "--escra-config", path).stdout)["problems"]
+    assert bool(problems) == bool(code)
+
+
+@pytest.mark.v2
+def test_a_use_above_the_limit_is_explained(container):
+    """Use is a mean over the time since the last look, the limit is the one now."""
+    made = container(quota=20_000).started()
+    made.supervisor()
+    assert "mean of the last 0.1 s" in escra_tool("top", "--count", "1")
+
+    def above():
+        done = escra_tool("ps")
+        [one] = [line.split() for line in done.splitlines() if line.startswith(made.id)]
+        # ID POLICY APP DECLARED LIMIT USED
+        return float(one[5]) > float(one[4]) + 0.01 and done
+
+    # Periods of full use, and a limit that falls behind each.
+    for _ in range(20):
+        made.work(1)
+        made.wait_for_quota(lambda quota: quota == 20_000, 4, "up to the ceiling")
+        made.rest()
+        text = above()
+        if text:
+            assert "mean of the last 0.1 s" in text, text
+            return

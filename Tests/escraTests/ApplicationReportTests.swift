@@ -50,6 +50,23 @@ private func report(_ change: (inout ApplicationReport) -> Void = { _ in }) -> A
         + "be recalled within a second, and 0.30 cores holds until then")
   }
 
+  @Test(arguments: [
+    (2_000_000_000 as Int64, "as this machine has no more"),
+    (4_000_000_000, "as the operator's ceiling allows no more"),
+  ])
+  func `a limit that is less than what was asked for is told with the reason`(
+    machine: Int64, reason: String
+  ) {
+    let figures = ApplicationMessage.Figures(
+      limit: 2_000_000_000, inForce: 2_000_000_000, charged: 0, members: 1, waiting: 0)
+    #expect(
+      AppSetCommand.sentence("shop", .cpu, figures, asked: 100_000_000_000, machine: machine)
+        == "shop: 2.00 cores, not the 100.00 cores asked for, \(reason), from now on")
+    #expect(
+      AppSetCommand.sentence("shop", .cpu, figures, asked: 2_000_000_000, machine: machine)
+        == "shop: 2.00 cores from now on")
+  }
+
   @Test func `what was set before a refusal is told beside it`() {
     let figures = ApplicationMessage.Figures(
       limit: 800_000_000, inForce: 800_000_000, charged: 300_000_000, members: 1, waiting: 0)

@@ -102,7 +102,7 @@ import Testing
       (
         memoryEntry(.memoryGrown, 64, 80, used: 57, applied: false),
         "would have raised 64Mi of "
-          + "memory -> 80Mi of memory: it was about to use all of its limit (used 57Mi)"
+          + "memory -> 80Mi of memory: it would have been about to use all of that limit (used 57Mi)"
       ),
     ] as [(RecordEntry, String)])
   func `every rule about memory is a sentence`(entry: RecordEntry, sentence: String) {
@@ -162,6 +162,32 @@ import Testing
   ])
   func `what was not written would have been`(entry: RecordEntry, beginning: String) {
     #expect(entry.sentence.utf8.starts(with: beginning.utf8))
+  }
+
+  @Test(arguments: Rule.allCases)
+  func `what did not happen is not told as if it had`(rule: Rule) {
+    let entry =
+      rule.isMemory
+      ? memoryEntry(rule, 64, 80, used: 57, applied: false)
+      : entry(rule, 0.05, 1, used: 0.03, applied: false)
+    for claim in [
+      "ran out", "used up its", "was left over", "its quota", "its limit", "stays at", "was given",
+    ] where rule != .memoryKill && rule != .memoryNotTaken {
+      #expect(!entry.sentence.contains(claim), "\(claim)")
+    }
+  }
+
+  @Test(arguments: [
+    (entry(.granted, 0.3, 0.4, used: 0.25), "application had (used 0.25)", "\"used\": 0.25"),
+    (entry(.granted, 0.3, 0.4), "application had", "\"used\": null"),
+    (entry(.due, 0.3, 0.4), "was due", "\"used\": null"),
+    (entry(.update, 0.3, 0.4), "was changed", "\"used\": null"),
+    (entry(.rest, 0.4, 0.05), "are remembered (used 0.00)", "\"used\": 0"),
+    (memoryEntry(.memoryGranted, 64, 80), "application had", "\"used\": null"),
+  ])
+  func `a use that is not known is left out`(entry: RecordEntry, end: String, json: String) {
+    #expect(entry.sentence.hasSuffix(end))
+    #expect(entry.json.text.contains(json))
   }
 
   @Test func `rules have names of their own`() {

@@ -45,6 +45,24 @@ import Testing
     #expect(diagnosis.json.text.contains("\"source\": \"\(source)\""))
   }
 
+  @Test func `whoever is not root is told what could not be tried, and nothing is concluded`() {
+    var diagnosis = diagnosis(bpf: "EPERM", memory: "ENOTSUPP", perf: "EACCES")
+    diagnosis.remarks = ["A remark."]
+    diagnosis.admitNotRoot()
+    #expect(
+      diagnosis.problems == [
+        "this user is not root, so escra doctor could not try tp_btf/sched_stat_runtime, "
+          + "tp_btf/sched_wakeup, perf; run it as root"
+      ])
+    #expect(diagnosis.lines.last == "A remark.")
+    #expect(
+      diagnosis.lines[1].hasSuffix("  not known      only root can try it: is of use"))
+    #expect(diagnosis.lines[3].contains("no (ENOTSUPP)"))
+    for part in ["\"source\": null", "\"memorySource\": null", "\"works\": null"] {
+      #expect(diagnosis.json.text.contains(part))
+    }
+  }
+
   @Test func `what is missing is told with why and what it costs`() {
     let lines = diagnosis(bpf: "EPERM", perf: nil).lines
     #expect(lines[0] == "WHAT                            WORKS       MEANS")

@@ -106,6 +106,43 @@ import Testing
       ])
   }
 
+  @Test(
+    arguments: [
+      (nil, nil, "0.60 cores: all that \"shop\" has, of which escra app show tells."),
+      (500_000_000, nil, "0.50 cores: io.escra.cpu.max."),
+      (nil, 0.4, "0.40 cores: a cgroup above its own has no more."),
+      (nil, 0.7, "0.60 cores: all that \"shop\" has, of which escra app show tells."),
+    ] as [(Int64?, Double?, String)])
+  func `a member gets no more than its application has`(
+    asked: Int64?, above: Double?, sentence: String
+  ) {
+    let state = exampleState {
+      $0.app = "shop"
+      $0.membership = ApplicationMembership(
+        application: "shop", user: 0, root: "/r", namespace: nil, priority: 0, cpu: nil, memory: nil
+      )
+      $0.base.explicitCeiling = asked ?? 4_000_000_000
+      $0.memory = MemoryBase(
+        declared: 64 << 20, floor: 16 << 20, explicitCeiling: 4 << 30, limit: 4 << 30)
+    }
+    var explanation = explain(
+      state,
+      exampleReport(state) {
+        $0.applicationCPU = 600_000_000
+        $0.applicationMemory = 128 << 20
+      }, limitAbove: above)
+    #expect(explanation.cpu.contains("It gets no more than " + sentence))
+    #expect(
+      explanation.memory.contains(
+        "It gets no more than 128Mi: all that \"shop\" has, of which escra app show tells."))
+    #expect(explanation.memoryBounds == MemoryBounds(floor: 16 << 20, ceiling: 128 << 20))
+    explanation.memoryAbove = 96 << 20
+    #expect(
+      explanation.memory.contains(
+        "It gets no more than 96Mi: a cgroup above its own has no more."))
+    #expect(explanation.json(last: 0).text.contains("\"ceiling\": \(96 << 20)"))
+  }
+
   @Test func `a member's memory is bounded by what its application has`() {
     let state = exampleState {
       $0.app = "shop"
@@ -227,6 +264,8 @@ import Testing
 
   @Test func `under observe it says what would be`() {
     let state = exampleState { $0.policy = "observe" }
+    #expect(explain(state).cpu.contains { $0.hasPrefix("It would get no less than 0.05 cores") })
+    #expect(explain(state).cpu.contains { $0.hasPrefix("It would get no more than 2.00 cores") })
     #expect(
       explain(state).cpu.contains(
         "Under observe nothing is written; the limit would be 0.05 cores: it has been idle for "

@@ -140,6 +140,60 @@ import Testing
     #expect(report.json.text.contains("\"supervisorPid\": null"))
   }
 
+  @Test func `one of a thing is singular, and under observe only raises and returns are told`() {
+    var counters = CPUController.Counters()
+    (counters.raises, counters.returns, counters.deferrals) = (1, 1, 1)
+    func counted(_ policy: String) -> String? {
+      let state = exampleState { $0.policy = policy }
+      let report = exampleReport(state) { $0.counters = counters }
+      return Explanation(
+        state: state, report: report, entries: [], limitAbove: nil, cpus: 4
+      ).cpu.last
+    }
+    #expect(
+      counted("reactive")
+        == "Since it began: 1 raise, 0 of them before the quota was used up; 1 return; "
+        + "1 write that waited for what had been used too much; 0 throttles, 0.0 ms of them not "
+        + "lifted.")
+    #expect(
+      counted("observe")
+        == "Since it began there would have been: 1 raise, 0 of them before the quota was used "
+        + "up; 1 return.")
+  }
+
+  @Test func `on a screen what does not fit is counted and named`() {
+    let reports = (0..<30).map { number in exampleReport { $0.id = "web-\(number)" } }
+    func lines(_ columns: Int, _ rows: Int) -> [String] {
+      Table.top(of: reports, columns: columns, rows: rows, note: "A note.")
+    }
+    let all = lines(200, 40)
+    #expect(all.count == 32 && all.last == "A note.")
+    #expect(all[0] == Table.top(of: reports).lines[0])
+    let low = lines(200, 12)
+    #expect(low.count == 12 && low.last == "… 20 more; escra ps lists all")
+    #expect(low[10].hasPrefix("web-9 "))
+    let narrow = lines(80, 40)
+    #expect(narrow.suffix(2) == ["Not shown: SUPERVISOR", "A note."])
+    #expect(narrow.allSatisfy { $0.count <= 80 } && narrow[0].contains("OF ITS MOST"))
+    let tiny = lines(24, 6)
+    #expect(tiny.contains { $0.hasPrefix("… ") } && tiny.count <= 6)
+    #expect(lines(24, 60).joined(separator: " ").contains("POLICY"))
+    for rows in 0...3 { #expect(lines(80, rows).contains { $0.hasPrefix("… ") }) }
+  }
+
+  @Test func `a use above the limit is told to be of another time`() {
+    let above = exampleReport { $0.cpu.used = 0.64 }
+    #expect(above.usesMoreThanItsLimit && !exampleReport().usesMoreThanItsLimit)
+    #expect(useNote(1_000_000_000).hasPrefix("CPU USED is the mean of the last 1.0 s; "))
+    #expect(useNote(86_400_000_000_000).count < 80 && useNote(nil).count < 80)
+    let explanation = Explanation(
+      state: exampleState(), report: above, entries: [], limitAbove: nil, cpus: 4)
+    #expect(
+      explanation.cpu.contains(
+        "The kernel holds it to 0.05 cores now; over the last 0.1 s, in which the limit may have "
+          + "been higher, it used 0.64."))
+  }
+
   @Test func `the line above top counts and adds`() {
     let other = exampleReport {
       $0.cpu.limit = .unknown
