@@ -25,9 +25,10 @@ struct Escra: ParsableCommand {
     do {
       var command = try parseAsRoot()
       try command.run()
-    } catch  where exitCode(for: error).isSuccess {
+    } catch {
+      guard exitCode(for: error).isSuccess else { exit(withError: error) }
       do { try Output.write(lines: [fullMessage(for: error)]) } catch { exit(withError: error) }
-    } catch { exit(withError: error) }
+    }
   }
 }
 
