@@ -370,3 +370,21 @@ def test_a_use_above_the_limit_is_explained(container):
         if text:
             assert "mean of the last 0.1 s" in text, text
             return
+
+
+@pytest.mark.v2
+def test_no_environment_variable_changes_what_root_gets(container, escra):
+    """Neither a policy nor a root, and supervisors and the keeper get none of them."""
+    odd = {
+        "PATH": "/nowhere", "XDG_RUNTIME_DIR": "/nowhere", "ESCRA_POLICY": "strict",
+        "ESCRA_CONFIG": "/nowhere", "ESCRA_STATE": "/nowhere", "TERM": "xterm", "TZ": "UTC"}
+    made = container(policy="observe", runtime=escra.using(env=odd)).started()
+    pid = made.supervisor()
+    wait_until(keepers, 2, "the keeper lives")
+    for process in (pid, *keepers()):
+        with open(f"/proc/{process}/environ", "rb") as file:
+            assert file.read() == b""
+    [state] = made.states()
+    assert (state["policy"], state["root"]) == ("observe", escra.globals[1])
+    done = run("ps", "--json", env=odd)
+    assert [one["id"] for one in json.loads(done.stdout)] == [made.id]
