@@ -318,7 +318,7 @@ def test_the_pod_of_the_containerd_page_gets_its_policies(machine, world):
     engine = Containerd(world.directory, socket="/run/containerd/containerd.sock")
     # Its name in a config of version 2, and in one of version 3.
     [sandbox] = re.findall(
-        r"""^ *(?:sandbox_image|sandbox) = ["'](.+)["']$""", machine("containerd", "config", "dump"),
+        r"""^ *sandbox(?:_image)? = ["'](.+)["']$""", machine("containerd", "config", "dump"),
         re.MULTILINE)
     machine("ctr", "-n", "k8s.io", "images", "import",
             pause_archive(machine.archive, world.directory, sandbox))
