@@ -38,9 +38,8 @@ extension CPUController {
     /// Whether it may be raised as often as it takes, for others keep its books, and somebody says
     /// when it is time.
     var isPrompt: Bool { isShared && hasHooks }
-    /// Whether writes wait for the books.
-    ///
-    /// Only the tests that show what the books are for say no.
+    /// Whether writes wait for the books: not where nothing is written, nor in the tests that show
+    /// what the books are for.
     var keepsBooks = true
 
     /// Makes the parameters of one container.

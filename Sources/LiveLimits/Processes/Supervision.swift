@@ -359,6 +359,8 @@ final class Supervision: CPUController.Surroundings {
       hasAlarm: attachment.hearsUse, law: law)
     parameters.hasHooks = attachment.events != nil
     parameters.isShared = isShared
+    // Nothing refills under observe, and no limit keeps the use from being far above what would be.
+    parameters.keepsBooks = !attachment.writer.isReadOnly
     return parameters
   }
 
