@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <linux/capability.h>
 #include <linux/filter.h>
+#include <linux/landlock.h>
 #include <linux/mount.h>
 #include <linux/perf_event.h>
 #include <linux/seccomp.h>
@@ -281,21 +282,67 @@ int escra_fanotify_take(int watch, pid_t *writers) {
     return count;
 }
 
-int escra_processes_directory(void) {
-    int context = (int)syscall(SYS_fsopen, "proc", FSOPEN_CLOEXEC);
-    if (context < 0)
+int escra_read_only_view(int directory) {
+    int view = (int)syscall(SYS_open_tree, directory, "",
+                            OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_EMPTY_PATH);
+    struct mount_attr attributes = {
+        .attr_set = MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC};
+    if (view >= 0 && syscall(SYS_mount_setattr, view, "", AT_EMPTY_PATH, &attributes,
+                             sizeof attributes) < 0) {
+        int error = errno;
+        close(view);
+        errno = error;
         return -1;
-    int directory = -1;
-    if (syscall(SYS_fsconfig, context, FSCONFIG_SET_STRING, "subset", "pid", 0) == 0 &&
-        syscall(SYS_fsconfig, context, FSCONFIG_CMD_CREATE, NULL, NULL, 0) == 0)
-        directory = (int)syscall(
-            SYS_fsmount, context, FSMOUNT_CLOEXEC,
-            MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC);
-    int error = errno;
-    close(context);
-    errno = error;
-    return directory;
+    }
+    return view;
 }
+
+int escra_die_on_input(int fifo) {
+    if (fcntl(fifo, F_SETOWN, getpid()) < 0 || fcntl(fifo, F_SETSIG, SIGKILL) < 0)
+        return -1;
+    return fcntl(fifo, F_SETFL, O_ASYNC | O_NONBLOCK);
+}
+
+// struct landlock_ruleset_attr as of its sixth version: headers of older systems lack the end of it.
+struct landlock_rules {
+    uint64_t files, network, scopes;
+};
+
+// What each version of landlock(7) added to the rights on files, from the second version on.
+static uint64_t landlock_file_rights(int version) {
+    uint64_t rights = (1 << 13) - 1;
+    if (version >= 2)
+        rights |= 1 << 13;  // LANDLOCK_ACCESS_FS_REFER
+    if (version >= 3)
+        rights |= 1 << 14;  // LANDLOCK_ACCESS_FS_TRUNCATE
+    if (version >= 5)
+        rights |= 1 << 15;  // LANDLOCK_ACCESS_FS_IOCTL_DEV
+    return rights;
+}
+
+static int landlock_version(void) {
+    return (int)syscall(SYS_landlock_create_ruleset, NULL, 0, LANDLOCK_CREATE_RULESET_VERSION);
+}
+
+int escra_landlock_rules(bool allows_signals) {
+    int version = landlock_version();
+    if (version < 0)
+        return -1;
+    struct landlock_rules rules = {.files = landlock_file_rights(version)};
+    if (version >= 4)
+        rules.network = 3;  // bind and connect of TCP
+    if (version >= 6)
+        rules.scopes = allows_signals ? 1 : 3;  // abstract Unix sockets; signals
+    return (int)syscall(SYS_landlock_create_ruleset, &rules, sizeof rules, 0);
+}
+
+int escra_landlock_allow(int rules, int file, uint64_t rights) {
+    struct landlock_path_beneath_attr rule = {
+        .allowed_access = rights & landlock_file_rights(landlock_version()), .parent_fd = file};
+    return (int)syscall(SYS_landlock_add_rule, rules, LANDLOCK_RULE_PATH_BENEATH, &rule, 0);
+}
+
+int escra_landlock_enter(int rules) { return (int)syscall(SYS_landlock_restrict_self, rules, 0); }
 
 int escra_sigrtmin(void) { return SIGRTMIN; }
 
@@ -311,6 +358,8 @@ int escra_terminal_size(int fd, int *columns, int *rows) {
     *rows = size.ws_row;
     return 0;
 }
+
+void escra_open_syslog(void) { openlog("escra", LOG_PID | LOG_NDELAY, LOG_DAEMON); }
 
 void escra_syslog(bool error, const char *message) {
     openlog("escra", LOG_PID, LOG_DAEMON);

@@ -33,6 +33,16 @@ public struct ProcessIdentity: Hashable, Sendable, CustomStringConvertible {
     return Self.startTicks(inStat: stat) == startTicks && Self.isEnding(inStat: stat)
   }
 
+  /// What a process is called: /proc/PID/comm, at most 15 bytes (proc(5)).
+  ///
+  /// - Returns: nil for one that has ended.
+  public static func name(of process: Int32) -> String? {
+    guard process > 0, let text = try? FileDescriptor.text(of: "/proc/\(process)/comm") else {
+      return nil
+    }
+    return String(Substring(text.utf8.prefix { $0 != UInt8(ascii: "\n") }))
+  }
+
   /// Whether a process is running, or waits in the kernel for what nothing interrupts.
   ///
   /// One that was stopped does neither.

@@ -13,8 +13,6 @@ public struct WriteWatch: ~Copyable {
   public let descriptor: FileDescriptor
   /// Whether it is told who.
   public let namesWriters: Bool
-  /// The directory of all processes and of nothing else, read-only.
-  private let processes: FileDescriptor
   private let ownProcess: Int32
 
   /// Hears of writes to an open file; of none where a user's share of both is used up
@@ -29,16 +27,13 @@ public struct WriteWatch: ~Copyable {
   ) throws(SystemError) {
     let naming = FileDescriptor(owning: escra_fanotify_writes(file.number, other.number))
     if naming.isOpen {
-      self.init(
-        adopting: naming, processes: FileDescriptor(owning: escra_processes_directory()),
-        namesWriters: true)
+      self.init(adopting: naming, namesWriters: true)
       return
     }
     let watch = FileWatch.ifAvailable()
     try watch.addWrites(to: file)
     if other.isOpen { try watch.addWrites(to: other) }
-    self.init(
-      adopting: FileDescriptor(owning: watch.release()), processes: .none, namesWriters: false)
+    self.init(adopting: FileDescriptor(owning: watch.release()), namesWriters: false)
   }
 
   /// Hears of writes to one more open file, too; of no file where it hears nothing.
@@ -53,20 +48,14 @@ public struct WriteWatch: ~Copyable {
   }
 
   /// Takes over what another image of this process has opened.
-  public init(
-    adopting descriptor: consuming FileDescriptor, processes: consuming FileDescriptor,
-    namesWriters: Bool
-  ) {
+  public init(adopting descriptor: consuming FileDescriptor, namesWriters: Bool) {
     self.descriptor = descriptor
-    self.processes = processes
     self.namesWriters = namesWriters
     ownProcess = getpid()
   }
 
-  /// Gives both descriptors away: for another image.
-  public consuming func release() -> (watch: Int32, processes: Int32) {
-    (descriptor.release(), processes.release())
-  }
+  /// Gives the descriptor away: for another image.
+  public consuming func release() -> Int32 { descriptor.release() }
 
   /// Whether it hears anything.
   public var hears: Bool { descriptor.isOpen }
@@ -107,17 +96,5 @@ public struct WriteWatch: ~Copyable {
       while Glibc.read(descriptor.number, buffer.baseAddress, buffer.count) > 0 { happened = true }
       return happened
     }
-  }
-
-  /// What a process is called, if it is still there: /proc/PID/comm, at most 15 bytes (proc(5)).
-  ///
-  /// - Parameter process: Its pid.
-  /// - Returns: nil for one that has ended, or where names cannot be had.
-  public func name(of process: Int32) -> String? {
-    guard processes.isOpen, process > 0,
-      let file = try? processes.open("\(process)/comm", O_RDONLY),
-      let text = try? file.contents(subject: "a process's name")
-    else { return nil }
-    return String(Substring(text.utf8.prefix { $0 != UInt8(ascii: "\n") }))
   }
 }

@@ -58,7 +58,7 @@ private func write(to path: String, thenWait: Bool, during body: (pid_t) throws 
       #expect(isAny)
       if watch.namesWriters {
         #expect(writers == [pid])
-        #expect(watch.name(of: pid) == "sh")
+        #expect(ProcessIdentity.name(of: pid) == "sh")
       } else {
         #expect(writers == [])
       }
@@ -73,9 +73,9 @@ private func write(to path: String, thenWait: Bool, during body: (pid_t) throws 
     let watch = try WriteWatch(on: file)
     try write(to: path, thenWait: false) { pid in
       #expect(taken(watch).isAny)
-      #expect(watch.name(of: pid) == nil)
+      #expect(ProcessIdentity.name(of: pid) == nil)
     }
-    #expect(watch.name(of: 0) == nil && watch.name(of: -1) == nil)
+    #expect(ProcessIdentity.name(of: 0) == nil && ProcessIdentity.name(of: -1) == nil)
     _ = directory
   }
 

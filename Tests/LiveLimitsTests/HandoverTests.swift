@@ -24,10 +24,9 @@ import Testing
     said.base.told = quota.map { CPUQuota(quota: $0 == 1000 ? nil : $0, period: 25_000) }
     said.cpus = 64
     said.clocks = 64
-    said.rootLength = 21
     said.namesWriters = quota == nil
     said.law = .headroom(.standard)
-    said.application = quota.map { ("0123456789abcdef", $0 == 1000 ? -1000 : 7) }
+    said.priority = quota.map { $0 == 1000 ? -1000 : 7 }
     said.memory = quota.map {
       MemoryBase(
         declared: $0 == 1000 ? nil : 64, swapAllowance: nil, floor: 16, explicitCeiling: 512,
@@ -43,14 +42,12 @@ import Testing
     #expect(heard?.base == said.base)
     #expect(heard?.found == said.found)
     #expect(heard?.memory == said.memory)
-    #expect(heard?.application?.room == said.application?.room)
-    #expect(heard?.application?.priority == said.application?.priority)
+    #expect(heard?.priority == said.priority)
     #expect(heard?.version == .v2)
     #expect(heard?.usageFormat == .cpuStat)
     #expect(heard?.isObserver == true)
     #expect(heard?.ancestorLimit == above)
     #expect(heard?.cpus == 64)
-    #expect(heard?.rootLength == 21)
     #expect(heard?.law == .headroom(.standard))
     #expect(heard?.namesWriters == said.namesWriters)
     let first = Handover.Place.alarm.rawValue + 1
@@ -66,7 +63,7 @@ import Testing
     #expect(burst.isOpen == false)
   }
 
-  @Test(arguments: [0, 1, 18, 20])
+  @Test(arguments: [0, 1, 17, 19])
   func `another number of words is not understood`(count: Int) {
     #expect(Handover(Array(repeating: "1", count: count)) == nil)
   }

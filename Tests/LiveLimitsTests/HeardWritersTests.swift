@@ -32,4 +32,28 @@ import Testing
     #expect(heard.kinds == [.serviceManager, .runtime])
     #expect(heard.last == .named("runc"))
   }
+
+  @Test func `a name is asked for once, and an answer that comes too late is none`() {
+    var heard = HeardWriters()
+    let isAsked = [heard.add(7, at: 0), heard.add(7, at: 1)]
+    #expect(isAsked == [true, false], "once it has been asked for")
+    #expect(heard.last == .process(7) && heard.kinds == .unknown)
+    #expect(heard.asked?.until == 10_000_000)
+    heard.answer(8, "runc")
+    #expect(heard.kinds == .unknown, "nobody has asked for that one")
+    heard.answer(7, "runc")
+    #expect(heard.kinds == .runtime && heard.last == .named("runc"))
+    #expect(heard.asked?.until == 0)
+    let isAskedAgain = heard.add(9, at: 2)
+    #expect(isAskedAgain)
+    heard.answer(9, "")
+    #expect(heard.kinds == .runtime && heard.last == .process(9), "it is gone")
+  }
+
+  @Test func `systemd and who is in another namespace need no name`() {
+    var heard = HeardWriters()
+    let isAsked = [heard.add(1, at: 0), heard.add(0, at: 0)]
+    #expect(isAsked == [false, false])
+    #expect(heard.kinds == .serviceManager && heard.asked == nil)
+  }
 }

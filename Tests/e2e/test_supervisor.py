@@ -121,7 +121,7 @@ def test_nothing_is_inherited(container, world):
 
 @pytest.mark.v2
 def test_the_supervisor_has_given_everything_up(container):
-    """No capability, no way to new ones, a seccomp filter, a root directory of its own."""
+    """No capability, no way to new ones, a seccomp filter, its own directory as root directory."""
     made = container().started()
     pid = made.supervisor()
     wait_until(lambda: status(pid)["Seccomp"] == "2", 1, "the filter is there")
@@ -130,7 +130,7 @@ def test_the_supervisor_has_given_everything_up(container):
         assert int(fields[name], 16) == 0, name
     assert fields["NoNewPrivs"] == "1"
     assert fields["Threads"] == "1"
-    assert os.path.samefile(f"/proc/{pid}/root", RUN + "/containers")
+    assert os.path.samefile(f"/proc/{pid}/root", made.states()[0]["directory"])
     assert os.readlink(f"/proc/{pid}/cwd") == os.readlink(f"/proc/{pid}/root")
 
 

@@ -167,10 +167,36 @@ enum { ESCRA_EVENTS = 64 };
 /// Returns how many, 0 for none; `writers` has room for ESCRA_EVENTS.
 int escra_fanotify_take(int watch, pid_t *_Nullable writers);
 
-/// A directory with one entry a process and nothing else, read-only, and mounted nowhere: a proc
-/// file system with subset=pid (Linux 5.8), by fsopen(2) and fsmount(2). Needs CAP_SYS_ADMIN.
-/// There is no way up from it, so a process in chroot(2) can have it.
-int escra_processes_directory(void);
+/// Another descriptor of a directory: read-only, and of a mount that is nowhere in the file system
+/// (open_tree(2), mount_setattr(2), Linux 5.12). Its ".." is itself. Needs CAP_SYS_ADMIN.
+int escra_read_only_view(int directory);
+
+/// Has the kernel kill this process with SIGKILL when another one writes to a FIFO that this one has
+/// open for reading: F_SETOWN, F_SETSIG and O_ASYNC of fcntl(2). A stopped process dies as well.
+int escra_die_on_input(int fifo);
+
+/// Rights on files and directories of landlock(7): bits of LANDLOCK_ACCESS_FS_*.
+enum {
+    ESCRA_READ_FILES = 1 << 2,
+    /// List directories; read, replace and remove regular files.
+    ESCRA_KEEP_FILES = 1 << 1 | 1 << 2 | 1 << 3 | 1 << 5 | 1 << 8 | 1 << 14,
+    /// Make and remove directories, sockets and FIFOs.
+    ESCRA_KEEP_ROOM = 1 << 4 | 1 << 7 | 1 << 9 | 1 << 10,
+    ESCRA_LIST = 1 << 3,
+    ESCRA_WRITE_FILES = 1 << 1,
+};
+
+/// landlock_create_ruleset(2): rules that deny every access to files by name, TCP, and where the
+/// kernel can (Linux 6.12) abstract Unix sockets of others and, unless `allows_signals`, signals to
+/// others. errno: ENOSYS or EOPNOTSUPP where the kernel has no landlock.
+int escra_landlock_rules(bool allows_signals);
+
+/// landlock_add_rule(2): allows rights below an open directory, or on an open file; those that the
+/// kernel does not know are left out.
+int escra_landlock_allow(int rules, int file, uint64_t rights);
+
+/// landlock_restrict_self(2), which needs no_new_privs; there is no way back.
+int escra_landlock_enter(int rules);
 
 /// The number the kernel's real-time signals start at, as glibc leaves them (SIGRTMIN is a call).
 int escra_sigrtmin(void);
@@ -190,6 +216,9 @@ int escra_clear_parent_death_signal(void);
 
 /// syslog(3) at LOG_ERR or LOG_WARNING, facility daemon, without keeping a descriptor open.
 void escra_syslog(bool error, const char *_Nonnull message);
+
+/// Connects to syslog now, for a message of a process that cannot do so later.
+void escra_open_syslog(void);
 
 /// eventfd(2), non-blocking and close-on-exec.
 int escra_eventfd(void);

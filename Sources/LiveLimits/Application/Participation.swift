@@ -171,7 +171,7 @@ final class Participation {
       seeking = (since, now + Self.seekInterval)
       // Who has the lock and does not open the door is as silent as who does not answer.
       if seat == nil, now - since > Member.patience {
-        room.fenceBroker()
+        room.fenceBroker(except: file.record.nonce)
         seeking?.since = now
       }
     }
@@ -337,7 +337,11 @@ final class Participation {
     let socket = ApplicationSocket(owning: FileDescriptor(owning: number))
     let peer = socket.peer?.pid
     _ = socket.release()
-    if let peer, peer == room.broker { room.fenceBroker() } else { hangUp() }
+    if let peer, peer == room.broker {
+      room.fenceBroker(except: file.record.nonce)
+    } else {
+      hangUp()
+    }
     if connection == nil { seek() }
   }
 }

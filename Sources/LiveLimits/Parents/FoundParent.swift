@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+internal import CLinux
 internal import Glibc
 internal import Hooks
 internal import Syscalls
@@ -72,7 +73,7 @@ struct FoundParent {
     isPod = raises && CgroupLocation.isPod(path)
     let application = state.appParent.flatMap { asked -> UInt64? in
       guard path.utf8.suffix(asked.utf8.count).elementsEqual(asked.utf8) else { return nil }
-      return state.membership.flatMap { UInt64($0.room, radix: 16) }
+      return state.membership.flatMap { UInt64($0.room.prefix(16), radix: 16) }
     }
     guard isPod || application != nil,
       let kernel = ParentRegistry.file(of: path, parent, isMemory: resource == .memory)
@@ -112,7 +113,7 @@ struct FoundParent {
     }
     if isShared {
       files[resource == .cpu ? .parentChildren : .parentMemoryChildren] =
-        try parent.duplicate().release()
+        try retrying("open", path) { escra_read_only_view(parent.number) }
     }
   }
 

@@ -7,8 +7,9 @@ internal import Syscalls
 /// asked for, and what was granted is written.
 extension Supervision: LimitKeeper {
   func takePart(_ handover: Handover) throws(SystemError) {
-    guard let (room, priority) = handover.application else { return }
-    let path = StateRoot(ofInstance: directory.path).applications + "/" + room
+    guard let priority = handover.priority else { return }
+    // The root of its file system is its application's directory.
+    let path = "/"
     // What the kernel has is what it holds.
     let held = base.cores(of: base.quota(of: foreign.ours))
     var record = MemberRecord(
@@ -21,7 +22,7 @@ extension Supervision: LimitKeeper {
       file = adopted
       file.replace(record)
     } else {
-      file = try ApplicationRoom(making: path).register(record)
+      file = try ApplicationRoom(opening: path).register(record)
     }
     let participation = try Participation(
       ApplicationRoom(opening: path), file, most: (base.limit, memory?.base.limit ?? .max),

@@ -21,7 +21,7 @@ final class Attachment {
 
   /// They keep the programs alive.
   private var firstLink, secondLink, thirdLink: FileDescriptor
-  private let group: FileDescriptor
+  private let members: FileDescriptor
   private let freezer: FileDescriptor
   private let pressure: FileDescriptor
   private var stalled: (total: Int64, time: Nanoseconds)
@@ -34,7 +34,7 @@ final class Attachment {
       period: handover.take(.period), burst: handover.take(.burst),
       outer: handover.take(.outer), outerBurst: handover.take(.outerBurst))
     meter = UsageMeter(owning: handover.take(.usage), format: handover.usageFormat)
-    group = handover.take(.group)
+    members = handover.take(.members)
     freezer = handover.take(.freezer)
     pressure = handover.take(.pressure)
     let ring = handover.take(.events)
@@ -75,7 +75,10 @@ final class Attachment {
   var hearsUse: Bool { alarm != nil || events != nil }
 
   /// Whether any process is left in the container's cgroup; a group that is gone has none.
-  var hasMembers: Bool { group.hasCgroupMembers }
+  var hasMembers: Bool {
+    let text = (try? members.contents(subject: "the container's members")) ?? ""
+    return CgroupEvents.isSet("populated", in: text) ?? !text.isEmpty
+  }
 
   /// Whether the container is paused: v1's freezer.state, v2's cgroup.events, which also tells of a
   /// group above that was frozen.

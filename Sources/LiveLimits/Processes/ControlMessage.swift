@@ -30,6 +30,10 @@ public enum ControlMessage: Equatable, Sendable {
   case wantGuard
   /// Keeper to supervisor: from here on it will.
   case guarding
+  /// Supervisor to keeper: what is this process called, which has written a limit?
+  case whoIs(Int32)
+  /// Keeper to supervisor: its name, at most 15 bytes; empty for one that is gone.
+  case named(Int32, String)
   /// To the keeper: look at the containers again.
   case look
   /// The keeper has looked.
@@ -57,6 +61,9 @@ public enum ControlMessage: Equatable, Sendable {
       case .offerGuard: (16, [])
       case .wantGuard: (17, [])
       case .guarding: (18, [])
+      case .whoIs(let process): (19, [Int64(process)])
+      case .named(let process, let name):
+        (20, [Int64(process)] + Self.words(of: name))
       case .updateMemory(let limit, let swap): (6, [limit ?? Self.absent, swap ?? Self.absent])
       case .applyMemory(let limit, let swap): (7, [limit ?? Self.absent, swap ?? Self.absent])
       case .refused(let resource, let reason, let figure):
@@ -72,6 +79,24 @@ public enum ControlMessage: Equatable, Sendable {
       }
     }
     return frame
+  }
+
+  /// A process's name as two words.
+  private static func words(of name: String) -> [Int64] {
+    var words: [UInt64] = [0, 0]
+    for (index, byte) in name.utf8.prefix(16).enumerated() {
+      words[index / 8] |= UInt64(byte) << UInt64(8 * (index % 8))
+    }
+    return words.map { Int64(bitPattern: $0) }
+  }
+
+  private static func text(of words: (Int64, Int64)) -> String {
+    var text = withUnsafeBytes(of: (words.0.littleEndian, words.1.littleEndian)) {
+      String(decoding: $0.prefix { $0 != 0 }, as: UTF8.self)
+    }
+    // What is no UTF-8 has become longer.
+    while text.utf8.count > 16 { text.removeLast() }
+    return text
   }
 
   /// Reads a frame; nil for anything that is none of ours.
@@ -101,6 +126,9 @@ public enum ControlMessage: Equatable, Sendable {
     case (16, _): self = .offerGuard
     case (17, _): self = .wantGuard
     case (18, _): self = .guarding
+    case (19, _): self = .whoIs(Int32(truncatingIfNeeded: first))
+    case (20, _):
+      self = .named(Int32(truncatingIfNeeded: first), Self.text(of: (second, third)))
     case (6, _): self = .updateMemory(limit: present(first), swap: present(second))
     case (7, _): self = .applyMemory(limit: present(first), swap: present(second))
     case (8, _):

@@ -8,6 +8,8 @@ internal import Syscalls
 /// Opened while there is the privilege to; nothing is opened later.
 struct FoundContainer {
   var handover: Handover
+  /// Its groups: the kernel opens their files in this process's name when it tells of a write.
+  let groups: [String]
   private var open: [Handover.Place: Int32] = [:]
   private var clocks: [Int32] = []
 
@@ -51,7 +53,7 @@ struct FoundContainer {
     for parent in parents { open.merge(parent.files) { _, found in found } }
     open[.parentWatch] = FoundParent.watch(parents)
     handover.law = ControlLaw.Parameters(named: state.law)
-    handover.application = state.membership.map { ($0.room, $0.priority) }
+    handover.priority = state.membership?.priority
     let files = writer.release()
     open[.quota] = files.quota
     open[.period] = files.period
@@ -60,7 +62,7 @@ struct FoundContainer {
     open[.outerBurst] = files.outerBurst
     let hears = watch.hears
     handover.namesWriters = watch.namesWriters
-    (open[.watch], open[.processes]) = watch.release()
+    open[.watch] = watch.release()
     open[.usage] = try FileDescriptor.open(
       usesCpuacct ? (location.cpuacct ?? "") + "/cpuacct.usage" : location.cpu + "/cpu.stat",
       O_RDONLY
@@ -70,7 +72,13 @@ struct FoundContainer {
     // The container's own where it has a group of the unified hierarchy, else the host's.
     open[.pressure] = Self.open(
       [location.unified.map { $0 + "/cpu.pressure" }, "/proc/pressure/cpu"].compactMap { $0 })
-    (open[.initProcess], open[.group]) = found.release()
+    open[.members] = Self.open(
+      [location.cpu + (location.version == .v2 ? "/cgroup.events" : "/cgroup.procs")])
+    groups = [
+      location.cpu, location.memory,
+      CgroupLocation.scope(around: location.cpu, named: state.cgroupName),
+    ].compactMap { $0 }
+    open[.initProcess] = found.release()
     let cpus = Machine.onlineCPUs()
     handover.cpus = Int64(cpus.count)
     let isFirst = state.phase == .starting
@@ -144,15 +152,18 @@ struct FoundContainer {
   ///   - listener: Where others connect.
   ///   - id: The container's id, for `ps`.
   ///   - path: The directory as everybody else sees it.
-  ///   - filter: The system calls that are left; ``FileDescriptor/none`` where there is no filter.
+  ///   - rules: What is left of the file system; ``FileDescriptor/none`` without landlock.
+  ///   - filter: The system calls that are left.
   ///   - executable: This program, opened while it could be found.
   /// - Throws: ``SystemError`` when it could not become anything else; it returns in no other way.
   mutating func becomeSupervision(
     directory: consuming FileDescriptor, listener: consuming FileDescriptor, id: String,
-    path: String, filter: consuming FileDescriptor, executable: borrowing FileDescriptor
+    path: String, rules: consuming FileDescriptor, filter: consuming FileDescriptor,
+    executable: borrowing FileDescriptor
   ) throws(SystemError) {
     open[.directory] = directory.release()
     open[.listener] = listener.release()
+    open[.rules] = rules.release()
     open[.filter] = filter.release()
     handover.clocks = clocks.count
     var descriptors: [Int32] = []
@@ -169,6 +180,9 @@ struct FoundContainer {
       .supervisor, [id, path, SupervisorStart.found.rawValue] + handover.arguments,
       descriptors + clocks, executable)
   }
+
+  /// Directories that the image which supervises looks into.
+  var listed: [Int32] { [.parentChildren, .parentMemoryChildren].compactMap { open[$0] } }
 
   /// What the hooks in the scheduler are to tell of.
   private func order(

@@ -42,8 +42,6 @@ struct FoundGroup: ~Copyable {
     self.inode = inode
   }
 
-  /// Gives the open files away: init's pidfd and the directory.
-  consuming func release() -> (initProcess: Int32, directory: Int32) {
-    (initProcess.release(), directory.release())
-  }
+  /// Gives init's pidfd away.
+  consuming func release() -> Int32 { initProcess.release() }
 }

@@ -13,15 +13,15 @@ struct Handover {
   /// Where an open file is found.
   enum Place: Int32, CaseIterable {
     case directory = 3
-    case initProcess, listener, watch, processes, quota, period, burst, outer, outerBurst
-    case group, usage, freezer, pressure
+    case initProcess, listener, watch, quota, period, burst, outer, outerBurst
+    case members, usage, freezer, pressure
     case events, firstLink, secondLink, thirdLink, promise
     case memoryLimit, memorySwap, memoryUsage, memoryStatistics, memoryKills, memoryCalls
     case outOfMemory, machineMemory, memoryLine, memoryOuter, machinePressure, memoryNet
     case parentQuota, parentPeriod, parentBurst, parentRecord, parentChildren, parentWatch
     case parentMemory, parentMemoryLine, parentMemoryUsage, parentMemoryRecord
     case parentMemoryChildren
-    case filter, alarm
+    case rules, filter, alarm
   }
 
   var base: CPUBase
@@ -31,8 +31,6 @@ struct Handover {
   var usageFormat: UsageMeter.Format
   var isObserver: Bool
   var ancestorLimit: Int64?
-  /// How many bytes of the instance's path are above what is the root of the file system by now.
-  var rootLength: Int64 = 0
   /// CPUs of the machine.
   var cpus: Int64 = 1
   /// How many perf events follow the last place; none means there is no alarm.
@@ -43,8 +41,8 @@ struct Handover {
   var law = ControlLaw.Parameters(named: nil)
   /// What the container may have of memory; nil where that is not moved.
   var memory: MemoryBase?
-  /// The application's room and the container's priority in it; nil for a container alone.
-  var application: (room: String, priority: Int32)?
+  /// The container's priority in its application; nil for a container alone.
+  var priority: Int32?
   /// Places that hold nothing, a bit each.
   private var missing: Int64 = 0
 
@@ -74,12 +72,12 @@ struct Handover {
       base.declared.quota ?? -1, base.declared.period, base.floor, base.explicitCeiling ?? -1,
       base.limit, version == .v1 ? 1 : 2, usageFormat == .nanoseconds ? 1 : 2, isObserver ? 1 : 0,
       ancestorLimit ?? -1, cpus, Int64(clocks), missing,
-      rootLength, base.told?.quota ?? -1, base.told?.period ?? -1,
+      base.told?.quota ?? -1, base.told?.period ?? -1,
       namesWriters ? 1 : 0, law == ControlLaw.Parameters(named: "headroom") ? 1 : 0,
       found.quota ?? -1, found.period,
     ]
     return words.map { "\($0)" } + (memory.map { [$0.argument] } ?? [])
-      + (application.map { ["\(Self.applicationMark)\($0.priority),\($0.room)"] } ?? [])
+      + (priority.map { ["\(Self.priorityMark)\($0)"] } ?? [])
   }
 
   /// Reads ``arguments`` back.
@@ -92,42 +90,39 @@ struct Handover {
   init?(_ arguments: [String], from first: Int = 0) {
     var words: [Int64] = []
     var memory: MemoryBase?
-    var application: (room: String, priority: Int32)?
+    var priority: Int32?
     var index = first
     while index < arguments.count {
       let argument = arguments[index]
       if let word = Int64(argument) { words.append(word) }
       memory = memory ?? MemoryBase(argument: argument)
-      application = application ?? Self.application(argument)
+      priority = priority ?? Self.priority(argument)
       index += 1
     }
-    guard words.count == 19 else { return nil }
+    guard words.count == 18 else { return nil }
     func present(_ word: Int64) -> Int64? { word < 0 ? nil : word }
     self.init(
       base: CPUBase(
         declared: CPUQuota(quota: present(words[0]), period: words[1]), floor: words[2],
         explicitCeiling: present(words[3]), limit: words[4]),
-      found: CPUQuota(quota: present(words[17]), period: words[18]),
+      found: CPUQuota(quota: present(words[16]), period: words[17]),
       version: words[5] == 1 ? .v1 : .v2, usageFormat: words[6] == 1 ? .nanoseconds : .cpuStat,
       isObserver: words[7] == 1, ancestorLimit: present(words[8]))
     cpus = words[9]
     clocks = Int(words[10])
     missing = words[11]
-    rootLength = words[12]
-    base.told = present(words[14]).map { CPUQuota(quota: present(words[13]), period: $0) }
-    namesWriters = words[15] == 1
-    law = ControlLaw.Parameters(named: words[16] == 1 ? "headroom" : nil)
+    base.told = present(words[13]).map { CPUQuota(quota: present(words[12]), period: $0) }
+    namesWriters = words[14] == 1
+    law = ControlLaw.Parameters(named: words[15] == 1 ? "headroom" : nil)
     self.memory = memory
-    self.application = application
+    self.priority = priority
   }
 
-  private static let applicationMark = "application:"
+  private static let priorityMark = "priority:"
 
-  private static func application(_ argument: String) -> (room: String, priority: Int32)? {
-    guard argument.utf8.starts(with: applicationMark.utf8) else { return nil }
-    let parts = argument.dropFirst(applicationMark.count).split(separator: ",", maxSplits: 1)
-    guard parts.count == 2, let priority = Int32(parts[0]) else { return nil }
-    return (String(parts[1]), priority)
+  private static func priority(_ argument: String) -> Int32? {
+    guard argument.utf8.starts(with: priorityMark.utf8) else { return nil }
+    return Int32(argument.dropFirst(priorityMark.count))
   }
 
   init(

@@ -1,11 +1,41 @@
 // SPDX-License-Identifier: Apache-2.0
 
+internal import Syscalls
+
 /// Who has written a limit since somebody looked at it last.
 struct HeardWriters {
   /// What kinds of writers; none of them for nobody, or nobody who was told.
   private(set) var kinds: ForeignWrites.Writers = .unknown
   /// Who was the last, for people.
   private(set) var last: RecordEntry.Writer?
+  /// Who has been asked for by its name, and until when an answer is waited for.
+  private(set) var asked: (process: Int32, until: Nanoseconds)?
+
+  /// How long the keeper may take to say what a process is called.
+  private static let patience: Nanoseconds = 10_000_000
+
+  /// Adds one whose name is not known yet.
+  ///
+  /// - Parameters:
+  ///   - process: Its pid; 0 for one that cannot be seen from here.
+  ///   - now: The time.
+  /// - Returns: Whether its name is to be asked for.
+  mutating func add(_ process: Int32, at now: Nanoseconds) -> Bool {
+    guard process > 1, asked?.process != process else {
+      if process == 1 { add(process, name: "systemd") }
+      return false
+    }
+    asked = (process, now + Self.patience)
+    last = .process(process)
+    return true
+  }
+
+  /// Takes note of the name that was asked for; an answer that comes too late is none.
+  mutating func answer(_ process: Int32, _ name: String) {
+    guard asked?.process == process else { return }
+    asked?.until = 0
+    if !name.isEmpty { add(process, name: name) }
+  }
 
   /// Adds one.
   ///

@@ -134,6 +134,9 @@ final class Keeper {
     case .message(.wantGuard):
       if guardMemory(for: number) { socket.send(.guarding) }
       _ = socket.release()
+    case .message(.whoIs(let process)):
+      socket.send(.named(process, ProcessIdentity.name(of: process) ?? ""))
+      _ = socket.release()
     case .nothing, .message, .nonsense:
       _ = socket.release()
     case .end:
@@ -276,14 +279,24 @@ final class Keeper {
     } catch {
       // Who cannot open it for another reason knows nothing of it.
       guard error.errno == ENOENT else { return lookAgain(in: 100_000_000) }
-      crashes[path] = nil
-      sweepParents()
-      return keepOffStrictCPUs()
+      return forget(path)
     }
     // A dying process lets go of its files one by one; and one that merely hung up is not called
     // again and again.
     guard directory.claim() else { return lookAgain(in: 100_000_000) }
+    if directory.isAbandoned {
+      directory.remove()
+      return forget(path)
+    }
     resume(directory)
+  }
+
+  /// A container has ended, and its supervisor has removed all that it can reach.
+  private func forget(_ path: String) {
+    crashes[path] = nil
+    ApplicationRoom.removeAbandoned(root)
+    sweepParents()
+    keepOffStrictCPUs()
   }
 
   private func watch(_ directory: borrowing StateDirectory) -> Bool {

@@ -64,7 +64,7 @@ final class MemorySupervision: MemoryController.Surroundings {
   convenience init?(_ handover: Handover) throws(SystemError) {
     guard let base = handover.memory, handover.has(.memoryLimit) else { return nil }
     try self.init(
-      base, isObserver: handover.isObserver, isShared: handover.application != nil
+      base, isObserver: handover.isObserver, isShared: handover.priority != nil
     ) { handover.take($0) }
   }
 

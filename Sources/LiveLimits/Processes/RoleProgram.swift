@@ -37,7 +37,7 @@ extension Role {
     Manners.leaveCallersGroups()
     Manners.allowDescriptors()
     guard let keeper = try Keeper(root) else { return }
-    Confinement.confineKeeper()
+    try Confinement.confineKeeper()
     try keeper.run()
   }
 
@@ -71,10 +71,10 @@ extension Role {
     guard let handover = Handover(arguments, from: 3) else {
       throw SystemError("understand", "my arguments", errno: EINVAL)
     }
-    let seen = String(Substring(path.utf8.dropFirst(Int(handover.rootLength))))
+    // Before anything is heard of others.
+    try Confinement.enter(handover.take(.rules), handover.take(.filter))
     let supervision = try Supervision(
-      directory: StateDirectory(path: seen, owning: descriptor), handover)
-    Confinement.restrictSystemCalls(to: handover.take(.filter))
+      directory: StateDirectory(path: path, owning: descriptor), handover)
     try supervision.run()
   }
 
@@ -141,21 +141,18 @@ extension Role {
     let executable = try Launcher.executable()
     let isMember = state.membership != nil
     if isMember { Manners.allowDescriptors() }
-    let filter = Confinement.supervisorFilter(isMember: isMember)
-    let visible = isMember ? root.path : root.containers
-    let kept = Confinement.confineSupervisor(to: visible)
-    if !kept.isEmpty {
-      escra_syslog(
-        false, "escra: supervisor of \(state.id) could not give up: \(kept.joined(separator: ", "))"
-      )
-    }
-    if !kept.contains(Confinement.fileSystem) {
-      found.handover.rootLength = Int64(visible.utf8.count)
-    }
+    let room = state.membership.map { root.applications + "/" + $0.room }
+    if let room { _ = try ApplicationRoom(making: room) }
     let path = directory.path
+    let rules = try Confinement.rules(
+      for: directory.descriptor, room: room, reading: found.groups, listing: found.listed)
+    let filter = try Confinement.supervisorFilter(isMember: isMember)
+    // What fails from here on is said through a socket that is open already.
+    escra_open_syslog()
+    try Confinement.confineSupervisor(to: room ?? path, path)
     try found.becomeSupervision(
       directory: directory.release(), listener: listener, id: state.id, path: path,
-      filter: filter, executable: executable)
+      rules: rules, filter: filter, executable: executable)
   }
 
   /// Goes on in this image: going through a tree of groups is all that a strict container's
@@ -175,7 +172,9 @@ extension Role {
     }
     let supervision = try StrictSupervision(
       directory: directory, fence: fence, container: container, listener: listener)
-    Confinement.confineStrictSupervisor(makesPartitions: fence.makesPartitions)
+    escra_open_syslog()
+    try Confinement.confineStrictSupervisor(
+      root, cpusets: fence.tree.directory("/"), makesPartitions: fence.makesPartitions)
     try supervision.run()
   }
 

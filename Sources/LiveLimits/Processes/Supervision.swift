@@ -46,7 +46,8 @@ final class Supervision: CPUController.Surroundings {
   private var nextCorrection: Nanoseconds?
   private var nextMemberCheck: Nanoseconds?
   private var hasEnded = false
-  /// The connection of the keeper that guards the memory.
+  /// The connection of the keeper, and that of the one that guards the memory.
+  private var keeper: UInt64?
   private var guardian: UInt64?
 
   enum Token {
@@ -70,8 +71,7 @@ final class Supervision: CPUController.Surroundings {
     poller = try Poller()
     timer = try DeadlineTimer()
     watch = WriteWatch(
-      adopting: handover.take(.watch), processes: handover.take(.processes),
-      namesWriters: handover.namesWriters)
+      adopting: handover.take(.watch), namesWriters: handover.namesWriters)
     conversations = Conversations(listener: handover.take(.listener))
     record = try Record(in: directory.descriptor)
     counters = try CounterFile(in: directory.descriptor)
@@ -88,7 +88,7 @@ final class Supervision: CPUController.Surroundings {
     controller = CPUController(
       Self.parameters(
         base, attachment, cpus: handover.cpus, law: handover.law,
-        isShared: handover.application != nil), quota: quota,
+        isShared: handover.priority != nil), quota: quota,
       bounds: bounds,
       now: monotonicNow(), usage: try attachment.meter.read())
     self.directory = directory
@@ -145,7 +145,9 @@ final class Supervision: CPUController.Surroundings {
     }
     leaveParents()
     application?.leave()
+    // The directory itself is out of reach, and the keeper's to remove.
     directory.remove()
+    _ = flock(directory.descriptor.number, LOCK_UN)
   }
 
   private func handle(_ token: UInt64) throws(SystemError) {
@@ -186,7 +188,12 @@ final class Supervision: CPUController.Surroundings {
       if let memory { note(memory.hear(token)) }
     default:
       let message = conversations.hear(token, answer: answer)
-      if message == .guarding {
+      if message == .offerGuard {
+        keeper = token
+      } else if case .named(let process, let name) = message {
+        heard.answer(process, name)
+        judgeForeignWrite()
+      } else if message == .guarding {
         guardian = token
         memory?.guarded(true)
       } else if token == guardian, !conversations.contains(token) {
@@ -194,6 +201,7 @@ final class Supervision: CPUController.Surroundings {
         guardian = nil
         memory?.guarded(false)
       }
+      if token == keeper, !conversations.contains(token) { keeper = nil }
     }
   }
 
@@ -377,7 +385,11 @@ final class Supervision: CPUController.Surroundings {
 
   @discardableResult
   func hearWriters() -> Bool {
-    watch.take { heard.add($0, name: watch.name(of: $0)) }
+    watch.take { process in
+      if heard.add(process, at: monotonicNow()), let keeper {
+        conversations.send(.whoIs(process), to: keeper)
+      }
+    }
   }
 
   /// Hears of a write of ours, and of what somebody may have written in the same moment: its event
@@ -398,6 +410,11 @@ final class Supervision: CPUController.Surroundings {
       return checkMembers()
     }
     let now = monotonicNow()
+    if let moment = heard.asked?.until, moment > now, keeper != nil, found != foreign.ours {
+      // What a write means depends on whose it is.
+      nextCorrection = moment
+      return
+    }
     switch foreign.judge(found, by: heard.kinds, at: now) {
     case .ours:
       nextCorrection = nil
@@ -526,7 +543,7 @@ final class Supervision: CPUController.Surroundings {
     // Processes that share a pid namespace with others outlive their init.
     hasEnded = attachment.initProcess.hasEnded && !attachment.hasMembers
     nextMemberCheck =
-      attachment.initProcess.hasEnded && !hasEnded ? monotonicNow() + 1_000_000_000 : nil
+      attachment.initProcess.hasEnded && !hasEnded ? monotonicNow() + 1_500_000_000 : nil
   }
 
   private var lastQuota: Nanoseconds = 0

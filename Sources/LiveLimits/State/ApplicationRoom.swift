@@ -4,13 +4,14 @@ internal import Glibc
 internal import Hooks
 package import Syscalls
 
-/// Where the supervisors of an application find each other: `/run/escra/apps/HASH/`, for root alone.
+/// Where the supervisors of an application find each other: `/run/escra/apps/SHA256/`, for root alone.
 ///
 ///     name             what the application is called, and for whom
 ///     members/NONCE    a ``MemberRecord``; locked by the supervisor while it lives
 ///     .lock            locked by the broker
 ///     .limits          what the broker keeps, for the next one
 ///     socket           where the broker listens
+///     .kill.NONCE      a FIFO; a process that writes to it kills the supervisor of that member
 ///
 /// The locks are those of fcntl(2): the kernel tells whose they are (F_GETLK), so that who is
 /// silent can be killed, and nobody else. A room is there as long as somebody is registered, and
@@ -35,6 +36,7 @@ package struct ApplicationRoom: ~Copyable {
   static let socketName = "socket"
   static let membersName = "members"
   private static let temporary = ".new."
+  private static let killSwitches = ".kill."
 
   /// Opens a room that is there.
   ///
@@ -58,7 +60,7 @@ package struct ApplicationRoom: ~Copyable {
 
   /// Says what the application is called, or finds that it is somebody else's.
   ///
-  /// The directory is a hash, and hashes can be made to meet.
+  /// The directories of earlier versions are called by a hash that can be made to meet another one.
   ///
   /// - Returns: Whether it is the one that was meant.
   package func isNamed(_ name: String) throws(SystemError) -> Bool {
@@ -87,8 +89,9 @@ package struct ApplicationRoom: ~Copyable {
     let file = try members.open("." + name, O_RDWR | O_CREAT | O_TRUNC)
     try file.write(record.bytes)
     _ = escra_lock_file(file.number, locks == .descriptions)
+    let killSwitch = try killSwitch(record.nonce)
     try members.rename("." + name, to: name)
-    return MemberFile(record, owning: file)
+    return MemberFile(record, owning: file, killSwitch)
   }
 
   /// Takes over the file of a container whose supervisor has died, or was another image.
@@ -104,14 +107,36 @@ package struct ApplicationRoom: ~Copyable {
       usleep(2000)
       attempts -= 1
     }
-    return MemberFile(record, owning: file)
+    guard let killSwitch = try? killSwitch(nonce) else { return nil }
+    return MemberFile(record, owning: file, killSwitch)
   }
+
+  /// What other members end this process by: a FIFO that only its owner has open for reading.
+  ///
+  /// No supervisor may send signals, or open a pidfd: it could end any process of root. Each process
+  /// makes a FIFO of its own, so that an open one stands for one process.
+  private func killSwitch(_ nonce: UInt64) throws(SystemError) -> FileDescriptor {
+    let name = Self.killSwitch(of: nonce)
+    let temporary = Self.temporary + name
+    try directory.remove(temporary)
+    try retrying("make", name) { mkfifoat(directory.number, temporary, 0o600) }
+    let file = try directory.open(temporary, O_RDONLY | O_NONBLOCK)
+    // In tests all members are one process.
+    if locks == .processes {
+      try retrying("arm", name) { escra_die_on_input(file.number) }
+    }
+    try directory.rename(temporary, to: name)
+    return file
+  }
+
+  private static func killSwitch(of nonce: UInt64) -> String { killSwitches + name(of: nonce) }
 
   /// Forgets a container: it has ended.
   package func forget(_ nonce: UInt64) {
     guard let members = try? members() else { return }
     try? members.remove(Self.name(of: nonce))
     try? members.remove("." + Self.name(of: nonce))
+    try? directory.remove(Self.killSwitch(of: nonce))
   }
 
   /// What is seen of a member.
@@ -152,12 +177,26 @@ package struct ApplicationRoom: ~Copyable {
     return names.sorted().compactMap { Self.nonce($0) }
   }
 
-  /// Kills the supervisor of a member.
-  package func fence(_ nonce: UInt64) {
+  /// Kills the supervisor of a member: of one that has its lock still after there is a handle on it,
+  /// so that the handle is on no successor.
+  ///
+  /// - Parameters:
+  ///   - nonce: Whose; never one's own.
+  ///   - process: The pid that it has to have; nil for any.
+  ///   - between: What happens between the handle and the second question, in tests.
+  package func fence(
+    _ nonce: UInt64, ifItIs process: Int32? = nil, between: () -> Void = {}
+  ) {
     guard let members = try? members(),
-      let file = try? members.open(Self.name(of: nonce), O_RDONLY)
+      let file = try? members.open(Self.name(of: nonce), O_RDONLY),
+      let pid = Self.holder(file), pid == process ?? pid,
+      let handle = try? directory.open(Self.killSwitch(of: nonce), O_WRONLY | O_NONBLOCK)
     else { return }
-    fence(file)
+    between()
+    guard
+      Self.holder(file) == pid
+    else { return }
+    try? handle.write([0])
   }
 
   // MARK: the broker
@@ -181,10 +220,12 @@ package struct ApplicationRoom: ~Copyable {
     return Self.holder(file)
   }
 
-  /// Kills the broker; for others than itself.
-  package func fenceBroker() {
-    guard let file = try? directory.open(Self.lockFile, O_RDONLY) else { return }
-    fence(file)
+  /// Kills the broker, which is a member, too.
+  ///
+  /// - Parameter own: The caller, which is not the broker, and whose file must not be opened.
+  package func fenceBroker(except own: UInt64) {
+    guard let broker else { return }
+    for nonce in nonces where nonce != own { fence(nonce, ifItIs: broker) }
   }
 
   /// Listens where the members connect; for the broker.
@@ -241,13 +282,14 @@ package struct ApplicationRoom: ~Copyable {
   package func removeIfEmpty() {
     while nonces.isEmpty {
       guard let lock = takeLock() else { return }
-      remove()
+      let isInUse = remove()
       _ = consume lock
-      guard (try? FileDescriptor.open(path, O_RDONLY | O_DIRECTORY)) != nil else { return }
+      guard isInUse else { return }
     }
   }
 
-  private func remove() {
+  /// - Returns: Whether somebody is in it again.
+  private func remove() -> Bool {
     if let members = try? members() {
       // Of who has died before it was registered.
       for name in (try? members.entries()) ?? [] where name.utf8.first == UInt8(ascii: ".") {
@@ -256,17 +298,27 @@ package struct ApplicationRoom: ~Copyable {
     }
     do throws(SystemError) {
       try directory.remove(Self.membersName, directory: true)
-    } catch { return }
+    } catch { return true }
     // Nobody is registered, and who wants to be now finds that out by the directory's absence.
     let leftOver = ((try? directory.entries()) ?? []).filter {
-      $0.utf8.starts(with: Self.temporary.utf8)
+      $0.utf8.starts(with: Self.temporary.utf8) || $0.utf8.starts(with: Self.killSwitches.utf8)
     }
     for name in leftOver + [
       Self.socketName, ".socket", Self.limitsFile, Self.nameFile, Self.lockFile,
     ] {
       try? directory.remove(name)
     }
-    rmdir(path)
+    // A supervisor cannot reach what its root directory is in: the keeper can.
+    return rmdir(path) != 0 && errno == ENOTEMPTY
+  }
+
+  /// Removes the directories of applications whose last members had nothing left to remove in them.
+  static func removeAbandoned(_ root: StateRoot) {
+    guard let rooms = try? FileDescriptor.open(root.applications, O_RDONLY | O_DIRECTORY),
+      let names = try? rooms.entries()
+    else { return }
+    // Those that are not empty stay.
+    for name in names { try? rooms.remove(name, directory: true) }
   }
 
   /// Forgets those whose state is gone, and removes rooms that are empty: for the keeper.
@@ -317,15 +369,6 @@ package struct ApplicationRoom: ~Copyable {
   private static func holder(_ file: borrowing FileDescriptor) -> Int32? {
     let pid = escra_lock_holder(file.number)
     return pid == 0 ? nil : pid
-  }
-
-  /// Kills whoever has a lock: it has it still after the handle on it was there, so the handle is
-  /// on no other process that has its pid by now.
-  private func fence(_ file: borrowing FileDescriptor) {
-    guard let pid = Self.holder(file), pid > 1, let handle = try? ProcessHandle(pid: pid),
-      Self.holder(file) == pid
-    else { return }
-    try? handle.send(SIGKILL)
   }
 
   /// A member's name: its nonce in base 36, as the directory of its state is called.

@@ -8,12 +8,18 @@ internal import Syscalls
 /// the file that this process closes, so it is opened here once and never read again.
 package final class MemberFile {
   private let file: FileDescriptor
+  /// Others write to it when this supervisor is silent.
+  private let killSwitch: FileDescriptor
   /// What is in it.
   package private(set) var record: MemberRecord
 
-  init(_ record: MemberRecord, owning file: consuming FileDescriptor) {
+  init(
+    _ record: MemberRecord, owning file: consuming FileDescriptor,
+    _ killSwitch: consuming FileDescriptor
+  ) {
     self.record = record
     self.file = file
+    self.killSwitch = killSwitch
   }
 
   /// Says what is held from now on: before the kernel's limit is raised, after it was lowered.

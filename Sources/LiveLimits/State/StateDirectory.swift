@@ -109,7 +109,21 @@ public struct StateRoot: Sendable {
     return keys.contains { !instances(in: containers + "/" + $0).isEmpty }
   }
 
-  /// The instances of one container.
+  /// The instances of one container: other containers may have the same directory, as ids can be made
+  /// to have the same hash.
+  ///
+  /// - Parameters:
+  ///   - root: The runtime's `--root`, absolute.
+  ///   - id: The container's id.
+  /// - Returns: Paths of NONCE directories, also of one that nothing is written down in yet.
+  public func instances(root: String, id: String) -> [String] {
+    instances(in: directory(root: root, id: id)).filter { path in
+      guard let state = (try? StateDirectory(opening: path))?.load() else { return true }
+      return state.root == root && state.id == id
+    }
+  }
+
+  /// What is in the directory of one container.
   ///
   /// - Parameter directory: What ``directory(root:id:)`` returned.
   /// - Returns: Paths of NONCE directories; empty when the container is not supervised.
@@ -181,7 +195,9 @@ public struct StateDirectory: ~Copyable {
   /// - Throws: ``SystemError``; EMFILE where there is no descriptor to look with.
   func read() throws(SystemError) -> ContainerState? {
     do throws(SystemError) {
-      let bytes = try descriptor.open(Self.stateFile, O_RDONLY).readAll(limit: 65536)
+      // What its supervisor may have made of it holds up no keeper.
+      let bytes = try descriptor.open(Self.stateFile, O_RDONLY | O_NONBLOCK)
+        .readAll(limit: 65536)
       return ContainerState(text: String(decoding: bytes, as: UTF8.self))
     } catch {
       if error.errno == ENOENT || error.errno == EFBIG { return nil }
@@ -259,6 +275,13 @@ public struct StateDirectory: ~Copyable {
       return false
     }
     return (try? directory.lock(exclusive: false, wait: false)) == false
+  }
+
+  /// Whether its supervisor has removed what is written down of the container, which has ended.
+  var isAbandoned: Bool {
+    do throws(SystemError) {
+      return try descriptor.status(of: Self.stateFile) == nil
+    } catch { return false }
   }
 
   /// Removes the instance; for the holder of the lock only.

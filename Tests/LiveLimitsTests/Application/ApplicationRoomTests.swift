@@ -156,4 +156,89 @@ private final class Lock {
     _ = consume lock
     _ = consume other
   }
+
+  /// Locks a member's file as its supervisor does, and has its FIFO open.
+  private static let member = """
+    import fcntl, os, sys
+    file = open(sys.argv[1] + "/members/" + sys.argv[2], "r+")
+    fcntl.lockf(file, fcntl.LOCK_EX)
+    fifo = os.open(sys.argv[1] + "/.kill." + sys.argv[2], os.O_RDONLY | os.O_NONBLOCK)
+    """
+
+  @Test func `who has a member's lock is the one that is killed, if it has it still`() throws {
+    let room = try self.room()
+    _ = try room.register(sharedRecord(36))
+    let ear = try FileDescriptor.open(path + "/.kill.10", O_RDONLY | O_NONBLOCK)
+    func hasHeard() -> Bool {
+      var byte: UInt8 = 0
+      return read(ear.number, &byte, 1) == 1
+    }
+    room.fence(36)
+    #expect(!hasHeard(), "nobody has the lock")
+    let member = try #require(Helper(Self.member, path, "10"))
+    room.fence(36, ifItIs: member.pid + 1)
+    #expect(!hasHeard(), "another has the lock")
+    room.fence(36) {
+      kill(member.pid, SIGKILL)
+      while !member.hasEnded { usleep(1000) }
+    }
+    #expect(!hasHeard(), "it has died since")
+    let successor = try #require(Helper(Self.member, path, "10"))
+    room.fence(36, ifItIs: successor.pid)
+    #expect(hasHeard())
+    _ = consume ear
+  }
+
+  @Test func `a supervisor that another one ends need not be at work`() throws {
+    let room = try ApplicationRoom(making: path, locks: .descriptions)
+    _ = try room.register(sharedRecord(36))
+    let member = try #require(
+      Helper(
+        Self.member + """
+
+          fcntl.fcntl(fifo, fcntl.F_SETOWN, os.getpid())
+          fcntl.fcntl(fifo, 10, 9)
+          fcntl.fcntl(fifo, fcntl.F_SETFL, os.O_NONBLOCK | 0o20000)
+          """, path, "10"))
+    kill(member.pid, SIGSTOP)
+    room.fence(36)
+    while !member.hasEnded { usleep(1000) }
+  }
+
+  @Test func `what a supervisor cannot remove is left for the keeper, and is empty`() throws {
+    let root = StateRoot(path: directory.path)
+    let room = try self.room()
+    _ = try room.register(sharedRecord(1))
+    ApplicationRoom.removeAbandoned(root)
+    #expect(access(path, F_OK) == 0, "somebody is in it")
+    room.forget(1)
+    room.removeIfEmpty()
+    try FileDescriptor.open(directory.path + "/apps", O_RDONLY | O_DIRECTORY)
+      .makeDirectory("0123456789abcdef")
+    ApplicationRoom.removeAbandoned(root)
+    #expect(access(path, F_OK) != 0)
+  }
+
+  @Test(.enabled(if: geteuid() == 0))
+  func `a connection of another user is closed`() throws {
+    let listener = try ControlSocket.listen(on: "socket", in: directory.opened())
+    chmod(directory.path, 0o755)
+    chmod(directory.path + "/socket", 0o777)
+    let connect = """
+      import os, socket, sys
+      os.setuid(int(sys.argv[2]))
+      ends = [socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) for _ in range(2)]
+      for end in ends: end.connect(sys.argv[1] + "/socket")
+      """
+    func areLetIn(_ user: UInt32) throws -> [Bool] {
+      let helper = try #require(Helper(connect, directory.path, "\(user)"))
+      defer { _ = helper }
+      let control = ControlSocket.accept(from: listener)?.release() ?? -1
+      let application = ApplicationSocket.accept(from: listener)?.release() ?? -1
+      defer { for number in [control, application] where number >= 0 { close(number) } }
+      return [control >= 0, application >= 0]
+    }
+    #expect(try areLetIn(65534) == [false, false])
+    #expect(try areLetIn(0) == [true, true])
+  }
 }
