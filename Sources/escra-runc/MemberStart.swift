@@ -15,6 +15,7 @@ extension SupervisedStart {
       priority: Int32(clamping: policy.priority), cpu: policy.appCPU?.nanocores,
       memory: policy.appMemory)
     membership.isNoChange = refusesConflicts
+    membership.joinEarlierVersion(.system)
     return membership
   }
 

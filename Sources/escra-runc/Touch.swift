@@ -18,7 +18,7 @@ extension RuntimeCall {
   /// The instances of the container that the call is about; none for one that is not ours.
   func instances() -> [String] {
     guard let id = invocation.id?.text else { return [] }
-    return StateRoot.system.instances(in: StateRoot.system.directory(root: root, id: id))
+    return StateRoot.system.instances(root: root, id: id)
   }
 
   /// Any call about a supervised container: whoever has died of ours is brought back, in passing.

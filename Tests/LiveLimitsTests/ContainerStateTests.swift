@@ -74,6 +74,44 @@ private func state(_ random: inout SeededGenerator) -> ContainerState {
     #expect(room(0, "/a", nil) == rooms[0])
   }
 
+  /// A name that somebody has looked for, so that it has the FNV-1a hash of the other one.
+  private static let name = "djv-vx3gdfa.9wy4sgxv9msdddv-2txvy-7h-s6msg20t6qk"
+
+  private static func membership(_ name: String, _ namespace: String) -> ApplicationMembership {
+    ApplicationMembership(
+      application: name, user: 0, root: "/run/attack-runc-a", namespace: namespace, priority: 0,
+      cpu: nil, memory: nil)
+  }
+
+  @Test func `a name that was made to collide has a directory of its own`() {
+    let (one, other) = (Self.membership("shop", "prod"), Self.membership(Self.name, "evil"))
+    let hashes = [one, other].map { membership in
+      var hash = FNV1a()
+      hash.add(membership.name.utf8)
+      return hash.value
+    }
+    #expect(hashes[0] == hashes[1], "it does what it was made for")
+    #expect(one.room != other.room)
+    #expect(one.room.utf8.count == 64)
+  }
+
+  @Test func `an application whose members an earlier version has started stays one`() throws {
+    let directory = try TemporaryDirectory()
+    let root = StateRoot(path: directory.path)
+    var (one, other) = (Self.membership("shop", "prod"), Self.membership(Self.name, "evil"))
+    let room = one.room
+    one.joinEarlierVersion(root)
+    #expect(one.room == room, "nobody is there")
+    var hash = FNV1a()
+    hash.add(one.name.utf8)
+    #expect(
+      try ApplicationRoom(making: root.applications + "/" + hash.digits).isNamed(one.name))
+    one.joinEarlierVersion(root)
+    other.joinEarlierVersion(root)
+    #expect(one.room == hash.digits)
+    #expect(other.room != one.room, "it is another application's")
+  }
+
   private static let plain = ContainerState(
     root: "/run/runc", id: "web", bundle: "/bundles/web", policy: "reactive",
     runtime: ProcessIdentity(pid: 812, startTicks: 4711), pidFile: "/run/web.pid",

@@ -53,6 +53,15 @@ private func exists(_ path: String) -> Bool { access(path, F_OK) == 0 }
     #expect(second.isSupervised == true)
   }
 
+  @Test func `a container whose key collides is another one all the same`() throws {
+    let own = try create("web")
+    #expect(root.instances(root: "/run/runc", id: "web") == [own.path], "nothing is written yet")
+    try own.save(Self.state("web"))
+    #expect(root.instances(root: "/run/runc", id: "web") == [own.path])
+    try own.save(Self.state("another"))
+    #expect(root.instances(root: "/run/runc", id: "web") == [])
+  }
+
   @Test func `an id means something only below its root`() {
     let keys = [("/run/runc", "a"), ("/run/runc", "b"), ("/run/crun", "a"), ("/run/run", "ca")]
       .map { root.directory(root: $0.0, id: $0.1) }

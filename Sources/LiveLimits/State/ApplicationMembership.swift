@@ -38,16 +38,30 @@ public struct ApplicationMembership: Equatable, Sendable {
     keyed["root"] = root
     keyed["namespace"] = namespace
     name = keyed.text
-    var hash = FNV1a()
-    hash.add(name.utf8)
-    room = hash.digits
+    room = SHA256.digits(of: name)
     self.priority = priority
     self.cpu = cpu
     self.memory = memory
   }
 
+  /// Joins members of an earlier version, which called the directory by a shorter hash, as long as
+  /// there are any: an application that is split in two has twice its limit.
+  ///
+  /// - Parameter root: Where applications are.
+  public mutating func joinEarlierVersion(_ root: StateRoot) {
+    var hash = FNV1a()
+    hash.add(name.utf8)
+    guard let earlier = try? ApplicationRoom(opening: root.applications + "/" + hash.digits),
+      (try? earlier.isNamed(name)) == true
+    else { return }
+    room = hash.digits
+  }
+
   init?(_ keyed: KeyedText) {
-    guard let room = keyed["appRoom"], let name = keyed["appName"] else { return nil }
+    // A supervisor that was taken over may have written it: it leads to no other directory.
+    guard let room = keyed["appRoom"], let name = keyed["appName"],
+      room.utf8.allSatisfy({ $0 != UInt8(ascii: "/") && $0 != UInt8(ascii: ".") })
+    else { return nil }
     self.room = room
     self.name = name
     priority = Int32(clamping: keyed[int: "appPriority"] ?? 0)
