@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+import Glibc
 import Syscalls
 import Testing
 
@@ -64,5 +65,14 @@ import Testing
       let over = try #require(Self.end { (Int32($0), isAtWork) })
       #expect((10_000_000_000...11_100_000_000).contains(over))
     }
+  }
+
+  @Test func `only a process of ours is ended for a lock that it keeps`() throws {
+    let stranger = try #require(Helper(""))
+    #expect(!RegistryLock.evict(stranger.pid))
+    #expect(!stranger.hasEnded)
+    let ours = try #require(Helper("open('/proc/self/comm', 'w').write('escra-super')"))
+    #expect(RegistryLock.evict(ours.pid))
+    while !ours.hasEnded { usleep(1000) }
   }
 }

@@ -52,4 +52,13 @@ import Testing
   @Test func `wall clock time is written as RFC 3339`() {
     #expect(rfc3339(1_700_000_000_000_000_000) == "2023-11-14T22:13:20Z")
   }
+
+  @Test func `nothing that is opened is left to a program that is executed`() throws {
+    let directory = try FileDescriptor.open("/proc/self", O_RDONLY | O_DIRECTORY)
+    let file = try directory.open("stat", O_RDONLY)
+    let copy = try file.duplicate()
+    for number in [directory.number, file.number, copy.number] {
+      #expect(fcntl(number, F_GETFD) & FD_CLOEXEC != 0)
+    }
+  }
 }

@@ -524,3 +524,27 @@ def test_rubbish_in_our_state_is_in_nobodys_way(container, plain):
     made.started()
     made.supervisor()
     wait_for_floor(made)
+
+
+@pytest.mark.v2
+def test_a_group_of_the_same_path_is_another_one_after_a_crash(container):
+    """The path may be another container's by then: what was recorded of it is its inode."""
+    made = container().started()
+    pid = made.supervisor()
+    [keeper] = wait_until(keepers, 2, "the keeper lives")
+    kill(keeper, signal=signal.SIGSTOP)
+    try:
+        kill(pid)
+        wait_until(lambda: not is_alive(pid), 2, "it is dead")
+        path = os.path.join(made.states()[0]["directory"], "state")
+        with open(path) as file:
+            lines = file.read().splitlines()
+        with open(path, "w") as file:
+            for line in lines:
+                name, _, value = line.partition("=")
+                file.write(f"{name}={int(value) + 1 if name == 'cpuInode' else value}\n")
+        cgroups.set_quota(made.cgroup, 12_000)
+    finally:
+        kill(keeper, signal=signal.SIGCONT)
+    wait_until(lambda: made.states() == [] and not supervisors(made.id), 4, "it is forgotten")
+    assert made.quota == 12_000, "its limit is nobody's business"
