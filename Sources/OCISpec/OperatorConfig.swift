@@ -115,14 +115,20 @@ public struct OperatorConfig: Equatable, Sendable {
   public static func load(
     path: String, isRequired: Bool = false
   ) throws(OperatorConfigError) -> OperatorConfig {
-    let bytes: [UInt8]
+    let bytes: [UInt8]?
     do throws(SystemError) {
-      bytes = try FileDescriptor.open(path, O_RDONLY).readAll(limit: largestFile)
+      // Without blocking: a FIFO would keep every call of the runtime for ever.
+      let file = try FileDescriptor.open(path, O_RDONLY | O_NONBLOCK | O_NOCTTY)
+      let status = try file.status()
+      // A directory says EISDIR to its reader.
+      bytes =
+        status.isRegularFile || status.isDirectory ? try file.readAll(limit: largestFile) : nil
     } catch {
       if error.errno == ENOENT && !isRequired { return OperatorConfig() }
       let named = SystemError(error.step, path, errno: error.errno)
       throw OperatorConfigError(file: path, problem: .unreadable(named))
     }
+    guard let bytes else { throw OperatorConfigError(file: path, problem: .notAFile) }
     return try OperatorConfig(parsing: bytes, file: path)
   }
 

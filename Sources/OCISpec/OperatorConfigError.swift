@@ -8,6 +8,8 @@ public struct OperatorConfigError: Error, Equatable, Sendable, CustomStringConve
   public enum Problem: Error, Equatable, Sendable {
     /// The file cannot be read.
     case unreadable(SystemError)
+    /// It is a device, a FIFO or a socket.
+    case notAFile
     /// It is no JSON.
     case syntax(JSONSyntaxError)
     /// A key that is none of the config's, and those that are, both with their path.
@@ -36,6 +38,9 @@ public struct OperatorConfigError: Error, Equatable, Sendable, CustomStringConve
     switch problem {
     case .unreadable(let error):
       "\(error); make it a readable file of at most \(OperatorConfig.largestFile) bytes"
+    case .notAFile:
+      "\(file) is not a regular file; make it a readable file of at most "
+        + "\(OperatorConfig.largestFile) bytes"
     case .syntax(let error): "\(file): \(error.description)"
     case .unknownKey(let key, let known):
       "\(file): unknown key \(escaped(key)); "

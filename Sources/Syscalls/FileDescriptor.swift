@@ -90,7 +90,9 @@ public struct FileDescriptor: ~Copyable, Sendable {
     var bytes: [UInt8] = []
     // One byte more than stat says, so that the end of most files is seen at once; a file of
     // /proc says 0. What grows on behind that doubles.
-    var size = max((try? status().size).map { $0 + 1 } ?? 0, 4096)
+    let expected = (try? status().size) ?? 0
+    if expected > limit { throw SystemError("read", "descriptor \(number)", errno: EFBIG) }
+    var size = max(expected + 1, 4096)
     while true {
       if bytes.count > limit { throw SystemError("read", "descriptor \(number)", errno: EFBIG) }
       var failure: SystemError?
@@ -233,6 +235,11 @@ public struct FileDescriptor: ~Copyable, Sendable {
     }
   }
 
+  /// Leaves nothing in the file: ftruncate(2).
+  public func truncate() throws(SystemError) {
+    try retrying("truncate", "descriptor \(number)") { ftruncate(number, 0) }
+  }
+
   /// Makes the file's bytes durable: fsync(2).
   public func sync() throws(SystemError) {
     try retrying("sync", "descriptor \(number)") { fsync(number) }
@@ -309,4 +316,6 @@ public struct FileStatus: Equatable, Sendable {
 
   /// Whether it is a regular file.
   public var isRegularFile: Bool { mode & S_IFMT == S_IFREG }
+  /// Whether it is a directory.
+  public var isDirectory: Bool { mode & S_IFMT == S_IFDIR }
 }

@@ -30,6 +30,8 @@ struct UpdateRequest {
   /// What was read from a pipe is gone from it, and has to be given on.
   private var bytes: [UInt8]?
   private let isStandardInput: Bool
+  /// Whether it cannot be read once more: a pipe by a name.
+  private var isSpent = false
 
   /// Reads a request; what cannot be read is the low-level runtime's to refuse.
   init(_ call: RuntimeCall) {
@@ -53,11 +55,7 @@ struct UpdateRequest {
       self.isRefusable = isRefusable || isSwapTooLittle
       return
     }
-    let file =
-      isStandardInput
-      ? FileDescriptor(owning: dup(STDIN_FILENO))
-      : (try? FileDescriptor.open(call.vector.bytes(of: resources), O_RDONLY)) ?? .none
-    guard file.isOpen, let bytes = try? file.readAll() else { return }
+    guard let bytes = read(resources) else { return }
     self.bytes = bytes
     guard let document = try? ResourcesUpdate(bytes) else { return }
     self.document = document
@@ -67,6 +65,51 @@ struct UpdateRequest {
     memory = document.memoryLimit
     swap = document.memorySwap
     isRefusable = isSwapTooLittle
+  }
+
+  /// The longest document that is read, in bytes.
+  private static let largestDocument = 1 << 20
+  /// For how long a pipe may be silent, in milliseconds.
+  private static let patience: CInt = 5_000
+
+  /// The document; nil where the low-level runtime meets the same error, and says it.
+  private mutating func read(_ resources: FlagValue) -> [UInt8]? {
+    do throws(SystemError) {
+      if isStandardInput {
+        return try FileDescriptor(owning: dup(STDIN_FILENO)).readAll(limit: Self.largestDocument)
+      }
+      let path = call.vector.bytes(of: resources)
+      let file = try FileDescriptor.open(path, O_RDONLY | O_NONBLOCK | O_NOCTTY)
+      let status = try file.status()
+      if status.isRegularFile { return try file.readAll(limit: Self.largestDocument) }
+      if status.isDirectory { return nil }
+      isSpent = true
+      return try Self.drain(file)
+    } catch {
+      if error.step == "open" { return nil }
+      call.fail(
+        "\(resources.text): \(error); write the resources to a regular file of at most "
+          + "\(Self.largestDocument) bytes")
+    }
+  }
+
+  /// Reads a pipe to its end; one whose other end is never opened must not keep us for ever.
+  private static func drain(_ file: borrowing FileDescriptor) throws(SystemError) -> [UInt8] {
+    var bytes: [UInt8] = []
+    while bytes.count <= largestDocument {
+      var waiting = pollfd(fd: file.number, events: Int16(POLLIN), revents: 0)
+      if try retrying("wait for", "a pipe", { poll(&waiting, 1, patience) }) == 0 {
+        throw SystemError("wait for", "a pipe", errno: ETIMEDOUT)
+      }
+      let count = bytes.count
+      try withUnsafeTemporaryAllocation(byteCount: 65_536, alignment: 16) {
+        buffer throws(SystemError) in
+        let read = try file.read(into: buffer)
+        bytes += UnsafeRawBufferPointer(rebasing: buffer[..<read])
+      }
+      if bytes.count == count { return bytes }
+    }
+    throw SystemError("read", "a pipe", errno: EFBIG)
   }
 
   /// Memory and swap together are never less than memory.
@@ -116,7 +159,7 @@ struct UpdateRequest {
   private func rewriteDocument(_ call: inout RuntimeCall, _ edit: ConfigEdit) {
     guard let resources, let bytes else { return }
     let isRewritten = edit != ConfigEdit() && document != nil
-    guard isStandardInput || isRewritten else { return }
+    guard isStandardInput || isSpent || isRewritten else { return }
     let given = isRewritten ? document?.applying(edit) ?? bytes : bytes
     do throws(SystemError) {
       try replaceStandardInput(with: given)

@@ -218,6 +218,17 @@ import Testing
         == "cannot read /tmp (EISDIR); make it a readable file of at most 1048576 bytes")
   }
 
+  @Test func `a FIFO or a device is no config, and blocks nobody`() {
+    let path = "/tmp/escra-config-\(getpid()).fifo"
+    #expect(mkfifo(path, 0o600) == 0)
+    defer { unlink(path) }
+    for path in [path, "/dev/zero"] {
+      #expect(
+        sentence { _ = try OperatorConfig.load(path: path) }
+          == "\(path) is not a regular file; make it a readable file of at most 1048576 bytes")
+    }
+  }
+
   @Test func `reads a file, and refuses one that is no config by its length`() throws {
     let path = "/tmp/escra-config-\(getpid()).json"
     defer { unlink(path) }
