@@ -362,7 +362,16 @@ int escra_terminal_size(int fd, int *columns, int *rows) {
 void escra_open_syslog(void) { openlog("escra", LOG_PID | LOG_NDELAY, LOG_DAEMON); }
 
 void escra_syslog(bool error, const char *message) {
+    // Messages quote texts of others; a log takes one line of printable ASCII.
+    char line[2048];
+    size_t length = 0;
+    for (const char *next = message; *next && length + 5 < sizeof line; next++)
+        if (*next >= ' ' && *next <= '~')
+            line[length++] = *next;
+        else
+            length += (size_t)snprintf(line + length, 5, "\\x%02x", (unsigned char)*next);
+    line[length] = 0;
     openlog("escra", LOG_PID, LOG_DAEMON);
-    syslog(error ? LOG_ERR : LOG_WARNING, "%s", message);
+    syslog(error ? LOG_ERR : LOG_WARNING, "%s", line);
     closelog();
 }

@@ -45,12 +45,12 @@ extension SpanReader {
     case .string: break
     default:
       throw .wrongType(
-        document: document, member: "annotations.\(key)",
+        document: document, member: "annotations.\(escaped(key))",
         value: description(of: annotation.value), expected: "a string")
     }
     let literal = UnsafeRawBufferPointer(rebasing: bytes[annotation.value.range])
     if let value = decodeString(literal) { return value }
     if !key.utf8.starts(with: "io.escra.".utf8) { return nil }
-    throw .undecodable(document: document, annotation: key)
+    throw .undecodable(document: document, annotation: escaped(key))
   }
 }

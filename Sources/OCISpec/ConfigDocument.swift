@@ -44,9 +44,8 @@ public struct ConfigDocument: Sendable {
     annotations.contains { $0.key.utf8.starts(with: "io.escra.".utf8) }
   }
 
-  /// Whether `io.escra.` stands anywhere in the raw bytes: without it there is nothing to parse.
-  ///
-  /// A key with an escape in its prefix (`io\u002eescra.`), which no engine writes, is not seen.
+  /// Whether `io.escra.` stands anywhere in the raw bytes, or may with an escape in it
+  /// (`io\u002eescra.`): without that there is nothing to parse.
   public static func mentionsEscra(_ bytes: UnsafeRawBufferPointer) -> Bool {
     guard let start = bytes.baseAddress else { return false }
     let rest: StaticString = ".escra."
@@ -63,6 +62,27 @@ public struct ConfigDocument: Sendable {
         return true
       }
       position += 1
+    }
+    return escapesLetter(bytes, start)
+  }
+
+  /// Whether a letter or a dot is escaped anywhere, which no engine does.
+  private static func escapesLetter(
+    _ bytes: UnsafeRawBufferPointer, _ start: UnsafeRawPointer
+  ) -> Bool {
+    var position = 0
+    while position + 6 <= bytes.count,
+      let escape = memchr(start + position, CInt(UInt8(ascii: "\\")), bytes.count - position)
+    {
+      position = UnsafeRawPointer(escape) - start
+      let rest = bytes[position...].prefix(6)
+      if rest.starts(with: #"\u002e"#.utf8) || rest.starts(with: #"\u002E"#.utf8)
+        || rest.starts(with: #"\u006"#.utf8) || rest.starts(with: #"\u007"#.utf8)
+      {
+        return true
+      }
+      // What is escaped is no escape.
+      position += 2
     }
     return false
   }

@@ -86,8 +86,7 @@ func decodeString(_ literal: UnsafeRawBufferPointer) -> String? {
     decoding: UnsafeRawBufferPointer(start: text, count: json_string_length(root)), as: UTF8.self)
 }
 
-/// The start of some bytes for an error message, at most 64 of them.
+/// The start of some bytes for an error message.
 func excerpt(_ bytes: UnsafeRawBufferPointer) -> String {
-  let text = String(decoding: bytes.prefix(64), as: UTF8.self)
-  return bytes.count > 64 ? text + "..." : text
+  printable(String(decoding: bytes.prefix(256), as: UTF8.self), longest: 64)
 }

@@ -10,17 +10,33 @@ public func quoted(_ value: String) -> String { "\"\(escaped(value))\"" }
 
 /// What ``quoted(_:)`` puts between the quotes.
 public func escaped(_ value: String) -> String {
+  escape(value, longest: 64) { scalar in
+    switch scalar {
+    case "\"", "\\": "\\\(scalar)"
+    case "!"..."~": String(scalar)
+    default: nil
+    }
+  }
+}
+
+/// A text as it may go to a terminal or a log: one line of printable ASCII.
+///
+/// Sentences contain paths and other words as the caller wrote them. Anything but printable ASCII
+/// is escaped as in ``quoted(_:)``, and a longer text is cut.
+public func printable(_ text: String, longest: Int = 4096) -> String {
+  escape(text, longest: longest) { " "..."~" ~= $0 ? String($0) : nil }
+}
+
+/// Escapes each character that `plain` has no text for.
+private func escape(
+  _ text: String, longest: Int, _ plain: (Unicode.Scalar) -> String?
+) -> String {
   var result = ""
   var count = 0
-  for scalar in value.unicodeScalars {
-    let piece: String
-    switch scalar {
-    case "\"", "\\": piece = "\\\(scalar)"
-    case "!"..."~": piece = String(scalar)
-    default: piece = "\\u{\(String(scalar.value, radix: 16))}"
-    }
+  for scalar in text.unicodeScalars {
+    let piece = plain(scalar) ?? "\\u{\(String(scalar.value, radix: 16))}"
     count += piece.utf8.count
-    if count > 64 { return result + "..." }
+    if count > longest { return result + "..." }
     result += piece
   }
   return result

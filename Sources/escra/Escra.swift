@@ -59,5 +59,5 @@ struct Complaint: Error, Equatable, CustomStringConvertible {
   let description: String
 
   /// Makes a complaint of one sentence.
-  init(_ description: String) { self.description = description }
+  init(_ description: String) { self.description = Table.printable(description) }
 }

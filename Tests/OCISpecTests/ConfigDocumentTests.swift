@@ -148,6 +148,24 @@ import Testing
       "the annotation io.escra.policy in config.json is not valid Unicode text; "
         + "write its value in UTF-8 and without NUL"
     ),
+    (
+      #"{"annotations":{"io.escra.a\nforged: line\u001b[2J\u009b\u007f":"\ud800"}}"#,
+      #"the annotation io.escra.a\u{a}forged:\u{20}line\u{1b}[2J\u{9b}\u{7f} in config.json is not "#
+        + "valid Unicode text; write its value in UTF-8 and without NUL"
+    ),
+    (
+      #"{"annotations":{"io.escra.a\nb":1}}"#,
+      #"annotations.io.escra.a\u{a}b in config.json is 1; it must be a string"#
+    ),
+    (
+      "{\"annotations\":{\"io.escra.\u{9b}\\ud800\":1}}",
+      #"the annotation io.escra.\u{9b}\ud800 in config.json is not valid Unicode text; "#
+        + "write its value in UTF-8 and without NUL"
+    ),
+    (
+      "{\"linux\":{\"resources\":{\"cpu\":\"\u{9b}2J\"}}}",
+      #"linux.resources.cpu in config.json is "\u{9b}2J"; it must be an object"#
+    ),
     (#"{"a":"#, "config.json is not valid JSON at byte 5: the document ends too early"),
   ])
   func `says which member has which value and what it must be`(
@@ -203,6 +221,8 @@ import Testing
     ("o.escra.", false), ("xo.escra.", false), ("{\"io.escra.policy\":1", true),
     ("io.esc.io.escra.x", true), ("....io.escrb.", false), ("io.escra:", false),
     ("..io.escra.", true),
+    (#""io\u002eescra.policy""#, true), (#""\u0069o.escra.x""#, true), (#""io.e\u0073cra""#, true),
+    (#""io\\u002eescra.policy""#, false), (#""a\u003cb\n\"""#, false), (#"\u002"#, false),
   ])
   func `sees whether anything of ours is mentioned`(_ raw: String, _ expected: Bool) {
     let found = Array(raw.utf8).withUnsafeBytes { ConfigDocument.mentionsEscra($0) }

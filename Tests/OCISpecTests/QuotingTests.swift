@@ -12,6 +12,19 @@ import Testing
     #expect(quoted(value) == shown)
   }
 
+  @Test(arguments: [
+    ("it is \"so\"", "it is \"so\""), ("a\nb\r\u{1b}[2J", #"a\u{a}b\u{d}\u{1b}[2J"#),
+    ("\u{7f}\u{9b}1m\u{2028}\u{202e}", #"\u{7f}\u{9b}1m\u{2028}\u{202e}"#), ("ü", #"\u{fc}"#),
+  ])
+  func `a sentence is one line of printable ASCII`(text: String, shown: String) {
+    #expect(printable(text) == shown)
+  }
+
+  @Test func `a sentence has an end`() {
+    let text = String(repeating: "a", count: 5000)
+    #expect(printable(text) == String(repeating: "a", count: 4096) + "...")
+  }
+
   @Test func `cuts what is longer than 64 characters`() {
     let exact = String(repeating: "a", count: 64)
     #expect(quoted(exact) == "\"\(exact)\"")
