@@ -54,8 +54,8 @@ public struct Annotations {
       switch key {
       case "io.kubernetes.cri.container-type", "io.kubernetes.cri-o.ContainerType":
         if value == "sandbox" { isSandbox = true }
-      case "io.kubernetes.cri.container-name": criName = value
-      case "io.kubernetes.container.name": kubernetesName = value
+      case "io.kubernetes.cri.container-name": criName = value.isEmpty ? nil : value
+      case "io.kubernetes.container.name": kubernetesName = value.isEmpty ? nil : value
       case "io.kubernetes.cri.sandbox-namespace": namespace = value
       case "io.kubernetes.pod.namespace": podNamespace = value
       default: break
@@ -82,7 +82,10 @@ public struct Annotations {
     }
     if key.isOfApplication {
       firstError = firstError ?? .notNarrowable(written, write: key.name)
-    } else if let container, container == String(Substring(parts[1])) {
+    } else if container == nil {
+      // Without a name nobody knows whether it is for this one, and without it more may happen.
+      firstError = firstError ?? .noContainerName(written, write: key.name)
+    } else if container?.utf8.elementsEqual(parts[1]) == true {
       entries.append(Entry(key: key, written: written, value: value, isNarrowed: true))
     }
   }

@@ -10,6 +10,8 @@ public enum PolicyError: Error, Equatable, Sendable, CustomStringConvertible {
   case unknownKey(String, nearest: String?)
   /// A key for the whole application with `/NAME` behind it.
   case notNarrowable(String, write: String)
+  /// A key for one container of a pod, where the engine gives containers no names.
+  case noContainerName(String, write: String)
   /// A value longer than a line of any use.
   case tooLong(key: String, value: String, limit: Int)
   /// A value that does not parse, or is out of range; `why` ends the sentence.
@@ -36,6 +38,9 @@ public enum PolicyError: Error, Equatable, Sendable, CustomStringConvertible {
         + listed(AnnotationKey.allCases.map(\.name), "and")
     case .notNarrowable(let key, let write):
       "\(escaped(key)) is for the whole application, not for one container; write \(write)"
+    case .noContainerName(let key, let write):
+      "\(escaped(key)) is for one container of a pod, and the engine gives this container no name to "
+        + "compare; write \(write) on the container itself"
     case .tooLong(let key, let value, let limit):
       "\(escaped(key)) \(quoted(value)) is \(value.utf8.count) bytes long; write at most \(limit)"
     case .badValue(let key, let value, let why):

@@ -29,8 +29,20 @@ import Testing
     #expect(policy.cpu.ceiling == CPULimit(millicores: 1000))
   }
 
-  @Test func `keys for one container are ignored where no name is known`() throws {
-    #expect(try resolve(["policy/web": "reactive", "cpu.max/web": "2"]).name == .standard)
+  @Test(
+    arguments: [
+      ["policy/web": "reactive"], ["policy": "reactive", "policy/web": "observe"],
+      ["policy": "reactive", "cpu.max": "2", "cpu.max/web": "1"],
+      ["policy": "reactive", "priority/": "1"],
+      ["policy": "reactive", "policy/web": "observe", "io.kubernetes.cri.container-name": ""],
+    ] as [Annotated])
+  func `keys for one container are an error where no name is known`(keys: Annotated) throws {
+    let error = #expect(throws: PolicyError.self) { try resolve(keys) }
+    #expect(error?.description.contains("the engine gives this container no name") == true)
+  }
+
+  @Test func `a container that is standard by its own word needs no name`() throws {
+    #expect(try resolve(["policy": "standard", "policy/web": "reactive"]).name == .standard)
   }
 
   @Test func `containerd's name counts where both are given`() throws {
