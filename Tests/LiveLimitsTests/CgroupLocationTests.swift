@@ -61,6 +61,43 @@ private func systemdHybrid(_ group: String, unified: String) -> String {
 }
 
 @Suite struct CgroupLocationTests {
+  @Test(arguments: [
+    // Read-only as a mount, then as a file system; listed first, then last.
+    "50 31 0:29 / /first ro,relatime - cgroup cgroup rw,cpu\n" + separateMounts,
+    "50 31 0:29 / /first rw,relatime - cgroup cgroup ro,cpu\n" + separateMounts,
+    separateMounts + "50 31 0:29 / /last ro,relatime - cgroup cgroup rw,cpu\n",
+    // Covered by another mount: itself, then the directory that it is in.
+    """
+    50 23 0:29 / /first rw - cgroup cgroup rw,cpu
+    51 50 0:60 / /first rw - tmpfs tmpfs rw
+
+    """ + separateMounts,
+    """
+    50 23 0:29 / /first/cpu rw - cgroup cgroup rw,cpu
+    51 23 0:60 / /first rw - tmpfs tmpfs rw
+
+    """ + separateMounts,
+    """
+    49 23 0:60 / /first rw - tmpfs tmpfs rw
+    50 49 0:29 / /first/cpu rw - cgroup cgroup rw,cpu
+    51 49 0:61 / /first rw - tmpfs tmpfs rw
+
+    """ + separateMounts,
+  ])
+  func `of several mounts of a hierarchy the one that can be seen and written counts`(
+    mounts: String
+  ) {
+    let found = CgroupLocation(membership: "3:cpu:/c\n", mounts: mounts)
+    #expect(found?.cpu == "/sys/fs/cgroup/cpu/c")
+  }
+
+  @Test func `a hierarchy that can only be read is better than none`() {
+    let mounts = separateMounts.replacing("cpu rw,relatime", with: "cpu ro,relatime")
+    #expect(
+      CgroupLocation(membership: "3:cpu:/c\n", mounts: mounts)?.cpu == "/sys/fs/cgroup/cpu/c")
+    #expect(CgroupMount.parse(mounts).first { $0.controllers.contains("cpu") }?.isReadOnly == true)
+  }
+
   @Test func `on v1 each controller has a directory of its own`() {
     let membership = """
       9:name=systemd:/demo

@@ -18,7 +18,7 @@ import Testing
   /// A container whose supervisor was ready just before this process started.
   private func state(readyTicks: Int64? = nil) -> ContainerState {
     var state = ContainerState(
-      root: "/run/runc", id: "web", bundle: "/b", policy: "reactive", runtime: own,
+      root: temporary.path + "/root", id: "web", bundle: "/b", policy: "reactive", runtime: own,
       pidFile: temporary.path + "/pid",
       base: CPUBase(
         declared: CPUQuota(quota: 50_000), floor: 1, explicitCeiling: nil, limit: 1_000_000_000))
@@ -79,6 +79,43 @@ import Testing
     try temporary.write("\(own.pid)", to: "real")
     #expect(symlink("real", temporary.path + "/pid") == 0)
     #expect(try PidFileWait(state()).look() == nil)
+  }
+
+  @Test func `a process in another cgroup is not the container's`() throws {
+    try temporary.write("\(own.pid)", to: "pid")
+    var state = state()
+    state.cgroupName = "no-group-of-this-process"
+    let wait = try PidFileWait(state)
+    #expect(wait.look() == nil)
+    #expect(wait.unbelieved() == own)
+    #expect(try PidFileWait(self.state()).unbelieved() == nil)
+  }
+
+  @Test func `a file of another user is not believed`() throws {
+    guard geteuid() == 0 else { return }
+    try temporary.write("\(own.pid)", to: "pid")
+    chown(temporary.path + "/pid", 1234, 1234)
+    #expect(try PidFileWait(state()).look() == nil)
+  }
+
+  @Test(arguments: [("state.json", "init_process_pid"), ("status", "pid")])
+  func `the low-level runtime's own state counts where the file was taken away`(
+    name: String, member: String
+  ) throws {
+    let directory = temporary.path + "/root/web"
+    mkdir(temporary.path + "/root", 0o700)
+    mkdir(directory, 0o700)
+    defer {
+      unlink(directory + "/" + name)
+      rmdir(directory)
+      rmdir(temporary.path + "/root")
+    }
+    let wait = try PidFileWait(state())
+    #expect(wait.look() == nil)
+    try temporary.write("{\"\(member)\": \(own.pid)}", to: "root/web/" + name)
+    #expect(wait.look(alsoAtState: false) == nil)
+    #expect(wait.look() == own)
+    #expect(try PidFileWait(state(readyTicks: own.startTicks + 1)).look() == nil)
   }
 
   @Test func `a file that is there is found whether or not the runtime still runs`() throws {

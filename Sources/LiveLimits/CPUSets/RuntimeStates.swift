@@ -60,8 +60,20 @@ struct RuntimeStates {
     }
   }
 
+  /// The pid of a container's init.
+  ///
+  /// - Parameter directory: Where the low-level runtime keeps the container's state.
+  /// - Returns: nil where there is none, or the runtime has another form for it.
+  static func initProcess(in directory: String) -> Int32? {
+    let runc = document(directory + "/state.json")?.integer(at: ["init_process_pid"])
+    return (runc ?? document(directory + "/status")?.integer(at: ["pid"])).flatMap {
+      Int32(exactly: $0)
+    }
+  }
+
   private static func document(_ path: String) -> JSONValue? {
-    guard let bytes = try? FileDescriptor.open(path, O_RDONLY).readAll(limit: 16 << 20) else {
+    let flags = O_RDONLY | O_NONBLOCK | O_NOCTTY
+    guard let bytes = try? FileDescriptor.open(path, flags).readAll(limit: 16 << 20) else {
       return nil
     }
     return try? JSONValue(parsing: bytes)
@@ -97,6 +109,12 @@ extension JSONValue {
     forEachMember { key, value in
       if key == name { value.withMember(path.dropFirst(), body) }
     }
+  }
+
+  fileprivate func integer(at path: [String]) -> Int64? {
+    var found: Int64?
+    withMember(path[...]) { found = $0.integer }
+    return found
   }
 
   fileprivate func string(at path: [String]) -> String? {

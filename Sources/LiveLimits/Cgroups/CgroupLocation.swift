@@ -122,12 +122,16 @@ public struct CgroupLocation: Equatable, Sendable {
   /// - Returns: Whether some part of the group is that name: crun puts processes one level below.
   public func isNamed(_ name: String?) -> Bool {
     guard let name else { return true }
-    return cpu.utf8.dropFirst(cpuRoot.utf8.count).split(separator: UInt8(ascii: "/"))
-      .contains { Self.isNamed($0, name) }
+    return Self.isNamed(cpu.utf8.dropFirst(cpuRoot.utf8.count), name)
+  }
+
+  /// Whether some part of a path is that name.
+  static func isNamed(_ path: Substring.UTF8View, _ name: String) -> Bool {
+    path.split(separator: UInt8(ascii: "/")).contains { isPart($0, name) }
   }
 
   /// Whether one part of a path is that name; a scope may have its maker's name before it.
-  private static func isNamed(_ part: Substring.UTF8View, _ name: String) -> Bool {
+  private static func isPart(_ part: Substring.UTF8View, _ name: String) -> Bool {
     part.elementsEqual(name.utf8)
       || isScope(name)
         && part.suffix(name.utf8.count + 1).elementsEqual(("-" + name).utf8)
@@ -153,7 +157,7 @@ public struct CgroupLocation: Equatable, Sendable {
     guard let name, isScope(name) else { return nil }
     var path = directory.utf8[...]
     while let slash = path.lastIndex(of: UInt8(ascii: "/")) {
-      if isNamed(path[path.index(after: slash)...], name) {
+      if isPart(path[path.index(after: slash)...], name) {
         let found = String(Substring(path))
         return found == directory ? nil : found
       }

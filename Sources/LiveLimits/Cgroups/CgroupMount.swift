@@ -26,6 +26,8 @@ public struct CgroupMount {
   let root: String
   /// Where.
   public let point: String
+  /// Whether nothing can be written through it.
+  public let isReadOnly: Bool
 
   /// The group's directory and the hierarchy's top below this mount, which may show a part only.
   func directory(for group: Substring) -> (path: String, root: String)? {
@@ -39,17 +41,41 @@ public struct CgroupMount {
   }
 
   /// Finds them in the text of `/proc/PID/mountinfo` (proc_pid_mountinfo(5)).
+  ///
+  /// Those that something else is mounted over are left out. A hierarchy may be mounted more than
+  /// once: those that can be written come first.
   public static func parse(_ mountinfo: String) -> [CgroupMount] {
-    mountinfo.split(at: "\n").compactMap { line in
+    var all: [MountPoint] = []
+    var found: [(mount: CgroupMount, point: MountPoint)] = []
+    for line in mountinfo.split(at: "\n") {
       // The source of a mount may be the empty string.
       let fields = line.split(at: " ", omittingEmptySubsequences: false)
-      guard let dash = fields.firstIndex(of: "-"), fields.count > dash + 3, dash > 5,
-        fields[dash + 1] == "cgroup" || fields[dash + 1] == "cgroup2"
-      else { return nil }
-      return CgroupMount(
-        controllers: fields[dash + 1] == "cgroup2" ? [] : fields[dash + 3].split(separator: ","),
-        root: unescape(fields[3]), point: unescape(fields[4]))
+      guard let dash = fields.firstIndex(of: "-"), fields.count > dash + 3, dash > 5 else {
+        continue
+      }
+      let point = MountPoint(id: fields[0], parent: fields[1], path: fields[4])
+      all.append(point)
+      guard fields[dash + 1] == "cgroup" || fields[dash + 1] == "cgroup2" else { continue }
+      let options = fields[dash + 3].split(separator: ",")
+      let mount = CgroupMount(
+        controllers: fields[dash + 1] == "cgroup2" ? [] : options,
+        root: unescape(fields[3]), point: unescape(fields[4]),
+        isReadOnly: options.contains("ro") || fields[5].split(separator: ",").contains("ro"))
+      found.append((mount, point))
     }
+    let mounts = found.filter { !$0.point.isCovered(among: all) }.map(\.mount)
+    return mounts.filter { !$0.isReadOnly } + mounts.filter(\.isReadOnly)
+  }
+
+  /// Finds a hierarchy that can only be read.
+  ///
+  /// - Parameter controller: Whose hierarchy; without one of its own that is the unified one.
+  /// - Returns: Where it is mounted; nil where it can be written, or is mounted nowhere.
+  public static func readOnlyPoint(of controller: Substring) -> String? {
+    let all = parse((try? FileDescriptor.text(of: "/proc/self/mountinfo")) ?? "")
+    let found =
+      all.first { $0.controllers.contains(controller) } ?? all.first { $0.controllers.isEmpty }
+    return found?.isReadOnly == true ? found?.point : nil
   }
 
   /// Whether groups of this machine have their memory in the unified hierarchy, and so a line in
@@ -89,5 +115,28 @@ extension StringProtocol where SubSequence == Substring {
     self[...].unicodeScalars.split(
       separator: separator, omittingEmptySubsequences: omittingEmptySubsequences
     ).map { Substring($0) }
+  }
+}
+
+/// Where something is mounted, as far as it says what is to be seen there.
+private struct MountPoint {
+  let id: Substring
+  let parent: Substring
+  let path: Substring
+
+  /// Whether a path walk ends in another mount before it comes to this one.
+  func isCovered(among all: [MountPoint]) -> Bool {
+    if all.contains(where: { $0.parent == id && $0.path == path && $0.id != id }) { return true }
+    var step = self
+    // A mount whose parent is not in the list is the root.
+    while let above = all.first(where: { $0.id == step.parent && $0.id != step.id }) {
+      let isHidden = all.contains {
+        $0.parent == above.id && $0.id != step.id
+          && ($0.path == above.path || step.path.utf8.starts(with: ($0.path + "/").utf8))
+      }
+      if isHidden { return true }
+      step = above
+    }
+    return false
   }
 }
