@@ -2,6 +2,7 @@
 #include "CLinux.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <string.h>
 #include <sys/resource.h>
 
@@ -51,6 +52,13 @@ int escra_seqpacket_listen_at(const char *path) {
 }
 
 int escra_seqpacket_connect_to(const char *path) { return seqpacket_at(path, connect); }
+
+long escra_most_descriptors(void) {
+    struct rlimit limit;
+    return getrlimit(RLIMIT_NOFILE, &limit) < 0 || limit.rlim_max > LONG_MAX
+               ? LONG_MAX
+               : (long)limit.rlim_max;
+}
 
 int escra_allow_descriptors(void) {
     struct rlimit limit;

@@ -69,6 +69,7 @@ pid_t escra_spawn_detached(const struct escra_spawn *spawn) {
             _exit(grandchild < 0 ? 1 : 0);
         default_signals();
         umask(077);
+        escra_allow_descriptors();  // the caller's limit is for other things
         int executable = arrange_descriptors(spawn);
         if (executable >= 0 && no_stdio() == 0 && chdir("/") == 0)
             syscall(SYS_execveat, executable, "", spawn->argv, spawn->envp, AT_EMPTY_PATH);

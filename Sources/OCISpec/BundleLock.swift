@@ -13,8 +13,8 @@ extension Bundle {
   /// - Returns: The right to edit, which ends with its last descriptor.
   /// - Throws: ``ConfigError/busy(path:)`` after that time.
   public func edit(timeout: Nanoseconds = 10_000_000_000) throws(ConfigError) -> BundleEdit {
-    let edit = BundleEdit(holding: try lock(timeout), path: path)
-    try edit.putBack()
+    guard let edit = try lock(within: timeout, creating: true) else { throw .busy(path: path) }
+    try edit.putBack(keepingRecord: true) { (_) throws(ConfigError) in }
     return edit
   }
 
@@ -22,36 +22,54 @@ extension Bundle {
   ///
   /// One fstatat(2) where there is nothing.
   ///
+  /// - Parameter timeout: How long to wait for the lock: a process that was just forked may have
+  ///   the descriptor of an owner that has ended, until it executes another program.
   /// - Returns: What there was to do.
-  /// - Throws: ``ConfigError/busy(path:)`` where somebody holds the bundle's lock.
+  /// - Throws: ``ConfigError/busy(path:)`` while another process holds the bundle's lock.
   @discardableResult
-  public func heal() throws(ConfigError) -> BundleEdit.Healing {
-    let record: FileStatus?
-    do throws(SystemError) {
-      record = try directory.status(of: BundleEdit.record)
-    } catch { throw located(error) }
-    if record == nil { return .nothing }
-    return try BundleEdit(holding: try lock(0), path: path).putBack()
+  public func heal(timeout: Nanoseconds = 0) throws(ConfigError) -> BundleEdit.Healing {
+    try lock(within: timeout, creating: false)?.putBack() ?? .nothing
   }
 
-  /// A descriptor of its own of the directory, with the lock on it.
+  /// Whether another container's edit is in the place of config.json.
+  public var isEdited: Bool {
+    (try? directory.status(of: names.original)) ?? nil != nil
+  }
+
+  /// Opens and locks the record, which only the bundle's owner and root can open.
   ///
   /// flock(2) cannot be told how long to wait, so it is asked again every 2 ms.
-  private func lock(_ timeout: Nanoseconds) throws(ConfigError) -> FileDescriptor {
+  ///
+  /// - Parameters:
+  ///   - timeout: How long.
+  ///   - creates: Whether a record is made where there is none.
+  /// - Returns: nil where there is none.
+  /// - Throws: ``ConfigError/busy(path:)`` after that time.
+  func lock(
+    within timeout: Nanoseconds, creating creates: Bool
+  ) throws(ConfigError) -> BundleEdit? {
+    let end = monotonicNow() + timeout
     do throws(SystemError) {
-      let end = monotonicNow() + timeout
-      let lock = try directory.open(".", O_RDONLY | O_DIRECTORY)
       while true {
-        if try lock.lock(wait: false) { return lock }
+        if !creates, try directory.status(of: names.record) == nil { return nil }
+        // Between the two it may have gone.
+        let lock = try directory.open(
+          names.record, O_RDWR | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CREAT)
+        if try lock.lock(wait: false) {
+          // Its last holder may have removed it while this one waited.
+          if try directory.status(of: names.record)?.identity == lock.status().identity {
+            return BundleEdit(
+              holding: try directory.duplicate(), lock: lock, path: path, names: names)
+          }
+          continue
+        }
         if monotonicNow() >= end { break }
         var pause = timespec(tv_sec: 0, tv_nsec: 2_000_000)
         nanosleep(&pause, nil)
       }
-    } catch { throw located(error) }
+    } catch {
+      throw .system(SystemError(error.step, "the bundle \(path)", errno: error.errno))
+    }
     throw .busy(path: path)
-  }
-
-  private func located(_ error: SystemError) -> ConfigError {
-    .system(SystemError(error.step, "the bundle \(path)", errno: error.errno))
   }
 }

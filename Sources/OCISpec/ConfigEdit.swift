@@ -42,6 +42,18 @@ public struct ConfigEdit: Equatable, Sendable {
   /// gets a hundredth of a CPU.
   public static let noQuota: Int64 = 0
 
+  /// The values as they are written, each with its place.
+  var members: [EditRecord.Member] {
+    let literals: [(JSONPlace, String?)] = [
+      (.quota, cpuQuota.map { "\($0)" }), (.period, cpuPeriod.map { "\($0)" }),
+      (.cpus, cpus.map { "\"\($0)\"" }), (.mems, mems.map { "\"\($0)\"" }),
+      (.limit, memoryLimit.map { "\($0)" }), (.swap, memorySwap.map { "\($0)" }),
+    ]
+    return literals.compactMap { place, literal in
+      literal.map { EditRecord.Member(place: place, literal: $0) }
+    }
+  }
+
   /// The document with this edit applied.
   public func applied(to document: ConfigDocument) -> [UInt8] {
     applied(to: document.bytes, document.spans, root: .document)
@@ -50,20 +62,14 @@ public struct ConfigEdit: Equatable, Sendable {
   func applied(to bytes: [UInt8], _ spans: JSONSpans, root: JSONPlace) -> [UInt8] {
     var splices: [Splice] = []
     var missing: [JSONPlace: [String]] = [:]
-    func set(_ place: JSONPlace, _ literal: String?) {
-      guard let literal else { return }
+    for member in members {
+      let place = member.place
       if spans[place].kind == .absent {
-        missing[place.parent, default: []].append("\"\(place.name)\":\(literal)")
+        missing[place.parent, default: []].append("\"\(place.name)\":\(member.literal)")
       } else {
-        splices.append(Splice(range: spans[place].range, text: literal))
+        splices.append(Splice(range: spans[place].range, text: member.literal))
       }
     }
-    set(.quota, cpuQuota.map { "\($0)" })
-    set(.period, cpuPeriod.map { "\($0)" })
-    set(.cpus, cpus.map { "\"\($0)\"" })
-    set(.mems, mems.map { "\"\($0)\"" })
-    set(.limit, memoryLimit.map { "\($0)" })
-    set(.swap, memorySwap.map { "\($0)" })
     let objects = [JSONPlace.cpu, .memory].filter { missing[$0] != nil }
     if objects.count == 2, objects.allSatisfy({ spans[$0].kind == .absent }) {
       // Into the same place, so that they need a comma between them.

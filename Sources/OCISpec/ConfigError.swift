@@ -16,7 +16,7 @@ public enum ConfigError: Error, Equatable, CustomStringConvertible, Sendable {
   /// The bundle stayed locked by somebody else's edit.
   case busy(path: String)
   /// The copy of an original is there, but not the record that says what to do with it.
-  case unknownEdit(path: String)
+  case unknownEdit(path: String, config: String)
   /// The file is a symbolic link that the file system cannot keep a second name of.
   case symbolicLink(path: String)
 
@@ -36,9 +36,10 @@ public enum ConfigError: Error, Equatable, CustomStringConvertible, Sendable {
     case .busy(let path):
       "the bundle \(path) is being edited by another escra-runc; try again when that container "
         + "has started"
-    case .unknownEdit(let path):
-      "\(path)/\(BundleEdit.original) is left from an edit whose record cannot be read; keep the "
-        + "right one of it and config.json, and remove \(BundleEdit.record)"
+    case .unknownEdit(let path, let config):
+      "\(path)/\(BundleNames(of: config).original) is left from an edit whose record cannot be "
+        + "read; keep the right one of it and \(config), and remove "
+        + BundleNames(of: config).record
     case .symbolicLink(let path):
       "\(path) is a symbolic link and cannot be edited in place; put the file itself there"
     }

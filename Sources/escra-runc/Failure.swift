@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 internal import Glibc
+internal import OCISpec
 internal import Syscalls
 
 /// Ends the program with an error of ours, the way callers of runc read errors: one JSON line in
@@ -13,10 +14,13 @@ internal import Syscalls
 ///   - sentence: What went wrong, with which value, and what to do.
 ///   - log: The caller's `--log`, if any.
 func fail(_ sentence: String, log: UnsafePointer<CChar>?) -> Never {
-  let sentence = "escra-runc: " + sentence
+  let sentence = printable("escra-runc: " + sentence)
+  umask(RuntimeCall.callersMask)
   if let log, !isNoFile(log) {
     do throws(SystemError) {
-      let file = try FileDescriptor.open(log, O_WRONLY | O_APPEND | O_CREAT, mode: 0o644)
+      // Without blocking: a FIFO that no process reads would keep us for ever.
+      let file = try FileDescriptor.open(
+        log, O_WRONLY | O_APPEND | O_CREAT | O_NONBLOCK | O_NOCTTY, mode: 0o644)
       try file.write(logLine(sentence, time: wallClockNow()))
     } catch {
       // The sentence is on stderr below.
@@ -28,7 +32,7 @@ func fail(_ sentence: String, log: UnsafePointer<CChar>?) -> Never {
 
 /// Says something on stderr and goes on; the log is for errors that end a call.
 func warn(_ sentence: String) {
-  writeToStandardError("escra-runc: " + sentence)
+  writeToStandardError(printable("escra-runc: " + sentence))
 }
 
 /// One line of the log, as runc's `--log-format json` writes it.

@@ -67,15 +67,27 @@ extension Invocation {
   var log: FlagValue? { globals["log"] }
   /// Where runc keeps its state; runc's default is /run/runc.
   var root: FlagValue? { globals["root"] }
-  /// Whether cgroups are made through systemd.
-  var systemdCgroup: Bool { globals.isOn("systemd-cgroup") }
+  /// Whether cgroups are made through systemd; crun has two flags for that.
+  var systemdCgroup: Bool {
+    globals.isOn("systemd-cgroup") || globals["cgroup-manager"]?.text == "systemd"
+  }
+  /// Whether crun is told to make no cgroup.
+  var makesNoCgroup: Bool { globals["cgroup-manager"]?.text == "disabled" }
   /// "auto", "true" or "false".
   var rootless: FlagValue? { globals["rootless"] }
 
   /// The bundle's directory; none means the working directory.
   var bundle: FlagValue? { flags["bundle"] }
-  /// Where the pid of the container's first process goes.
-  var pidFile: FlagValue? { flags["pid-file"] }
+  /// crun's `--config`: the config in another place; nil for the bundle's own config.json, which
+  /// crun means by that name wherever it is called.
+  var config: FlagValue? {
+    guard verb != .restore, let config = flags["config"], config.text != "config.json" else {
+      return nil
+    }
+    return config
+  }
+  /// Where the pid of the container's first process goes; to runc an empty name is none.
+  var pidFile: FlagValue? { flags["pid-file"].flatMap { $0.text.isEmpty ? nil : $0 } }
   /// `restore --image-path`: the directory of a checkpoint.
   var imagePath: FlagValue? { flags["image-path"] }
   /// The file with an update, "-" for stdin.

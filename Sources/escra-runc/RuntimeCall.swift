@@ -6,6 +6,12 @@ internal import Syscalls
 /// One call of this program on its way to the low-level runtime: what was asked for, and the
 /// arguments that will be passed on.
 struct RuntimeCall {
+  /// The caller's umask, which comes back with the low-level runtime.
+  ///
+  /// Until then this program has one of its own: what it makes is for root alone, and supervisors,
+  /// which are root without a capability, can use it.
+  static let callersMask = umask(0o077)
+
   /// The call as runc reads it.
   let invocation: Invocation
   /// The path of the low-level runtime.
@@ -15,6 +21,7 @@ struct RuntimeCall {
 
   /// Becomes the low-level runtime: same process, same pid, same everything.
   func pass() -> Never {
+    umask(Self.callersMask)
     let _: Never? = vector.withPointers { arguments in
       execve(runtime, arguments, environ)
       return nil
@@ -50,6 +57,8 @@ struct RuntimeCall {
   }
 
   private func start(output: CInt) -> pid_t {
+    umask(Self.callersMask)
+    defer { umask(0o077) }
     let pid = vector.withPointers { escra_fork_exec(runtime, $0, environ, output) } ?? -1
     if pid < 0 { fail(SystemError.last("start", runtime).description) }
     return pid

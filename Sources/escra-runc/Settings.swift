@@ -65,9 +65,12 @@ struct Settings {
     }
   }
 
+  /// Whether the operator wants no container without a supervisor.
+  var refusesFailures: Bool { (try? loaded.get())?.onFailure == .refuse }
+
   /// Goes on without a supervisor, if the operator allows that, and says so.
   func continueOrRefuse(_ reason: String) throws(Refusal) {
-    if (try? loaded.get())?.onFailure == .refuse {
+    if refusesFailures {
       throw Refusal(
         sentence: "the container cannot be supervised: \(reason); the operator's onFailure is "
           + "refuse")

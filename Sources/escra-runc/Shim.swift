@@ -6,6 +6,7 @@ internal import OCISpec
 
 /// The whole program: reads the call, adds what is ours to add, and becomes the low-level runtime.
 func runShim(_ arguments: [String]) -> Never {
+  _ = RuntimeCall.callersMask
   let invocation = Invocation(arguments)
   var vector = ArgumentVector(count: arguments.count, escra_arguments())
   let log = invocation.log.map(vector.bytes)

@@ -14,7 +14,9 @@ extension SupervisedStart {
   ///
   /// - Returns: The call that creates the container.
   /// - Throws: ``Refusal``, with nothing left behind.
-  func launchStrict(_ bundle: borrowing Bundle) throws(Refusal) -> RuntimeCall {
+  func launchStrict(
+    _ bundle: borrowing Bundle, _ locked: consuming BundleEdit?
+  ) throws(Refusal) -> RuntimeCall {
     let asked = try DeclaredCPUs(
       bandwidth: document.declared.cpu, cpuset: document.declared.cpuset
     ).reservation()
@@ -27,7 +29,8 @@ extension SupervisedStart {
     let reserved = try settings.reservedCPUs()
     var launched = call
     do throws(LaunchFailure) {
-      let edit = try lock(bundle)
+      try checkMachine()
+      let edit = try held(locked, bundle)
       let directory = try makeDirectory()
       let claim: CPUClaim
       do throws(LaunchFailure) {
@@ -84,7 +87,7 @@ extension SupervisedStart {
   ) throws(LaunchFailure) {
     let supervisor: StartedSupervisor
     do throws(SystemError) {
-      supervisor = try Launcher.startSupervisor(of: directory, id: id, bundleLock: edit.directory)
+      supervisor = try Launcher.startSupervisor(of: directory, id: id, sharing: edit)
     } catch {
       directory.remove()
       throw LaunchFailure(error.description)

@@ -22,39 +22,69 @@ func supervisedStart(_ call: RuntimeCall, _ settings: Settings) -> Never {
 private func underPolicy(
   _ call: RuntimeCall, _ settings: Settings
 ) throws(Refusal) -> RuntimeCall? {
-  guard let id = call.invocation.id?.text, let bundle = bundle(of: call) else { return nil }
+  guard let id = call.invocation.id?.text else { return nil }
+  let bundle: Bundle
+  do throws(ConfigError) { bundle = try openBundle(of: call) } catch {
+    return try continueUnread(error, settings)
+  }
   // An edit that a crash left behind is undone first. Busy: its owner is at work; then what stands
   // there decides whether there is a policy, which no edit changes.
   _ = try? bundle.heal()
-  guard var bytes = try? bundle.config() else { return nil }
+  let bytes: [UInt8]
+  do throws(ConfigError) { bytes = try bundle.config() } catch {
+    return try continueUnread(error, settings)
+  }
   let mentionsUs = bytes.withUnsafeBytes { ConfigDocument.mentionsEscra($0) }
   guard mentionsUs || settings.hasDefaultPolicy else { return nil }
+  var start = try SupervisedStart(id: id, call: call, settings: settings, bytes: bytes)
+  if start.policy.name == .standard { return nil }
   // What an edit does change is the limit: nobody else's may be taken for the declared one.
-  let edit = try locked(bundle)
-  if edit != nil, let original = try? bundle.config() { bytes = original }
-  let start = try SupervisedStart(id: id, call: call, settings: settings, bytes: bytes)
-  switch start.policy.name {
-  case .standard: return nil
-  case .strict:
-    // It locks the bundle by itself.
-    unlock(edit)
-    return try start.launchStrict(bundle)
-  case .reactive, .observe: return try start.launch(bundle, edit)
+  var busy: ConfigError?
+  let edit = lock(bundle, &busy)
+  if let busy {
+    try start.giveUpLocked(bundle, busy)
+    return nil
   }
+  if edit != nil, let original = try? bundle.config(), original != bytes {
+    start = try SupervisedStart(id: id, call: call, settings: settings, bytes: original)
+  }
+  return start.policy.name == .strict
+    ? try start.launchStrict(bundle, edit) : try start.launch(bundle, edit)
 }
 
-/// The bundle, with config.json as its owner wrote it; nil where it cannot be locked at all.
-///
-/// - Throws: ``Refusal`` where somebody else's edit does not end: nobody knows then what was
-///   declared, and the low-level runtime would read the other container's limit.
-private func locked(_ bundle: borrowing Bundle) throws(Refusal) -> BundleEdit? {
+/// Goes on where the config cannot be read, and says so unless the low-level runtime will.
+private func continueUnread(
+  _ error: ConfigError, _ settings: Settings
+) throws(Refusal) -> RuntimeCall? {
+  if !error.isOfRuntime { try settings.continueOrRefuse(error.description) }
+  return nil
+}
+
+/// The right to edit the bundle; nil where nothing can be written in it, which may not be needed.
+private func lock(_ bundle: borrowing Bundle, _ busy: inout ConfigError?) -> BundleEdit? {
   do throws(ConfigError) { return try bundle.edit() } catch {
-    if case .busy = error { throw Refusal(sentence: error.description) }
+    if case .busy = error { busy = error }
     return nil
   }
 }
 
-private func unlock(_ edit: consuming BundleEdit?) {}
+/// The config that a call names, or that of the bundle, which may be the working directory.
+private func openBundle(of call: RuntimeCall) throws(ConfigError) -> Bundle {
+  if let config = call.invocation.config {
+    return try Bundle(config: call.vector.bytes(of: config))
+  }
+  guard let named = call.invocation.bundle else { return try Bundle(".") }
+  return try Bundle(call.vector.bytes(of: named))
+}
+
+extension ConfigError {
+  /// Whether the low-level runtime meets the same error, and says it.
+  fileprivate var isOfRuntime: Bool {
+    guard case .system(let error) = self else { return false }
+    return [ENOENT, ENOTDIR, EISDIR, EACCES, EPERM, ELOOP, ENAMETOOLONG, ENXIO]
+      .contains(error.errno)
+  }
+}
 
 /// A reason not to create a container, as the sentence that says so.
 struct Refusal: Error {
@@ -66,12 +96,6 @@ struct Refusal: Error {
       throw Refusal(sentence: error.description)
     } catch { throw Refusal(sentence: "an unforeseen error") }
   }
-}
-
-/// The bundle that a call names, or the working directory; nil where it cannot be opened.
-private func bundle(of call: RuntimeCall) -> Bundle? {
-  guard let named = call.invocation.bundle else { return try? Bundle(".") }
-  return try? Bundle(call.vector.bytes(of: named))
 }
 
 /// A container that is to be started under a policy.
@@ -155,17 +179,69 @@ struct SupervisedStart {
     do throws(LaunchFailure) {
       try startSupervisor(bundle, edit, &launched)
     } catch {
-      // Its limits are its application's, and nobody else can say what it may have.
-      if membership != nil, let app = policy.app {
-        throw Refusal(sentence: "io.escra.app \"\(app)\": \(error.sentence)")
-      }
-      try settings.continueOrRefuse(error.sentence)
-      return call
+      try continueUnsupervised(error)
+      return launched
     }
     // A mask that the caller was given stays with the container's tasks, and since Linux 6.2 it
     // survives a move between cpusets: the container would never leave its caller's CPUs.
     escra_reset_affinity()
     return launched
+  }
+
+  /// Goes on without a supervisor, if that may be, and says so.
+  private func continueUnsupervised(_ failure: LaunchFailure) throws(Refusal) {
+    // Its limits are its application's, and nobody else can say what it may have.
+    if membership != nil, let app = policy.app {
+      throw Refusal(sentence: "io.escra.app \"\(app)\": \(failure.sentence)")
+    }
+    try settings.continueOrRefuse(failure.sentence)
+  }
+
+  /// Goes on without a supervisor where another process keeps the bundle's lock.
+  fileprivate func giveUpLocked(
+    _ bundle: borrowing Bundle, _ error: ConfigError
+  ) throws(Refusal) {
+    // What the low-level runtime would read is another container's limit.
+    if policy.name == .strict || bundle.isEdited { throw Refusal(sentence: error.description) }
+    try continueUnsupervised(LaunchFailure(error.description))
+  }
+
+  /// Refuses what the supervisor would meet only behind READY, when there is nobody to tell.
+  func checkMachine() throws(LaunchFailure) {
+    if call.invocation.makesNoCgroup {
+      throw LaunchFailure("--cgroup-manager=disabled gives it no cgroup of its own")
+    }
+    let most = escra_most_descriptors()
+    let needed = Launcher.descriptors(cpus: Machine.onlineCPUs().count)
+    if most < needed {
+      throw LaunchFailure(
+        "its supervisor needs \(needed) open files, and the hard limit is \(most); raise it "
+          + "(ulimit -Hn)")
+    }
+    guard policy.name != .observe else { return }
+    for controller in policy.memoryIsManaged ? ["cpu", "memory"] : ["cpu"] {
+      if let point = CgroupMount.readOnlyPoint(of: controller[...]) {
+        throw LaunchFailure(
+          "the \(controller) hierarchy is mounted read-only at \(point); mount it read-write")
+      }
+    }
+  }
+
+  /// Leaves an instance without a supervisor for the tool to show, with the low-level runtime's pid
+  /// file for the keeper to see its end; nothing where the container is not going to be.
+  private func abandon(
+    _ directory: borrowing StateDirectory, _ failure: LaunchFailure, _ launched: inout RuntimeCall
+  ) {
+    if membership == nil, !settings.refusesFailures, var state = directory.load() {
+      state.failure = failure.sentence
+      if (try? directory.save(state)) != nil, (try? directory.mark(.done)) != nil {
+        Launcher.startKeeperIfNone(.system)
+        return
+      }
+    }
+    membership?.forget(directory.nonce, .system)
+    directory.remove()
+    launched = call
   }
 
   /// What the CPU limit starts from and moves between.
@@ -229,26 +305,29 @@ struct SupervisedStart {
         || memoryBase?.needed != nil)
     if needsEdit { base.told = initial }
 
-    let edit: BundleEdit
-    if let locked, needsEdit {
-      edit = locked
-    } else {
-      edit = needsEdit ? try lock(bundle) : BundleEdit(holding: .none, path: "")
-    }
     let directory = try makeDirectory()
     do throws(SystemError) {
       try directory.save(state(base, in: directory, &launched))
     } catch {
       directory.remove()
+      launched = call
       throw LaunchFailure(error.description)
+    }
+    let edit: BundleEdit
+    do throws(LaunchFailure) {
+      try checkMachine()
+      edit = needsEdit ? try held(locked, bundle) : .none
+    } catch {
+      abandon(directory, error, &launched)
+      throw error
     }
     let supervisor: StartedSupervisor
     do throws(SystemError) {
-      supervisor = try Launcher.startSupervisor(
-        of: directory, id: id, bundleLock: edit.directory)
+      supervisor = try Launcher.startSupervisor(of: directory, id: id, sharing: edit)
     } catch {
-      directory.remove()
-      throw LaunchFailure(error.description)
+      let failure = LaunchFailure(error.description)
+      abandon(directory, failure, &launched)
+      throw failure
     }
 
     let patience = membership == nil ? 1 : Self.secondsWhereNeeded
@@ -264,8 +343,7 @@ struct SupervisedStart {
     } catch {
       // It must not find a container that it was not ready for.
       try? supervisor.process.send(SIGKILL)
-      membership?.forget(directory.nonce, .system)
-      directory.remove()
+      abandon(directory, error, &launched)
       throw error
     }
   }
@@ -282,7 +360,11 @@ struct SupervisedStart {
     return base.limit(of: max(declared, min(asked, most)))
   }
 
-  func lock(_ bundle: borrowing Bundle) throws(LaunchFailure) -> BundleEdit {
+  /// The right to edit, asked for once more where it could not be had.
+  func held(
+    _ edit: consuming BundleEdit?, _ bundle: borrowing Bundle
+  ) throws(LaunchFailure) -> BundleEdit {
+    if let edit { return edit }
     do throws(ConfigError) { return try bundle.edit() } catch {
       throw LaunchFailure(error.description)
     }
@@ -315,7 +397,7 @@ struct SupervisedStart {
     do throws(ConfigError) {
       // Read again: only now is it certain that nobody else's edit is in its place.
       let document = try ConfigDocument(try bundle.config())
-      try edit.replaceConfig(with: change.applied(to: document))
+      try edit.apply(change, to: document)
     } catch { throw LaunchFailure(error.description) }
   }
 
@@ -326,15 +408,23 @@ struct SupervisedStart {
       throw SystemError("find", "/proc/self/stat", errno: ENOENT)
     }
     let pidFile: String
-    if let given = call.invocation.pidFile?.text {
-      pidFile = absolutePath(given)
+    if let given = call.invocation.pidFile {
+      guard String(validatingCString: call.vector.bytes(of: given)) != nil else {
+        throw SystemError("watch", given.text, errno: EILSEQ)
+      }
+      pidFile = absolutePath(given.text)
     } else {
       pidFile = directory.ownPidFile
+      // An empty one would count, being the last.
+      for entry in call.invocation.flags.entries where entry.name == "pid-file" {
+        launched.vector.remove(Array(entry.arguments))
+      }
       launched.vector.insert(["--pid-file", pidFile], after: call.invocation.verbIndex ?? 1)
     }
     var state = ContainerState(
       root: call.root, id: id, bundle: absolutePath(call.invocation.bundle?.text ?? "."),
       policy: policy.name.rawValue, runtime: runtime, pidFile: pidFile, base: base)
+    state.config = call.invocation.config.map { absolutePath($0.text) }
     let stale = try? FileStatus.following(pidFile)
     (state.stalePidFile, state.stalePidFileModified) = (stale?.identity, stale?.modified)
     state.cgroupName = cgroupName

@@ -25,6 +25,8 @@ struct AdoptCommand: ParsableCommand {
   var escraConfig: String?
 
   func run() throws {
+    // Supervisors read what is made here without any capability.
+    umask(0o077)
     let root = try common.stateRoot
     let chosen = try which.choose(root).filter { which.id != nil || Self.isReleased($0) }
     if chosen.isEmpty { return try Output.write(lines: ["No container is released."]) }

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 internal import ArgumentParser
+internal import Glibc
 internal import LiveLimits
 
 /// `escra release`.
@@ -17,6 +18,8 @@ struct ReleaseCommand: ParsableCommand {
   @OptionGroup var which: WhichContainers
 
   func run() throws {
+    // Supervisors read what is made here without any capability.
+    umask(0o077)
     let root = try common.stateRoot
     let chosen = try which.choose(root)
     if chosen.isEmpty { return try Output.write(lines: ["No container is supervised."]) }

@@ -120,7 +120,8 @@ extension ContainerReport {
   fileprivate var memoryLimitCell: String { Self.cell(memory.limit, bytes) }
   fileprivate var memoryUsedCell: String { memory.used.map(bytes) ?? "-" }
   fileprivate var supervisorCell: String {
-    supervisor.map { "\($0)" } ?? (isReleased ? "(released)" : "(none)")
+    supervisor.map { "\($0)" }
+      ?? (failure != nil ? "(failed)" : isReleased ? "(released)" : "(none)")
   }
   /// Who was released is no member of anything.
   fileprivate var appCell: String { isReleased ? "-" : app ?? "-" }

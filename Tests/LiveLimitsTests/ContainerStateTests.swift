@@ -32,6 +32,8 @@ private func state(_ random: inout SeededGenerator) -> ContainerState {
       floor: random.number(), explicitCeiling: maybe(random.number()), limit: random.number()))
   state.law = maybe(random.text())
   state.app = maybe(random.text())
+  state.config = maybe(random.text())
+  state.failure = maybe(random.text())
   state.phase = Bool.random(using: &random) ? .starting : .running
   state.stalePidFile = maybe(
     FileStatus.Identity(device: random.next(), inode: random.next()))

@@ -41,12 +41,18 @@ import Testing
     }
   }
 
+  /// Other tests of this process fork, and a child has every lock until it executes something.
+  private static let patience: Nanoseconds = 10_000_000_000
+
+  @discardableResult
+  private func heal(_ scratch: borrowing Scratch) throws -> BundleEdit.Healing {
+    try Bundle(scratch.path).heal(timeout: Self.patience)
+  }
+
   /// Runs a put-back up to a step.
   private func putBack(_ scratch: borrowing Scratch, until last: BundleEdit.Step? = nil) throws {
-    let bundle = try Bundle(scratch.path)
-    let edit = BundleEdit(
-      holding: try bundle.directory.open(".", O_RDONLY | O_DIRECTORY), path: bundle.path)
-    _ = try? edit.putBack { (step) throws(ConfigError) in
+    let edit = try Bundle(scratch.path).lock(within: Self.patience, creating: false)
+    _ = try? edit?.putBack(keepingRecord: false) { (step) throws(ConfigError) in
       if step == last { throw Self.crash }
     }
   }
@@ -55,7 +61,7 @@ import Testing
     let scratch = try bundle()
     let original = try #require(try scratch.status())
     let edit = try Bundle(scratch.path).edit()
-    try edit.replaceConfig(with: Array(Self.after.utf8))
+    try edit.replace(with: Array(Self.after.utf8))
     #expect(try scratch.read() == Self.after)
     let edited = try #require(try scratch.status())
     #expect(edited.mode == original.mode)
@@ -78,12 +84,14 @@ import Testing
     try edit(scratch, until: step, canLink: canLink)
     // Whoever reads in between sees a whole document, and the edit only once it is complete.
     let complete: [BundleEdit.Step] =
-      [.replaced, .putBack, .putBackSynced, .leftOversRemoved] + (canLink ? [.originalCopied] : [])
+      [
+        .replaced, .mergeCreated, .mergeWritten, .putBack, .putBackSynced, .leftOversRemoved,
+      ] + (canLink ? [.originalCopied] : [])
     let isEdited = complete.contains(step)
     #expect(try scratch.read() == (isEdited ? Self.after : Self.before))
-    #expect(try (Bundle(scratch.path).heal() == .restored) == isEdited)
+    #expect(try (heal(scratch) == .restored) == isEdited)
     try expectOriginal(scratch, original, sameInode: canLink)
-    #expect(try Bundle(scratch.path).heal() == .nothing)
+    #expect(try heal(scratch) == .nothing)
   }
 
   @Test(arguments: BundleEdit.Step.allCases, BundleEdit.Step.allCases)
@@ -95,7 +103,7 @@ import Testing
       let original = try #require(try scratch.status())
       try edit(scratch, until: first, canLink: canLink)
       try putBack(scratch, until: second)
-      try Bundle(scratch.path).heal()
+      try heal(scratch)
       try expectOriginal(scratch, original, sameInode: canLink)
     }
   }
@@ -120,8 +128,12 @@ import Testing
     try edit.replace(with: Array(Self.after.utf8), canLink: canLink) {
       (step) throws(ConfigError) in seen.append(step)
     }
-    _ = try edit.putBack { (step) throws(ConfigError) in seen.append(step) }
-    #expect(seen == BundleEdit.Step.allCases.filter { !canLink || $0 != .originalCopied })
+    _ = try edit.putBack(keepingRecord: false) { (step) throws(ConfigError) in seen.append(step) }
+    #expect(
+      seen
+        == BundleEdit.Step.allCases.filter {
+          ![.mergeCreated, .mergeWritten].contains($0) && (!canLink || $0 != .originalCopied)
+        })
   }
 
   @Test func `an edit that writes what was there before is put back as well`() throws {
@@ -134,7 +146,7 @@ import Testing
           if now == step { throw Self.crash }
         }
       }
-      try Bundle(scratch.path).heal()
+      try heal(scratch)
       #expect(try scratch.status() == original)
       #expect(try scratch.entries() == ["config.json"])
     }
@@ -147,9 +159,11 @@ import Testing
     let bundle = try Bundle(scratch.path)
     let edit = try bundle.edit()
     #expect(try bundle.config() == Array(Self.before.utf8))
-    try edit.replaceConfig(with: Array("{\"second\":2}".utf8))
-    try edit.replaceConfig(with: Array("{\"third\":3}".utf8))
-    #expect(try scratch.read() == "{\"third\":3}")
+    for quota: Int64 in [2000, 3000] {
+      try edit.apply(ConfigEdit(cpuQuota: quota), to: ConfigDocument(try bundle.config()))
+      #expect(try scratch.read().contains("\"quota\":\(quota)"))
+    }
+    #expect(try !scratch.read().contains("2000"))
     try edit.putBack()
     #expect(try scratch.read() == Self.before)
   }
@@ -159,7 +173,7 @@ import Testing
     try edit(replaced)
     try replaced.write("{\"new\":1}", to: "other")
     rename("\(replaced.path)/other", "\(replaced.path)/config.json")
-    #expect(try Bundle(replaced.path).heal() == .superseded)
+    #expect(try heal(replaced) == .superseded)
     #expect(try replaced.read() == "{\"new\":1}")
     #expect(try replaced.entries() == ["config.json"])
 
@@ -167,13 +181,13 @@ import Testing
     try edit(overwritten)
     // Of the same length, so that only the hash can tell.
     try overwritten.write("{\"other\": 2}\n".replacing("other", with: "aftor"))
-    #expect(try Bundle(overwritten.path).heal() == .superseded)
+    #expect(try heal(overwritten) == .superseded)
     #expect(try overwritten.read() == "{\"aftor\": 2}\n")
 
     let removed = try bundle()
     try edit(removed)
     unlink("\(removed.path)/config.json")
-    #expect(try Bundle(removed.path).heal() == .superseded)
+    #expect(try heal(removed) == .superseded)
     #expect(try removed.entries().isEmpty)
   }
 
@@ -185,7 +199,7 @@ import Testing
     let link = try #require(try scratch.status())
     let edit = try Bundle(scratch.path).edit()
     if canLink {
-      try edit.replaceConfig(with: Array(Self.after.utf8))
+      try edit.replace(with: Array(Self.after.utf8))
       #expect(try scratch.read() == Self.after)
       #expect(try scratch.read("real.json") == Self.before)
       #expect(try edit.putBack() == .restored)
@@ -203,26 +217,30 @@ import Testing
   @Test func `an edit that fails leaves nothing behind`() throws {
     let scratch = try bundle()
     let edit = try Bundle(scratch.path).edit()
-    try scratch.write("in the way", to: ".config.json.escra-new")
-    #expect(throws: ConfigError.self) { try edit.replaceConfig(with: Array(Self.after.utf8)) }
+    try scratch.write("in the way", to: ".config.json.escra-orig")
+    let document = try ConfigDocument(Array(Self.before.utf8))
+    #expect(throws: ConfigError.self) { try edit.apply(ConfigEdit(cpuQuota: 1), to: document) }
     #expect(try scratch.read() == Self.before)
-    #expect(try scratch.entries() == ["config.json"])
 
     let directory = try Scratch()
     mkdir("\(directory.path)/config.json", 0o700)
     let second = try Bundle(directory.path).edit()
     #expect(throws: ConfigError.notAFile(path: "\(directory.path)/config.json")) {
-      try second.replaceConfig(with: [])
+      try second.apply(ConfigEdit(cpuQuota: 1), to: document)
     }
     #expect(try directory.entries() == ["config.json"])
   }
 
-  @Test(arguments: ["", "escra-edit 2 0000000000000000 1\n", "garbage\n"])
+  @Test(arguments: [
+    "", "escra-edit 3 0000000000000000 1\n", "escra-edit 2 0000000000000000 1 x=1\n", "garbage\n",
+  ])
   func `a copy whose record cannot be read is left to a person`(_ record: String) throws {
     let scratch = try bundle()
     try edit(scratch)
     try scratch.write(record, to: ".config.json.escra-edit")
-    #expect(throws: ConfigError.unknownEdit(path: scratch.path)) { try Bundle(scratch.path).heal() }
+    #expect(throws: ConfigError.unknownEdit(path: scratch.path, config: "config.json")) {
+      try heal(scratch)
+    }
     #expect(try scratch.read() == Self.after)
     #expect(try scratch.read(".config.json.escra-orig") == Self.before)
   }
@@ -240,17 +258,124 @@ import Testing
       let handedOn: FileDescriptor
       do {
         let edit = try bundle.edit()
-        try edit.replaceConfig(with: Array(Self.after.utf8))
-        handedOn = try edit.directory.duplicate()
+        try edit.replace(with: Array(Self.after.utf8))
+        handedOn = try edit.lock.duplicate()
         #expect(isBusy())
       }
       #expect(isBusy())
       #expect(throws: ConfigError.busy(path: scratch.path)) { try bundle.heal() }
       #expect(try scratch.read() == Self.after)
-      let holder = BundleEdit(holding: handedOn, path: bundle.path)
+      let holder = BundleEdit(
+        holding: try bundle.directory.duplicate(), lock: handedOn, path: bundle.path, config: nil)
       #expect(try holder.putBack() == .restored)
     }
-    #expect(!isBusy())
+    _ = try Bundle(scratch.path).edit()
+    #expect(try scratch.entries() == ["config.json"])
+  }
+
+  @Test func `the lock cannot be taken by a process that may only read the bundle`() throws {
+    let scratch = try bundle()
+    let reader = try FileDescriptor.open(scratch.path, O_RDONLY | O_DIRECTORY)
+    #expect(try reader.lock(wait: false))
+    let edit = try Bundle(scratch.path).edit(timeout: 0)
+    // What it locks instead nobody else may open.
+    let mode = try #require(try scratch.status(".config.json.escra-edit")).mode
+    #expect(mode & 0o777 == 0o600)
+    try edit.replace(with: Array(Self.after.utf8))
+    #expect(try edit.putBack() == .restored)
+  }
+
+  @Test func `a lock without an edit leaves nothing behind`() throws {
+    let scratch = try bundle()
+    do {
+      _ = try Bundle(scratch.path).edit()
+      #expect(throws: Never.self) { try Bundle(scratch.path).heal(timeout: Self.patience) }
+    }
+    #expect(try scratch.entries() == ["config.json"])
+  }
+
+  // MARK: another program
+
+  private static let declared = #"{"linux":{"resources":{"cpu":{"quota":50000,"shares":2}}}}"#
+  private static let rewritten =
+    #"{ "process": {"env": ["A=1"]}, "linux": {"resources": {"cpu": {"quota": 30000, "shares": 2}}} }"#
+
+  /// A bundle that was edited and then rewritten with another member.
+  private func rewrittenBundle(
+    _ original: String = declared, _ edit: ConfigEdit = ConfigEdit(cpuQuota: 30_000),
+    by rewrite: (String) -> String = { _ in rewritten }
+  ) throws -> Scratch {
+    let scratch = try bundle()
+    try scratch.write(original)
+    let bundle = try Bundle(scratch.path)
+    let edit_ = try bundle.edit()
+    try edit_.apply(edit, to: ConfigDocument(try bundle.config()))
+    try scratch.write(rewrite(try scratch.read()))
+    return scratch
+  }
+
+  @Test func `of a file that was rewritten only our own members are put back`() throws {
+    let scratch = try rewrittenBundle()
+    #expect(try heal(scratch) == .merged)
+    #expect(try scratch.read() == Self.rewritten.replacing("30000", with: "50000"))
+    #expect(try scratch.entries() == ["config.json"])
+    #expect(try heal(scratch) == .nothing)
+  }
+
+  @Test func `what another program has set instead of ours stays`() throws {
+    let other = Self.rewritten.replacing("30000", with: "30001")
+    let scratch = try rewrittenBundle { _ in other }
+    #expect(try heal(scratch) == .superseded)
+    #expect(try scratch.read() == other)
+  }
+
+  @Test(arguments: [
+    "{}", #"{"linux":{}}"#, #"{"linux":{"resources":{}}}"#,
+    #"{"linux":{"resources":{"cpu":{}}}}"#, #"{"linux":{"resources":{"cpu":{"shares":2}}}}"#,
+    #"{"linux":{"resources":{"cpu":{"shares":2},"memory":{"swap":7}}},"x":1}"#,
+  ])
+  func `what was not declared goes, with the objects that were made for it`(
+    original: String
+  ) throws {
+    let edit = ConfigEdit(
+      cpuQuota: 30_000, cpuPeriod: 100_000, cpus: "0-1", memoryLimit: 1 << 20, memorySwap: 9)
+    // Another member in front, and white space everywhere.
+    let scratch = try rewrittenBundle(original, edit) { text in
+      "{\"first\": [1],"
+        + text.dropFirst().replacing(":", with: " :\n ").replacing(",", with: " , ")
+    }
+    #expect(try heal(scratch) == .merged)
+    let found = try scratch.read().filter { !" \n".contains($0) }
+    let expected = original == "{}" ? "{\"first\":[1]}" : "{\"first\":[1]," + original.dropFirst()
+    #expect(found == expected || found == expected.replacing("]}", with: "],}"))
+    _ = try ConfigDocument(Array(try scratch.read().utf8))
+  }
+
+  @Test(arguments: BundleEdit.Step.allCases, BundleEdit.Step.allCases)
+  func `a crash while members are put back is healed as well`(
+    _ first: BundleEdit.Step, _ second: BundleEdit.Step
+  ) throws {
+    let scratch = try rewrittenBundle()
+    try putBack(scratch, until: first)
+    try putBack(scratch, until: second)
+    try heal(scratch)
+    #expect(try scratch.read() == Self.rewritten.replacing("30000", with: "50000"))
+    #expect(try scratch.entries() == ["config.json"])
+  }
+
+  @Test func `another name for the config has an edit of its own`() throws {
+    let scratch = try bundle()
+    try scratch.write(Self.declared, to: "my.json")
+    let bundle = try Bundle(config: "\(scratch.path)/my.json")
+    let edit = try bundle.edit()
+    try edit.apply(ConfigEdit(cpuQuota: 1), to: ConfigDocument(try bundle.config()))
+    #expect(
+      try scratch.entries() == [
+        ".my.json.escra-edit", ".my.json.escra-orig", "config.json", "my.json",
+      ])
+    #expect(try scratch.read() == Self.before)
+    #expect(try edit.putBack() == .restored)
+    #expect(try scratch.read("my.json") == Self.declared)
   }
 
   @Test func `a lock that another process lets go in time is waited for`() throws {
@@ -258,11 +383,12 @@ import Testing
     let bundle = try Bundle(scratch.path)
     var child = pid_t()
     do {
-      let lock = try bundle.edit().release()
+      let edit = try bundle.edit()
+      try edit.replace(with: Array(Self.after.utf8))
       var actions = posix_spawn_file_actions_t()
       posix_spawn_file_actions_init(&actions)
       defer { posix_spawn_file_actions_destroy(&actions) }
-      posix_spawn_file_actions_adddup2(&actions, lock.number, 100)
+      posix_spawn_file_actions_adddup2(&actions, edit.lock.number, 100)
       let arguments = [strdup("sleep"), strdup("0.1"), nil]
       defer { for argument in arguments { free(argument) } }
       #expect(posix_spawn(&child, "/bin/sleep", &actions, nil, arguments, nil) == 0)
@@ -279,7 +405,13 @@ import Testing
     // The published test vector of FNV-1a, 64 bits.
     #expect(record.hash == 0x8594_4171_f739_67e8)
     #expect(EditRecord(record.text) == record)
-    #expect(EditRecord(of: []).text == "escra-edit 1 cbf29ce484222325 0\n")
+    #expect(EditRecord(of: []).text == "escra-edit 2 cbf29ce484222325 0\n")
     #expect(EditRecord(String(record.text.dropLast())) == nil)
+    let members = ConfigEdit(cpuQuota: -1, cpus: "0-1,3").members
+    let named = EditRecord(of: [], members: members)
+    #expect(named.text == "escra-edit 2 cbf29ce484222325 0 quota=-1 cpus=\"0-1,3\"\n")
+    #expect(EditRecord(named.text) == named)
+    // As the version before this one wrote it.
+    #expect(EditRecord("escra-edit 1 cbf29ce484222325 0\n") == EditRecord(of: []))
   }
 }

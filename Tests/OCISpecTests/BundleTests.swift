@@ -45,14 +45,34 @@ import Testing
     #expect(error?.description == "cannot open \(scratch.path)/config.json (ENOENT)")
   }
 
-  @Test(arguments: [true, false])
-  func `says that config.json is a directory or a pipe, and does not hang`(
-    _ directory: Bool
-  ) throws {
+  @Test func `says that config.json is a FIFO, and does not hang`() throws {
     let scratch = try Scratch()
     let name = "\(scratch.path)/config.json"
-    #expect((directory ? mkdir(name, 0o700) : mkfifo(name, 0o600)) == 0)
+    #expect(mkfifo(name, 0o600) == 0)
     #expect(throws: ConfigError.notAFile(path: name)) { try Bundle(scratch.path).config() }
+  }
+
+  @Test func `says of a directory what its reader hears`() throws {
+    let scratch = try Scratch()
+    #expect(mkdir("\(scratch.path)/config.json", 0o700) == 0)
+    let error = #expect(throws: ConfigError.self) { try Bundle(scratch.path).config() }
+    #expect(error?.description == "cannot read \(scratch.path)/config.json (EISDIR)")
+  }
+
+  @Test func `reads no config without end`() throws {
+    let scratch = try Scratch()
+    try scratch.write("{}")
+    truncate("\(scratch.path)/config.json", 1 << 40)
+    let error = #expect(throws: ConfigError.self) { try Bundle(scratch.path).config() }
+    #expect(error?.description == "cannot read \(scratch.path)/config.json (EFBIG)")
+  }
+
+  @Test func `reads a config by a name and in a place of its own`() throws {
+    let scratch = try Scratch()
+    try scratch.write("{}", to: "my.json")
+    #expect(try Bundle(config: "\(scratch.path)/my.json").config() == Array("{}".utf8))
+    let error = #expect(throws: ConfigError.self) { _ = try Bundle(config: [0x2f, -1, 0]) }
+    #expect(error?.description.hasSuffix("(EILSEQ)") == true)
   }
 
   @Test func `follows a symbolic link and says where it leads nowhere`() throws {

@@ -235,11 +235,13 @@ def test_a_supervisor_that_dies_three_times_in_a_row_is_given_up(container):
         kill(pid)
         wait_until(lambda: not is_alive(pid), 2, "it is dead")
     made.wait_for_quota(lambda quota: quota == 20_000, 2, "the declared limit")
-    wait_until(lambda: made.states() == [], 1, "it is no longer supervised")
+    wait_until(lambda: "failure" in made.states()[0], 1, "it is no longer supervised")
     assert supervisors(made.id) == [] and len(killed) == 3
     assert made.status == "running"
     time.sleep(0.3)
     assert supervisors(made.id) == [] and made.quota == 20_000
+    made.call("delete", "--force")
+    wait_until(lambda: made.states() == [], 2, "the keeper has forgotten it")
 
 
 def test_a_container_whose_init_is_killed(container):

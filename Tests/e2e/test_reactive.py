@@ -9,7 +9,7 @@ import pytest
 import cgroups
 import kernel
 from processes import PATIENCE, RUN, arguments, keepers, kill, ours, status, supervisors, wait_until
-from world import PREFIX, Sampler
+from world import PREFIX, Sampler, escra_tool
 
 FLOOR = 5_000  # 50m of a period of 100 ms
 
@@ -265,7 +265,13 @@ def test_a_read_only_bundle_starts_with_its_declared_limits(container, read_only
     assert sentence.startswith("escra-runc: the container starts with its declared limits")
     assert "(EROFS)" in sentence and sentence.count("\n") == 1
     assert made.quota == 150_000
-    assert not supervisors(made.id) and made.states() == []
+    assert not supervisors(made.id)
+    # It is seen until it ends, and can be taken over meanwhile.
+    wait_until(lambda: "init" in made.states()[0], 4, "the keeper has found its init")
+    assert "(EROFS)" in made.states()[0]["failure"] and "(failed)" in escra_tool("ps")
+    escra_tool("adopt", made.id)
+    made.supervisor(4)
+    assert "failure" not in made.states()[0]
 
 
 def test_a_read_only_bundle_is_supervised_where_no_edit_is_needed(container, read_only):

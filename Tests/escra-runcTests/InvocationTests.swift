@@ -148,6 +148,30 @@ private func read(_ line: String) -> Invocation {
     #expect(!read(line).systemdCgroup)
   }
 
+  @Test(
+    arguments: [
+      ("run --config f c", "f"), ("create -f /x/f c", "/x/f"), ("run -f config.json c", nil),
+      ("run c", nil), ("restore --config f c", nil),
+    ] as [(String, String?)])
+  func `crun's config is a file of its own unless it has the usual name`(
+    line: String, config: String?
+  ) {
+    #expect(read(line).config?.text == config)
+  }
+
+  @Test func `an empty pid file is none, also as the last of two`() {
+    #expect(read("create --pid-file= c").pidFile == nil)
+    #expect(read("create --pid-file /p --pid-file= c").pidFile == nil)
+    #expect(read("create --pid-file= --pid-file /p c").pidFile?.text == "/p")
+  }
+
+  @Test func `crun says by another flag who makes the cgroup`() {
+    #expect(read("--cgroup-manager=systemd create c").systemdCgroup)
+    #expect(!read("--cgroup-manager cgroupfs create c").systemdCgroup)
+    #expect(read("--cgroup-manager disabled create c").makesNoCgroup)
+    #expect(!read("create c").makesNoCgroup)
+  }
+
   @Test func `behind the id of exec, flags are the other program's`() {
     let invocation = read("exec c ls --detach --pid-file x")
     #expect(!invocation.detach)

@@ -75,6 +75,9 @@ int escra_seqpacket_listen_at(const char *_Nonnull path);
 /// The other end of `escra_seqpacket_listen_at`; EAGAIN where too many wait to be let in.
 int escra_seqpacket_connect_to(const char *_Nonnull path);
 
+/// getrlimit(2): the most files that this process may ever have open.
+long escra_most_descriptors(void);
+
 /// setrlimit(2): as many open files as this process may have.
 int escra_allow_descriptors(void);
 

@@ -225,6 +225,8 @@ final class Keeper {
     _ state: ContainerState, _ stage: ReleaseStage, _ directory: consuming StateDirectory
   ) {
     crashes[directory.path] = nil
+    var state = state
+    if state.initProcess == nil { findInit(&state, directory) }
     if state.isOver {
       if let membership = state.membership { FirstGrant.leave(membership, directory.nonce, root) }
       if stage == .done || state.claim == nil { return directory.remove() }
@@ -236,8 +238,8 @@ final class Keeper {
     }
     guard !released.values.contains(directory.path) else { return }
     guard let handle = state.initProcess.flatMap({ ProcessHandle($0) }) else {
-      // Its init has gone, and somebody has stayed.
-      return lookAgain(in: 1_000_000_000)
+      // It has none yet, or its init has gone and somebody has stayed.
+      return lookAgain(in: state.phase == .starting ? 100_000_000 : 1_000_000_000)
     }
     let number = handle.release()
     guard (try? poller.add(number, token: Token.exit + UInt64(number))) != nil else {
@@ -245,6 +247,16 @@ final class Keeper {
       return lookAgain(in: 1_000_000_000)
     }
     released[number] = directory.path
+  }
+
+  /// Finds the init of a container whose supervisor could not be started.
+  private func findInit(_ state: inout ContainerState, _ directory: borrowing StateDirectory) {
+    guard let found = (try? PidFileWait(state))?.look() else { return }
+    state.initProcess = found
+    if let group = try? FoundGroup(of: state) {
+      state.complete(with: group.location, inode: group.inode)
+    }
+    try? directory.save(state)
   }
 
   /// The init of a container that was released has ended.
@@ -358,19 +370,24 @@ final class Keeper {
       + "\(CrashCount.tooMany) times in a row; "
   }
 
-  /// A container whose supervisors cannot live gets what it declared, and the log says so.
+  /// A container whose supervisors cannot live gets what it declared, and the log says so; the tool
+  /// shows it until it has ended.
+  ///
+  /// A strict one keeps the CPUs it runs on, and from now on shares them. As long as the others cannot
+  /// be told so, this is tried again.
   private func giveUp(_ state: ContainerState, _ directory: borrowing StateDirectory) {
-    _ = try? Bundle(state.bundle).heal()
-    state.giveBackLimits()
-    // A strict one keeps the CPUs it runs on, and from now on shares them. As long as the others
-    // cannot be told so, somebody has to go on trying.
-    if state.claim != nil, (try? CPUFence(root: root).release(directory)) == nil {
+    var state = state
+    _ = try? state.openBundle().heal(timeout: 200_000_000)
+    if state.initProcess == nil { findInit(&state, directory) }
+    state.failure = "its supervisor died, or could not be started, \(CrashCount.tooMany) times"
+    try? directory.save(state)
+    guard (try? Release.finish(state, directory, root)) != nil else {
       return lookAgain(in: 1_000_000_000)
     }
     escra_syslog(
       true,
       Self.complaint(of: state)
         + "the container has its declared limits back and is no longer supervised")
-    directory.remove()
+    lookAgain(in: 0)
   }
 }

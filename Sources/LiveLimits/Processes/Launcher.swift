@@ -2,6 +2,7 @@
 internal import CLinux
 internal import Glibc
 public import Hooks
+public import OCISpec
 public import Syscalls
 
 /// Starts our own long-lived processes: the same executable under another name.
@@ -45,19 +46,20 @@ public enum Launcher {
   /// - Parameters:
   ///   - directory: The instance's directory, locked; the lock goes along.
   ///   - id: The container's id, for `ps`.
-  ///   - bundleLock: The locked bundle directory; ``FileDescriptor/none`` where nothing is edited.
+  ///   - edit: The right to edit the bundle, which is to be shared; ``BundleEdit/none`` where
+  ///     nothing is edited.
   /// - Returns: The supervisor; not ready yet.
   /// - Throws: ``SystemError``.
   public static func startSupervisor(
-    of directory: borrowing StateDirectory, id: String, bundleLock: borrowing FileDescriptor
+    of directory: borrowing StateDirectory, id: String, sharing edit: borrowing BundleEdit
   ) throws(SystemError) -> StartedSupervisor {
     let runtime = try ProcessHandle(pid: getpid())
     let ends = try ControlSocket.pair()
     let socket = ControlSocket(owning: FileDescriptor(owning: ends.0))
     let theirs = FileDescriptor(owning: ends.1)
     var descriptors = [directory.descriptor.number, runtime.descriptor.number, theirs.number]
-    if bundleLock.isOpen { descriptors.append(bundleLock.number) }
-    let start: SupervisorStart = bundleLock.isOpen ? .freshWithEdit : .fresh
+    let start: SupervisorStart = edit.lock.isOpen ? .freshWithEdit : .fresh
+    if edit.lock.isOpen { descriptors += [edit.directory.number, edit.lock.number] }
     let pid = try spawn(.supervisor, [id, directory.path, start.rawValue], descriptors)
     return StartedSupervisor(socket: socket, process: try ProcessHandle(pid: pid))
   }
@@ -69,6 +71,16 @@ public enum Launcher {
     _ = try spawn(
       .supervisor, [id, directory.path, SupervisorStart.resumed.rawValue],
       [directory.descriptor.number])
+  }
+
+  /// How many open files a supervisor needs for a moment.
+  ///
+  /// As it becomes the image that supervises, each of those that it keeps is there twice.
+  ///
+  /// - Parameter cpus: CPUs of the machine.
+  /// - Returns: The number.
+  public static func descriptors(cpus: Int) -> Int {
+    2 * (Handover.Place.allCases.count + cpus) + 16
   }
 
   /// The word for a supervisor that wants to hear of memory, too.

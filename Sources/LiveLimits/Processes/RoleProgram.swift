@@ -58,6 +58,7 @@ extension Role {
   private static let runtimeDescriptor: Int32 = 4
   private static let readyDescriptor: Int32 = 5
   private static let bundleDescriptor: Int32 = 6
+  private static let lockDescriptor: Int32 = 7
 
   private static func supervise(
     _ arguments: [String], _ start: SupervisorStart?
@@ -94,6 +95,8 @@ extension Role {
     try directory.descriptor.remove(StateDirectory.socketName)
     let listener = try ControlSocket.listen(
       on: StateDirectory.socketName, in: directory.descriptor)
+    // What a full /run/escra refuses is refused before READY.
+    try directory.makeFiles()
 
     let fence = state.claim == nil ? nil : try CPUFence(root: root, listening: true)
     var hooks = HookRequest.Answer.none
@@ -114,27 +117,37 @@ extension Role {
       throw error
     }
     settle(scope, of: state.id, within: state.initProcess == nil ? patienceAtTheEnd : patience)
+    if state.initProcess == nil, let stranger = (try? PidFileWait(state))?.unbelieved() {
+      let reason =
+        "its init, process \(stranger.pid), is in no cgroup called \(state.cgroupName ?? "")"
+      state.failure = reason
+      escra_syslog(true, "escra: container \(state.id) runs unsupervised: \(reason)")
+    }
     if let fence { return try superviseStrict(directory, state, fence, listener, root) }
     guard state.initProcess != nil else {
       leaveApplication(state, directory, root)
-      return directory.remove()
+      // The tool shows it until the keeper sees it end.
+      if state.failure == nil || (try? directory.save(state)) == nil
+        || (try? directory.mark(.done)) == nil
+      {
+        directory.remove()
+      }
+      return
     }
 
     var found: FoundContainer
     do throws(SystemError) {
       found = try FoundContainer(&state, nonce: directory.nonce, hooks: hooks, root)
     } catch {
-      // ESRCH, ENOENT, ENODEV: it was over before it could be looked at. That is no failure.
-      let isOver = [ESRCH, ENOENT, ENODEV].contains(error.errno)
-      // What a member holds is its application's business as long as its cgroup is there.
-      if isOver || state.membership == nil {
-        leaveApplication(state, directory, root)
-        directory.remove()
-      }
-      if isOver { return }
-      throw error
+      // ESRCH, ENOENT, ENODEV: it was over before it could be looked at. That is no failure. After
+      // anything else the keeper tries again, and says so when it gives up.
+      let hasEnded = state.initProcess.flatMap { ProcessHandle($0) }?.hasEnded ?? true
+      guard hasEnded, [ESRCH, ENOENT, ENODEV].contains(error.errno) else { throw error }
+      leaveApplication(state, directory, root)
+      return directory.remove()
     }
     state.supervisor = ProcessIdentity(pid: getpid())
+    state.failure = nil
     try directory.save(state)
     // Who settles the fence from now on finds us in the state; who did before has not.
     CPUFence.seatCaller(root)
@@ -185,6 +198,7 @@ extension Role {
   ) throws(SystemError) {
     let runtime = ProcessHandle(owning: FileDescriptor(owning: runtimeDescriptor))
     let bundle = FileDescriptor(owning: bundleIsLocked ? bundleDescriptor : -1)
+    let lock = FileDescriptor(owning: bundleIsLocked ? lockDescriptor : -1)
     let wait = try PidFileWait(state)
     // Its CPUs are its own at its first instruction.
     try fence?.settle()
@@ -203,7 +217,9 @@ extension Role {
     state.initProcess = try wait.wait(until: runtime, keeping: fence)
     if let request = consume request { hooks = request.hooks(for: state) }
     if bundle.isOpen {
-      _ = try? BundleEdit(holding: bundle, path: state.bundle).putBack()
+      _ = try? BundleEdit(
+        holding: bundle, lock: lock, path: state.bundle, config: state.config
+      ).putBack()
     }
   }
 
@@ -272,7 +288,7 @@ extension Role {
       state.initProcess = wait.look()
     }
     // Unless somebody else is at work on the bundle by now, who heals it first.
-    _ = try? Bundle(state.bundle).heal()
+    _ = try? state.openBundle().heal(timeout: 200_000_000)
   }
 
   /// For how long a container that lives waits for its supervisor's scope, in milliseconds.

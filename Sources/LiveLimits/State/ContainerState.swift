@@ -23,6 +23,10 @@ public struct ContainerState: Equatable, Sendable {
   public var id: String
   /// The bundle directory, absolute.
   public var bundle: String
+  /// The config that counts, absolute, where it is not the bundle's config.json.
+  public var config: String?
+  /// Why no supervisor could be started for it, as a clause; nil where one was.
+  public var failure: String?
   /// "reactive", "observe" or "strict".
   public var policy: String
   /// The control law that moves its limits, by its name in the operator's config.
@@ -127,6 +131,8 @@ public struct ContainerState: Equatable, Sendable {
       base: base)
     self.phase = phase
     readyTicks = ready
+    config = keyed["config"]
+    failure = keyed["failure"]
     law = keyed["law"]
     usesHooks = keyed["hooks"] != HooksChoice.sampling.rawValue
     app = keyed["app"]
@@ -164,6 +170,8 @@ public struct ContainerState: Equatable, Sendable {
     keyed["root"] = root
     keyed["id"] = id
     keyed["bundle"] = bundle
+    keyed["config"] = config
+    keyed["failure"] = failure
     keyed["policy"] = policy
     keyed["law"] = law
     keyed["hooks"] = usesHooks ? nil : HooksChoice.sampling.rawValue
@@ -196,6 +204,12 @@ public struct ContainerState: Equatable, Sendable {
     claim?.write(to: &keyed)
     membership?.write(to: &keyed)
     return keyed.text
+  }
+
+  /// Opens its bundle.
+  func openBundle() throws(ConfigError) -> Bundle {
+    if let config { return try Bundle(config: config) }
+    return try Bundle(bundle)
   }
 
   /// Takes note of where its supervisor hears of its memory.

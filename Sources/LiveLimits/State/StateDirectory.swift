@@ -141,6 +141,7 @@ public struct StateDirectory: ~Copyable {
   public let descriptor: FileDescriptor
 
   static let stateFile = "state"
+  static let nextStateFile = ".state"
   static let recordFile = "record"
   static let counterFile = "counters"
   static let socketName = "socket"
@@ -207,12 +208,20 @@ public struct StateDirectory: ~Copyable {
 
   /// Replaces what is written down, as a whole; without fsync, since a boot empties /run anyway.
   public func save(_ state: ContainerState) throws(SystemError) {
-    let temporary = ".state"
     do {
-      let file = try descriptor.open(temporary, O_WRONLY | O_CREAT | O_TRUNC)
+      let file = try descriptor.open(Self.nextStateFile, O_WRONLY | O_CREAT | O_TRUNC)
       try file.write(state.text)
     }
-    try descriptor.rename(temporary, to: Self.stateFile)
+    try descriptor.rename(Self.nextStateFile, to: Self.stateFile)
+  }
+
+  /// Makes all files that a supervisor writes, as far as they are not there.
+  ///
+  /// - Throws: ``SystemError``; ENOSPC where there is no room for so many.
+  func makeFiles() throws(SystemError) {
+    for name in [Self.recordFile, Self.counterFile, Self.nextStateFile] {
+      _ = try descriptor.open(name, O_WRONLY | O_CREAT)
+    }
   }
 
   /// Writes down what an update declares of memory where nobody moves its limit.
@@ -287,7 +296,8 @@ public struct StateDirectory: ~Copyable {
   /// Removes the instance; for the holder of the lock only.
   public borrowing func remove() {
     for name in [
-      Self.stateFile, ".state", Self.recordFile, Self.counterFile, Self.socketName, Self.pidFile,
+      Self.stateFile, Self.nextStateFile, Self.recordFile, Self.counterFile, Self.socketName,
+      Self.pidFile,
       Self.releaseFile, "." + Self.releaseFile, Self.adoptionFile,
     ] {
       try? descriptor.remove(name)
