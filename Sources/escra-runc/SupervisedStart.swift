@@ -428,6 +428,7 @@ struct SupervisedStart {
     let stale = try? FileStatus.following(pidFile)
     (state.stalePidFile, state.stalePidFileModified) = (stale?.identity, stale?.modified)
     state.cgroupName = cgroupName
+    state.cgroupPath = cgroup.path
     state.law = policy.law.rawValue
     state.usesHooks = policy.hooks == .auto
     state.declaredMemory = document.declared.memory

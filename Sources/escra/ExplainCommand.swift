@@ -66,7 +66,10 @@ extension ContainerState {
 
   /// The same of its memory limit, in bytes, if that moves.
   func memoryLimitAbove(_ mounts: String) -> Int64? {
-    guard let memory, let location = location(mounts) else { return nil }
-    return FoundMemory.bounded(memory, by: location, named: cgroupName, besides: memoryParent).limit
+    guard memory != nil, let location = location(mounts), let directory = location.memory else {
+      return nil
+    }
+    let own = CgroupLocation.scope(around: directory, named: cgroupName) ?? directory
+    return location.memoryLimit(above: memoryParent ?? own)
   }
 }

@@ -39,6 +39,7 @@ private func state(_ random: inout SeededGenerator) -> ContainerState {
     FileStatus.Identity(device: random.next(), inode: random.next()))
   state.stalePidFileModified = state.stalePidFile == nil ? nil : maybe(random.number())
   state.cgroupName = maybe(random.text())
+  state.cgroupPath = maybe(random.text())
   state.initProcess = maybe(process())
   state.supervisor = maybe(process())
   state.source = maybe(random.text())

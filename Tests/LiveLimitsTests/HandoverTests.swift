@@ -7,12 +7,17 @@ import Testing
 
 @Suite struct HandoverTests {
   private func handover(quota: Int64?, explicit: Int64?, above: Int64?) -> Handover {
-    Handover(
-      base: CPUBase(
-        declared: CPUQuota(quota: quota, period: 50_000), floor: 50_000_000,
-        explicitCeiling: explicit, limit: 2_000_000_000),
+    var base = CPUBase(
+      declared: CPUQuota(quota: quota, period: 50_000), floor: 50_000_000,
+      explicitCeiling: explicit, limit: 2_000_000_000)
+    base.above.beyond = above
+    base.above.limit = explicit
+    base.above.group = above == nil ? 0 : 4711
+    base.above.isRaised = quota == 1000
+    return Handover(
+      base: base,
       found: CPUQuota(quota: quota == 1000 ? nil : quota, period: 12_500),
-      version: .v2, usageFormat: .cpuStat, isObserver: true, ancestorLimit: above)
+      version: .v2, usageFormat: .cpuStat, isObserver: true)
   }
 
   @Test(
@@ -33,6 +38,8 @@ import Testing
         limit: 4096, hostReserve: 7)
     }
     said.memory?.isManaged = quota == 1000
+    said.memory?.above.limit = 96
+    said.memory?.above.group = 7
     said.memory?.usesNet = quota != 1000
     said.memory?.found = quota == 1000 ? nil : 4096
     said.memory?.killsDisabled = quota == 1000 ? nil : false
@@ -46,7 +53,6 @@ import Testing
     #expect(heard?.version == .v2)
     #expect(heard?.usageFormat == .cpuStat)
     #expect(heard?.isObserver == true)
-    #expect(heard?.ancestorLimit == above)
     #expect(heard?.cpus == 64)
     #expect(heard?.law == .headroom(.standard))
     #expect(heard?.namesWriters == said.namesWriters)

@@ -73,10 +73,14 @@ package struct ApplicationMessage: Equatable, Sendable {
     package var application: Int64?
     /// Whether ``application`` has to be what the application's limit is already, if it has one.
     package var isNoChange = false
+    /// The cgroup that bounds it together with others: not in the frame, but in the member's file,
+    /// where the broker reads it.
+    package var group: MemberGroup?
 
     package init(
       held: Int64, wanted: Int64, declared: Int64, floor: Int64, ceiling: Int64,
-      priority: Int32 = 0, application: Int64? = nil, isNoChange: Bool = false
+      priority: Int32 = 0, application: Int64? = nil, isNoChange: Bool = false,
+      group: MemberGroup? = nil
     ) {
       self.held = held
       self.wanted = wanted
@@ -86,6 +90,7 @@ package struct ApplicationMessage: Equatable, Sendable {
       self.priority = priority
       self.application = application
       self.isNoChange = isNoChange
+      self.group = group
     }
   }
 

@@ -9,7 +9,7 @@ internal import Syscalls
 /// The ``Broker`` decides; this does. It goes with its owner, and all others find out by the end of
 /// their connections.
 final class BrokerSeat {
-  private let own: UInt64
+  private let own: MemberFile
   private let lock: FileDescriptor
   private let listener: FileDescriptor
   private var broker: Broker
@@ -42,19 +42,20 @@ final class BrokerSeat {
   ///   - poller: Where connections are listened to.
   /// - Throws: ``SystemError`` where it cannot listen.
   init(
-    _ room: borrowing ApplicationRoom, lock: consuming FileDescriptor, own: MemberRecord,
+    _ room: borrowing ApplicationRoom, lock: consuming FileDescriptor, own: MemberFile,
     most: (cpu: Int64, memory: Int64), caps: ParentCaps?, _ poller: borrowing Poller
   ) throws(SystemError) {
-    self.own = own.nonce
+    self.own = own
     self.lock = lock
     self.caps = caps
     caps?.forget()
     let listener = try room.listen()
     try poller.add(listener.number, token: Participation.Token.listener)
     self.listener = listener
-    var members = room.registered(except: own.nonce)
+    let record = own.record
+    var members = room.registered(except: record.nonce)
     // A newcomer holds nothing, and need not wait for itself.
-    if own.cpu.held > 0 || own.memory?.held ?? 0 > 0 { members.append(own) }
+    if record.cpu.held > 0 || record.memory?.held ?? 0 > 0 { members.append(record) }
     let limits = room.limits()
     let now = monotonicNow()
     var actions: [BrokerAction] = []
@@ -111,7 +112,11 @@ final class BrokerSeat {
     while isOpen {
       let received = socket.receive()
       switch received {
-      case .message(let message):
+      case .message(var message):
+        if case .join(var claim) = message.body {
+          claim.group = group(of: message.nonce, message.resource, room)
+          message.body = .join(claim)
+        }
         events.append(.message(message, on: link))
         if all { continue }
         fallthrough
@@ -127,6 +132,14 @@ final class BrokerSeat {
     }
     forget(link, number)
     work(room, poller)
+  }
+
+  /// What the member's file says of the cgroup that bounds it; it is written before the member joins.
+  private func group(
+    of nonce: UInt64, _ resource: SharedResource, _ room: borrowing ApplicationRoom
+  ) -> MemberGroup? {
+    let record = nonce == own.record.nonce ? own.record : room.record(of: nonce)
+    return record?[resource]?.group
   }
 
   /// Hears all that was said, and lets in who waits: for whoever is about to think that it is silent
@@ -173,7 +186,7 @@ final class BrokerSeat {
         // Behind what there is to do already: a message may be waiting from it.
         nextLook = min(nextLook ?? .max, monotonicNow())
         lookInterval = Self.shortestInterval
-      case .fence(let nonce): if nonce != own { room.fence(nonce) }
+      case .fence(let nonce): if nonce != own.record.nonce { room.fence(nonce) }
       case .limits(let resource, let limits):
         room.save(
           cpu: resource == .cpu ? limits : broker.cpu.limits,
@@ -223,7 +236,7 @@ final class BrokerSeat {
       // Joined again, or forgotten; its end of the connection tells of the rest.
       return standings.allSatisfy { $0 == .joined }
     }
-    for nonce in watched where nonce != own {
+    for nonce in watched where nonce != own.record.nonce {
       switch room.look(at: nonce) {
       case .gone: events.append(.gone(nonce))
       case .atRest(let record):

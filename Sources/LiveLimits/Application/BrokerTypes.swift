@@ -40,10 +40,12 @@ package struct Registration: Equatable, Sendable {
   package var priority: Int32
   /// Whether it has been granted nothing that it knows of.
   package var isNewcomer: Bool
+  /// The cgroup that bounds it together with others.
+  package var group: MemberGroup?
 
   package init(
     nonce: UInt64, declared: Int64, floor: Int64, ceiling: Int64, priority: Int32 = 0,
-    isNewcomer: Bool = false
+    isNewcomer: Bool = false, group: MemberGroup? = nil
   ) {
     self.nonce = nonce
     self.declared = declared
@@ -51,6 +53,7 @@ package struct Registration: Equatable, Sendable {
     self.ceiling = ceiling
     self.priority = priority
     self.isNewcomer = isNewcomer
+    self.group = group
   }
 }
 

@@ -86,11 +86,12 @@ package struct Member: Sendable {
   }
 
   /// Its container declares something else from now on, which is said when it joins next.
-  package mutating func redeclare(_ declared: Int64, floor: Int64, ceiling: Int64) {
-    claim.declared = declared
-    claim.floor = floor
-    claim.ceiling = ceiling
-    wanted = min(max(wanted, floor), ceiling)
+  package mutating func redeclare(_ share: MemberRecord.Share) {
+    claim.declared = share.declared
+    claim.floor = share.floor
+    claim.ceiling = share.ceiling
+    claim.group = share.group
+    wanted = min(max(wanted, share.floor), share.ceiling)
   }
 
   /// Whether the broker has taken it in.

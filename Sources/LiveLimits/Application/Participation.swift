@@ -92,7 +92,7 @@ final class Participation {
               max(share.held > 0 ? share.held : share.declared, share.floor), share.ceiling),
             declared: share.declared, floor: share.floor, ceiling: share.ceiling,
             priority: file.record.priority,
-            application: limit, isNoChange: isNoChange && limit != nil))
+            application: limit, isNoChange: isNoChange && limit != nil, group: share.group))
       }
     }
   }
@@ -151,8 +151,8 @@ final class Participation {
       record[resource]?.declared = share.declared
       record[resource]?.floor = share.floor
       record[resource]?.ceiling = share.ceiling
-      machines[index].redeclare(
-        share.declared, floor: share.floor, ceiling: share.ceiling)
+      record[resource]?.group = share.group
+      machines[index].redeclare(share)
     }
     file.replace(record)
     hangUp()
@@ -227,7 +227,7 @@ final class Participation {
   private func takeSeat() {
     guard seat == nil, let lock = room.takeLock() else { return }
     seat = try? BrokerSeat(
-      room, lock: lock, own: file.record, most: most, caps: caps, poller)
+      room, lock: lock, own: file, most: most, caps: caps, poller)
   }
 
   private func leaveSeat() { seat = nil }

@@ -32,6 +32,10 @@ package struct Pool: Sendable {
     package var floor: Int64
     package var ceiling: Int64
     package var priority: Int32
+    /// The ``MemberGroup`` that bounds it together with others.
+    package var group: UInt64?
+    /// What that one leaves to it; no bound as long as there is enough for all that are in it.
+    package var bound: Int64 = .max
     /// What it has in use, as it said last.
     ///
     /// That comes before what anybody keeps ahead. 0 of a resource that is used by the period.
@@ -50,16 +54,19 @@ package struct Pool: Sendable {
     /// It had been granted nothing when its file was found.
     var isNewcomer = false
 
+    /// What it could use, as far as its group has it.
+    package var reach: Int64 { min(wanted, bound) }
+
     /// What is its own in any case, as long as there is as much for everybody.
-    var own: Int64 { min(need, wanted, ceiling) }
+    var own: Int64 { min(need, reach, ceiling) }
 
     /// What it may and could use beyond what is its own in any case.
     func share(beyond own: Int64) -> FairShares.Member {
       FairShares.Member(
-        floor: max(0, floor - own), ceiling: max(0, ceiling - own), wanted: max(0, wanted - own),
-        priority: priority)
+        floor: max(0, floor - own), ceiling: max(0, min(ceiling, bound) - own),
+        wanted: max(0, reach - own), priority: priority)
     }
-    var isWaiting: Bool { standing == .joined && wanted > charged }
+    var isWaiting: Bool { standing == .joined && reach > charged }
   }
 
   package let resource: SharedResource
@@ -76,8 +83,8 @@ package struct Pool: Sendable {
   /// Everything that is charged, and the part of it that is nobody's who has joined.
   package internal(set) var charged: Int64 = 0
   var fixed: Int64 = 0
-  var declared: Int64 = 0
   var floors: Int64 = 0
+  package internal(set) var groups = MemberGroups()
   var expected = 0
   var waiting = 0
   /// What rests until a period is over, oldest first.
@@ -123,17 +130,19 @@ package struct Pool: Sendable {
     self.parameters = parameters
     hasHistory = !registrations.isEmpty
     for registration in registrations {
+      groups.note(registration.group)
       add(
         Account(
           nonce: registration.nonce, standing: .expected, declared: registration.declared,
           floor: registration.floor, ceiling: registration.ceiling,
-          priority: registration.priority, isNewcomer: registration.isNewcomer))
+          priority: registration.priority, group: registration.group?.id,
+          isNewcomer: registration.isNewcomer))
     }
     if expected > 0 { rejoinDeadline = now + parameters.rejoinTime }
   }
 
   /// The limit that is wanted: what was said, or what the members declare, if there is as much.
-  package var limit: Int64 { min(limits.explicit ?? declared, most) }
+  package var limit: Int64 { min(limits.explicit ?? groups.declared, most) }
 
   /// What nobody holds, and nobody has used in this period.
   package var free: Int64 { max(0, limit - charged - rested) }
@@ -161,6 +170,7 @@ package struct Pool: Sendable {
     book(after, 1)
     if before.standing != after.standing || before.floor != after.floor
       || before.ceiling != after.ceiling || before.need != after.need
+      || before.bound != after.bound
     {
       sharesAreStale = true
     }
@@ -168,7 +178,10 @@ package struct Pool: Sendable {
 
   mutating func book(_ account: Account, _ sign: Int64) {
     charged += sign * account.charged
-    declared += sign * account.declared
+    groups.count(
+      declared: account.declared,
+      demand: account.standing == .joined ? account.wanted : account.charged, in: account.group,
+      sign)
     floors += sign * account.floor
     if account.standing != .joined { fixed += sign * account.charged }
     if account.standing == .expected { expected += Int(sign) }
@@ -187,6 +200,7 @@ package struct Pool: Sendable {
   mutating func remove(_ index: Int) {
     let account = accounts[index]
     book(account, -1)
+    groups.forget(account.group)
     byNonce[account.nonce] = nil
     if byLink[account.link] == index { byLink[account.link] = nil }
     let last = accounts.removeLast()

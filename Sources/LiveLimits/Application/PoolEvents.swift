@@ -51,8 +51,11 @@ extension Pool {
         return answer(message, .refuse(.conflict, figure: limit), link, &actions)
       }
       let least = floors - (account?.floor ?? 0)
-      let declared = self.declared - (account?.declared ?? 0) + claim.declared
-      let limit = min(claim.application ?? limits.explicit ?? declared, most)
+      var groups = groups
+      if let account { groups.count(declared: account.declared, in: account.group, -1) }
+      groups.note(claim.group)
+      groups.count(declared: claim.declared, in: claim.group?.id, 1)
+      let limit = min(claim.application ?? limits.explicit ?? groups.declared, most)
       if least + claim.floor > limit {
         let left = max(0, limit - least)
         return answer(message, .refuse(.minima, figure: left), link, &actions)
@@ -60,16 +63,18 @@ extension Pool {
       // The newest create wins; who comes back does not.
       if let application = claim.application { limits.explicit = application }
     }
+    groups.note(claim.group)
     let index =
       known
       ?? add(
         Account(
           nonce: message.nonce, standing: .lost, declared: claim.declared, floor: claim.floor,
-          ceiling: claim.ceiling, priority: claim.priority))
+          ceiling: claim.ceiling, priority: claim.priority, group: claim.group?.id))
     // What it held before it was lost and does not hold now may have been used a moment ago.
     let before = accounts[index].charged
     if before > claim.held { rest(before - claim.held, now) }
     if accounts[index].standing == .joined { byLink[accounts[index].link] = nil }
+    let group = accounts[index].group
     change(index) { account in
       account.standing = .joined
       account.link = link
@@ -78,6 +83,8 @@ extension Pool {
       account.floor = claim.floor
       account.ceiling = claim.ceiling
       account.priority = claim.priority
+      account.group = claim.group?.id
+      account.bound = .max
       account.wanted = min(max(claim.wanted, claim.floor), claim.ceiling)
       (account.sequence, account.lastGrant, account.recall) = (0, 0, nil)
       account.need = 0
@@ -85,6 +92,7 @@ extension Pool {
       account.leftAloneUntil = .min
       (account.isAsking, account.isFenced) = (false, false)
     }
+    groups.forget(group)
     byLink[link] = index
     actions.append(.watch(message.nonce))
     tell(index, .welcome(limit: claim.held), &actions)
@@ -99,7 +107,7 @@ extension Pool {
       $0.nonce != nonce && !($0.standing == .expected && $0.isNewcomer)
     }
     if running.isEmpty { return nil }
-    let limit = limits.explicit ?? running.reduce(0) { $0 + $1.declared }
+    let limit = limits.explicit ?? groups.declared(by: running)
     return application == limit ? nil : min(limit, ApplicationMessage.most)
   }
 
@@ -141,9 +149,10 @@ extension Pool {
 
   /// Where nobody else waits and there is enough, there is nothing to plan.
   private mutating func serveAlone(_ index: Int, _ actions: inout [BrokerAction]) {
-    let missing = accounts[index].wanted - accounts[index].charged
+    boundGroups()
+    let missing = accounts[index].reach - accounts[index].charged
     guard waiting == 1, accounts[index].isWaiting, accounts[index].recall == nil, isRecovered,
-      missing <= free
+      missing <= free, accounts[index].bound == .max
     else { return }
     change(index) { $0.charged += missing }
     tell(index, .grant(limit: accounts[index].charged), &actions)
@@ -243,6 +252,7 @@ extension Pool {
       if hasHistory { rest(limit - charged - rested, now) }
       hasHistory = false
     }
+    boundGroups()
     enforce(&actions)
     if waiting > 0 || charged > limit { plan(now, &actions) }
     if let setter, limits.inForce <= limit {

@@ -43,6 +43,7 @@ extension Pool {
     }
     let over = max(0, charged - limit)
     if left > 0, missing.poor + missing.rich > 0 { grant(&left, &missing, &actions) }
+    coming += recallBeyondGroups(now, &actions)
     let need = missing.poor + missing.rich + over - coming - rested - left
     // Crumbs are for those who have less than is due to them.
     let takesCrumbs = over > 0 || missing.poor > 0
@@ -57,7 +58,7 @@ extension Pool {
   /// Every change of what one could use moves everybody's target a little, and each grant is a
   /// message and a write: only what brings a grain, or all that is wanted, is one.
   private func isWorthwhile(_ account: Account, _ target: Int64) -> Bool {
-    target - account.charged >= parameters.grain || target == account.wanted
+    target - account.charged >= parameters.grain || target == account.reach
       || account.charged < account.floor
   }
 
@@ -166,12 +167,85 @@ extension Pool {
         if fromRest == 0, rich == 0 { continue }
         taken = max(taken, min(parameters.grain, rich + rest))
         left -= taken
-        let limit = account.charged - taken
-        let number = account.sequence + 1
-        accounts[index].recall = (limit, number, now + parameters.recallTime)
-        recalls.append((account.nonce, number), at: now + parameters.recallTime)
-        tell(index, .recall(limit: limit), &actions)
+        recall(taken, from: index, now, &actions)
       }
     }
+  }
+
+  private mutating func recall(
+    _ amount: Int64, from index: Int, _ now: Nanoseconds, _ actions: inout [BrokerAction]
+  ) {
+    let account = accounts[index]
+    let limit = account.charged - amount
+    let number = account.sequence + 1
+    accounts[index].recall = (limit, number, now + parameters.recallTime)
+    recalls.append((account.nonce, number), at: now + parameters.recallTime)
+    tell(index, .recall(limit: limit), &actions)
+  }
+
+  // MARK: groups that bound several members
+
+  /// Divides the limit of each group that is short among its members, by the rules that divide the
+  /// application's.
+  mutating func boundGroups() {
+    guard groups.areStale else { return }
+    for id in groups.bounding { bound(id) }
+    groups.settle()
+  }
+
+  private mutating func bound(_ id: UInt64) {
+    guard let sums = groups.byID[id] else { return }
+    var (left, needs): (Int64, Int64) = (sums.limit, 0)
+    var members: [(index: Int, account: Account)] = []
+    for (index, account) in accounts.enumerated() where account.group == id {
+      guard account.standing == .joined else {
+        left -= account.charged
+        continue
+      }
+      var account = account
+      account.bound = .max
+      needs += account.own
+      members.append((index, account))
+    }
+    let fits = needs <= left
+    func own(_ account: Account) -> Int64 { fits ? account.own : 0 }
+    var shares = FairShares()
+    shares.level(
+      left - (fits ? needs : 0), members.lazy.map { $0.account.share(beyond: own($0.account)) })
+    shares.begin()
+    for (_, account) in members { shares.count(account.share(beyond: own(account))) }
+    shares.divide()
+    for (index, account) in members {
+      let own = own(account)
+      let bound = sums.isShort ? own + shares.target(account.share(beyond: own)) : .max
+      if bound != accounts[index].bound { change(index) { $0.bound = bound } }
+    }
+  }
+
+  /// Recalls what members of a group hold together beyond its limit, where they cannot use it.
+  ///
+  /// - Returns: How much that is.
+  private mutating func recallBeyondGroups(
+    _ now: Nanoseconds, _ actions: inout [BrokerAction]
+  ) -> Int64 {
+    var recalled: Int64 = 0
+    for id in groups.bounding {
+      guard let sums = groups.byID[id] else { continue }
+      var over = -sums.limit
+      for account in accounts where account.group == id {
+        over += min(account.charged, account.recall?.limit ?? .max)
+      }
+      for index in accounts.indices where over >= parameters.grain {
+        let account = accounts[index]
+        guard account.group == id, account.standing == .joined else { continue }
+        let target = target(account)
+        guard isRecallable(account, target, crumbs: false) else { continue }
+        let taken = min(over, account.charged - target)
+        over -= taken
+        recalled += taken
+        recall(taken, from: index, now, &actions)
+      }
+    }
+    return recalled
   }
 }

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 internal import Glibc
+internal import Hooks
 internal import Syscalls
 
 extension CgroupLocation {
@@ -16,13 +17,36 @@ extension CgroupLocation {
   public func ancestorLimit(of name: String? = nil, besides parent: String? = nil) -> Int64? {
     let own = Self.scope(around: cpu, named: name) ?? cpu
     let above = ancestors.filter { $0.utf8.count < own.utf8.count && $0 != parent }
-    return above.compactMap { path -> Int64? in
-      guard let directory = try? FileDescriptor.open(path, O_RDONLY | O_DIRECTORY),
-        let reader = try? CgroupWriter(directory: directory, version: version, readOnly: true),
-        let limit = try? reader.current()
-      else { return nil }
-      return limit.nanocores
-    }.min()
+    return above.compactMap { cpuLimit(of: $0) }.min()
+  }
+
+  /// The CPU limit of one directory in nanocores; nil for none.
+  func cpuLimit(of path: String) -> Int64? {
+    guard let directory = try? FileDescriptor.open(path, O_RDONLY | O_DIRECTORY),
+      let reader = try? CgroupWriter(directory: directory, version: version, readOnly: true),
+      let limit = try? reader.current()
+    else { return nil }
+    return limit.nanocores
+  }
+
+  /// The memory limit of one directory in bytes; nil for none.
+  func memoryLimit(of path: String) -> Int64? {
+    let name = version == .v1 ? "/memory.limit_in_bytes" : "/memory.max"
+    return (try? FileDescriptor.text(of: path + name)).flatMap { MemoryWriter.limit($0) }
+      .flatMap { $0 < MemoryBase.unlimited ? $0 : nil }
+  }
+
+  /// The least memory limit above a directory in bytes: where the kernel kills, whatever the limits
+  /// below it; nil for none.
+  package func memoryLimit(above path: String) -> Int64? {
+    guard version == .v1 else {
+      return ancestors.filter { $0.utf8.count < path.utf8.count }.compactMap { memoryLimit(of: $0) }
+        .min()
+    }
+    guard let slash = path.utf8.lastIndex(of: UInt8(ascii: "/")) else { return nil }
+    return (try? FileDescriptor.text(of: String(path[..<slash]) + "/memory.stat")).flatMap {
+      MemoryMeter.hierarchicalLimit(inStatistics: $0)
+    }.flatMap { $0 < MemoryBase.unlimited ? $0 : nil }
   }
 
   /// The same for a cgroup that is yet to be made.

@@ -16,6 +16,8 @@ public struct CPUBase: Equatable, Sendable {
   /// What the low-level runtime was told to write, where that is not what was declared: it writes
   /// it again on any update, and so does a service manager that it has asked for a scope.
   public var told: CPUQuota?
+  /// The limits above its group; found out anew for each supervisor.
+  public var above = LimitsAbove()
 
   /// Makes a base.
   public init(declared: CPUQuota, floor: Int64, explicitCeiling: Int64?, limit: Int64) {
@@ -35,9 +37,11 @@ public struct CPUBase: Equatable, Sendable {
   var share: MemberRecord.Share {
     let most = min(ceiling, ApplicationMessage.most)
     let least = CPUQuota(quota: CPUQuota.minimum, period: declared.period).nanocores ?? 0
-    return MemberRecord.Share(
+    var share = MemberRecord.Share(
       declared: min(declaredCores ?? limit, ApplicationMessage.most),
       floor: min(max(floor, least), most), ceiling: most)
+    share.group = above.memberGroup
+    return share
   }
 
   /// What a limit has above what was declared, in nanocores; nothing where nothing was.
@@ -47,7 +51,9 @@ public struct CPUBase: Equatable, Sendable {
   }
 
   /// The most it may be given, in nanocores.
-  public var ceiling: Int64 { min(limit, explicitCeiling ?? declaredCores ?? limit) }
+  public var ceiling: Int64 {
+    min(limit, above.most ?? .max, explicitCeiling ?? declaredCores ?? limit)
+  }
 
   /// What it may move between, in nanoseconds of CPU time a period.
   ///

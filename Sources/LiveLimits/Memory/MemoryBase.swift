@@ -48,6 +48,8 @@ public struct MemoryBase: Equatable, Sendable {
   /// The limit that the kernel had when whoever writes it began to be heard; found out anew for each
   /// supervisor.
   public var found: Int64?
+  /// The limits above its group; found out anew for each supervisor.
+  public var above = LimitsAbove()
 
   /// Makes a base.
   public init(
@@ -68,7 +70,9 @@ public struct MemoryBase: Equatable, Sendable {
 
   /// What it may move between.
   public var bounds: MemoryBounds {
-    MemoryBounds(floor: floor, ceiling: min(limit, explicitCeiling ?? declared ?? limit))
+    MemoryBounds(
+      floor: floor,
+      ceiling: min(limit, above.most ?? .max, explicitCeiling ?? declared ?? limit))
   }
 
   /// Declares what an update asks for from now on.
@@ -105,10 +109,12 @@ public struct MemoryBase: Equatable, Sendable {
   /// As a member of an application.
   func share(held: Int64 = 0) -> MemberRecord.Share {
     let most = min(bounds.ceiling, ApplicationMessage.most)
-    return MemberRecord.Share(
+    var share = MemberRecord.Share(
       held: min(held, ApplicationMessage.most),
       declared: min(max(declared ?? limit, needed ?? 0), ApplicationMessage.most),
       floor: min(max(floor, needed ?? 0), most), ceiling: most)
+    share.group = above.memberGroup
+    return share
   }
 
   /// What swap and memory together are limited to under a memory limit; nil to leave that alone.
@@ -149,10 +155,11 @@ extension MemoryBase {
 
   /// The numbers, as one argument of the image that supervises.
   var argument: String {
-    let words: [Int64] = [
-      declared ?? -1, swapAllowance ?? -1, floor, explicitCeiling ?? -1, limit, hostReserve,
-      isManaged ? 1 : 0, usesNet ? 1 : 0, killsDisabled.map { $0 ? 1 : 0 } ?? -1, found ?? -1,
-    ]
+    let words: [Int64] =
+      [
+        declared ?? -1, swapAllowance ?? -1, floor, explicitCeiling ?? -1, limit, hostReserve,
+        isManaged ? 1 : 0, usesNet ? 1 : 0, killsDisabled.map { $0 ? 1 : 0 } ?? -1, found ?? -1,
+      ] + above.words
     return Self.mark + words.map { "\($0)" }.joined(separator: ",")
   }
 
@@ -160,7 +167,7 @@ extension MemoryBase {
   init?(argument: String) {
     guard argument.utf8.starts(with: Self.mark.utf8) else { return nil }
     let words = argument.dropFirst(Self.mark.count).split(separator: ",").compactMap { Int64($0) }
-    guard words.count == 10 else { return nil }
+    guard words.count == 14 else { return nil }
     func present(_ word: Int64) -> Int64? { word < 0 ? nil : word }
     self.init(
       declared: present(words[0]), swapAllowance: present(words[1]), floor: words[2],
@@ -169,6 +176,7 @@ extension MemoryBase {
     usesNet = words[7] == 1
     killsDisabled = present(words[8]).map { $0 == 1 }
     found = present(words[9])
+    above = LimitsAbove(words[10], words[11], words[12], words[13])
   }
 
   private static let mark = "memory:"

@@ -16,6 +16,9 @@ final class ParentLimit {
   private let children: FileDescriptor
   /// What is written down for this container, as far as is known; nil before the first look.
   private(set) var excess: Int64?
+  /// What the maker of the group limits it to, in nanocores or bytes, as seen last; nil for no limit,
+  /// and before the first look.
+  private(set) var found: Int64?
   private var lastLook: Nanoseconds = .min / 2
   /// Whether something is to be done that could not be.
   private var isPending = false {
@@ -147,6 +150,7 @@ final class ParentLimit {
   }
 
   private func settle(_ account: inout ParentAccount) throws(SystemError) {
+    defer { found = account.found.amount }
     try record.settle(&account, kernel, children)
   }
 }

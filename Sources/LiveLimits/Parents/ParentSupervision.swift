@@ -53,6 +53,7 @@ extension Supervision {
   func lookAtParent() {
     attachment.parent.cpu?.look(
       at: monotonicNow(), holding: base.excess(of: foreign.ours))
+    if base.above.follow(attachment.parent.cpu) { application?.redeclare((.cpu, base.share)) }
   }
 
   /// Looks again where the parent could not be given what it is to have.
@@ -77,12 +78,31 @@ extension Supervision {
     if attachment.parentWatch.hears { return base.quota(ofCores: amount) }
     parent.hold(base.excess(of: foreign.ours))
     attachment.forgetParent()
-    attachment.ancestorLimit = min(attachment.ancestorLimit ?? .max, amount)
+    base.above.giveUpRaising(at: amount)
     if var state = directory.load() {
       state.cpuParent = nil
       try? directory.save(state)
     }
     return base.quota(ofCores: amount)
+  }
+
+  /// Another process may have written the limit of the group right above, which bounds the container
+  /// and its part of an application.
+  func lookAbove() {
+    guard readAbove() else { return }
+    adopt(quota: controller.quota, bounds: base.bounds(hasAlarm: attachment.hearsUse))
+    application?.redeclare((.cpu, base.share))
+  }
+
+  /// Reads that limit.
+  ///
+  /// - Returns: Whether it is another one.
+  func readAbove() -> Bool {
+    guard let found = try? attachment.above?.current(), found.nanocores != base.above.limit else {
+      return false
+    }
+    base.above.limit = found.nanocores
+    return true
   }
 
   /// Somebody was made in that group, or removed.

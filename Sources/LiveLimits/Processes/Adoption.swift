@@ -67,6 +67,10 @@ extension Release {
     _ state: ContainerState, _ membership: ApplicationMembership, _ nonce: UInt64,
     _ root: StateRoot
   ) throws(ReleaseError) {
+    var state = state
+    if let location = try? FoundGroup(of: state).location {
+      state.findLimits(above: location, isFound: false, root)
+    }
     var record = MemberRecord(nonce: nonce, priority: membership.priority, cpu: state.base.share)
     record.memory = try memoryShare(of: state)
     // What an annotation says of the whole application counts from a newcomer only, and from who

@@ -13,7 +13,7 @@ extension Supervision: LimitKeeper {
     // What the kernel has is what it holds.
     let held = base.cores(of: base.quota(of: foreign.ours))
     var record = MemberRecord(
-      nonce: directory.nonce, priority: priority, cpu: share, memory: memory?.share)
+      nonce: directory.nonce, priority: priority, cpu: base.share, memory: memory?.share)
     record.cpu.held = min(held, ApplicationMessage.most)
     record.isResting = true
     let known = try? ApplicationRoom(opening: path)
@@ -37,21 +37,13 @@ extension Supervision: LimitKeeper {
       held: held, period: base.period, now: monotonicNow(), usage: try attachment.meter.read())
   }
 
-  /// What it declares and may have, as its application is told.
-  var share: MemberRecord.Share {
-    var bounded = base
-    if let above = attachment.ancestorLimit { bounded.limit = min(bounded.limit, above) }
-    var share = bounded.share
-    // Of what is above it nothing is declared.
-    share.declared = base.share.declared
-    return share
-  }
-
   /// The container declares something else by now.
   func joinAgain() {
     guard let application else { return }
-    application.redeclare((.cpu, share))
-    application.want(share.declared, of: .cpu)
+    if base.above.isRaised { attachment.parent.cpu?.review() }
+    _ = base.above.follow(attachment.parent.cpu)
+    application.redeclare((.cpu, base.share))
+    application.want(base.share.declared, of: .cpu)
   }
 
   /// What its memory needs is asked for, and what it does not need any more is not.

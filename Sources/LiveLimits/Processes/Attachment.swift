@@ -12,8 +12,8 @@ final class Attachment {
   private(set) var events: SchedulerEvents?
   /// What calls when an idle container starts to work, where no hook does.
   private(set) var alarm: BusyAlarm?
-  /// Limits above the container's own, as the least number of nanocores; nil for none.
-  var ancestorLimit: Int64?
+  /// The CPU limit of the group right above the container's own; nil where it is not watched.
+  let above: CgroupWriter?
   /// The limits of the group that it is in with others, where it may change them.
   private(set) var parent: (cpu: ParentLimit?, memory: ParentLimit?)
   /// Hears who is made or removed in that group, where that matters.
@@ -45,7 +45,11 @@ final class Attachment {
     alarm =
       handover.clocks == 0
       ? nil : BusyAlarm(adopting: handover.take(.alarm), events: handover.clockDescriptors)
-    ancestorLimit = handover.ancestorLimit
+    above =
+      handover.has(.aboveQuota)
+      ? CgroupWriter(
+        version: handover.version, readOnly: true, quota: handover.take(.aboveQuota),
+        period: handover.take(.abovePeriod), burst: .none, outer: .none, outerBurst: .none) : nil
     parent = handover.takeParents(nonce)
     parentWatch = FileWatch(adopting: handover.take(.parentWatch))
     stalled = (0, monotonicNow())

@@ -45,13 +45,17 @@ struct FoundContainer {
     let limit = try writer.current()
     let usesCpuacct = location.version == .v1 && location.cpuacct != nil
 
+    let name = state.cgroupName
     let parents = isObserver ? [] : Self.parents(location, &state, nonce, root)
+    state.findLimits(above: location, isFound: true, root)
     handover = Handover(
       base: state.base, found: limit, version: location.version,
-      usageFormat: usesCpuacct ? .nanoseconds : .cpuStat, isObserver: isObserver,
-      ancestorLimit: Self.limit(above: location, state, root))
+      usageFormat: usesCpuacct ? .nanoseconds : .cpuStat, isObserver: isObserver)
     for parent in parents { open.merge(parent.files) { _, found in found } }
     open[.parentWatch] = FoundParent.watch(parents)
+    open.merge(state.base.above.open(.cpu, of: location, named: name, watch)) { $1 }
+    let memoryAbove = state.memory?.above.open(.memory, of: location, named: name, watch)
+    open.merge(memoryAbove ?? [:]) { $1 }
     handover.law = ControlLaw.Parameters(named: state.law)
     handover.priority = state.membership?.priority
     let files = writer.release()
@@ -107,18 +111,6 @@ struct FoundContainer {
     state.source = (source ?? "sampling") + (hears ? "" : ", no inotify")
   }
 
-  /// The least limit above it; of its pod's what that one declares, whoever has raised it.
-  private static func limit(
-    above location: CgroupLocation, _ state: ContainerState, _ root: StateRoot
-  ) -> Int64? {
-    let above = location.ancestorLimit(of: state.cgroupName, besides: state.cpuParent)
-    guard state.cpuParent == nil, state.appParent == nil,
-      let (parent, _) = CgroupLocation.parent(of: location.cpu, named: state.cgroupName),
-      let found = ParentRegistry.sight(of: parent, .cpu, root)?.found
-    else { return above }
-    return min(above ?? .max, found)
-  }
-
   /// The groups that it is in with others and may change, one for each resource.
   private static func parents(
     _ location: CgroupLocation, _ state: inout ContainerState, _ nonce: UInt64, _ root: StateRoot
@@ -126,16 +118,15 @@ struct FoundContainer {
     (state.cpuParent, state.memoryParent) = (nil, nil)
     var found: [FoundParent] = []
     // Who cannot have more than it declares never needs more of its pod.
-    let mayRise = state.base.ceiling > state.base.declaredCores ?? .max
-    if mayRise || state.appParent != nil,
+    if state.mayExceedDeclared(.cpu) || state.appParent != nil,
       let parent = FoundParent(
         .cpu, of: location.cpu, state, location.version, nonce: nonce, root)
     {
       if parent.isPod { state.cpuParent = parent.path }
       found.append(parent)
     }
-    if let base = state.memory, let directory = location.memory,
-      base.bounds.ceiling > base.declared ?? .max || state.appParent != nil,
+    if state.memory != nil, let directory = location.memory,
+      state.mayExceedDeclared(.memory) || state.appParent != nil,
       let parent = FoundParent(
         .memory, of: directory, state, location.version, nonce: nonce, root)
     {

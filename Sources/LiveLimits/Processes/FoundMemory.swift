@@ -5,7 +5,7 @@ internal import Hooks
 internal import Syscalls
 
 /// The memory files of a container that was found, open, and the kernel's calls registered.
-package enum FoundMemory {
+enum FoundMemory {
   /// Opens all of it for a container whose memory is to be moved, and completes its state with what
   /// was found.
   ///
@@ -25,10 +25,7 @@ package enum FoundMemory {
       state.memory?.killsDisabled = killsAreDisabled(location)
     }
     let name = state.cgroupName
-    let parent = state.memoryParent
-    guard
-      var base = state.memory.map({ bounded($0, by: location, named: name, besides: parent) })
-    else { return nil }
+    guard var base = state.memory else { return nil }
     base.isManaged = !isObserver && tellManager(base.bounds.ceiling, location, named: name)
     // A member starts with what its application has granted.
     let files = try open(
@@ -169,31 +166,6 @@ package enum FoundMemory {
     if version == .v2, (try? writer.current()) == limit {
       _ = tellManager(base.declared, scope ?? directory)
     }
-  }
-
-  /// What a container may have, as far as the groups above its own have it: the least of them is
-  /// where the kernel would end it, whatever its own limit.
-  package static func bounded(
-    _ base: MemoryBase, by location: CgroupLocation, named name: String?, besides pod: String?
-  ) -> MemoryBase {
-    guard let directory = location.memory else { return base }
-    let above: Int64?
-    if location.version == .v1 {
-      let below = pod ?? directory
-      let parent = below.utf8.lastIndex(of: UInt8(ascii: "/")).map { below[..<$0] } ?? ""
-      above = (try? FileDescriptor.text(of: String(parent) + "/memory.stat")).flatMap {
-        MemoryMeter.hierarchicalLimit(inStatistics: $0)
-      }
-    } else {
-      let own = CgroupLocation.scope(around: directory, named: name) ?? directory
-      let ancestors = location.ancestors.filter { $0.utf8.count < own.utf8.count && $0 != pod }
-      above = ancestors.compactMap {
-        (try? FileDescriptor.text(of: $0 + "/memory.max")).flatMap { MemoryWriter.limit($0) }
-      }.min()
-    }
-    var bounded = base
-    if let above { bounded.limit = min(base.limit, above) }
-    return bounded
   }
 
   private static func use(_ file: borrowing FileDescriptor) -> Int64 {

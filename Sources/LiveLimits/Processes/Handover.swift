@@ -21,6 +21,7 @@ struct Handover {
     case parentQuota, parentPeriod, parentBurst, parentRecord, parentChildren, parentWatch
     case parentMemory, parentMemoryLine, parentMemoryUsage, parentMemoryRecord
     case parentMemoryChildren
+    case aboveQuota, abovePeriod, aboveMemory
     case rules, filter, alarm
   }
 
@@ -30,7 +31,6 @@ struct Handover {
   var version: CgroupLocation.Version
   var usageFormat: UsageMeter.Format
   var isObserver: Bool
-  var ancestorLimit: Int64?
   /// CPUs of the machine.
   var cpus: Int64 = 1
   /// How many perf events follow the last place; none means there is no alarm.
@@ -68,13 +68,14 @@ struct Handover {
 
   /// The numbers, as the arguments of the next image.
   var arguments: [String] {
+    let above = base.above.words
     let words: [Int64] = [
       base.declared.quota ?? -1, base.declared.period, base.floor, base.explicitCeiling ?? -1,
       base.limit, version == .v1 ? 1 : 2, usageFormat == .nanoseconds ? 1 : 2, isObserver ? 1 : 0,
-      ancestorLimit ?? -1, cpus, Int64(clocks), missing,
+      above[0], cpus, Int64(clocks), missing,
       base.told?.quota ?? -1, base.told?.period ?? -1,
       namesWriters ? 1 : 0, law == ControlLaw.Parameters(named: "headroom") ? 1 : 0,
-      found.quota ?? -1, found.period,
+      found.quota ?? -1, found.period, above[1], above[2], above[3],
     ]
     return words.map { "\($0)" } + (memory.map { [$0.argument] } ?? [])
       + (priority.map { ["\(Self.priorityMark)\($0)"] } ?? [])
@@ -99,7 +100,7 @@ struct Handover {
       priority = priority ?? Self.priority(argument)
       index += 1
     }
-    guard words.count == 18 else { return nil }
+    guard words.count == 21 else { return nil }
     func present(_ word: Int64) -> Int64? { word < 0 ? nil : word }
     self.init(
       base: CPUBase(
@@ -107,7 +108,8 @@ struct Handover {
         explicitCeiling: present(words[3]), limit: words[4]),
       found: CPUQuota(quota: present(words[16]), period: words[17]),
       version: words[5] == 1 ? .v1 : .v2, usageFormat: words[6] == 1 ? .nanoseconds : .cpuStat,
-      isObserver: words[7] == 1, ancestorLimit: present(words[8]))
+      isObserver: words[7] == 1)
+    base.above = LimitsAbove(words[8], words[18], words[19], words[20])
     cpus = words[9]
     clocks = Int(words[10])
     missing = words[11]
@@ -127,13 +129,12 @@ struct Handover {
 
   init(
     base: CPUBase, found: CPUQuota, version: CgroupLocation.Version,
-    usageFormat: UsageMeter.Format, isObserver: Bool, ancestorLimit: Int64?
+    usageFormat: UsageMeter.Format, isObserver: Bool
   ) {
     self.base = base
     self.found = found
     self.version = version
     self.usageFormat = usageFormat
     self.isObserver = isObserver
-    self.ancestorLimit = ancestorLimit
   }
 }

@@ -24,6 +24,9 @@ final class MemorySupervision: MemoryController.Surroundings {
 
   private let isShared: Bool
   private let writer: MemoryWriter
+  /// The limit of the group right above the container's own; ``FileDescriptor/none`` where it is not
+  /// watched.
+  private let above: FileDescriptor
   private let meter: MemoryMeter
   private let calls: MemoryCalls
   private let law: MemoryLaw
@@ -89,6 +92,7 @@ final class MemorySupervision: MemoryController.Surroundings {
       usage: take(.memoryUsage), statistics: take(.memoryStatistics), kills: take(.memoryKills),
       machine: take(.machineMemory), pressure: take(.machinePressure))
     calls = MemoryCalls(use: take(.memoryCalls), outOfMemory: take(.outOfMemory))
+    above = take(.aboveMemory)
     // What somebody has written since is to be judged.
     let found = if let found = base.found { found } else { try writer.current() }
     let now = monotonicNow()
@@ -156,12 +160,14 @@ final class MemorySupervision: MemoryController.Surroundings {
       deadline = nil
       return []
     }
+    if !isRoutine { lookAbove() }
     var entries = isRoutine ? [] : judgeOuter(usage)
     if found != ours {
       entries += judge(found, usage)
       parent?.hold(base.excess(of: ours))
     }
     parent?.look(at: monotonicNow(), holding: base.excess(of: ours))
+    if base.above.follow(parent) { isRedeclared = isShared }
     let before = controller.limit
     let step = controller.observe(usage: usage, at: monotonicNow(), surroundings: self)
     deadline = step.deadline
@@ -214,7 +220,7 @@ final class MemorySupervision: MemoryController.Surroundings {
     } catch {
       if error.errno == EAGAIN || error.errno == ENODEV { return false }
       // What that group has is the most from now on, as where nobody may change it.
-      base.limit = min(base.limit, max(ours, parent.amount ?? ours))
+      base.above.giveUpRaising(at: max(ours, parent.amount ?? ours))
       parent.hold(base.excess(of: ours))
       self.parent = nil
       controller.adopt(limit: ours, bounds: base.bounds)
@@ -398,6 +404,20 @@ final class MemorySupervision: MemoryController.Surroundings {
     ours = found
     controller.adopt(limit: found, bounds: base.bounds)
     return entry(.memoryNews, before, found, use: (try? meter.usage()) ?? 0)
+  }
+
+  /// Another process may have written the limit of the group right above, which bounds the container
+  /// and its part of an application.
+  private func lookAbove() {
+    guard above.isOpen, let text = try? above.contents(subject: "the limit above"),
+      let read = MemoryWriter.limit(text)
+    else { return }
+    let limit = read < MemoryBase.unlimited ? read : nil
+    guard limit != base.above.limit else { return }
+    base.above.limit = limit
+    controller.adopt(limit: ours, bounds: base.bounds)
+    alignOuter()
+    isRedeclared = isShared
   }
 
   // MARK: updates

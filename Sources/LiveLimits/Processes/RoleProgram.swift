@@ -234,6 +234,12 @@ extension Role {
       return .ready(
         state.base.limit(of: state.base.initial()), memory: state.memory?.needed)
     }
+    if let path = state.cgroupPath,
+      let mounts = try? FileDescriptor.text(of: "/proc/self/mountinfo"),
+      let location = CgroupLocation(group: path, mounts: mounts)
+    {
+      state.findLimits(above: location, isFound: false, root)
+    }
     let record = MemberRecord(
       nonce: nonce, priority: membership.priority, cpu: state.base.share,
       memory: state.memory?.share())

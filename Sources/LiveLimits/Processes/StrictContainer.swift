@@ -47,7 +47,7 @@ final class StrictContainer {
     quota = try CgroupWriter(
       directory: group, version: state.version ?? .v1, readOnly: false,
       in: CgroupLocation.scope(around: path, named: state.cgroupName))
-    memory = Self.memory(of: &state, isFirst: isFirst)
+    memory = Self.memory(of: &state, isFirst: isFirst, root)
     self.group = group
     self.initProcess =
       state.initProcess.flatMap { ProcessHandle($0) } ?? ProcessHandle(owning: .none)
@@ -63,11 +63,12 @@ final class StrictContainer {
 
   /// Opens what supervising its memory takes; nil where nothing asks for that, or it has ended.
   private static func memory(
-    of state: inout ContainerState, isFirst: Bool
+    of state: inout ContainerState, isFirst: Bool, _ root: StateRoot
   ) -> MemorySupervision? {
     guard let location = try? FoundGroup(of: state).location else {
       return nil
     }
+    state.findLimits(above: location, isFound: true, root)
     guard
       let found = try? FoundMemory.open(location, &state, isFirst: isFirst, isObserver: false)
     else { return nil }

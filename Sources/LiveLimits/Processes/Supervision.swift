@@ -78,7 +78,7 @@ final class Supervision: CPUController.Surroundings {
     memory = try MemorySupervision(handover)
     memory?.parent = attachment.parent.memory
 
-    let bounds = Self.bounds(base, attachment)
+    let bounds = base.bounds(hasAlarm: attachment.hearsUse)
     // What the kernel held is the truth, also after a crash; what it holds now is to be judged.
     let found = handover.found
     let quota = min(base.quota(of: found), max(bounds.ceiling, base.quota(of: base.declared)))
@@ -181,6 +181,7 @@ final class Supervision: CPUController.Surroundings {
     case Token.watch:
       guard hearWriters() else { return }
       judgeForeignWrite()
+      lookAbove()
       lookAtMemory()
     case Token.listener: conversations.accept(poller)
     case Token.parent: reviewParents()
@@ -372,12 +373,6 @@ final class Supervision: CPUController.Surroundings {
     return parameters
   }
 
-  private static func bounds(_ base: CPUBase, _ attachment: Attachment) -> QuotaBounds {
-    var bounded = base
-    if let above = attachment.ancestorLimit { bounded.limit = min(bounded.limit, above) }
-    return bounded.bounds(hasAlarm: attachment.hearsUse)
-  }
-
   func wasContended() -> Bool { attachment.wasContended() }
   func isFrozen() -> Bool { attachment.isFrozen() }
 
@@ -471,8 +466,9 @@ final class Supervision: CPUController.Surroundings {
     let before = controller.quota
     let hasOtherPeriod = declared.period != base.declared.period
     base.declared = declared
+    _ = readAbove()
     saveBase()
-    let bounds = Self.bounds(base, attachment)
+    let bounds = base.bounds(hasAlarm: attachment.hearsUse)
     if hasOtherPeriod {
       // The law counts in periods, and what it has seen was of another length.
       let counted = controller.counters

@@ -159,16 +159,20 @@ package struct ApplicationRoom: ~Copyable {
     return holder == 0 || record.isResting ? .atRest(record) : .alive(record)
   }
 
+  /// What another one's file says; never one's own.
+  package func record(of nonce: UInt64) -> MemberRecord? {
+    guard let members = try? members(),
+      let file = try? members.open(Self.name(of: nonce), O_RDONLY)
+    else { return nil }
+    return record(file, nonce)
+  }
+
   /// Everybody who is registered.
   ///
   /// - Parameter own: Who asks, whose file must not be opened.
   /// - Returns: What their files say, by name.
   package func registered(except own: UInt64? = nil) -> [MemberRecord] {
-    guard let members = try? members() else { return [] }
-    return nonces.filter { $0 != own }.compactMap { nonce in
-      guard let file = try? members.open(Self.name(of: nonce), O_RDONLY) else { return nil }
-      return record(file, nonce)
-    }
+    nonces.filter { $0 != own }.compactMap { record(of: $0) }
   }
 
   /// Everybody who is registered, by name.

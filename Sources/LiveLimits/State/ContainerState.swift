@@ -47,6 +47,8 @@ public struct ContainerState: Equatable, Sendable {
   public var stalePidFileModified: Int64?
   /// The last part of the cgroup path that init is expected in.
   public var cgroupName: String?
+  /// The path of its cgroup from the hierarchies' root, as config.json says it; nil where it does not.
+  public var cgroupPath: String?
   /// Init, once it is known.
   public var initProcess: ProcessIdentity?
   /// The supervisor that wrote this last.
@@ -137,6 +139,7 @@ public struct ContainerState: Equatable, Sendable {
     usesHooks = keyed["hooks"] != HooksChoice.sampling.rawValue
     app = keyed["app"]
     cgroupName = keyed["cgroupName"]
+    cgroupPath = keyed["cgroupPath"]
     initProcess = keyed["init"].flatMap { ProcessIdentity($0) }
     supervisor = keyed["supervisor"].flatMap { ProcessIdentity($0) }
     source = keyed["source"]
@@ -183,6 +186,7 @@ public struct ContainerState: Equatable, Sendable {
     keyed["staleInode"] = stalePidFile.map { "\($0.inode)" }
     keyed["staleModified"] = stalePidFileModified.map { "\($0)" }
     keyed["cgroupName"] = cgroupName
+    keyed["cgroupPath"] = cgroupPath
     keyed["init"] = initProcess?.description
     keyed["supervisor"] = supervisor?.description
     keyed["source"] = source

@@ -13,6 +13,8 @@ package struct MemberRecord: Equatable, Sendable {
     package var declared: Int64
     package var floor: Int64
     package var ceiling: Int64
+    /// The cgroup that bounds it together with others; nil where no limit does.
+    package var group: MemberGroup?
 
     package init(held: Int64 = 0, declared: Int64, floor: Int64, ceiling: Int64) {
       self.held = held
@@ -54,7 +56,7 @@ package struct MemberRecord: Equatable, Sendable {
     self[resource].map { share in
       Registration(
         nonce: nonce, declared: share.declared, floor: share.floor, ceiling: share.ceiling,
-        priority: priority, isNewcomer: share.held == 0)
+        priority: priority, isNewcomer: share.held == 0, group: share.group)
     }
   }
 
@@ -68,9 +70,16 @@ package struct MemberRecord: Equatable, Sendable {
   private enum Flag {
     static let resting: Int64 = 1
     static let memory: Int64 = 2
+    /// The limit of the group is raised; of each resource.
+    static let raised: [Int64] = [4, 8]
   }
 
-  var flags: Int64 { (isResting ? Flag.resting : 0) | (memory == nil ? 0 : Flag.memory) }
+  var flags: Int64 {
+    var flags = (isResting ? Flag.resting : 0) | (memory == nil ? 0 : Flag.memory)
+    if cpu.group?.isRaised == true { flags |= Flag.raised[0] }
+    if memory?.group?.isRaised == true { flags |= Flag.raised[1] }
+    return flags
+  }
 
   /// Where the file has what is held of a resource.
   static func heldOffset(_ resource: SharedResource) -> Int { resource == .cpu ? 24 : 56 }
@@ -80,7 +89,12 @@ package struct MemberRecord: Equatable, Sendable {
     func words(_ share: Share?) -> [Int64] {
       [share?.held ?? 0, share?.declared ?? 0, share?.floor ?? 0, share?.ceiling ?? 0]
     }
-    let words = [Self.magic, Int64(priority), flags] + words(cpu) + words(memory)
+    func words(_ group: MemberGroup?) -> [Int64] {
+      [Int64(bitPattern: group?.id ?? 0), group?.limit ?? 0]
+    }
+    let words =
+      [Self.magic, Int64(priority), flags] + words(cpu) + words(memory) + words(cpu.group)
+      + words(memory?.group)
     var bytes = [UInt8](repeating: 0, count: Self.size)
     bytes.withUnsafeMutableBytes { buffer in
       for (index, word) in words.enumerated() {
@@ -98,11 +112,20 @@ package struct MemberRecord: Equatable, Sendable {
   package init?(nonce: UInt64, bytes: [UInt8]) {
     guard bytes.count == Self.size else { return nil }
     let words = bytes.withUnsafeBytes { buffer in
-      (0..<11).map {
+      (0..<15).map {
         Int64(littleEndian: buffer.loadUnaligned(fromByteOffset: 8 * $0, as: Int64.self))
       }
     }
     guard words[0] == Self.magic, let priority = Int32(exactly: words[1]) else { return nil }
+    func group(_ first: Int, _ flag: Int64) -> MemberGroup? {
+      // A program that knew no groups has written 0.
+      guard words[first] != 0, (0...ApplicationMessage.most).contains(words[first + 1]) else {
+        return nil
+      }
+      return MemberGroup(
+        id: UInt64(bitPattern: words[first]), limit: words[first + 1],
+        isRaised: words[2] & flag != 0)
+    }
     func share(_ first: Int) -> Share? {
       let amounts = words[first..<first + 4]
       guard amounts.allSatisfy({ (0...ApplicationMessage.most).contains($0) }),
@@ -114,10 +137,12 @@ package struct MemberRecord: Equatable, Sendable {
     }
     guard let cpu = share(3) else { return nil }
     self.init(nonce: nonce, priority: priority, cpu: cpu)
+    self.cpu.group = group(11, Flag.raised[0])
     isResting = words[2] & Flag.resting != 0
     if words[2] & Flag.memory != 0 {
       guard let memory = share(7) else { return nil }
       self.memory = memory
+      self.memory?.group = group(13, Flag.raised[1])
     }
   }
 }

@@ -54,6 +54,10 @@ private final class Lock {
     #expect(MemberRecord(nonce: 77, bytes: record.bytes) == record)
     record.memory = MemberRecord.Share(held: 1, declared: 2, floor: 3, ceiling: 4)
     #expect(MemberRecord(nonce: 77, bytes: record.bytes) == record)
+    record.cpu.group = MemberGroup(id: 9, limit: core, isRaised: true)
+    #expect(MemberRecord(nonce: 77, bytes: record.bytes) == record)
+    record.memory?.group = MemberGroup(id: .max, limit: 96 << 20)
+    #expect(MemberRecord(nonce: 77, bytes: record.bytes) == record)
   }
 
   @Test(arguments: [0, 7, 24, 30, 44, 127])
