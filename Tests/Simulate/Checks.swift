@@ -73,7 +73,7 @@ extension Simulation {
     let poor = joined.first { account in
       account.recall == nil
         && account.charged + 2 * grain
-          < min(account.wanted, Self.bounded(account, level))
+          < min(account.reach, Self.bounded(account, level))
     }
     guard let poor else { return }
     for (nonce, limit) in raised {
@@ -88,24 +88,64 @@ extension Simulation {
   var grain: Int64 { resource == .cpu ? 10_000_000 : 1 << 20 }
 
   static func bounded(_ account: Pool.Account, _ level: Int64) -> Int64 {
-    max(account.floor, min(account.ceiling, level))
+    max(account.floor, min(account.ceiling, account.bound, level))
   }
 
   /// The level at which everybody's bounded share together is the limit: found by filling, where
   /// the broker finds it by halving.
   static func fairLevel(_ limit: Int64, _ accounts: [Pool.Account]) -> Int64 {
     var steps = Set<Int64>()
-    for account in accounts { steps.formUnion([account.floor, account.ceiling]) }
+    for account in accounts {
+      steps.formUnion([account.floor, min(account.ceiling, account.bound)])
+    }
     var level: Int64 = 0
     var sum = accounts.reduce(0) { $0 + $1.floor }
     for step in steps.sorted() {
-      let rising = Int64(accounts.count { $0.floor <= level && $0.ceiling > level })
+      let rising = Int64(
+        accounts.count { $0.floor <= level && min($0.ceiling, $0.bound) > level })
       let needed = rising * (step - level)
       if sum + needed > limit { return rising == 0 ? level : level + (limit - sum) / rising }
       sum += needed
       level = step
     }
     return level
+  }
+
+  /// What a pod bounds is divided by the rules, and none of it is left to nobody.
+  func checkGroups(_ pool: Pool?) {
+    guard let pool else { return }
+    var declared: Int64 = 0
+    for account in pool.accounts where account.group == nil { declared += account.declared }
+    for (id, group) in pool.groups.byID {
+      let all = pool.accounts.filter { $0.group == id }
+      declared += min(group.limit, all.reduce(0) { $0 + $1.declared })
+      let joined = all.filter { $0.standing == .joined }
+      let left = all.reduce(group.limit) { $0 - ($1.standing == .joined ? 0 : $1.charged) }
+      let wanted = joined.reduce(0) { $0 + $1.wanted }
+      if group.isRaised || wanted <= left {
+        if joined.contains(where: { $0.bound < .max }) { fail("pod \(id) bounds without need") }
+        continue
+      }
+      let sum = joined.reduce(0) { $0 + min($1.bound, 1 << 48) }
+      let floors = joined.reduce(0) { $0 + $1.floor }
+      if sum > max(left, floors) { fail("\(sum) of pod \(id) are divided, and \(left) are left") }
+      // Shares are rounded down.
+      if sum < left - Int64(joined.count) { fail("\(left - sum) of pod \(id) are nobody's") }
+      let level = Self.fairLevel(
+        left,
+        joined.map {
+          var account = $0
+          account.bound = .max
+          return account
+        })
+      for account in joined
+      where account.bound < min(account.wanted, max(account.floor, min(account.ceiling, level))) {
+        fail("\(account.nonce) has \(account.bound) of pod \(id), and \(level) is fair")
+      }
+    }
+    if pool.limits.explicit == nil, pool.limit != declared {
+      fail("the limit is \(pool.limit), and \(declared) are declared")
+    }
   }
 
   /// A while after the last thing that went wrong: everything is known, and what can be had is.
@@ -135,6 +175,10 @@ extension Simulation {
       let isStuck = pool.accounts.allSatisfy { $0.leftAloneUntil == .min }
       if isStuck { fail("\(pool.limit) is wanted, \(limits.inForce) in force") }
     }
+    for container in living {
+      guard let pod = container.pod, let group = pool.groups.byID[pods[pod].id] else { continue }
+      if group.limit != pods[pod].limit { fail("pod \(pod) has \(pods[pod]), not \(group)") }
+    }
     checkServed(pool)
     if resource == .cpu, scenario.countsUse, checks.greatest > 3 {
       fail("\(checks.greatest) periods' worth was used beyond the limit")
@@ -146,7 +190,7 @@ extension Simulation {
     guard pool.charged <= pool.limit else { return }
     let level = Self.fairLevel(pool.limit, pool.accounts)
     for account in pool.accounts {
-      let due = min(account.wanted, Self.bounded(account, level))
+      let due = min(account.reach, Self.bounded(account, level))
       // What could not be reclaimed cannot be given.
       let isPossible = resource == .cpu || pool.free > due - account.charged
       if account.charged + 2 * grain < due, isPossible {
@@ -162,7 +206,7 @@ extension Simulation {
     if pool.accounts.count != 1 || pool.charged != own.kernel {
       fail("\(pool.accounts.count) accounts, \(pool.charged) charged, \(own.kernel) held")
     }
-    let expected = limits.explicit ?? own.declared
+    let expected = limits.explicit ?? min(own.declared, own.group?.limit ?? .max)
     if limits.inForce != expected { fail("\(limits.inForce) is in force, not \(expected)") }
   }
 }

@@ -14,13 +14,14 @@ extension Simulation {
       return
     }
     let declared = random.among(1...20) * unit / 10
-    let container = Container(
+    var container = Container(
       nonce: nextNonce, declared: declared, floor: unit / 20,
       ceiling: random.oneIn(3) ? declared : 64 * unit,
       priority: random.oneIn(3) ? Int32(random.among(-2...2)) : 0,
       application: !isCalm && random.oneIn(20) ? explicitLimit() : nil,
       hunger: random.oneIn(3) ? random.among(0...8) : 8)
     nextNonce += 1
+    container.enter(pods, &podRandom)
     // Its place is another's who has ended; nothing else of it is.
     let place = containers.firstIndex { !$0.isRegistered && $0.process == nil && !isLarge }
     if let place { containers[place] = container } else { containers.append(container) }
@@ -42,7 +43,7 @@ extension Simulation {
       let wanted: Int64 =
         switch random.among(0...5) {
         case 0: own.floor
-        case 1: own.ceiling
+        case 1: own.share.ceiling
         case 2: own.declared
         default: random.among(own.floor...max(own.floor, min(own.ceiling, 4 * unit)))
         }
@@ -74,6 +75,7 @@ extension Simulation {
   func chaos() {
     if isCalm { return }
     queue.push(.chaos, at: now + random.time(millisecond...second / 2))
+    if !pods.isEmpty, podRandom.oneIn(3) { resizePod() }
     let some = Int.random(in: 0..<max(1, containers.count), using: &random)
     let process = containers.isEmpty ? nil : containers[some].process
     switch random.among(0...11) {
@@ -119,6 +121,46 @@ extension Simulation {
     for container in containers.indices where containers[container].process != lockHolder {
       end(container: container)
     }
+  }
+
+  // MARK: pods
+
+  /// None in half of all runs.
+  func makePods() {
+    guard podRandom.oneIn(2) else { return }
+    for number in 1...podRandom.among(1...4) {
+      pods.append(
+        MemberGroup(
+          id: UInt64(number), limit: podRandom.among(1...40) * unit / 10,
+          isRaised: podRandom.oneIn(4)))
+    }
+  }
+
+  /// A kubelet changes the limit of a pod; each supervisor in it sees that when it does.
+  private func resizePod() {
+    let pod = Int(podRandom.among(0...Int64(pods.count - 1)))
+    pods[pod].limit = podRandom.among(1...40) * unit / 10
+    // The kernel may refuse to have it raised.
+    if podRandom.oneIn(8) { pods[pod].isRaised.toggle() }
+    say("pod \(pod) is \(pods[pod])")
+    for container in containers where container.pod == pod && container.isRegistered {
+      let delay = podRandom.time(10 * microsecond...300 * millisecond)
+      queue.push(.resized(container.nonce), at: now + delay)
+    }
+  }
+
+  /// It joins again with what the pod has by now.
+  func seeResized(_ nonce: UInt64, _ event: WorldEvent) {
+    guard let container = index[nonce], let process = containers[container].process,
+      isAwake(process, event), let pod = containers[container].pod,
+      containers[container].group != pods[pod]
+    else { return }
+    containers[container].group = pods[pod]
+    say("\(nonce) sees \(pods[pod])")
+    processes[process].member.redeclare(containers[container].share)
+    guard let link = processes[process].link else { return }
+    end(link, toMember: false)
+    memberLost(process, link)
   }
 
   // MARK: the kernel
@@ -189,5 +231,15 @@ extension Simulation {
   func spent(_ process: Int) -> Int64 {
     let own = containers[processes[process].container]
     return max(min(own.used, own.quota), processes[process].books?.excess ?? 0) * (second / period)
+  }
+}
+
+extension Container {
+  /// It is in one of the pods, or in none; some declare all that the pod has.
+  mutating func enter(_ pods: [MemberGroup], _ random: inout SplitMix) {
+    guard !pods.isEmpty, !random.oneIn(3) else { return }
+    let pod = Int(random.among(0...Int64(pods.count - 1)))
+    self.pod = pod
+    if random.oneIn(2) { declared = pods[pod].limit }
   }
 }

@@ -26,6 +26,11 @@ final class Simulation {
   var epoch: UInt64 = 0
   var limits = ApplicationLimits()
 
+  /// The pods of the machine, whose limits another process changes.
+  var pods: [MemberGroup] = []
+  /// A source of its own: what else happens is the same with pods and without.
+  var podRandom: SplitMix
+
   // What is checked.
   var checks = Checks()
   var events = 0
@@ -37,10 +42,12 @@ final class Simulation {
   init(_ scenario: Scenario, traced: Bool = false) {
     self.scenario = scenario
     random = SplitMix(seed: scenario.seed)
+    podRandom = SplitMix(seed: scenario.seed ^ 0x90d)
     resource = random.oneIn(4) ? .memory : .cpu
     crashRate = random.oneIn(3) ? .max : Int(random.time(100...20_000))
     if traced { trace = [] }
     if random.oneIn(2) { limits.explicit = random.among(1...Int64(scenario.members)) * second }
+    makePods()
     let hasChaos = !random.oneIn(5)
     let many = scenario.members
     for _ in 0..<max(1, many / 2) { queue.push(.create, at: random.time(0...second)) }
@@ -132,12 +139,13 @@ final class Simulation {
     case .forget(let nonce): forget(nonce)
     case .create: create()
     case .period(let nonce): period(nonce)
+    case .resized(let nonce): seeResized(nonce, event)
     case .chaos: chaos()
     }
   }
 
   /// Whether a process can take an event; one that is stopped takes it later.
-  private func isAwake(_ process: Int, _ event: WorldEvent) -> Bool {
+  func isAwake(_ process: Int, _ event: WorldEvent) -> Bool {
     guard processes[process].isAlive else { return false }
     if processes[process].stoppedUntil > now {
       queue.push(event, at: processes[process].stoppedUntil)
@@ -170,7 +178,7 @@ final class Simulation {
     }
   }
 
-  private func memberLost(_ process: Int, _ link: Link) {
+  func memberLost(_ process: Int, _ link: Link) {
     member(process, .closed(link))
     guard processes[process].isAlive, processes[process].link == link else { return }
     processes[process].link = nil
@@ -180,10 +188,13 @@ final class Simulation {
   // MARK: processes
 
   func start(_ container: Int, held: Int64, application: Int64?) {
+    containers[container].group = containers[container].pod.map { pods[$0] }
     let own = containers[container]
+    let share = own.share
     let claim = ApplicationMessage.Claim(
-      held: held, wanted: own.declared, declared: own.declared, floor: own.floor,
-      ceiling: own.ceiling, priority: own.priority, application: application)
+      held: held, wanted: min(own.declared, share.ceiling), declared: own.declared,
+      floor: own.floor, ceiling: share.ceiling, priority: own.priority, application: application,
+      group: own.group)
     let process = processes.count
     processes.append(
       Process(
@@ -227,7 +238,7 @@ final class Simulation {
     processes[process].broker = nil
   }
 
-  private func end(_ link: Link, toMember: Bool) {
+  func end(_ link: Link, toMember: Bool) {
     if random.oneIn(3) {
       let moment = now + random.time(microsecond...millisecond)
       queue.push(toMember ? .memberSeesEnd(link) : .brokerSeesEnd(link), at: moment)
@@ -312,9 +323,11 @@ final class Simulation {
         && !(container.process == process && processes[process].member.held == 0)
     }.map {
       Registration(
-        nonce: $0.nonce, declared: $0.declared, floor: $0.floor, ceiling: $0.ceiling,
-        priority: $0.priority)
+        nonce: $0.nonce, declared: $0.declared, floor: $0.floor, ceiling: $0.share.ceiling,
+        priority: $0.priority, group: $0.group)
     }
+    // The application had ended, and this is the next one.
+    if registrations.isEmpty { checks.excess = 0 }
     say("supervisor \(process) is the broker of epoch \(epoch), \(registrations.count) known")
     var actions: [BrokerAction] = []
     let none: (limits: ApplicationLimits, registrations: [Registration]) = (
@@ -426,6 +439,7 @@ final class Simulation {
     let before = scenario.members <= 100 || events % 1000 == 0 ? pool(of: process) : nil
     processes[process].broker?.handle(event, at: now, &actions)
     say("broker \(process): \(event)")
+    if before != nil { checkGroups(pool(of: process)) }
     checkGrants(actions, by: process, before: before)
     perform(actions, by: process)
     armBroker(process)

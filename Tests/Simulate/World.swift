@@ -35,6 +35,9 @@ struct Container {
   var ceiling: Int64
   var priority: Int32
   var application: Int64?
+  /// Which pod it is in, and what its supervisor knows of that one.
+  var pod: Int?
+  var group: MemberGroup?
   /// Its file in `members/` is there.
   var isRegistered = true
   /// Its cgroup is there.
@@ -53,6 +56,17 @@ struct Container {
   var usage: Nanoseconds = 0
   /// What it may use in a period, in nanoseconds: its limit, or less for what was used before.
   var quota: Nanoseconds = 0
+}
+
+extension Container {
+  /// What its file says of it, but for what it holds.
+  var share: MemberRecord.Share {
+    let most = group.map { $0.isRaised ? .max : max(floor, $0.limit) } ?? .max
+    var share = MemberRecord.Share(
+      declared: declared, floor: floor, ceiling: min(ceiling, most))
+    share.group = group
+    return share
+  }
 }
 
 /// A supervisor.
@@ -107,5 +121,7 @@ enum WorldEvent {
   case forget(UInt64)
   case create
   case period(UInt64)
+  /// The supervisor sees that the pod has another limit.
+  case resized(UInt64)
   case chaos
 }

@@ -12,7 +12,7 @@ import tarfile
 import cgroups
 import unary
 from containerd import PAUSE
-from driver import IS_SYSTEMD, Parent
+from driver import IS_SYSTEMD, Parent, systemctl
 from world import PREFIX
 
 SERVICE = "runtime.v1.RuntimeService/"
@@ -49,6 +49,17 @@ def pod_parent(world):
     return parent
 
 
+def declare(parent, quota, memory):
+    """Writes the limits of a pod's group; where systemd makes the groups, it is systemd that is told."""
+    if IS_SYSTEMD:
+        assert systemctl(
+            "set-property", "--runtime", parent.word, f"CPUQuota={quota * 100 // PERIOD}%",
+            f"MemoryMax={memory}").returncode == 0
+    else:
+        cgroups.set_quota(parent.path, quota, PERIOD)
+        cgroups.set_memory_limit(parent.path, memory)
+
+
 class Pod:
     """A sandbox and what is asked for in it."""
 
@@ -72,15 +83,19 @@ class Pod:
         [(_, id)] = self.must(method, fields)
         return id.decode()
 
-    def container(self, name, script="sleep 1000", quota=50_000):
+    def declare(self, quota, memory):
+        """Limits the pod's group, as the kubelet does before it asks for a container."""
+        declare(self.parent, quota, memory)
+
+    def container(self, name, script="sleep 1000", quota=50_000, memory=None):
         """Creates and starts one; returns its id, which runc knows it by."""
-        id = self._named("CreateContainer", self.creation(name, script, quota))
+        id = self._named("CreateContainer", self.creation(name, script, quota, memory=memory))
         self.containers.append(id)
         self.must("StartContainer", [(1, id)])
         return id
 
-    def creation(self, name, script="sleep 1000", quota=50_000, command="sh"):
-        resources = [(1, PERIOD), (2, quota)]
+    def creation(self, name, script="sleep 1000", quota=50_000, command="sh", memory=None):
+        resources = [(1, PERIOD), (2, quota), *([(4, memory)] if memory else [])]
         return [(1, self.id), (2, [
             (1, [(1, name)]), (2, [(1, self.daemon.image)]), (3, command), (4, "-c"), (4, script),
             (11, name + ".log"), (15, [(1, resources)])]), (3, self.config)]

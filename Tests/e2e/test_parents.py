@@ -139,6 +139,19 @@ def test_without_a_ceiling_of_the_operators_a_pod_has_what_it_declares(inside, p
     assert "a cgroup above its own has no more" in escra_tool("explain", made.id)
 
 
+@pytest.mark.parametrize("annotations", [
+    {}, {"io.escra.app": "shop", "io.escra.app.cpu": "1"}], ids=["alone", "member"])
+def test_the_limit_of_a_pod_is_the_bound_whatever_it_becomes(
+        inside, pod, escra, config, annotations):
+    """Where nothing raises it; a kubelet resizes pods in place."""
+    made = inside(pod, annotations, runtime=escra.using(*config())).started()
+    made.supervisor()
+    made.work(2)
+    for limit in (POD, 36_000):
+        declare(pod, limit)
+        made.wait_for_quota(lambda quota: quota == limit, 6, "up to what the pod has")
+
+
 def test_only_a_pods_group_is_changed(inside, world):
     """Another parent's limit is the ceiling, as it always was; and so is what is above a pod."""
     parent = world.parent(POD)

@@ -1,13 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
 """Pods under containerd's CRI plugin: annotations of the pod reach the container they are for."""
+import json
+
 import pytest
 
 import cgroups
 import unary
+from applications import Sums, broker
 from comparison import compare
 from pods import Pod, pod_parent
-from processes import is_alive, ours, supervisors, wait_until
-from world import Supervised
+from processes import is_alive, kill, ours, supervisors, wait_until
+from world import Supervised, escra_tool
 
 FLOOR = 5_000
 BOTH = {"io.escra.policy": "observe", "io.escra.policy/web": "reactive"}
@@ -152,3 +155,78 @@ def test_a_life_of_a_pod_looks_the_same(pod):
     seen = compare("pods", "a_life", case, HANDLERS)["runc"].seen
     assert seen["exec[0]"] == "3" and "executable file not found" in seen["missing"]
     assert '"/no/such"' in seen["failing"] and (seen["state"], seen["stopped"]) == ("1", "2")
+
+
+# Applications over several pods of a node.
+
+MIB = 1 << 20
+SHARED = {"io.escra.policy": "reactive", "io.escra.app": "shop"}
+BUSY = "while [ ! -e /go ]; do sleep 0.1; done; while :; do :; done"
+
+
+def limits():
+    """What the tool says that the application may use: (CPU cores, MiB)."""
+    shown = json.loads(escra_tool("app", "show", "shop", "--json"))
+    return shown["cpu"]["limit"], shown["memory"]["limit"] / MIB
+
+
+def kills(one):
+    """How many processes of a container the kernel has killed for want of memory."""
+    name = "memory.oom_control" if cgroups.VERSION == 1 else "memory.events"
+    counts = dict(line.split() for line in cgroups.read(one.cgroup, name, "memory").splitlines())
+    return int(counts["oom_kill"])
+
+
+def members_of(made, *declared):
+    """Containers of a pod, each with what it declares: (name, quota, MiB)."""
+    found = [
+        of(made, made.container(name, BUSY, quota, memory * MIB)) for name, quota, memory in declared]
+    for one in found:
+        one.supervisor()
+    return found
+
+
+def test_an_application_over_pods_has_what_all_of_them_declare(pod):
+    """Whichever pod the broker is in: each container can use what it declares."""
+    pods = [pod(SHARED), pod(SHARED)]
+    pods[0].declare(80_000, 96 * MIB)
+    pods[1].declare(30_000, 64 * MIB)
+    web, side = members_of(pods[0], ("web", 50_000, 64), ("side", 30_000, 32))
+    [other] = members_of(pods[1], ("web", 30_000, 64))
+    for remaining in (side, other, web):
+        # The broker's role goes to the one whose supervisor is left.
+        kill(*(one.supervisor() for one in (web, side, other) if one is not remaining))
+        wait_until(lambda: broker("shop") == remaining.supervisor(), 5, "it is the broker")
+        for one in (web, side, other):
+            one.supervisor(5)
+        wait_until(lambda: limits() == (1.1, 160), 5, f"what all declare, not {limits()}")
+        for made, one in ((pods[0], web), (pods[1], other)):
+            done = made.exec(
+                one.id, "dd", "if=/dev/zero", "of=/dev/shm/file", "bs=65536", "count=800")
+            assert done.code == 0, done
+        for made, one in ((pods[0], web), (pods[1], other)):
+            assert made.exec(one.id, "rm", "/dev/shm/file").code == 0
+    assert [kills(one) for one in (web, side, other)] == [0, 0, 0]
+    # More than any pod of it has.
+    escra_tool("app", "set", "shop", "--cpu", "1500m", "--memory", "300Mi")
+    assert limits() == (1.5, 300)
+
+
+def test_what_a_pod_declares_as_a_whole_counts_once(pod):
+    """A kubelet gives the limit of the pod to each container that declares none."""
+    pods = [pod(SHARED), pod(SHARED)]
+    for made in pods:
+        made.declare(30_000, 96 * MIB)
+    web, side = members_of(pods[0], ("web", 30_000, 96), ("side", 30_000, 96))
+    assert limits() == (0.3, 96)
+    [other] = members_of(pods[1], ("web", 30_000, 96))
+    assert limits() == (0.6, 192)
+    with Sums(web, side, other) as sums:
+        for made in pods:
+            for id in made.containers:
+                assert made.exec(id, "sh", "-c", ": >/go").code == 0
+        # What the one pod cannot use is the other one's.
+        other.wait_for_quota(lambda quota: quota == 30_000, 8, "all that its pod has")
+        wait_until(
+            lambda: 28_000 <= web.quota + side.quota <= 30_000, 5, "what their pod has, together")
+    assert sums.most <= 0.6 + 1e-9
