@@ -46,7 +46,7 @@ extension SupervisedStart {
         cpus: claim.held.description, mems: claim.nodes?.description)
       if let needed = memoryBase?.needed {
         change.memoryLimit = needed
-        change.memorySwap = memoryBase?.memorySwap(at: needed)
+        change.memorySwap = memoryBase?.requestedSwap(at: needed)
       }
       try apply(change, edit, bundle)
     } catch {

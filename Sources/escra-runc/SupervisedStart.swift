@@ -386,7 +386,7 @@ struct SupervisedStart {
     }
     if let memory, memory != document.declared.memory {
       change.memoryLimit = memory
-      change.memorySwap = memoryBase?.memorySwap(at: memory)
+      change.memorySwap = memoryBase?.requestedSwap(at: memory)
     }
     if change != ConfigEdit() { try apply(change, edit, bundle) }
   }

@@ -17,6 +17,7 @@ func update(_ call: RuntimeCall, _ settings: Settings) -> Never {
   if request.isRefusable { request.pass() }
   for path in instances {
     guard let instance = try? StateDirectory(opening: path) else { continue }
+    if let edit = refusedSwap(request, instance) { request.pass(edit) }
     if instance.releaseStage == .done { updateUnsupervised(request, instance) }
     // Its CPUs stay its own also while its supervisor is being replaced.
     if instance.load()?.claim != nil { updateStrict(call, request, instance, settings) }
@@ -29,6 +30,19 @@ func update(_ call: RuntimeCall, _ settings: Settings) -> Never {
     if instance.claim() { updateUnsupervised(request, instance) }
   }
   request.pass()
+}
+
+/// A memory limit above that of memory and swap together: the low-level runtime refuses it by the
+/// limits that the container declares, where it would not by those that are in force.
+private func refusedSwap(
+  _ request: UpdateRequest, _ instance: borrowing StateDirectory
+) -> ConfigEdit? {
+  guard request.memory != nil || request.swap != nil, let base = instance.load()?.memory,
+    let memory = request.memory ?? base.declared,
+    let swap = request.swap ?? base.declared.flatMap({ base.memorySwap(at: $0) }),
+    swap > 0 && swap < memory
+  else { return nil }
+  return ConfigEdit(memoryLimit: memory, memorySwap: swap)
 }
 
 /// The connection to a container's supervisor; where that has just died, to the next one.
@@ -90,7 +104,7 @@ private func editUnsupervisedMemory(
   let asked = request.memory.map { $0 > 0 ? $0 : MemoryBase.unlimited }
   if let held, (request.memory == nil && request.swap == nil) || (isShared && asked ?? 0 > held) {
     edit.memoryLimit = held < MemoryBase.unlimited ? held : -1
-    edit.memorySwap = held < MemoryBase.unlimited ? state.memory?.memorySwap(at: held) : nil
+    edit.memorySwap = held < MemoryBase.unlimited ? state.memory?.requestedSwap(at: held) : nil
   }
   state.redeclare(memory: request.memory, swap: request.swap)
 }

@@ -171,6 +171,48 @@ def test_what_an_update_declares_of_memory_that_does_not_move_is_shown(container
     assert told["memory"]["declared"] == told["memory"]["limit"] == 256 << 20
 
 
+# Declared are 256 MiB of memory, 512 with swap.
+SWAPS = [
+    [["--memory", "-1", "--memory-swap", "-1"]], [["--memory", "-1"]], [["--memory-swap", "-1"]],
+    [["--memory", "128m"]], [["--memory", "384m"]], [["--memory", "512m"]], [["--memory", "600m"]],
+    [["--memory-swap", "640m"]], [["--memory-swap", "128m"]],
+    [["--memory", "600m", "--memory-swap", "640m"]],
+    [["--memory", "128m", "--memory-swap", "128m"]],
+    [["--memory", "384m", "--memory-swap", "-1"]], [["--memory", "-1", "--memory-swap", "640m"]],
+    [["--memory-swap", "-1"], ["--memory", "384m"]],
+    [["--memory", "-1"], ["--memory", "384m", "--memory-swap", "400m"], ["--memory", "300m"]],
+    [["--cpu-quota", "30000"], ["--memory", "300m"], ["--kernel-memory", "64m"]],
+]
+
+
+@pytest.mark.parametrize("updates", SWAPS, ids=lambda updates: ", ".join(map(" ".join, updates)))
+def test_what_may_be_swapped_is_what_it_is_without_us(container, plain, updates):
+    """Whatever an update names of memory and swap, and whatever the runtime refuses."""
+    seen = []
+    for runtime in (plain, None):
+        made = container({} if runtime else {"io.escra.memory.max": "2Gi"}, runtime=runtime,
+                         policy=None if runtime else "reactive")
+        made.bundle.config["linux"]["resources"]["memory"] = {"limit": 256 << 20, "swap": 512 << 20}
+        made.bundle.write()
+        made.started()
+        directory = cgroups.directory(made.cgroup, "memory")
+        if not os.path.exists(directory + "/memory.memsw.limit_in_bytes"):
+            pytest.skip("cgroup v1 limits memory and swap together")
+        if not runtime:
+            made.supervisor()
+
+        def swap():
+            numbers = [int(cgroups.read(made.cgroup, f"memory.{name}limit_in_bytes", "memory"))
+                       for name in ("memsw.", "")]
+            return (numbers[0] - numbers[1]) >> 20 if numbers[0] < 1 << 60 else None
+
+        codes = [made.runtime("update", *flags, made.id).code for flags in updates]
+        if seen:
+            wait_until(lambda: (codes, swap()) == seen[0], 2, lambda: (
+                f"{seen[0]} as without us, not {(codes, swap())}"))
+        seen.append((codes, swap()))
+
+
 def test_an_update_of_memory_alone_leaves_the_base(container, world):
     """runc 1.1.5 writes every value that it knows with it; that is drift, and is written over."""
     made = idle(container)

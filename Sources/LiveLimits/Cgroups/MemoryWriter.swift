@@ -122,7 +122,10 @@ public struct MemoryWriter: ~Copyable {
     if isReadOnly { throw SystemError("write", "the memory limit", errno: EBADF) }
     if lineFile.isOpen { return try setUnified(limit, line, use) }
     guard let swap, swapFile.isOpen else { return try write(limit, to: limitFile) }
-    let isRaised = swap >= (try Self.number(swapFile))
+    let found = try Self.number(swapFile)
+    // No limit, and none is to be.
+    if min(swap, found) >= MemoryBase.unlimited { return try write(limit, to: limitFile) }
+    let isRaised = swap >= found
     if isRaised { try write(swap, to: swapFile) }
     try write(limit, to: limitFile)
     if !isRaised { try write(swap, to: swapFile) }
@@ -177,9 +180,9 @@ public struct MemoryWriter: ~Copyable {
   ///
   /// - Parameter swap: As for ``set(_:line:swap:use:)``.
   public func alignSwap(to swap: Int64?) {
-    guard !isReadOnly, let swap, swapFile.isOpen, (try? Self.number(swapFile)) != swap else {
-      return
-    }
+    guard !isReadOnly, let swap, swapFile.isOpen, let found = try? Self.number(swapFile),
+      found != swap, min(found, swap) < MemoryBase.unlimited
+    else { return }
     try? write(swap, to: swapFile)
   }
 

@@ -24,8 +24,8 @@ public struct MemoryBase: Equatable, Sendable {
   /// What it may swap beside its memory: memory.memsw.limit_in_bytes less memory.limit_in_bytes on
   /// cgroup v1.
   ///
-  /// It stays what was declared wherever the limit goes; nil where nothing was declared, and then
-  /// the file is left alone.
+  /// It stays what was declared wherever the limit goes; ``unlimited`` where an update has asked for
+  /// no limit, and nil where nothing was declared, and then the file is left alone.
   public var swapAllowance: Int64?
   /// The least it may be given.
   public var floor: Int64
@@ -81,8 +81,15 @@ public struct MemoryBase: Equatable, Sendable {
   ///   - limit: In bytes, -1 for none; nil for what it was.
   ///   - swap: Memory and swap together likewise.
   public mutating func redeclare(limit: Int64?, swap: Int64?) {
+    let sum = declared.flatMap { memorySwap(at: $0) }
     if let limit { declared = limit > 0 ? limit : nil }
-    if let swap, let declared { swapAllowance = swap > 0 ? max(0, swap - declared) : nil }
+    if swap ?? 0 < 0 || (limit ?? 0 < 0 && swap == nil && swapAllowance != nil) {
+      // runc, too, has no limit of swap without one of memory.
+      swapAllowance = Self.unlimited
+    } else if let declared, swapAllowance ?? 0 < Self.unlimited || swap != nil {
+      // What was not named stays: memory and swap together.
+      if let sum = swap ?? sum { swapAllowance = max(0, sum - declared) }
+    }
   }
 
   /// Whether two limits are one to the kernel, which counts whole pages.
@@ -115,6 +122,11 @@ public struct MemoryBase: Equatable, Sendable {
       floor: min(max(floor, needed ?? 0), most), ceiling: most)
     share.group = above.memberGroup
     return share
+  }
+
+  /// The same as the low-level runtime takes it: -1 for no limit.
+  public func requestedSwap(at limit: Int64) -> Int64? {
+    memorySwap(at: limit).map { $0 >= Self.unlimited ? -1 : $0 }
   }
 
   /// What swap and memory together are limited to under a memory limit; nil to leave that alone.

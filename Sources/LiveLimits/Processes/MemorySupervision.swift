@@ -479,7 +479,7 @@ final class MemorySupervision: MemoryController.Surroundings {
     let told = base.isManaged ? base.bounds.ceiling : ours
     expected = (told, monotonicNow() + Self.expectation)
     let limit = told >= MemoryBase.unlimited ? -1 : told
-    return (limit, base.memorySwap(at: told).map { limit < 0 ? -1 : $0 })
+    return (limit, base.requestedSwap(at: told).map { limit < 0 ? -1 : $0 })
   }
 
   // MARK: surroundings

@@ -52,6 +52,43 @@ import Testing
     #expect(base.memorySwap(at: 256 * mebibyte) == nil)
   }
 
+  /// Declared are 256 of memory, 512 with swap; -1 is no limit.
+  @Test(
+    arguments: [
+      ([(-1, -1)], -1), ([(-1, nil)], -1), ([(nil, -1)], -1), ([(nil, 640)], 384),
+      ([(384, nil)], 128), ([(128, nil)], 384), ([(600, 640)], 40), ([(384, -1)], -1),
+      ([(nil, -1), (384, nil)], -1), ([(-1, nil), (384, 400), (300, nil)], 100),
+      ([(-1, nil), (384, nil)], -1), ([(nil, nil)], 256),
+    ] as [([(memory: Int64?, swap: Int64?)], Int64)])
+  func `an update leaves of memory and swap what it does not name`(
+    updates: [(memory: Int64?, swap: Int64?)], allowance: Int64
+  ) {
+    var base = MemoryBase(
+      declared: 256, swapAllowance: 256, floor: 0, explicitCeiling: nil, limit: 1 << 30)
+    for update in updates { base.redeclare(limit: update.memory, swap: update.swap) }
+    #expect(base.requestedSwap(at: 1000) == (allowance < 0 ? -1 : 1000 + allowance))
+    base = MemoryBase(declared: 256, floor: 0, explicitCeiling: nil, limit: 1 << 30)
+    base.redeclare(limit: 300, swap: nil)
+    base.redeclare(limit: -1, swap: nil)
+    #expect(base.requestedSwap(at: 1000) == nil)
+  }
+
+  @Test func `what a restored container needs is what it begins with, and asks for`() {
+    var base = MemoryBase(
+      declared: 64 * mebibyte, floor: 16, explicitCeiling: 512 * mebibyte, limit: 1 << 30)
+    base.needed = 330 * mebibyte
+    var keyed = KeyedText()
+    base.write(to: &keyed)
+    #expect(MemoryBase(KeyedText(keyed.text)) == base)
+    #expect(base.share().floor == 330 * mebibyte && base.share().declared == 330 * mebibyte)
+    base.find(330 * mebibyte, isNews: true)
+    #expect(base.found == 330 * mebibyte)
+    base.find(331 * mebibyte, isNews: true)
+    #expect(base.found == 64 * mebibyte)
+    base.needed = nil
+    #expect(base.share().floor == 16 && base.share().declared == 64 * mebibyte)
+  }
+
   @Test(
     arguments: [
       (declared: 64, ceiling: nil, limit: 1000, bounds: 64),
