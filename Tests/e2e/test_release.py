@@ -143,10 +143,10 @@ def test_all_are_released_at_once(container, plain):
     assert "No container is released" in escra_tool("adopt", "--all")
 
 
-def test_a_member_leaves_its_application(container):
+def test_a_member_leaves_its_application(member):
     """The others may have what it held; no moment's sum is more than the application's limit."""
-    asked = {"io.escra.app": "shop", "io.escra.app.cpu": "600m"}
-    one, two = (container(asked, quota=30_000).started() for _ in range(2))
+    asked = {"io.escra.app.cpu": "600m"}
+    one, two = (member(asked, quota=30_000).started() for _ in range(2))
     for each in (one, two):
         each.supervisor()
     one.work(2)
