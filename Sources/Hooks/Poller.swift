@@ -29,6 +29,19 @@ public struct Poller: ~Copyable {
     try add(number, token: token, EPOLLIN.rawValue)
   }
 
+  /// Adds a listening socket: ``wait(_:)`` says once that connections wait, and says so again when
+  /// another one comes.
+  ///
+  /// One that cannot be accepted, as there is no descriptor to spare, keeps no loop busy.
+  ///
+  /// - Parameters:
+  ///   - number: The descriptor.
+  ///   - token: What ``wait(_:)`` will say; all that wait are to be accepted then.
+  /// - Throws: ``SystemError``.
+  public func addListener(_ number: Int32, token: UInt64) throws(SystemError) {
+    try add(number, token: token, EPOLLIN.rawValue | EPOLLET.rawValue)
+  }
+
   private func add(_ number: Int32, token: UInt64, _ events: UInt32) throws(SystemError) {
     var event = epoll_event()
     event.events = events

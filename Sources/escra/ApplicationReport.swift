@@ -162,7 +162,7 @@ struct ApplicationObserver {
     guard let room = try? ApplicationRoom(opening: root.applications + "/" + directory),
       let scope = room.scope
     else { return nil }
-    let members = room.registered().map { record in
+    let members = ((try? room.registered()) ?? []).map { record in
       ApplicationReport.Member(id: ids[record.nonce], priority: record.priority, record: record)
     }
     guard !members.isEmpty else { return nil }

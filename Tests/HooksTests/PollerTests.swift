@@ -100,6 +100,29 @@ import Testing
     }
   }
 
+  @Test func `a connection that cannot be accepted is told of once, and again with the next one`()
+    throws
+  {
+    let directory = try FileDescriptor.open("/tmp", O_RDONLY | O_DIRECTORY)
+    let name = "escra-poller-\(getpid())"
+    let listener = FileDescriptor(owning: escra_seqpacket_listen(directory.number, name))
+    defer { try? directory.remove(name) }
+    let poller = try Poller()
+    try poller.addListener(listener.number, token: 5)
+    func told() throws -> [UInt64] {
+      var tokens: [UInt64] = []
+      try poller.poll { tokens.append($0) }
+      return tokens
+    }
+    #expect(try told() == [])
+    for _ in 0..<2 {
+      let caller = FileDescriptor(owning: escra_seqpacket_connect(directory.number, name))
+      #expect(caller.isOpen == true)
+      #expect(try told() == [5])
+      #expect(try told() == [], "no loop is kept busy")
+    }
+  }
+
   @Test func `what was removed is heard no more`() throws {
     let poller = try Poller()
     var removed = try DeadlineTimer()

@@ -324,20 +324,6 @@ private func systemdHybrid(_ group: String, unified: String) -> String {
     #expect(found == scope.map { "/sys/fs/cgroup" + $0 })
   }
 
-  @Test(arguments: [
-    ("/docker/1/init.scope", "/docker/1", "/docker/1"),
-    ("/docker/1/a/b", "/docker/1", "/docker/1"),
-    ("/docker/1", "/docker/1", nil), ("/docker/12", "/docker/1", nil),
-    ("/elsewhere", "/docker/1", nil),
-  ])
-  func `who has moved below its group is found in it`(
-    group: String, before: String, found: String?
-  ) throws {
-    let location = try Self.v2(group).moved(
-      backTo: "/sys/fs/cgroup" + before, mounts: unifiedMounts)
-    #expect(location?.cpu == found.map { "/sys/fs/cgroup" + $0 })
-  }
-
   @Test func `ancestors are all above it but the root, nearest first`() throws {
     #expect(try Self.v2("/a").ancestors == [])
     #expect(

@@ -40,6 +40,7 @@ private func state(_ random: inout SeededGenerator) -> ContainerState {
   state.stalePidFileModified = state.stalePidFile == nil ? nil : maybe(random.number())
   state.cgroupName = maybe(random.text())
   state.cgroupPath = maybe(random.text())
+  state.groups = maybe(random.text())
   state.initProcess = maybe(process())
   state.supervisor = maybe(process())
   state.source = maybe(random.text())
@@ -174,13 +175,14 @@ private func state(_ random: inout SeededGenerator) -> ContainerState {
         membership: "3:cpu:/a\n2:cpuacct:/b\n1:memory:/c\n",
         mounts: ["cpu", "cpuacct", "memory"].map { "1 2 3 / /\($0) rw - cgroup x \($0)" }
           .joined(separator: "\n")))
-    state.complete(with: location, inode: 42)
+    state.complete(with: location, inode: 42, groups: "0::/a\n")
     #expect(state.phase == .running)
     #expect(state.cpuDirectory == "/cpu/a")
     #expect(state.usageDirectory == "/cpuacct/b")
     #expect(state.memoryDirectory == "/memory/c")
     #expect(state.version == .v1)
     #expect(state.cpuInode == 42)
+    #expect(state.groups == "0::/a\n")
   }
 
   @Test(arguments: [
@@ -198,7 +200,7 @@ private func state(_ random: inout SeededGenerator) -> ContainerState {
     state.claim = CPUClaim(held: CPUSet([1]), asked: CPUReservation(count: 1), group: expected)
     let location = try #require(
       CgroupLocation(membership: "0::\(found)\n", mounts: "1 2 3 / /cg rw - cgroup2 x rw"))
-    state.complete(with: location, inode: 42)
+    state.complete(with: location, inode: 42, groups: "0::/a\n")
     #expect(state.claim?.group == group)
     #expect(state.cpuDirectory == "/cg" + found)
   }

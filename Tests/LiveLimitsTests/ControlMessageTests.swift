@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 import Glibc
-import LiveLimits
 import Syscalls
 import Testing
+
+@testable import LiveLimits
 
 private let messages: [ControlMessage] = [
   .updateMemory(limit: 1 << 30, swap: -1), .updateMemory(limit: nil, swap: nil),
@@ -14,7 +15,7 @@ private let messages: [ControlMessage] = [
   .apply(CPUQuota(quota: 20_000, period: 50_000)), .apply(CPUQuota(quota: nil)), .look, .looked,
   .refused(resource: 1, reason: 2, figure: 5), .ready(CPUQuota(quota: 1000), memory: 1 << 30),
   .offerGuard, .wantGuard, .guarding, .whoIs(4711), .named(4711, "fifteen letters"),
-  .named(1, ""), .named(7, "\u{1F600}"),
+  .named(1, ""), .named(7, "\u{1F600}"), .askEnd, .over,
 ]
 
 @Suite struct ControlMessageTests {
@@ -22,6 +23,19 @@ private let messages: [ControlMessage] = [
   func `reads back, from 32 bytes`(message: ControlMessage) {
     #expect(message.bytes.count == 32)
     #expect(ControlMessage(bytes: message.bytes) == message)
+  }
+
+  @Test(arguments: ["", "0123456789abcdef/1y2p0ij32e8e7", String(repeating: "a", count: 512)])
+  func `a call about one instance says which, and no longer than a frame`(instance: String) throws {
+    let message = ControlMessage.lookAt(instance)
+    #expect(message.bytes.count == 32 + instance.utf8.count)
+    #expect(ControlMessage(bytes: message.bytes) == message)
+    #expect(ControlMessage(bytes: message.bytes + Array(repeating: 97, count: 513)) == nil)
+    let ends = try ControlSocket.pair()
+    let here = ControlSocket(owning: FileDescriptor(owning: ends.0))
+    let there = ControlSocket(owning: FileDescriptor(owning: ends.1))
+    #expect(there.send(message) == true)
+    #expect(here.receive() == .message(message))
   }
 
   @Test func `the frame is what it is on every machine`() {
@@ -33,7 +47,7 @@ private let messages: [ControlMessage] = [
 
   @Test func `another magic, version, kind or length is none of ours`() {
     for message in messages {
-      for (index, value) in [(0, 0), (3, 0x53), (4, 0), (4, 2), (5, 1), (6, 0), (6, 9), (7, 1)] {
+      for (index, value) in [(0, 0), (3, 0x53), (4, 0), (4, 2), (5, 1), (6, 0), (6, 13), (7, 1)] {
         var bytes = message.bytes
         bytes[index] = UInt8(value)
         #expect(ControlMessage(bytes: bytes) == nil)
@@ -60,7 +74,7 @@ private let messages: [ControlMessage] = [
       let isNearly = UInt8.random(in: 0...3, using: &random) > 0
       var bytes: [UInt8] = []
       if isNearly {
-        let kind = UInt8.random(in: 0...8, using: &random)
+        let kind = UInt8.random(in: 0...12, using: &random)
         bytes = [0x45, 0x53, 0x43, 0x52, 1, 0, kind, 0]
         for _ in 0..<3 {
           let word = random.number().littleEndian
@@ -78,7 +92,7 @@ private let messages: [ControlMessage] = [
       case .ready(let limit, _), .apply(let limit):
         if limit.period <= 0 || (limit.quota ?? 0) < 0 { Issue.record("no limit: \(bytes)") }
       case .update, .look, .looked, .updateMemory, .applyMemory, .offerGuard, .wantGuard, .guarding,
-        .refused, .whoIs, .named:
+        .refused, .whoIs, .named, .askEnd, .over, .lookAt:
         break
       }
       if ControlMessage(bytes: message.bytes) != message { Issue.record("not itself: \(bytes)") }

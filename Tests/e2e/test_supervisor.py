@@ -458,3 +458,65 @@ def test_a_host_without_inotify_to_spare_has_supervision_all_the_same(container,
     # A look at the use is a look at the limit.
     cgroups.set_quota(made.cgroup, 15_000)
     made.wait_for_quota(lambda quota: quota != 20_000 and quota <= 15_000, 4, "the new base")
+
+
+# The keeper.
+
+def cpu_time(pid):
+    """Nanoseconds that a process has run."""
+    with open(f"/proc/{pid}/schedstat") as file:
+        return int(file.read().split()[0])
+
+
+def test_one_create_costs_the_keeper_what_it_is_about(container):
+    """Not more beside thirty applications than alone."""
+    made = [
+        container({"io.escra.app": f"app{number}"}).started() for number in range(30 // PATIENCE)]
+    for each in made:
+        each.supervisor(4)
+    [keeper] = keepers()
+    costs = []
+    for number in range(3):
+        time.sleep(1.2)  # What has ended is swept away a second later.
+        before = cpu_time(keeper)
+        container({"io.escra.app": f"one{number}"}).started().supervisor(4)
+        costs.append(cpu_time(keeper) - before)
+    assert min(costs) <= 3_000_000 * PATIENCE, costs
+
+
+def test_connections_that_nobody_can_take_keep_no_process_busy(container):
+    """Of a broker, the keeper and a container alone, where a caller has few descriptors."""
+    few = {"preexec_fn": lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (100, 128))}
+    alone, member = container(), container({"io.escra.app": "a"})
+    for each in (alone, member):
+        del each.bundle.config["process"]["rlimits"]
+        each.bundle.write()
+        each.started(**few)
+    pids = [alone.supervisor(), member.supervisor(), *wait_until(keepers, 2, "the keeper lives")]
+    for pid in pids:
+        with open(f"/proc/{pid}/limits") as file:
+            line = next(line for line in file if line.startswith("Max open files"))
+        assert line.split()[3:5] == ["128", "128"], "it may open as many as it ever may"
+    [directory] = os.listdir(RUN + "/apps")
+    sockets = [
+        RUN + f"/apps/{directory}/socket", RUN + "/keeper/socket",
+        alone.states()[0]["directory"] + "/socket"]
+    callers = []
+    for path in sockets:
+        for _ in range(150):
+            callers.append(socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET))
+            callers[-1].setblocking(False)
+            try:
+                callers[-1].connect(path)
+            except BlockingIOError:
+                break
+    time.sleep(0.1)
+    before = [cpu_time(pid) for pid in pids]
+    time.sleep(0.5)
+    assert max(cpu_time(pid) - old for pid, old in zip(pids, before)) < 100_000_000
+    for caller in callers:
+        caller.close()
+    assert all(map(is_alive, pids))
+    # And they listen again.
+    alone.call("update", "--cpu-quota", "30000")
+    assert escra_tool("app", "show", "a")

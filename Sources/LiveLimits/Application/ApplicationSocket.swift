@@ -18,7 +18,10 @@ package struct ApplicationSocket: ~Copyable {
   package static func accept(from listener: borrowing FileDescriptor) -> ApplicationSocket? {
     while true {
       let number = escra_accept(listener.number)
-      guard number >= 0 else { return nil }
+      guard number >= 0 else {
+        if errno == EINTR || errno == ECONNABORTED { continue }
+        return nil
+      }
       let socket = ApplicationSocket(owning: FileDescriptor(owning: number))
       if socket.peer?.user == geteuid() { return socket }
     }

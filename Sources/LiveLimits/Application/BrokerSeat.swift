@@ -50,10 +50,10 @@ final class BrokerSeat {
     self.caps = caps
     caps?.forget()
     let listener = try room.listen()
-    try poller.add(listener.number, token: Participation.Token.listener)
+    try poller.addListener(listener.number, token: Participation.Token.listener)
     self.listener = listener
     let record = own.record
-    var members = room.registered(except: record.nonce)
+    var members = try room.registered(except: record.nonce)
     // A newcomer holds nothing, and need not wait for itself.
     if record.cpu.held > 0 || record.memory?.held ?? 0 > 0 { members.append(record) }
     let limits = room.limits()
@@ -79,7 +79,7 @@ final class BrokerSeat {
     }
   }
 
-  /// Lets in who waits at the door.
+  /// Lets in all who wait at the door; without a descriptor to spare they wait for the next call.
   func accept(_ room: borrowing ApplicationRoom, _ poller: borrowing Poller) {
     while let socket = ApplicationSocket.accept(from: listener) {
       let number = socket.release()
@@ -130,7 +130,10 @@ final class BrokerSeat {
       case .end: isOpen = false
       }
     }
+    _ = consume socket
     forget(link, number)
+    // There is a descriptor to spare now.
+    accept(room, poller)
     work(room, poller)
   }
 
@@ -249,7 +252,8 @@ final class BrokerSeat {
           events.append(
             .orphaned(nonce, cpu: record.cpu.held, memory: record.memory?.held ?? 0))
         }
-      case .alive: break
+      // What cannot be looked at now is not gone.
+      case .alive, nil: break
       }
     }
     guard !watched.isEmpty else { return }

@@ -164,9 +164,13 @@ final class Participation {
     let now = monotonicNow()
     guard connection == nil, !hasLeft else { return }
     takeSeat()
-    if let socket = try? room.connect() {
-      connect(socket.release())
-    } else {
+    do throws(SystemError) {
+      connect(try room.connect().release())
+    } catch {
+      guard error.isGone || error.errno == ECONNREFUSED || error.errno == EAGAIN else {
+        // No descriptor to spare, or no memory: that is no silence of the broker's.
+        return seekLater()
+      }
       let since = seeking?.since ?? now
       seeking = (since, now + Self.seekInterval)
       // Who has the lock and does not open the door is as silent as who does not answer.

@@ -208,7 +208,7 @@ extension CPUFence {
   }
 
   /// Whether there are strict containers, or somebody is still narrowed for one.
-  private static func isKept(_ root: StateRoot) -> Bool {
+  static func isKept(_ root: StateRoot) -> Bool {
     access(root.cpus + "/" + NeighbourRecord.file, F_OK) == 0
   }
 

@@ -160,24 +160,26 @@ public struct CPUHolder: Sendable {
 }
 
 extension ContainerState {
-  /// Whether nothing can come of it any more: its runtime has ended without a container, or its
-  /// container is gone.
+  /// Whether nothing can come of it any more: its runtime has ended without a container, or no
+  /// process is left in the group that was recorded, or below it.
+  ///
+  /// Where init is, or whether it lives, says nothing about a container that was found.
   var isOver: Bool {
     switch phase {
     case .starting:
       // The pid file is there before anybody has written down what it says.
       let found = initProcess ?? (try? PidFileWait(self))?.look()
       return ProcessHandle(runtime) == nil && found.flatMap { ProcessHandle($0) } == nil
-    case .running: return initProcess.flatMap { ProcessHandle($0) } == nil && !groupHasMembers
+    case .running: return !groupHasMembers
     }
   }
 
   private var groupHasMembers: Bool {
-    guard let group = cpuDirectory,
-      let directory = try? FileDescriptor.open(group, O_RDONLY | O_DIRECTORY),
-      (try? directory.status())?.identity.inode == cpuInode
-    else { return false }
-    return directory.hasCgroupMembers
+    guard let group = cpuDirectory else { return false }
+    do throws(SystemError) {
+      let directory = try FileDescriptor.open(group, O_RDONLY | O_DIRECTORY)
+      return try directory.status().identity.inode == cpuInode && directory.hasCgroupMembers
+    } catch { return !error.isGone }
   }
 }
 

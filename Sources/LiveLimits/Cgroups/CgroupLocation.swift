@@ -25,6 +25,8 @@ public struct CgroupLocation: Equatable, Sendable {
   public let memory: String?
   /// The directory of v1's freezer; nil on v2, where ``cpu`` has cgroup.freeze.
   public let freezer: String?
+  /// The directory of v1's pids controller; nil on v2.
+  public let pids: String?
   /// The directory of the cpuset controller.
   public let cpuset: String?
   /// The group in the cpuset hierarchy, from its root.
@@ -67,12 +69,14 @@ public struct CgroupLocation: Equatable, Sendable {
       cpuacct = directory(of: "cpuacct")?.path
       memory = directory(of: "memory")?.path
       freezer = directory(of: "freezer")?.path
+      pids = directory(of: "pids")?.path
     } else if let found = unified, !groups.contains(where: { $0.controllers.contains("cpu") }) {
       version = .v2
       (cpu, cpuRoot) = found
       cpuacct = nil
       memory = found.path
       freezer = nil
+      pids = nil
     } else {
       return nil
     }
@@ -164,20 +168,5 @@ public struct CgroupLocation: Equatable, Sendable {
       path = path[..<slash]
     }
     return nil
-  }
-
-  /// The location of the group that was found before, for a process that has moved below it since.
-  ///
-  /// On v2 whoever manages services inside of a container moves itself into a group of its own:
-  /// systemd, and Docker in Docker.
-  ///
-  /// - Parameters:
-  ///   - directory: What ``cpu`` was.
-  ///   - mounts: The text of `/proc/self/mountinfo`.
-  /// - Returns: nil where the process has not moved, or not below it.
-  func moved(backTo directory: String, mounts: String) -> CgroupLocation? {
-    guard version == .v2, cpu.utf8.starts(with: (directory + "/").utf8) else { return nil }
-    return CgroupLocation(
-      group: String(Substring(directory.utf8.dropFirst(cpuRoot.utf8.count))), mounts: mounts)
   }
 }

@@ -3,16 +3,34 @@ internal import Glibc
 public import Syscalls
 
 extension FileDescriptor {
-  /// Whether any process is in the cgroup whose directory this is, on v2 also in one below it; a
-  /// group that is gone has none.
+  /// Whether any process is in the cgroup whose directory this is, or in one below it.
+  ///
+  /// A group that is gone has none. One that cannot be looked at has: its container must not be taken
+  /// for ended.
   public var hasCgroupMembers: Bool {
-    if let file = try? open("cgroup.events", O_RDONLY),
-      let events = try? file.contents(subject: "cgroup.events"),
-      let isPopulated = CgroupEvents.isSet("populated", in: events)
-    {
-      return isPopulated
+    do throws(SystemError) {
+      // Twice: a process may move between two groups while v1's are gone through.
+      if try hasCgroupMembers(levels: 64) { return true }
+      return try hasCgroupMembers(levels: 64)
+    } catch { return !error.isGone }
+  }
+
+  private func hasCgroupMembers(levels: Int) throws(SystemError) -> Bool {
+    do throws(SystemError) {
+      let events = try open("cgroup.events", O_RDONLY).contents(subject: "cgroup.events")
+      if let isPopulated = CgroupEvents.isSet("populated", in: events) { return isPopulated }
+    } catch { guard error.isGone else { throw error } }
+    if !(try open("cgroup.procs", O_RDONLY).contents(subject: "cgroup.procs")).isEmpty {
+      return true
     }
-    return hasCgroupProcesses
+    for name in try subdirectories() {
+      guard levels > 0 else { return true }
+      do throws(SystemError) {
+        let child = try open(name, O_RDONLY | O_DIRECTORY)
+        if try child.hasCgroupMembers(levels: levels - 1) { return true }
+      } catch { guard error.isGone else { throw error } }
+    }
+    return false
   }
 
   /// Whether any process is in the cgroup itself; a group that is gone has none.
@@ -25,6 +43,11 @@ extension FileDescriptor {
     else { return false }
     return !members.isEmpty
   }
+}
+
+extension SystemError {
+  /// Whether a file, or the cgroup that it belonged to, is not there any more.
+  var isGone: Bool { errno == ENOENT || errno == ENODEV }
 }
 
 /// v2's cgroup.events: "populated 1" and "frozen 0", a line each

@@ -15,6 +15,44 @@ struct CgroupMembership {
       return CgroupMembership(controllers: fields[1].split(separator: ","), path: fields[2])
     }
   }
+
+  /// The hierarchies that a supervisor uses, beside the unified one.
+  private static let used: [Substring] = [
+    "cpu", "cpuacct", "memory", "freezer", "cpuset", "perf_event", "pids",
+  ]
+
+  /// The container's own groups, in the form of `/proc/PID/cgroup`: its init may have moved below
+  /// them.
+  ///
+  /// - Parameters:
+  ///   - text: The text of init's `/proc/PID/cgroup`.
+  ///   - path: The cgroup path that config.json asked for, or its last part; nil for no expectation.
+  /// - Returns: One line for each hierarchy that a supervisor uses.
+  static func own(in text: String, below path: String?) -> String {
+    let parts = path?.split(at: "/") ?? []
+    return parse(text).compactMap { group in
+      guard group.controllers.isEmpty || group.controllers.contains(where: { used.contains($0) })
+      else { return nil }
+      let own = cut(group.path, behind: parts)
+      return "0:\(group.controllers.joined(separator: ",")):\(own)\n"
+    }.joined()
+  }
+
+  /// The same where no process tells: the group of one path in every hierarchy.
+  static func own(path: String) -> String {
+    used.map { "0:\($0):\(path)\n" }.joined() + "0::\(path)\n"
+  }
+
+  /// A path up to the first place that has all of the parts; the whole path where none has.
+  private static func cut(_ path: Substring, behind parts: [Substring]) -> String {
+    let all = path.split(at: "/")
+    guard !parts.isEmpty, all.count >= parts.count,
+      let first = (0...(all.count - parts.count)).first(where: {
+        all[$0..<($0 + parts.count)].elementsEqual(parts)
+      })
+    else { return String(path) }
+    return "/" + all[..<(first + parts.count)].joined(separator: "/")
+  }
 }
 
 /// One mounted hierarchy: a line of `/proc/self/mountinfo` whose type is cgroup or cgroup2.

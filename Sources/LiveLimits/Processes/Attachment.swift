@@ -78,10 +78,32 @@ final class Attachment {
   /// Whether something calls when an idle container starts to work.
   var hearsUse: Bool { alarm != nil || events != nil }
 
-  /// Whether any process is left in the container's cgroup; a group that is gone has none.
-  var hasMembers: Bool {
-    let text = (try? members.contents(subject: "the container's members")) ?? ""
-    return CgroupEvents.isSet("populated", in: text) ?? !text.isEmpty
+  /// Whether its init has ended.
+  var hasLostInit: Bool { !initProcess.descriptor.isOpen || initProcess.hasEnded }
+
+  /// Whether a process is left in the container's group or below it.
+  ///
+  /// On v2 cgroup.events says so. On v1 pids.current counts those in groups below, too, but also
+  /// those that have ended and were not reaped: only 0 is an answer.
+  ///
+  /// - Returns: nil where only a look at all groups below can tell.
+  var hasMembers: Bool? {
+    do throws(SystemError) {
+      if writer.version == .v2 {
+        return CgroupEvents.isSet(
+          "populated", in: try members.contents(subject: "the container's members"))
+      }
+      // First whether the group is there: the pids controller's is another one.
+      _ = try writer.current()
+      return try members.integer(subject: "the container's members") == 0 ? false : nil
+    } catch { return error.errno == ENODEV ? false : nil }
+  }
+
+  /// Has a poller say when the last process has left the group: cgroup v2 alone tells.
+  func watchMembers(_ poller: borrowing Poller, token: UInt64) throws(SystemError) {
+    if writer.version == .v2, members.isOpen {
+      try poller.addUrgent(members.number, token: token)
+    }
   }
 
   /// Whether the container is paused: v1's freezer.state, v2's cgroup.events, which also tells of a

@@ -34,13 +34,21 @@ public enum ControlMessage: Equatable, Sendable {
   case whoIs(Int32)
   /// Keeper to supervisor: its name, at most 15 bytes; empty for one that is gone.
   case named(Int32, String)
+  /// Supervisor to keeper: init has ended; is a process left in the container's group or below it?
+  case askEnd
+  /// Keeper to supervisor: no process is left.
+  case over
+  /// To the keeper: look at one instance, by the last two parts of its path.
+  case lookAt(String)
   /// To the keeper: look at the containers again.
   case look
   /// The keeper has looked.
   case looked
 
-  /// Bytes of a frame.
+  /// Bytes of a frame, without the text of ``lookAt(_:)`` behind it.
   public static let size = 32
+  /// Bytes of the longest text.
+  static let longestText = 512
   private static let magic: UInt32 = 0x5243_5345
   private static let version: UInt16 = 1
   /// "Not in the request", as a word.
@@ -58,6 +66,9 @@ public enum ControlMessage: Equatable, Sendable {
       case .apply(let limit): (3, [limit.quota ?? Self.unlimited, limit.period])
       case .look: (4, [])
       case .looked: (5, [])
+      case .askEnd: (10, [])
+      case .over: (11, [])
+      case .lookAt: (12, [])
       case .offerGuard: (16, [])
       case .wantGuard: (17, [])
       case .guarding: (18, [])
@@ -78,6 +89,7 @@ public enum ControlMessage: Equatable, Sendable {
         buffer.storeBytes(of: word.littleEndian, toByteOffset: 8 + 8 * index, as: Int64.self)
       }
     }
+    if case .lookAt(let instance) = self { frame += Array(instance.utf8) }
     return frame
   }
 
@@ -101,7 +113,7 @@ public enum ControlMessage: Equatable, Sendable {
 
   /// Reads a frame; nil for anything that is none of ours.
   public init?(bytes: [UInt8]) {
-    guard bytes.count == Self.size else { return nil }
+    guard bytes.count >= Self.size, bytes.count <= Self.size + Self.longestText else { return nil }
     let (magic, version, kind, first, second, third) = bytes.withUnsafeBytes { buffer in
       (
         UInt32(littleEndian: buffer.loadUnaligned(fromByteOffset: 0, as: UInt32.self)),
@@ -112,7 +124,8 @@ public enum ControlMessage: Equatable, Sendable {
         Int64(littleEndian: buffer.loadUnaligned(fromByteOffset: 24, as: Int64.self))
       )
     }
-    guard magic == Self.magic, version == Self.version else { return nil }
+    guard magic == Self.magic, version == Self.version, bytes.count == Self.size || kind == 12
+    else { return nil }
     func present(_ word: Int64) -> Int64? { word == Self.absent ? nil : word }
     let limit = second > 0 ? CPUQuota(quota: first < 0 ? nil : first, period: second) : nil
     switch (kind, limit) {
@@ -123,6 +136,9 @@ public enum ControlMessage: Equatable, Sendable {
     case (3, let limit?): self = .apply(limit)
     case (4, _): self = .look
     case (5, _): self = .looked
+    case (10, _): self = .askEnd
+    case (11, _): self = .over
+    case (12, _): self = .lookAt(String(decoding: bytes.dropFirst(Self.size), as: UTF8.self))
     case (16, _): self = .offerGuard
     case (17, _): self = .wantGuard
     case (18, _): self = .guarding
@@ -182,17 +198,29 @@ public struct ControlSocket: ~Copyable {
       owning: try retrying("listen on", name) { escra_seqpacket_listen(directory.number, name) })
   }
 
-  /// Takes a waiting connection; nil when there is none, or it comes from another user.
+  /// Takes a waiting connection; nil when there is none, or no descriptor to spare.
+  ///
+  /// One from another user is closed.
   ///
   /// The directory's mode keeps others out already; a descriptor that leaked would not.
   static func accept(from listener: borrowing FileDescriptor) -> ControlSocket? {
-    let number = escra_accept(listener.number)
-    guard number >= 0 else { return nil }
-    let socket = ControlSocket(owning: FileDescriptor(owning: number))
+    while true {
+      let number = escra_accept(listener.number)
+      guard number >= 0 else {
+        if errno == EINTR || errno == ECONNABORTED { continue }
+        return nil
+      }
+      let socket = ControlSocket(owning: FileDescriptor(owning: number))
+      if socket.peer?.user == geteuid() { return socket }
+    }
+  }
+
+  /// Who is at the other end, as the kernel saw it when that was made: SO_PEERCRED.
+  var peer: (pid: Int32, user: UInt32)? {
     var pid: pid_t = 0
     var user: uid_t = 0
-    guard escra_peer_credentials(number, &pid, &user) == 0, user == geteuid() else { return nil }
-    return socket
+    guard escra_peer_credentials(descriptor.number, &pid, &user) == 0 else { return nil }
+    return (pid, user)
   }
 
   /// Sends one frame.
@@ -204,8 +232,7 @@ public struct ControlSocket: ~Copyable {
   @discardableResult
   public func send(_ message: ControlMessage) -> Bool {
     message.bytes.withUnsafeBytes {
-      Glibc.send(descriptor.number, $0.baseAddress, $0.count, CInt(MSG_NOSIGNAL))
-        == ControlMessage.size
+      Glibc.send(descriptor.number, $0.baseAddress, $0.count, CInt(MSG_NOSIGNAL)) == $0.count
     }
   }
 
@@ -223,7 +250,8 @@ public struct ControlSocket: ~Copyable {
 
   /// Takes one frame, without waiting.
   public func receive() -> Received {
-    var bytes = [UInt8](repeating: 0, count: ControlMessage.size + 1)
+    var bytes = [UInt8](
+      repeating: 0, count: ControlMessage.size + ControlMessage.longestText + 1)
     let count = bytes.withUnsafeMutableBytes {
       recv(descriptor.number, $0.baseAddress, $0.count, CInt(MSG_DONTWAIT))
     }

@@ -16,17 +16,26 @@ final class Conversations {
   /// Takes over a listening socket.
   init(listener: consuming FileDescriptor) { self.listener = listener }
 
-  /// Takes a waiting connection.
+  /// Takes all waiting connections; without a descriptor to spare they wait for the next call.
   func accept(_ poller: borrowing Poller) {
-    guard let client = ControlSocket.accept(from: listener) else { return }
-    let number = client.release()
-    guard clients.count < Self.limit,
-      (try? poller.add(number, token: Self.token + UInt64(number))) != nil
-    else {
-      close(number)
-      return
+    while let client = ControlSocket.accept(from: listener) {
+      let number = client.release()
+      if clients.count < Self.limit,
+        (try? poller.add(number, token: Self.token + UInt64(number))) != nil
+      {
+        clients.append(number)
+      } else {
+        close(number)
+      }
     }
-    clients.append(number)
+  }
+
+  /// Says something to one of them, if it is still there.
+  func send(_ message: ControlMessage, to token: UInt64) {
+    guard contains(token) else { return }
+    let socket = ControlSocket(owning: FileDescriptor(owning: Int32(token - Self.token)))
+    socket.send(message)
+    _ = socket.release()
   }
 
   /// Whether one of them is still there.
@@ -44,11 +53,13 @@ final class Conversations {
   ///
   /// - Parameters:
   ///   - token: Its token in the poller.
+  ///   - poller: Where connections are listened to.
   ///   - answer: What to say to it, if anything.
   /// - Returns: The message; nil where there was none, or the other end has gone.
   @discardableResult
   func hear(
-    _ token: UInt64, answer: (ControlMessage) -> ControlMessage? = { _ in nil }
+    _ token: UInt64, _ poller: borrowing Poller,
+    answer: (ControlMessage) -> ControlMessage? = { _ in nil }
   ) -> ControlMessage? {
     let number = Int32(token - Self.token)
     let socket = ControlSocket(owning: FileDescriptor(owning: number))
@@ -62,6 +73,9 @@ final class Conversations {
       _ = socket.release()
     case .end:
       clients.removeAll { $0 == number }
+      _ = consume socket
+      // There is a descriptor to spare now.
+      accept(poller)
     }
     return nil
   }

@@ -30,7 +30,7 @@ struct FoundContainer {
     Manners.hurry()
     let found = try FoundGroup(of: state)
     let location = found.location
-    let inode = found.inode
+    let (inode, groups) = (found.inode, found.groups)
     let isObserver = state.policy == "observe"
     var writer = try CgroupWriter(
       directory: found.directory, version: location.version, readOnly: isObserver,
@@ -76,13 +76,14 @@ struct FoundContainer {
     // The container's own where it has a group of the unified hierarchy, else the host's.
     open[.pressure] = Self.open(
       [location.unified.map { $0 + "/cpu.pressure" }, "/proc/pressure/cpu"].compactMap { $0 })
-    open[.members] = Self.open(
-      [location.cpu + (location.version == .v2 ? "/cgroup.events" : "/cgroup.procs")])
     groups = [
       location.cpu, location.memory,
       CgroupLocation.scope(around: location.cpu, named: state.cgroupName),
     ].compactMap { $0 }
     open[.initProcess] = found.release()
+    open[.members] = Self.open(
+      location.version == .v2
+        ? [location.cpu + "/cgroup.events"] : location.pids.map { [$0 + "/pids.current"] } ?? [])
     let cpus = Machine.onlineCPUs()
     handover.cpus = Int64(cpus.count)
     let isFirst = state.phase == .starting
@@ -107,7 +108,7 @@ struct FoundContainer {
     case .none: break
     }
     if source == nil { source = openAlarm(location, cpus) ? "perf, sampling" : "sampling" }
-    state.complete(with: location, inode: inode)
+    state.complete(with: location, inode: inode, groups: groups)
     state.source = (source ?? "sampling") + (hears ? "" : ", no inotify")
   }
 

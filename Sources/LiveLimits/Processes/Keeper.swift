@@ -22,9 +22,14 @@ final class Keeper {
   private var watched: [Int32: String] = [:]
   /// memory.oom_control of who has asked for it, by the same descriptor.
   private var guarded: [Int32: Int32] = [:]
-  /// Inits of containers that were released, by pidfd, with the instance of each.
+  /// What tells of the end of containers that were released, with the instance of each: init's pidfd,
+  /// or cgroup.events.
   private var released: [Int32: String] = [:]
+  /// Instances to look at again, and when.
+  private var due: [String: Nanoseconds] = [:]
   private var callers: [Int32] = []
+  /// Those of them that have asked for something.
+  private var asked: Set<Int32> = []
   private var crashes: [String: CrashCount] = [:]
   private var nextLook: Nanoseconds?
   private var nextSweep: Nanoseconds?
@@ -57,7 +62,7 @@ final class Keeper {
     listener = try ControlSocket.listen(on: Self.socketName, in: directory)
     poller = try Poller()
     timer = try DeadlineTimer()
-    try poller.add(listener.number, token: Token.listener)
+    try poller.addListener(listener.number, token: Token.listener)
     try poller.add(timer.descriptor.number, token: Token.timer)
   }
 
@@ -69,7 +74,7 @@ final class Keeper {
       look()
       // Who is watched has an instance, also where no descriptor is left to look for one.
       while !watched.isEmpty || !callers.isEmpty || root.hasInstances {
-        let next = min(nextLook ?? .max, nextSweep ?? .max)
+        let next = min(nextLook ?? .max, nextSweep ?? .max, due.values.min() ?? .max)
         try timer.set(next == .max ? nil : next)
         var tokens: [UInt64] = []
         try poller.wait { tokens.append($0) }
@@ -89,25 +94,24 @@ final class Keeper {
 
   private func handle(_ token: UInt64) throws(SystemError) {
     switch token {
-    case Token.listener:
-      guard let caller = ControlSocket.accept(from: listener) else {
-        // Without a descriptor to spare it stays in the queue, of which the poller tells at once.
-        usleep(10_000)
-        return
-      }
-      let number = caller.release()
-      try poller.add(number, token: Token.connection + UInt64(number))
-      callers.append(number)
+    case Token.listener: accept()
     case Token.timer:
       timer.acknowledge()
       let now = monotonicNow()
       if let moment = nextSweep, moment <= now {
         nextSweep = nil
         sweepHooks(leavingNothing: false)
+        ApplicationRoom.sweep(root)
+        sweepParents()
+        keepOffStrictCPUs()
       }
       if let moment = nextLook, moment <= now {
         nextLook = nil
         look()
+      }
+      for (path, moment) in due where moment <= now {
+        due[path] = nil
+        look(at: path)
       }
     case Token.scope:
       guard let outcome = scope?.receive(), outcome != .pending else { return }
@@ -124,11 +128,36 @@ final class Keeper {
     }
   }
 
+  /// Takes all waiting callers; without a descriptor to spare they wait until there is one.
+  private func accept() {
+    while let caller = ControlSocket.accept(from: listener) {
+      let number = caller.release()
+      if (try? poller.add(number, token: Token.connection + UInt64(number))) != nil {
+        callers.append(number)
+      } else {
+        close(number)
+      }
+    }
+  }
+
   private func hear(_ number: Int32) {
     let socket = ControlSocket(owning: FileDescriptor(owning: number))
     switch socket.receive() {
+    case .message(.lookAt(let instance)):
+      lookAt(instance)
+      asked.insert(number)
+      socket.send(.looked)
+      _ = socket.release()
+    case .message(.askEnd):
+      if let path = watched[number],
+        (try? StateDirectory(opening: path))?.load()?.isOver == true
+      {
+        socket.send(.over)
+      }
+      _ = socket.release()
     case .message(.look):
       look()
+      asked.insert(number)
       socket.send(.looked)
       _ = socket.release()
     case .message(.wantGuard):
@@ -148,20 +177,23 @@ final class Keeper {
         MemoryWriter.dropNet(FileDescriptor(owning: file))
       }
       callers.removeAll { $0 == number }
+      _ = consume socket
+      // There is a descriptor to spare now.
+      accept()
       if let path = watched.removeValue(forKey: number) {
         mourn(path)
-      } else if !released.isEmpty {
-        // Who called may have died over one of them.
-        look()
+      } else if asked.remove(number) == nil {
+        // It adopts one of them, or has died over that.
+        for path in Set(released.values) { look(at: path) }
       }
     }
   }
 
   /// Goes through all instances: connects to live supervisors, replaces dead ones.
   private func look() {
-    let known = Set(watched.values)
     // Without a descriptor to look with nobody is known to be gone.
     guard let paths = try? root.allInstances() else { return lookAgain(in: 1_000_000_000) }
+    let known = Set(watched.values)
     for path in paths where !known.contains(path) { look(at: path) }
     ApplicationRoom.sweep(root)
     sweepParents()
@@ -195,11 +227,31 @@ final class Keeper {
     if wasSeated && !isSeated { CPUFence.unseatCaller() }
   }
 
+  /// Looks at the one instance that a call is about.
+  ///
+  /// - Parameter instance: The last two parts of its path.
+  private func lookAt(_ instance: String) {
+    let parts = instance.split(separator: "/", omittingEmptySubsequences: false)
+    guard parts.count == 2, !parts.contains(where: { $0.isEmpty || $0 == "." || $0 == ".." })
+    else { return }
+    let path = root.containers + "/" + instance
+    if !watched.values.contains(path) { look(at: path) }
+    if CPUFence.isKept(root), (try? StateDirectory(opening: path))?.load()?.claim != nil {
+      keepOffStrictCPUs()
+    }
+  }
+
   private func look(at path: String) {
-    guard let directory = try? StateDirectory(opening: path) else { return }
+    let directory: StateDirectory
+    do throws(SystemError) {
+      directory = try StateDirectory(opening: path)
+    } catch {
+      if !error.isGone { lookAgain(at: path, in: 1_000_000_000) }
+      return
+    }
     guard directory.claim() else {
       // Somebody holds it: a supervisor, or a shim that is about to start one.
-      if !watch(directory) { lookAgain(in: 100_000_000) }
+      if !watch(directory) { lookAgain(at: path, in: 100_000_000) }
       return
     }
     resume(directory)
@@ -208,7 +260,9 @@ final class Keeper {
   private func resume(_ directory: consuming StateDirectory) {
     let found: ContainerState?
     // One that cannot be read now is no reason to forget a container.
-    do { found = try directory.read() } catch { return lookAgain(in: 1_000_000_000) }
+    do { found = try directory.read() } catch {
+      return lookAgain(at: directory.path, in: 1_000_000_000)
+    }
     guard let state = found else {
       // Between making the directory and writing the state there are microseconds.
       directory.remove()
@@ -225,28 +279,27 @@ final class Keeper {
     _ state: ContainerState, _ stage: ReleaseStage, _ directory: consuming StateDirectory
   ) {
     crashes[directory.path] = nil
+    let path = directory.path
     var state = state
     if state.initProcess == nil { findInit(&state, directory) }
     if state.isOver {
       if let membership = state.membership { FirstGrant.leave(membership, directory.nonce, root) }
       if stage == .done || state.claim == nil { return directory.remove() }
-      if (try? CPUFence(root: root).release(directory)) == nil { lookAgain(in: 1_000_000_000) }
+      if (try? CPUFence(root: root).release(directory)) == nil {
+        lookAgain(at: path, in: 1_000_000_000)
+      }
       return
     }
     if stage == .asked, (try? Release.finish(state, directory, root)) == nil {
-      lookAgain(in: 1_000_000_000)
+      lookAgain(at: path, in: 1_000_000_000)
     }
-    guard !released.values.contains(directory.path) else { return }
-    guard let handle = state.initProcess.flatMap({ ProcessHandle($0) }) else {
-      // It has none yet, or its init has gone and somebody has stayed.
-      return lookAgain(in: state.phase == .starting ? 100_000_000 : 1_000_000_000)
+    guard !released.values.contains(path) else { return }
+    if let number = watchEnd(of: state) {
+      released[number] = path
+    } else {
+      // It has no init yet, or nothing tells of the end: on cgroup v1, once init has ended.
+      lookAgain(at: path, in: state.phase == .starting ? 100_000_000 : 1_000_000_000)
     }
-    let number = handle.release()
-    guard (try? poller.add(number, token: Token.exit + UInt64(number))) != nil else {
-      close(number)
-      return lookAgain(in: 1_000_000_000)
-    }
-    released[number] = directory.path
   }
 
   /// Finds the init of a container whose supervisor could not be started.
@@ -254,12 +307,36 @@ final class Keeper {
     guard let found = (try? PidFileWait(state))?.look() else { return }
     state.initProcess = found
     if let group = try? FoundGroup(of: state) {
-      state.complete(with: group.location, inode: group.inode)
+      state.complete(with: group.location, inode: group.inode, groups: group.groups)
     }
     try? directory.save(state)
   }
 
-  /// The init of a container that was released has ended.
+  /// Has the poller say when a container that nobody supervises may have ended: by init's pidfd, or
+  /// by cgroup.events where init has ended before the others.
+  ///
+  /// - Returns: The descriptor; nil where nothing tells.
+  private func watchEnd(of state: ContainerState) -> Int32? {
+    let number: Int32
+    if let handle = state.initProcess.flatMap({ ProcessHandle($0) }) {
+      number = handle.release()
+      if (try? poller.add(number, token: Token.exit + UInt64(number))) != nil { return number }
+    } else {
+      guard state.version == .v2, let path = state.cpuDirectory,
+        let events = try? FileDescriptor.open(path + "/cgroup.events", O_RDONLY),
+        // Reading takes note of what was said.
+        (try? events.contents(subject: "a container's members")) != nil
+      else { return nil }
+      number = events.release()
+      if (try? poller.addUrgent(number, token: Token.exit + UInt64(number))) != nil {
+        return number
+      }
+    }
+    close(number)
+    return nil
+  }
+
+  /// The init of a container that was released has ended, or its last process.
   private func part(_ number: Int32) {
     poller.remove(number)
     close(number)
@@ -290,12 +367,12 @@ final class Keeper {
       directory = try StateDirectory(opening: path)
     } catch {
       // Who cannot open it for another reason knows nothing of it.
-      guard error.errno == ENOENT else { return lookAgain(in: 100_000_000) }
+      guard error.isGone else { return lookAgain(at: path, in: 100_000_000) }
       return forget(path)
     }
     // A dying process lets go of its files one by one; and one that merely hung up is not called
     // again and again.
-    guard directory.claim() else { return lookAgain(in: 100_000_000) }
+    guard directory.claim() else { return lookAgain(at: path, in: 100_000_000) }
     if directory.isAbandoned {
       directory.remove()
       return forget(path)
@@ -341,19 +418,24 @@ final class Keeper {
     nextLook = min(nextLook ?? .max, monotonicNow() + delay)
   }
 
+  private func lookAgain(at path: String, in delay: Nanoseconds) {
+    due[path] = min(due[path] ?? .max, monotonicNow() + delay)
+  }
+
   private func replace(_ state: ContainerState, _ directory: consuming StateDirectory) {
     let now = monotonicNow()
-    switch crashes[directory.path, default: CrashCount()].verdict(at: now) {
+    let path = directory.path
+    switch crashes[path, default: CrashCount()].verdict(at: now) {
     case .start:
       if (try? Launcher.resumeSupervisor(of: directory, id: state.id)) == nil {
-        crashes[directory.path]?.couldNotStart(at: now)
+        crashes[path]?.couldNotStart(at: now)
       }
       // It calls when it is up; should it not even come that far, we look for ourselves.
-      lookAgain(in: 500_000_000)
-    case .rest(let delay): lookAgain(in: delay)
+      lookAgain(at: path, in: 500_000_000)
+    case .rest(let delay): lookAgain(at: path, in: delay)
     case .hopeless(let delay):
       guard state.membership != nil else {
-        crashes[directory.path] = nil
+        crashes[path] = nil
         return giveUp(state, directory)
       }
       // What it holds is its application's to give back, so it stays as it is.
@@ -361,7 +443,7 @@ final class Keeper {
         true,
         Self.complaint(of: state)
           + "its limit stays as it is, and its application's, until one lives")
-      lookAgain(in: delay)
+      lookAgain(at: path, in: delay)
     }
   }
 
@@ -382,12 +464,12 @@ final class Keeper {
     state.failure = "its supervisor died, or could not be started, \(CrashCount.tooMany) times"
     try? directory.save(state)
     guard (try? Release.finish(state, directory, root)) != nil else {
-      return lookAgain(in: 1_000_000_000)
+      return lookAgain(at: directory.path, in: 1_000_000_000)
     }
     escra_syslog(
       true,
       Self.complaint(of: state)
         + "the container has its declared limits back and is no longer supervised")
-    lookAgain(in: 0)
+    lookAgain(at: directory.path, in: 0)
   }
 }

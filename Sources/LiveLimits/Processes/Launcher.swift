@@ -107,17 +107,36 @@ public enum Launcher {
   @discardableResult
   public static func callKeeper(_ root: StateRoot) -> Bool { callKeeper(root, of: -1) }
 
+  /// Makes sure that a keeper lives and has seen one container.
+  ///
+  /// - Parameters:
+  ///   - root: Whose keeper.
+  ///   - state: The container.
+  ///   - nonce: Of its instance.
+  static func callKeeper(_ root: StateRoot, about state: ContainerState, _ nonce: UInt64) {
+    let directory = root.directory(root: state.root, id: state.id)
+    let key = directory.utf8.dropFirst(root.containers.utf8.count + 1)
+    _ = callKeeper(
+      root, of: -1, about: String(Substring(key)) + "/" + ApplicationRoom.name(of: nonce))
+  }
+
   /// Makes sure that a keeper lives and has seen all containers there are.
   ///
   /// - Parameters:
   ///   - root: Whose keeper.
   ///   - program: The runtime, open, for a caller that is another program; -1 for this one.
+  ///   - instance: The one instance that the call is about, by the last two parts of its path; nil
+  ///     for all.
   /// - Returns: Whether one has answered.
-  package static func callKeeper(_ root: StateRoot, of program: Int32) -> Bool {
+  package static func callKeeper(
+    _ root: StateRoot, of program: Int32, about instance: String? = nil
+  ) -> Bool {
     for attempt in 0..<3 {
+      // A keeper of an older version knows the general question only.
+      let question = attempt < 2 ? instance.map { ControlMessage.lookAt($0) } : nil
       if let directory = try? FileDescriptor.open(root.keeper, O_RDONLY | O_DIRECTORY),
         let socket = try? ControlSocket(connectingTo: Keeper.socketName, in: directory),
-        socket.send(.look), socket.receive(within: 200) == .message(.looked)
+        socket.send(question ?? .look), socket.receive(within: 200) == .message(.looked)
       {
         return true
       }

@@ -47,9 +47,9 @@ enum Manners {
   /// process waits for 4 ms in one of a hundred cases, and for 45 ms in one of a thousand.
   static func hurry() { _ = escra_hurry() }
 
-  /// Lets a process have as many files open as it may: the keeper has a connection to each
-  /// supervisor, and the broker of an application to each of its members; callers' limits are for
-  /// other things.
+  /// Lets a process have as many files open as it may: a supervisor has some fifty, the keeper a
+  /// connection to each supervisor, and the broker of an application to each of its members; callers'
+  /// limits are for other things.
   static func allowDescriptors() {
     _ = escra_allow_descriptors()
   }

@@ -19,6 +19,7 @@ extension Role {
       Manners.setOOMScore()
       signal(SIGHUP, SIG_IGN)
       signal(SIGPIPE, SIG_IGN)
+      Manners.allowDescriptors()
     }
     do throws(SystemError) {
       switch self {
@@ -35,7 +36,6 @@ extension Role {
 
   private static func keep(_ root: StateRoot) throws(SystemError) {
     Manners.leaveCallersGroups()
-    Manners.allowDescriptors()
     guard let keeper = try Keeper(root) else { return }
     try Confinement.confineKeeper()
     try keeper.run()
@@ -109,7 +109,7 @@ extension Role {
           bundleIsLocked: start == .freshWithEdit)
       case .resumed, .found:
         let request = fence == nil ? HookRequest(root, for: state) : nil
-        try resume(&state, root, fence, &scope)
+        try resume(&state, directory.nonce, root, fence, &scope)
         if let request = consume request { hooks = request.hooks(for: state) }
       }
     } catch {
@@ -139,10 +139,13 @@ extension Role {
     do throws(SystemError) {
       found = try FoundContainer(&state, nonce: directory.nonce, hooks: hooks, root)
     } catch {
-      // ESRCH, ENOENT, ENODEV: it was over before it could be looked at. That is no failure. After
-      // anything else the keeper tries again, and says so when it gives up.
-      let hasEnded = state.initProcess.flatMap { ProcessHandle($0) }?.hasEnded ?? true
-      guard hasEnded, [ESRCH, ENOENT, ENODEV].contains(error.errno) else { throw error }
+      // ESRCH, ENOENT, ENODEV: it was over before it was found. That is no failure. After anything
+      // else the keeper tries again, and says so when it gives up.
+      let hasLostInit = state.initProcess.flatMap { ProcessHandle($0) }?.hasEnded ?? true
+      let isOver =
+        state.phase == .starting
+        ? hasLostInit && (error.errno == ESRCH || error.isGone) : state.isOver
+      guard isOver else { throw error }
       leaveApplication(state, directory, root)
       return directory.remove()
     }
@@ -153,7 +156,6 @@ extension Role {
     CPUFence.seatCaller(root)
     let executable = try Launcher.executable()
     let isMember = state.membership != nil
-    if isMember { Manners.allowDescriptors() }
     let room = state.membership.map { root.applications + "/" + $0.room }
     if let room { _ = try ApplicationRoom(making: room) }
     let path = directory.path
@@ -213,7 +215,7 @@ extension Role {
     let request = fence == nil ? HookRequest(root, for: state) : nil
     Manners.leaveCallersGroups()
     // From now on our death is noticed.
-    Launcher.callKeeper(root)
+    Launcher.callKeeper(root, about: state, nonce)
     state.initProcess = try wait.wait(until: runtime, keeping: fence)
     if let request = consume request { hooks = request.hooks(for: state) }
     if bundle.isOpen {
@@ -278,12 +280,12 @@ extension Role {
 
   /// Continues where a dead supervisor was.
   private static func resume(
-    _ state: inout ContainerState, _ root: StateRoot, _ fence: CPUFence?,
+    _ state: inout ContainerState, _ nonce: UInt64, _ root: StateRoot, _ fence: CPUFence?,
     _ scope: inout ScopeRequest?
   ) throws(SystemError) {
     scope = ScopeRequest(.supervisor, for: state.id)
     Manners.leaveCallersGroups()
-    Launcher.callKeeper(root)
+    Launcher.callKeeper(root, about: state, nonce)
     guard state.phase == .starting else { return }
     // What has changed meanwhile; from here on changes are heard of.
     fence?.settleSoon()

@@ -11,6 +11,8 @@ final class StrictContainer {
   let memory: MemorySupervision?
   private let initProcess: ProcessHandle
   private let group: FileDescriptor
+  /// cgroup.events, once init has ended; no file before, and on v1.
+  private var events = FileDescriptor.none
   private let tree: CpusetTree
   private let cpuset: String
 
@@ -83,7 +85,7 @@ final class StrictContainer {
     guard found.location.cpuset != nil, let tree = CpusetTree.ofMachine() else {
       throw SystemError("find", "the container's cpuset", errno: EXDEV)
     }
-    state.complete(with: found.location, inode: found.inode)
+    state.complete(with: found.location, inode: found.inode, groups: found.groups)
     if let claim = state.claim {
       state.claim?.inode = try FileStatus.following(tree.directory(claim.group)).identity.inode
     }
@@ -124,8 +126,23 @@ final class StrictContainer {
     if initProcess.descriptor.isOpen { poller.remove(initProcess.descriptor.number) }
   }
 
-  /// Whether its init has gone and nobody else is left.
-  var hasEnded: Bool { hasLostInit && !group.hasCgroupMembers }
+  /// Whether no process is left in its group or below it.
+  var hasEnded: Bool { !group.hasCgroupMembers }
+
+  /// Has a poller say when the last process has left the group: cgroup v2 alone tells.
+  ///
+  /// - Returns: Whether it will.
+  func watchMembers(_ poller: borrowing Poller, token: UInt64) -> Bool {
+    if events.isOpen {
+      // Reading takes note of what was said.
+      return (try? events.contents(subject: "the container's members")) != nil
+    }
+    guard quota.version == .v2, let file = try? group.open("cgroup.events", O_RDONLY),
+      (try? poller.addUrgent(file.number, token: token)) != nil
+    else { return false }
+    events = file
+    return (try? events.contents(subject: "the container's members")) != nil
+  }
 
   /// Whether its init has gone.
   var hasLostInit: Bool { !initProcess.descriptor.isOpen || initProcess.hasEnded }

@@ -41,6 +41,7 @@ final class StrictSupervision {
     static let timer: UInt64 = 2
     static let tree: UInt64 = 3
     static let listener: UInt64 = 4
+    static let members: UInt64 = 5
   }
 
   /// Takes over a container that was found.
@@ -66,7 +67,7 @@ final class StrictSupervision {
     try container.watchExit(poller, token: Token.exit)
     try poller.add(timer.descriptor.number, token: Token.timer)
     try fence.watch.add(to: poller, token: Token.tree)
-    try poller.add(conversations.listener.number, token: Token.listener)
+    try poller.addListener(conversations.listener.number, token: Token.listener)
   }
 
   /// Supervises until the container has ended, then lets the others back.
@@ -74,6 +75,7 @@ final class StrictSupervision {
     append(rule: .start, before: heldTime, after: heldTime)
     if let memory = container.memory { record.append(memory.opening()) }
     settle()
+    if container.hasLostInit { checkMembers() }
     while !hasEnded {
       let next = min(nextSettling ?? .max, container.memory?.deadline ?? .max)
       try timer.set(next == .max ? nil : next)
@@ -89,6 +91,7 @@ final class StrictSupervision {
     case Token.exit:
       container.unwatchExit(poller)
       checkMembers()
+    case Token.members: checkMembers()
     case Token.timer:
       timer.acknowledge()
       let now = monotonicNow()
@@ -106,7 +109,7 @@ final class StrictSupervision {
       settle(at: max(monotonicNow() + Self.settlingDelay, lastSettling + Self.settlingInterval))
     case Token.listener: conversations.accept(poller)
     default:
-      let message = conversations.hear(token, answer: answer)
+      let message = conversations.hear(token, poller, answer: answer)
       if message == .guarding {
         guardian = token
         container.memory?.guarded(true)
@@ -198,7 +201,7 @@ final class StrictSupervision {
     try instance.save(state)
     let listener = try ControlSocket.listen(
       on: StateDirectory.socketName, in: instance.descriptor)
-    try poller.add(listener.number, token: Token.listener)
+    try poller.addListener(listener.number, token: Token.listener)
     conversations = Conversations(listener: listener)
     record = try Record(in: instance.descriptor)
     directory = instance
@@ -262,9 +265,14 @@ final class StrictSupervision {
   // MARK: the end
 
   private func checkMembers() {
+    // First the watch, then the look: a process that ends in between is heard.
+    let isWatched =
+      container.hasLostInit && container.watchMembers(poller, token: Token.members)
     hasEnded = container.hasEnded
-    // Processes that share a pid namespace with others outlive their init.
-    if container.hasLostInit && !hasEnded { settle(at: monotonicNow() + 1_000_000_000) }
+    // Processes may outlive their init; cgroup v1 does not tell of the last one's end.
+    if container.hasLostInit && !hasEnded && !isWatched {
+      settle(at: monotonicNow() + 1_000_000_000)
+    }
   }
 
   // MARK: the record

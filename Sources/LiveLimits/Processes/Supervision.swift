@@ -45,10 +45,14 @@ final class Supervision: CPUController.Surroundings {
   var nextReading: Nanoseconds?
   private var nextCorrection: Nanoseconds?
   private var nextMemberCheck: Nanoseconds?
+  /// The time to the next look at who is left, where nothing tells of the end.
+  private var memberPatience = Supervision.shortestMemberPatience
   private var hasEnded = false
   /// The connection of the keeper, and that of the one that guards the memory.
   private var keeper: UInt64?
   private var guardian: UInt64?
+  /// A process that has ended is reaped within that, and is counted until then.
+  private static let shortestMemberPatience: Nanoseconds = 10_000_000
 
   enum Token {
     static let exit: UInt64 = 1
@@ -59,6 +63,7 @@ final class Supervision: CPUController.Surroundings {
     static let events: UInt64 = 6
     static let promise: UInt64 = 7
     static let parent: UInt64 = 8
+    static let members: UInt64 = 9
   }
 
   /// Takes over an attached container.
@@ -93,10 +98,15 @@ final class Supervision: CPUController.Surroundings {
       now: monotonicNow(), usage: try attachment.meter.read())
     self.directory = directory
 
-    try poller.add(attachment.initProcess.descriptor.number, token: Token.exit)
+    if attachment.initProcess.descriptor.isOpen {
+      try poller.add(attachment.initProcess.descriptor.number, token: Token.exit)
+    } else {
+      try attachment.watchMembers(poller, token: Token.members)
+      nextMemberCheck = monotonicNow()
+    }
     try poller.add(timer.descriptor.number, token: Token.timer)
     try watch.add(to: poller, token: Token.watch)
-    try poller.add(conversations.listener.number, token: Token.listener)
+    try poller.addListener(conversations.listener.number, token: Token.listener)
     if let events = attachment.events {
       try poller.add(events.descriptor.number, token: Token.events)
     }
@@ -159,7 +169,9 @@ final class Supervision: CPUController.Surroundings {
     switch token {
     case Token.exit:
       poller.remove(attachment.initProcess.descriptor.number)
+      try attachment.watchMembers(poller, token: Token.members)
       checkMembers()
+    case Token.members: checkMembers()
     case Token.timer:
       timer.acknowledge()
       let now = monotonicNow()
@@ -188,12 +200,14 @@ final class Supervision: CPUController.Surroundings {
     case MemorySupervision.Token.use, MemorySupervision.Token.outOfMemory:
       if let memory { note(memory.hear(token)) }
     default:
-      let message = conversations.hear(token, answer: answer)
+      let message = conversations.hear(token, poller, answer: answer)
       if message == .offerGuard {
         keeper = token
       } else if case .named(let process, let name) = message {
         heard.answer(process, name)
         judgeForeignWrite()
+      } else if message == .over, token == keeper {
+        hasEnded = true
       } else if message == .guarding {
         guardian = token
         memory?.guarded(true)
@@ -535,11 +549,20 @@ final class Supervision: CPUController.Surroundings {
 
   // MARK: the end
 
+  /// Finds out whether the container has ended: no process is left in its group or below it.
+  ///
+  /// Processes may outlive their init. On cgroup v2 the kernel tells of the last one's end. On v1
+  /// only the keeper can look at the groups below; it is asked once a second as long as init is gone.
   func checkMembers() {
-    // Processes that share a pid namespace with others outlive their init.
-    hasEnded = attachment.initProcess.hasEnded && !attachment.hasMembers
-    nextMemberCheck =
-      attachment.initProcess.hasEnded && !hasEnded ? monotonicNow() + 1_500_000_000 : nil
+    let hasMembers = attachment.hasMembers
+    hasEnded = hasMembers == false
+    nextMemberCheck = nil
+    guard hasMembers == nil, attachment.hasLostInit else { return }
+    if memberPatience > Self.shortestMemberPatience, let keeper {
+      conversations.send(.askEnd, to: keeper)
+    }
+    nextMemberCheck = monotonicNow() + memberPatience
+    memberPatience = min(2 * memberPatience, 1_000_000_000)
   }
 
   private var lastQuota: Nanoseconds = 0

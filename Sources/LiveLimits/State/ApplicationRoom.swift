@@ -150,9 +150,13 @@ package struct ApplicationRoom: ~Copyable {
   }
 
   /// Looks at another one's file; never at one's own.
-  package func look(at nonce: UInt64) -> Sight {
-    guard let members = try? members() else { return .gone }
-    guard let file = try? members.open(Self.name(of: nonce), O_RDONLY) else { return .gone }
+  ///
+  /// - Returns: nil where it cannot be looked at now.
+  package func look(at nonce: UInt64) -> Sight? {
+    let file: FileDescriptor
+    do throws(SystemError) {
+      file = try members().open(Self.name(of: nonce), O_RDONLY)
+    } catch { return error.isGone ? .gone : nil }
     // First whether it lives: what a dying one has held was written before its death.
     let holder = escra_lock_holder(file.number)
     guard let record = record(file, nonce) else { return .gone }
@@ -171,8 +175,19 @@ package struct ApplicationRoom: ~Copyable {
   ///
   /// - Parameter own: Who asks, whose file must not be opened.
   /// - Returns: What their files say, by name.
-  package func registered(except own: UInt64? = nil) -> [MemberRecord] {
-    nonces.filter { $0 != own }.compactMap { record(of: $0) }
+  /// - Throws: ``SystemError`` where somebody cannot be looked at now.
+  package func registered(except own: UInt64? = nil) throws(SystemError) -> [MemberRecord] {
+    var found: [MemberRecord] = []
+    do throws(SystemError) {
+      let members = try members()
+      for name in try members.entries().sorted() {
+        guard let nonce = Self.nonce(name), nonce != own else { continue }
+        do throws(SystemError) {
+          if let record = record(try members.open(name, O_RDONLY), nonce) { found.append(record) }
+        } catch { guard error.isGone else { throw error } }
+      }
+    } catch { guard error.isGone else { throw error } }
+    return found
   }
 
   /// Everybody who is registered, by name.
@@ -329,15 +344,22 @@ package struct ApplicationRoom: ~Copyable {
   ///
   /// A container is registered after it has a state, and forgotten before it has none.
   static func sweep(_ root: StateRoot) {
-    guard let rooms = try? FileDescriptor.open(root.applications, O_RDONLY | O_DIRECTORY).entries()
+    guard
+      let names = try? FileDescriptor.open(root.applications, O_RDONLY | O_DIRECTORY).entries()
     else { return }
-    for name in rooms {
-      guard let room = try? ApplicationRoom(opening: root.applications + "/" + name) else {
-        continue
-      }
-      let nonces = room.nonces
-      guard let known = try? root.nonces() else { return }
-      for nonce in nonces where !known.contains(nonce) { room.forget(nonce) }
+    let rooms = names.compactMap { name -> (path: String, nonces: [UInt64])? in
+      let path = root.applications + "/" + name
+      guard let room = try? ApplicationRoom(opening: path) else { return nil }
+      return (path, room.nonces)
+    }
+    // Behind the members: each of them had a state before it was registered.
+    guard !rooms.isEmpty, let known = try? root.nonces() else { return }
+    for (path, nonces) in rooms {
+      let gone = nonces.filter { !known.contains($0) }
+      guard gone.count == nonces.count || !gone.isEmpty,
+        let room = try? ApplicationRoom(opening: path)
+      else { continue }
+      for nonce in gone { room.forget(nonce) }
       room.removeIfEmpty()
     }
   }

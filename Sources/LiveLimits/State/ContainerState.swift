@@ -47,8 +47,13 @@ public struct ContainerState: Equatable, Sendable {
   public var stalePidFileModified: Int64?
   /// The last part of the cgroup path that init is expected in.
   public var cgroupName: String?
-  /// The path of its cgroup from the hierarchies' root, as config.json says it; nil where it does not.
+  /// The cgroup path that config.json asked for, from the hierarchies' root; nil where the path
+  /// depends on the caller.
   public var cgroupPath: String?
+  /// The container's own groups as they were found first, in the form of `/proc/PID/cgroup`.
+  ///
+  /// From then on they are the container's, wherever its init goes, and after its init has ended.
+  public var groups: String?
   /// Init, once it is known.
   public var initProcess: ProcessIdentity?
   /// The supervisor that wrote this last.
@@ -140,6 +145,7 @@ public struct ContainerState: Equatable, Sendable {
     app = keyed["app"]
     cgroupName = keyed["cgroupName"]
     cgroupPath = keyed["cgroupPath"]
+    groups = keyed["groups"]
     initProcess = keyed["init"].flatMap { ProcessIdentity($0) }
     supervisor = keyed["supervisor"].flatMap { ProcessIdentity($0) }
     source = keyed["source"]
@@ -187,6 +193,7 @@ public struct ContainerState: Equatable, Sendable {
     keyed["staleModified"] = stalePidFileModified.map { "\($0)" }
     keyed["cgroupName"] = cgroupName
     keyed["cgroupPath"] = cgroupPath
+    keyed["groups"] = groups
     keyed["init"] = initProcess?.description
     keyed["supervisor"] = supervisor?.description
     keyed["source"] = source
@@ -225,8 +232,9 @@ public struct ContainerState: Equatable, Sendable {
   }
 
   /// Takes note of where the container was found: it runs.
-  mutating func complete(with location: CgroupLocation, inode: UInt64) {
+  mutating func complete(with location: CgroupLocation, inode: UInt64, groups: String) {
     phase = .running
+    self.groups = groups
     cpuDirectory = location.cpu
     cpuInode = inode
     usageDirectory = location.cpuacct

@@ -95,6 +95,22 @@ private final class Lock {
     _ = file
   }
 
+  @Test func `a member that cannot be looked at is neither gone nor forgotten`() throws {
+    let room = try self.room()
+    let file = try room.register(sharedRecord(36))
+    // As where no descriptor is to spare: opening fails, and the name is there.
+    rename(room.path + "/members", room.path + "/elsewhere")
+    try FileDescriptor.open(room.path + "/members", O_WRONLY | O_CREAT).write("")
+    #expect(room.look(at: 36) == nil)
+    #expect(throws: SystemError.self) { try room.registered() }
+    unlink(room.path + "/members")
+    #expect(room.look(at: 36) == .gone)
+    #expect(try room.registered().isEmpty)
+    rename(room.path + "/elsewhere", room.path + "/members")
+    #expect(try room.registered() == [sharedRecord(36)])
+    _ = file
+  }
+
   @Test func `one of several is the broker, and says so`() throws {
     let one = try self.room()
     let two = try self.room()
