@@ -48,6 +48,11 @@ public struct ProcessIdentity: Hashable, Sendable, CustomStringConvertible {
   /// One that was stopped does neither.
   public static func isAtWork(pid: Int32) -> Bool { stat(of: pid).map(isAtWork(inStat:)) ?? false }
 
+  /// Whether a process was stopped by a signal.
+  public static func isStopped(pid: Int32) -> Bool {
+    stat(of: pid).flatMap { field(3, inStat: $0) } == "T"
+  }
+
   /// Reads field 3 of /proc/PID/stat, the state.
   static func isAtWork(inStat stat: String) -> Bool {
     let state = field(3, inStat: stat)

@@ -135,11 +135,11 @@ def test_the_supervisor_has_given_everything_up(container):
 
 
 def test_the_keeper_has_only_what_it_may_need(container):
-    """DAC_OVERRIDE, SYS_CHROOT, SYS_ADMIN, SYS_NICE, PERFMON and BPF."""
+    """DAC_OVERRIDE, SYS_CHROOT, SYS_ADMIN, SYS_NICE, SYS_RESOURCE, PERFMON and BPF."""
     container().started().supervisor()
     wait_until(keepers, 2, "the keeper lives")
     [keeper] = keepers()
-    allowed = sum(1 << number for number in (1, 18, 21, 23, 38, 39))
+    allowed = sum(1 << number for number in (1, 18, 21, 23, 24, 38, 39))
     wait_until(
         lambda: int(status(keeper)["CapEff"], 16) & ~allowed == 0, 1, "the rest is given up")
 
@@ -466,6 +466,34 @@ def cpu_time(pid):
     """Nanoseconds that a process has run."""
     with open(f"/proc/{pid}/schedstat") as file:
         return int(file.read().split()[0])
+
+
+def switches(pid):
+    """How often a process woke up."""
+    return int(status(pid)["voluntary_ctxt_switches"])
+
+
+def test_a_stopped_supervisor_is_replaced_when_its_container_works(container):
+    """The keeper is told by the kernel that tasks wait; while the container idles it sleeps."""
+    made = container().started()
+    stopped = made.supervisor()
+    if not cgroups.is_hybrid() and cgroups.VERSION == 1:
+        pytest.skip("no pressure of a container's own without the unified hierarchy")
+    made.wait_for_quota(lambda quota: quota == 5_000, 6, "down to the floor")
+    [keeper] = keepers()
+    kill(stopped, signal=signal.SIGSTOP)
+
+    def sleeps():
+        """Once what happened before was told: at most two seconds later."""
+        before = switches(keeper)
+        time.sleep(2.5)
+        return switches(keeper) == before
+
+    assert any(sleeps() for _ in range(3)) and is_alive(stopped)
+    made.work(2)
+    wait_until(lambda: not is_alive(stopped), 6, "it is ended")
+    made.supervisor(2)
+    made.wait_for_quota(lambda quota: quota >= 18_000, 6, "what it declares")
 
 
 def test_one_create_costs_the_keeper_what_it_is_about(container):

@@ -191,11 +191,12 @@ enum Confinement {
 
   /// What a keeper may need later: CAP_DAC_OVERRIDE (1) for other users' bundles, CAP_SYS_CHROOT
   /// (18) and CAP_SYS_NICE (23) so that a supervisor it starts can be confined and let in at once,
-  /// CAP_SYS_ADMIN (21), CAP_PERFMON (38) and CAP_BPF (39) to open what its supervisors watch.
+  /// CAP_SYS_ADMIN (21), CAP_PERFMON (38) and CAP_BPF (39) to open what its supervisors watch,
+  /// CAP_SYS_RESOURCE (24) for PSI triggers before Linux 6.5.
   ///
   /// - Throws: ``SystemError``.
   static func confineKeeper() throws(SystemError) {
-    let keep = [1, 18, 21, 23, 38, 39].reduce(UInt64(0)) { $0 | 1 << UInt64($1) }
+    let keep = [1, 18, 21, 23, 24, 38, 39].reduce(UInt64(0)) { $0 | 1 << UInt64($1) }
     try giveUpCapabilities(keeping: keep)
   }
 

@@ -203,6 +203,7 @@ final class Supervision: CPUController.Surroundings {
       let message = conversations.hear(token, poller, answer: answer)
       if message == .offerGuard {
         keeper = token
+        conversations.send(.running, to: token)
       } else if case .named(let process, let name) = message {
         heard.answer(process, name)
         judgeForeignWrite()
