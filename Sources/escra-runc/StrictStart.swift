@@ -26,6 +26,9 @@ extension SupervisedStart {
           + "declares none; give it a CPU limit of whole CPUs (quota 100000 of period 100000 is one) "
           + "or a CPU set")
     }
+    if let other = groupsOwner {
+      throw Refusal(sentence: "the policy \"strict\" cannot be kept: \(other)")
+    }
     let reserved = try settings.reservedCPUs()
     var launched = call
     do throws(LaunchFailure) {

@@ -176,8 +176,16 @@ struct SupervisedStart {
     _ bundle: borrowing Bundle, _ edit: consuming BundleEdit?
   ) throws(Refusal) -> RuntimeCall {
     var launched = call
+    let other = policy.name == .reactive ? groupsOwner : nil
+    if let other {
+      if membership != nil, let app = policy.app {
+        throw Refusal(sentence: "io.escra.app \"\(app)\": \(other)")
+      }
+      try settings.continueOrRefuse(other)
+    }
     do throws(LaunchFailure) {
-      try startSupervisor(bundle, edit, &launched)
+      // Also where it is known to leave the container alone: its instance says so to `escra ps`.
+      try startSupervisor(bundle, edit, &launched, edits: other == nil)
     } catch {
       try continueUnsupervised(error)
       return launched
@@ -233,7 +241,7 @@ struct SupervisedStart {
     _ directory: borrowing StateDirectory, _ failure: LaunchFailure, _ launched: inout RuntimeCall
   ) {
     if membership == nil, !settings.refusesFailures, var state = directory.load() {
-      state.failure = failure.sentence
+      state.unsupervised = failure.sentence
       if (try? directory.save(state)) != nil, (try? directory.mark(.done)) != nil {
         Launcher.startKeeperIfNone(.system)
         return
@@ -294,13 +302,14 @@ struct SupervisedStart {
   }
 
   private func startSupervisor(
-    _ bundle: borrowing Bundle, _ locked: consuming BundleEdit?, _ launched: inout RuntimeCall
+    _ bundle: borrowing Bundle, _ locked: consuming BundleEdit?, _ launched: inout RuntimeCall,
+    edits: Bool
   ) throws(LaunchFailure) {
     var base = base
     let initial = withinAncestors(base.limit(of: base.initial()), base)
     // What a member begins with nobody knows yet.
     let needsEdit =
-      policy.name == .reactive
+      policy.name == .reactive && edits
       && (membership != nil || base.quota(of: declared) != base.quota(of: initial)
         || memoryBase?.needed != nil)
     if needsEdit { base.told = initial }
@@ -455,6 +464,10 @@ struct SupervisedStart {
     let parent = path[..<slash]
     return appParents.first { $0.utf8.elementsEqual(parent.utf8) }
   }
+
+  /// Why its limits are another container's, as far as that is known before it exists; nil where they
+  /// are not.
+  var groupsOwner: String? { cgroup.path.flatMap { GroupOwner.reason(at: $0, .system) } }
 
   /// What that group is called.
   var cgroupName: String? { cgroup.name }

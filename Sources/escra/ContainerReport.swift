@@ -57,8 +57,8 @@ struct ContainerReport: Equatable {
   var supervisor: Int32?
   /// Whether it was released: its limits are its own, and nobody starts a supervisor.
   var isReleased = false
-  /// Why no supervisor could be started for it; nil where one could.
-  var failure: String?
+  /// Why it is left unsupervised; nil for a container that is not.
+  var unsupervised: String?
   /// In cores.
   var cpu: Amounts<Double>
   /// The most the container may be given, in cores.
@@ -89,7 +89,7 @@ struct ContainerReport: Equatable {
       ("id", .string(id)), ("policy", .string(policy)), ("app", .optional(app)),
       ("phase", .string(phase)), ("pid", .optional(pid)), ("source", .optional(source)),
       ("supervisorPid", .optional(supervisor)), ("released", .bool(isReleased)),
-      ("failure", .optional(failure)),
+      ("unsupervised", .optional(unsupervised)),
       ("cpu", .object(cpuMembers)),
       (
         "memory",

@@ -74,10 +74,10 @@ struct Explanation {
     }
     if let supervisor = report.supervisor {
       sentences.append("Process \(supervisor) supervises it.")
-    } else if let failure = report.failure, report.phase != "ended" {
+    } else if let reason = report.unsupervised, report.phase != "ended" {
       sentences.append(
-        "No supervisor could be started for it: \(failure). Its limits are the declared ones; escra "
-          + "adopt tries again.")
+        "It is left unsupervised: \(reason). Its limits are the declared ones; escra adopt tries "
+          + "again.")
     } else if report.isReleased && report.phase != "ended" {
       sentences.append(
         "It was released: nobody supervises it, its limits are whoever's who writes them, and "

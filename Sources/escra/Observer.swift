@@ -57,7 +57,7 @@ final class Observer {
       }
       if directory.releaseStage != nil, report.supervisor == nil {
         report.isReleased = true
-        report.failure = state.failure
+        report.unsupervised = state.unsupervised
         report.source = nil
         report.memorySource = nil
         report.ownCPUs = nil

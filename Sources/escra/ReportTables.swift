@@ -121,7 +121,7 @@ extension ContainerReport {
   fileprivate var memoryUsedCell: String { memory.used.map(bytes) ?? "-" }
   fileprivate var supervisorCell: String {
     supervisor.map { "\($0)" }
-      ?? (failure != nil ? "(failed)" : isReleased ? "(released)" : "(none)")
+      ?? (unsupervised != nil ? "(unsupervised)" : isReleased ? "(released)" : "(none)")
   }
   /// Who was released is no member of anything.
   fileprivate var appCell: String { isReleased ? "-" : app ?? "-" }

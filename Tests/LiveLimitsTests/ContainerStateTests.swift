@@ -33,7 +33,6 @@ private func state(_ random: inout SeededGenerator) -> ContainerState {
   state.law = maybe(random.text())
   state.app = maybe(random.text())
   state.config = maybe(random.text())
-  state.failure = maybe(random.text())
   state.phase = Bool.random(using: &random) ? .starting : .running
   state.stalePidFile = maybe(
     FileStatus.Identity(device: random.next(), inode: random.next()))
@@ -41,6 +40,7 @@ private func state(_ random: inout SeededGenerator) -> ContainerState {
   state.cgroupName = maybe(random.text())
   state.cgroupPath = maybe(random.text())
   state.groups = maybe(random.text())
+  state.unsupervised = maybe(random.text())
   state.initProcess = maybe(process())
   state.supervisor = maybe(process())
   state.source = maybe(random.text())

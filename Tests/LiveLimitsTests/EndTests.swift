@@ -68,4 +68,21 @@ private func running(in directory: TemporaryDirectory) throws -> ContainerState 
       CgroupMembership.own(in: text, below: asked)
         == "0:memory:\(own)\n0:cpu,cpuacct:\(own)\n0::\(own)\n")
   }
+
+  @Test func `a cgroup has one owner at a time`() throws {
+    let directory = try TemporaryDirectory()
+    try directory.write("", to: "quota")
+    func takes(_ flags: CInt) throws -> Bool {
+      let file = try FileDescriptor.open(directory.path + "/quota", flags)
+      return GroupOwner.take(file)
+    }
+    do {
+      let first = try FileDescriptor.open(directory.path + "/quota", O_RDONLY)
+      let (isFirst, isStill) = (GroupOwner.take(first), GroupOwner.take(first))
+      #expect(isFirst && isStill)
+      #expect(try takes(O_RDWR) == false)
+      _ = consume first
+    }
+    #expect(try takes(O_RDWR) == true)
+  }
 }

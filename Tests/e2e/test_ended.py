@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """A container has ended when no process is left in its cgroup or below it, and not before."""
+import json
 import os
 import signal
 import time
@@ -7,9 +8,11 @@ import time
 import pytest
 
 import cgroups
+import driver
 from applications import Sums, members
 from processes import is_alive, keepers, kill, supervisors, wait_until
 from test_application import member  # noqa: F401
+from conftest import SLICE
 from test_release import row, stage
 from test_strict import cpus, strict  # noqa: F401
 from world import escra_tool
@@ -163,3 +166,64 @@ def test_a_strict_container_keeps_its_cpus_until_its_last_process_ends(strict):
     made.supervisor(4)
     assert {int(row(made)["cpu"]["ownCPUs"])} == cpus(made.cgroup)
     end(made)
+
+
+# Two containers in one cgroup.
+
+def both(container, world, second=None, **options):
+    """Two containers in one cgroup, not created yet."""
+    group = world.name() if not driver.IS_SYSTEMD else f"{driver.slice_path(SLICE)}/{world.name()}"
+    return [
+        container(annotations, cgroup=f"/{group}".replace("//", "/"), **options)
+        for annotations in ({}, second or {})]
+
+
+SENTENCE = "its cgroup has another container"
+
+
+def test_of_two_containers_in_one_cgroup_one_is_supervised(container, world):
+    """The second says why it is not, and the first one's limit goes on moving, whoever dies."""
+    first, second = both(container, world, quota=50_000)
+    first.started().supervisor()
+    if second.create().wait(20):
+        pytest.skip("the low-level runtime takes no second container")
+    with open(second.pid_file) as file:
+        assert is_alive(int(file.read()))
+    second.call("start")
+    wait_until(lambda: stage(second) == "done", 4, "it is left unsupervised")
+    assert SENTENCE in row(second)["unsupervised"] and first.id in row(second)["unsupervised"]
+    assert "(unsupervised)" in escra_tool("ps")
+    assert first.id in escra_tool("explain", second.id)
+    escra_tool("adopt", second.id, code=1)
+    assert stage(second) == "done"
+    for _ in range(2):
+        die(*supervisors())
+        first.supervisor(4)
+    assert not supervisors(second.id)
+    first.work(2)
+    first.wait_for_quota(lambda quota: quota >= 45_000, 6, "what it declares")
+
+
+def test_a_second_container_in_a_cgroup_is_refused_where_the_operator_wants_that(
+        container, world, escra):
+    """onFailure refuse, or a member of an application: one sentence, and nothing is left of it."""
+    config = world.path("escra.json")
+    with open(config, "w") as file:
+        json.dump({"onFailure": "refuse"}, file)
+    first, member = both(container, world, {"io.escra.app": "shop"})
+    first.started().supervisor()
+    result = escra("create", "--bundle", member.bundle.path, member.id)
+    assert result.code == 1 and SENTENCE in result.err and first.id in result.err
+    alone = container(cgroup=first.cgroup)
+    strictly = escra.using("--escra-config", config)
+    result = strictly("create", "--bundle", alone.bundle.path, alone.id)
+    assert result.code == 1 and SENTENCE in result.err
+    assert not member.states() and not alone.states() and not members("shop")
+
+
+def test_a_container_that_is_started_again_in_its_group_is_supervised(container):
+    """The owner that ended has freed it."""
+    made = container()
+    for _ in range(3):
+        made.started().supervisor()
+        made.call("delete", "--force")

@@ -138,8 +138,8 @@ def test_what_could_not_be_supervised_is_listed_until_it_ends(container, world):
     assert SENTENCE in sentence
     wait_until(lambda: (listed(made.id) or {}).get("pid") == made.pid, 4, "its init is found")
     found = listed(made.id)
-    assert "hard limit is 60" in found["failure"] and found["supervisorPid"] is None
-    assert "(failed)" in escra_tool("ps")
+    assert "hard limit is 60" in found["unsupervised"] and found["supervisorPid"] is None
+    assert "(unsupervised)" in escra_tool("ps")
     made.call("delete", "--force")
     wait_until(lambda: made.states() == [], 4, "it is forgotten")
 

@@ -92,7 +92,7 @@ import Testing
           "source": "perf, sampling",
           "supervisorPid": 4712,
           "released": false,
-          "failure": null,
+          "unsupervised": null,
           "cpu": {
             "declared": 1,
             "limit": 0.05,

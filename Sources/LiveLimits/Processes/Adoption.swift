@@ -34,6 +34,11 @@ extension Release {
       return true
     }
     guard let state = directory.load(), !state.isOver else { throw ReleaseError.ended }
+    if state.unsupervised != nil,
+      let reason = GroupOwner.reason(in: state.cpuDirectory, not: directory.nonce, root)
+    {
+      throw ReleaseError.owned(reason)
+    }
     if stage == .asked { try finish(state, directory, root) }
     let takes = state.membership != nil || state.claim != nil
     if takes { try directory.mark(.asked) }

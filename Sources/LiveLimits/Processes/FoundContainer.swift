@@ -35,6 +35,12 @@ struct FoundContainer {
     var writer = try CgroupWriter(
       directory: found.directory, version: location.version, readOnly: isObserver,
       in: CgroupLocation.scope(around: location.cpu, named: state.cgroupName))
+    // An observer writes nothing that another one could take for an operator's.
+    if !isObserver, !GroupOwner.take(writer.quotaFile) {
+      state.complete(with: location, inode: inode, groups: groups)
+      state.unsupervised = GroupOwner.reason(inode, not: nonce, root)
+      throw SystemError("supervise", "a cgroup that has an owner", errno: EBUSY)
+    }
     if let found = try? writer.current() { try? writer.align(to: found) }
     // A container that declares no quota may still have a period of its own.
     if state.base.declared.quota == nil {

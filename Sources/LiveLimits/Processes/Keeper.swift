@@ -516,7 +516,7 @@ final class Keeper {
     var state = state
     _ = try? state.openBundle().heal(timeout: 200_000_000)
     if state.initProcess == nil { findInit(&state, directory) }
-    state.failure = "its supervisor died, or could not be started, \(CrashCount.tooMany) times"
+    state.unsupervised = "its supervisor died, or could not be started, \(CrashCount.tooMany) times"
     try? directory.save(state)
     guard (try? Release.finish(state, directory, root)) != nil else {
       return lookAgain(at: directory.path, in: 1_000_000_000)

@@ -119,6 +119,8 @@ package enum ReleaseError: Error, Equatable, CustomStringConvertible {
   case ended
   /// Somebody keeps the instance's lock.
   case held
+  /// Its cgroup has another container, which is supervised: why, as a clause.
+  case owned(String)
   /// Its application has no room for it: why, as a clause.
   case noRoom(String)
   /// What failed.
@@ -130,6 +132,7 @@ package enum ReleaseError: Error, Equatable, CustomStringConvertible {
     case .starting: "is still being created; try again when it runs"
     case .ended: "has ended; there is nothing left to do"
     case .held: "is held by a process that does not end within 5 s; try again"
+    case .owned(let reason): "stays unsupervised: \(reason)"
     case .noRoom(let reason): "finds no room in its application: \(reason)"
     case .system(let error): "could not be given all that is its own: \(error); try again"
     }

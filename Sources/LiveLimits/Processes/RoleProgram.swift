@@ -120,14 +120,14 @@ extension Role {
     if state.initProcess == nil, let stranger = (try? PidFileWait(state))?.unbelieved() {
       let reason =
         "its init, process \(stranger.pid), is in no cgroup called \(state.cgroupName ?? "")"
-      state.failure = reason
+      state.unsupervised = reason
       escra_syslog(true, "escra: container \(state.id) runs unsupervised: \(reason)")
     }
     if let fence { return try superviseStrict(directory, state, fence, listener, root) }
     guard state.initProcess != nil else {
       leaveApplication(state, directory, root)
       // The tool shows it until the keeper sees it end.
-      if state.failure == nil || (try? directory.save(state)) == nil
+      if state.unsupervised == nil || (try? directory.save(state)) == nil
         || (try? directory.mark(.done)) == nil
       {
         directory.remove()
@@ -135,10 +135,12 @@ extension Role {
       return
     }
 
+    state.unsupervised = nil
     var found: FoundContainer
     do throws(SystemError) {
       found = try FoundContainer(&state, nonce: directory.nonce, hooks: hooks, root)
     } catch {
+      if state.unsupervised != nil { return try leaveUnsupervised(state, directory, root) }
       // ESRCH, ENOENT, ENODEV: it was over before it was found. That is no failure. After anything
       // else the keeper tries again, and says so when it gives up.
       let hasLostInit = state.initProcess.flatMap { ProcessHandle($0) }?.hasEnded ?? true
@@ -150,7 +152,6 @@ extension Role {
       return directory.remove()
     }
     state.supervisor = ProcessIdentity(pid: getpid())
-    state.failure = nil
     try directory.save(state)
     // Who settles the fence from now on finds us in the state; who did before has not.
     CPUFence.seatCaller(root)
@@ -180,6 +181,11 @@ extension Role {
     do throws(SystemError) {
       container = try StrictContainer(initProcess: state.initProcess, in: directory, root)
     } catch {
+      if error.errno == EBUSY, let state = directory.load() {
+        let reason = GroupOwner.reason(state.cpuInode, not: directory.nonce, root)
+        escra_syslog(true, "escra: container \(state.id) keeps no CPUs of its own: \(reason)")
+        return try fence.release(directory)
+      }
       // Nobody was found, or not any more: that is no failure. Anything else is, and a container
       // that lives on keeps its CPUs for the next supervisor.
       guard directory.load()?.isOver ?? true else { throw error }
@@ -276,6 +282,20 @@ extension Role {
   ) {
     guard let membership = state.membership else { return }
     FirstGrant.leave(membership, directory.nonce, root)
+  }
+
+  /// Ends supervising a container whose cgroup has an owner already.
+  ///
+  /// Its instance stays, as that of a container that was released, and says why.
+  private static func leaveUnsupervised(
+    _ state: ContainerState, _ directory: borrowing StateDirectory, _ root: StateRoot
+  ) throws(SystemError) {
+    try directory.save(state)
+    leaveApplication(state, directory, root)
+    try directory.mark(.done)
+    escra_syslog(
+      true,
+      "escra: container \(state.id) is left unsupervised: \(state.unsupervised ?? "")")
   }
 
   /// Continues where a dead supervisor was.

@@ -49,6 +49,10 @@ final class StrictContainer {
     quota = try CgroupWriter(
       directory: group, version: state.version ?? .v1, readOnly: false,
       in: CgroupLocation.scope(around: path, named: state.cgroupName))
+    guard GroupOwner.take(quota.quotaFile) else {
+      try directory.save(state)
+      throw SystemError("supervise", "a cgroup that has an owner", errno: EBUSY)
+    }
     memory = Self.memory(of: &state, isFirst: isFirst, root)
     self.group = group
     self.initProcess =
@@ -58,6 +62,7 @@ final class StrictContainer {
     state.source = Self.source(state.version, cpuset)
     state.noteMemorySource(nil)
     state.supervisor = ProcessIdentity(pid: getpid())
+    state.unsupervised = nil
     self.state = state
     try directory.save(state)
     _ = registry

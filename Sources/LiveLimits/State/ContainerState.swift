@@ -25,8 +25,6 @@ public struct ContainerState: Equatable, Sendable {
   public var bundle: String
   /// The config that counts, absolute, where it is not the bundle's config.json.
   public var config: String?
-  /// Why no supervisor could be started for it, as a clause; nil where one was.
-  public var failure: String?
   /// "reactive", "observe" or "strict".
   public var policy: String
   /// The control law that moves its limits, by its name in the operator's config.
@@ -54,6 +52,8 @@ public struct ContainerState: Equatable, Sendable {
   ///
   /// From then on they are the container's, wherever its init goes, and after its init has ended.
   public var groups: String?
+  /// Why no supervisor moves its limits although it has a policy, as a clause; nil where one does.
+  public var unsupervised: String?
   /// Init, once it is known.
   public var initProcess: ProcessIdentity?
   /// The supervisor that wrote this last.
@@ -139,13 +139,13 @@ public struct ContainerState: Equatable, Sendable {
     self.phase = phase
     readyTicks = ready
     config = keyed["config"]
-    failure = keyed["failure"]
     law = keyed["law"]
     usesHooks = keyed["hooks"] != HooksChoice.sampling.rawValue
     app = keyed["app"]
     cgroupName = keyed["cgroupName"]
     cgroupPath = keyed["cgroupPath"]
     groups = keyed["groups"]
+    unsupervised = keyed["unsupervised"]
     initProcess = keyed["init"].flatMap { ProcessIdentity($0) }
     supervisor = keyed["supervisor"].flatMap { ProcessIdentity($0) }
     source = keyed["source"]
@@ -180,7 +180,6 @@ public struct ContainerState: Equatable, Sendable {
     keyed["id"] = id
     keyed["bundle"] = bundle
     keyed["config"] = config
-    keyed["failure"] = failure
     keyed["policy"] = policy
     keyed["law"] = law
     keyed["hooks"] = usesHooks ? nil : HooksChoice.sampling.rawValue
@@ -194,6 +193,7 @@ public struct ContainerState: Equatable, Sendable {
     keyed["cgroupName"] = cgroupName
     keyed["cgroupPath"] = cgroupPath
     keyed["groups"] = groups
+    keyed["unsupervised"] = unsupervised
     keyed["init"] = initProcess?.description
     keyed["supervisor"] = supervisor?.description
     keyed["source"] = source
