@@ -188,10 +188,11 @@ private final class Lock {
   @Test func `who has a member's lock is the one that is killed, if it has it still`() throws {
     let room = try self.room()
     _ = try room.register(sharedRecord(36))
-    let ear = try FileDescriptor.open(path + "/.kill.10", O_RDONLY | O_NONBLOCK)
+    let ear = try FileDescriptor.open(path + "/.kill.10", O_RDONLY | O_NONBLOCK).release()
+    defer { close(ear) }
     func hasHeard() -> Bool {
       var byte: UInt8 = 0
-      return read(ear.number, &byte, 1) == 1
+      return read(ear, &byte, 1) == 1
     }
     room.fence(36)
     #expect(!hasHeard(), "nobody has the lock")
@@ -206,7 +207,6 @@ private final class Lock {
     let successor = try #require(Helper(Self.member, path, "10"))
     room.fence(36, ifItIs: successor.pid)
     #expect(hasHeard())
-    _ = consume ear
   }
 
   @Test func `a supervisor that another one ends need not be at work`() throws {
