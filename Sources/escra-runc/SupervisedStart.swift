@@ -467,7 +467,11 @@ struct SupervisedStart {
 
   /// Why its limits are another container's, as far as that is known before it exists; nil where they
   /// are not.
-  var groupsOwner: String? { cgroup.path.flatMap { GroupOwner.reason(at: $0, .system) } }
+  var groupsOwner: String? {
+    // A container of this id is the runtime's to refuse.
+    guard call.instances().isEmpty else { return nil }
+    return cgroup.path.flatMap { GroupOwner.reason(at: $0, .system) }
+  }
 
   /// What that group is called.
   var cgroupName: String? { cgroup.name }
