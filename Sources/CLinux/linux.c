@@ -303,7 +303,7 @@ int escra_die_on_input(int fifo) {
     return fcntl(fifo, F_SETFL, O_ASYNC | O_NONBLOCK);
 }
 
-// struct landlock_ruleset_attr as of its sixth version: headers of older systems lack the end of it.
+// struct landlock_ruleset_attr as of its sixth version: older headers lack the end of it.
 struct landlock_rules {
     uint64_t files, network, scopes;
 };

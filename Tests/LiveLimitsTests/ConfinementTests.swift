@@ -67,10 +67,12 @@ import Testing
   #if arch(x86_64)
     /// execve, ptrace, kill, clone, fork, mprotect, tgkill, sendmsg, bpf, execveat, clone3, pidfd_open,
     /// pidfd_send_signal, chmod, fchmod, fchdir, unshare, mount, link, symlink, setuid, chroot.
-    @Test(arguments: [
-      59, 101, 62, 56, 57, 10, 234, 46, 321, 322, 435, 434, 424, 90, 91, 81, 272, 165, 86, 88, 105,
-      161,
-    ] as [UInt32])
+    @Test(
+      arguments: [
+        59, 101, 62, 56, 57, 10, 234, 46, 321, 322, 435, 434, 424, 90, 91, 81, 272, 165, 86, 88,
+        105,
+        161,
+      ] as [UInt32])
     func `no reactive supervisor has what it does not need`(call: UInt32) throws {
       for isMember in [false, true] {
         let filter = try Confinement.supervisorFilter(isMember: isMember)

@@ -225,7 +225,7 @@ KINDS = {
 
 
 def without_landlock():
-    """For this process and all that it starts, as on Linux 5.12: landlock_create_ruleset is ENOSYS."""
+    """For this process and all that it starts, as on Linux 5.12: ENOSYS for landlock."""
     program = struct.pack(
         "HBBI" * 4, 0x20, 0, 0, 0, 0x15, 0, 1, 444, 6, 0, 0, 0x50000 | errno.ENOSYS,
         6, 0, 0, 0x7FFF0000)

@@ -174,8 +174,8 @@ int escra_fanotify_take(int watch, pid_t *_Nullable writers);
 /// (open_tree(2), mount_setattr(2), Linux 5.12). Its ".." is itself. Needs CAP_SYS_ADMIN.
 int escra_read_only_view(int directory);
 
-/// Has the kernel kill this process with SIGKILL when another one writes to a FIFO that this one has
-/// open for reading: F_SETOWN, F_SETSIG and O_ASYNC of fcntl(2). A stopped process dies as well.
+/// Has the kernel kill this process with SIGKILL when another one writes to a FIFO that this one
+/// has open for reading: F_SETOWN, F_SETSIG, O_ASYNC of fcntl(2). A stopped process dies as well.
 int escra_die_on_input(int fifo);
 
 /// Rights on files and directories of landlock(7): bits of LANDLOCK_ACCESS_FS_*.

@@ -41,14 +41,6 @@ final class Conversations {
   /// Whether one of them is still there.
   func contains(_ token: UInt64) -> Bool { clients.contains(Int32(token - Self.token)) }
 
-  /// Says something to one of them, if it is still there.
-  func send(_ message: ControlMessage, to token: UInt64) {
-    guard contains(token) else { return }
-    let socket = ControlSocket(owning: FileDescriptor(owning: Int32(token - Self.token)))
-    socket.send(message)
-    _ = socket.release()
-  }
-
   /// What one of them says.
   ///
   /// - Parameters:

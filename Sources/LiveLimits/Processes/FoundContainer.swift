@@ -30,14 +30,14 @@ struct FoundContainer {
     Manners.hurry()
     let found = try FoundGroup(of: state)
     let location = found.location
-    let (inode, groups) = (found.inode, found.groups)
+    let (inode, memberships) = (found.inode, found.groups)
     let isObserver = state.policy == "observe"
     var writer = try CgroupWriter(
       directory: found.directory, version: location.version, readOnly: isObserver,
       in: CgroupLocation.scope(around: location.cpu, named: state.cgroupName))
     // An observer writes nothing that another one could take for an operator's.
     if !isObserver, !GroupOwner.take(writer.quotaFile) {
-      state.complete(with: location, inode: inode, groups: groups)
+      state.complete(with: location, inode: inode, groups: memberships)
       state.unsupervised = GroupOwner.reason(inode, not: nonce, root)
       throw SystemError("supervise", "a cgroup that has an owner", errno: EBUSY)
     }
@@ -82,7 +82,7 @@ struct FoundContainer {
     // The container's own where it has a group of the unified hierarchy, else the host's.
     open[.pressure] = Self.open(
       [location.unified.map { $0 + "/cpu.pressure" }, "/proc/pressure/cpu"].compactMap { $0 })
-    groups = [
+    self.groups = [
       location.cpu, location.memory,
       CgroupLocation.scope(around: location.cpu, named: state.cgroupName),
     ].compactMap { $0 }
@@ -114,7 +114,7 @@ struct FoundContainer {
     case .none: break
     }
     if source == nil { source = openAlarm(location, cpus) ? "perf, sampling" : "sampling" }
-    state.complete(with: location, inode: inode, groups: groups)
+    state.complete(with: location, inode: inode, groups: memberships)
     state.source = (source ?? "sampling") + (hears ? "" : ", no inotify")
   }
 
