@@ -50,7 +50,7 @@ def pod_parent(world):
 
 
 def declare(parent, quota, memory):
-    """Writes the limits of a pod's group; where systemd makes the groups, it is systemd that is told."""
+    """Writes the limits of a pod's group; where systemd makes the groups, it is told."""
     if IS_SYSTEMD:
         assert systemctl(
             "set-property", "--runtime", parent.word, f"CPUQuota={quota * 100 // PERIOD}%",

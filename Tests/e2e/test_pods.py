@@ -180,7 +180,8 @@ def kills(one):
 def members_of(made, *declared):
     """Containers of a pod, each with what it declares: (name, quota, MiB)."""
     found = [
-        of(made, made.container(name, BUSY, quota, memory * MIB)) for name, quota, memory in declared]
+        of(made, made.container(name, BUSY, quota, memory * MIB))
+        for name, quota, memory in declared]
     for one in found:
         one.supervisor()
     return found

@@ -32,8 +32,10 @@ package struct Pool: Sendable {
     package var floor: Int64
     package var ceiling: Int64
     package var priority: Int32
-    /// The ``MemberGroup`` that bounds it together with others.
-    package var group: UInt64?
+    /// The group that bounds it together with others, as it was reported.
+    var report: MemberGroup?
+    /// The number of that one.
+    package var group: UInt64? { report?.id }
     /// What that one leaves to it; no bound as long as there is enough for all that are in it.
     package var bound: Int64 = .max
     /// What it has in use, as it said last.
@@ -135,7 +137,7 @@ package struct Pool: Sendable {
         Account(
           nonce: registration.nonce, standing: .expected, declared: registration.declared,
           floor: registration.floor, ceiling: registration.ceiling,
-          priority: registration.priority, group: registration.group?.id,
+          priority: registration.priority, report: registration.group,
           isNewcomer: registration.isNewcomer))
     }
     if expected > 0 { rejoinDeadline = now + parameters.rejoinTime }
@@ -208,6 +210,10 @@ package struct Pool: Sendable {
       accounts[index] = last
       byNonce[last.nonce] = index
       if byLink[last.link] != nil { byLink[last.link] = index }
+    }
+    if let id = account.group, groups.byID[id] != nil {
+      // What it reported may be older than what those who stay have reported.
+      groups.note(accounts.filter { $0.group == id }.max { $0.link < $1.link }?.report)
     }
     sharesAreStale = true
   }

@@ -69,7 +69,7 @@ extension Pool {
       ?? add(
         Account(
           nonce: message.nonce, standing: .lost, declared: claim.declared, floor: claim.floor,
-          ceiling: claim.ceiling, priority: claim.priority, group: claim.group?.id))
+          ceiling: claim.ceiling, priority: claim.priority, report: claim.group))
     // What it held before it was lost and does not hold now may have been used a moment ago.
     let before = accounts[index].charged
     if before > claim.held { rest(before - claim.held, now) }
@@ -83,7 +83,7 @@ extension Pool {
       account.floor = claim.floor
       account.ceiling = claim.ceiling
       account.priority = claim.priority
-      account.group = claim.group?.id
+      account.report = claim.group
       account.bound = .max
       account.wanted = min(max(claim.wanted, claim.floor), claim.ceiling)
       (account.sequence, account.lastGrant, account.recall) = (0, 0, nil)
