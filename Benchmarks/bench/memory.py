@@ -300,10 +300,78 @@ class Crowd:
         return result
 
 
+class Cached:
+    """Throughput of what lives on page cache, or beside it."""
+
+    NAME = "memory-cache"
+    LOADS = (("serve", "64 KiB anywhere in a file"),
+             ("scan", "a file from its beginning to its end"),
+             ("store", "a store with a log"))
+
+    @staticmethod
+    def run(shop, quick):
+        size, seconds, rounds = (64, 3, 1) if quick else (256, 10, 5)
+        rounds = int(os.environ.get("ESCRA_BENCH_MEMORY") or rounds)
+        asked = {"io.escra.policy": "reactive", "io.escra.memory.max": f"{4 * size}Mi"}
+        kinds = (
+            ("runc, no limit", None, None), (f"runc, static {DECLARED} MiB", None, DECLARED),
+            (f"reactive, {DECLARED} MiB declared", asked, DECLARED))
+        found = {(load, kind[0]): [] for load, _ in Cached.LOADS for kind in kinds}
+        for number in range(rounds):
+            for load, title in Cached.LOADS:
+                turn = number % len(kinds)
+                for name, annotations, limit in kinds[turn:] + kinds[:turn]:
+                    shop.say(f"memory: {title}, {name}, round {number + 1} of {rounds}")
+                    found[load, name].append(
+                        Cached.once(shop, load, size, seconds, annotations, limit))
+        result = Result(
+            Cached.NAME, f"Throughput over {size} MiB of page cache, or memory, from the start, {seconds} s",
+            ["limit", "load", "killed", "operations/s p50", "to no limit", "MiB from the disk p50",
+             "limit in the end, MiB"],
+            [f"Kinds take turns, {rounds} rounds. To no limit is the median of a round's ratios. "
+             "Nothing of the file is in memory at the start; no page of it is written.",
+             "The static limit has no room for the file, and none for the store.",
+             "Goal: at least 0.97 of no limit, and no kill."])
+        for load, title in Cached.LOADS:
+            base = found[load, kinds[0][0]]
+            for name, *_ in kinds:
+                runs = found[load, name]
+                alive = [run for run in runs if run]
+                ratios = [run[0] / other[0] for run, other in zip(runs, base) if run and other]
+                cells = ["-"] * 4
+                if ratios:
+                    done, fetched, last = zip(*alive)
+                    cells = [
+                        f"{median(done) / seconds:.0f}", f"{median(ratios):.2f}",
+                        f"{median(fetched) / MIB:.0f}",
+                        f"{median(last):.0f}" if max(last) < 1 << 20 else "-"]
+                result.add(name, title, len(runs) - len(alive), *cells)
+                result.figures[f"{name}, {load}"] = runs
+        return result
+
+    @staticmethod
+    def once(shop, load, size, seconds, annotations, limit):
+        """Operations, bytes from the disk and the limit in the end, or None if it was killed."""
+        made = container(shop, ["cache", load, size, seconds], annotations, limit)
+        memory = Memory(made)
+        with open(os.path.join(made.shared, "data"), "wb") as file:
+            for _ in range(size):
+                file.write(os.urandom(MIB))
+            os.fsync(file.fileno())
+            os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+        time.sleep(SETTLING)
+        shop.go(made, time.monotonic_ns() + 20_000_000 * SLOWNESS)
+        numbers = answer(shop, made, memory, seconds + 60)
+        last = memory.limit if numbers else None
+        made.stop()
+        shutil.rmtree(made.shared, ignore_errors=True)
+        return numbers and [*numbers, last]
+
+
 PARTS = (
     Growing("touch", ["grow", "touch"], "pages touched", "64 KiB"),
     Growing("tmpfs", ["grow", "tmpfs"], "64 KiB writes to tmpfs", "64 KiB"),
     Growing("reserve", ["grow", "reserve"], "reserved as a whole, then touched", "64 KiB"),
     Growing("dictionary", ["dictionary.py"], "a Python dictionary that is filled",
             "a thousand entries"),
-    Sawtooth, Crowd)
+    Sawtooth, Crowd, Cached)

@@ -161,7 +161,8 @@ class Workshop:
             os.makedirs(os.path.join(self.rootfs, name))
         shutil.copy(self.busybox, os.path.join(self.rootfs, "bin/busybox"))
         programs = (
-            "player", "wake", "batch", "spin", "burst", "switches", "requests", "grow", "saw")
+            "player", "wake", "batch", "spin", "burst", "switches", "requests", "grow", "saw",
+            "cache")
         for name in programs:
             shutil.copy(self.helper(name), os.path.join(self.rootfs, "bin"))
         for applet in ("true", "sleep", "sh"):
