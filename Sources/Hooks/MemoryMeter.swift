@@ -49,6 +49,18 @@ public struct MemoryMeter: ~Copyable {
       ?? Self.number(behind: "inactive_file ", in: text) ?? 0
   }
 
+  /// The page cache of the group and those below it, in bytes: what was read once, what was read
+  /// again, and what was read again after it had been dropped.
+  public func pageCache() -> (inactive: Int64, active: Int64, refaulted: Int64) {
+    guard let text = try? statistics.contents(subject: "memory.stat") else { return (0, 0, 0) }
+    func sum(_ name: String) -> Int64? {
+      Self.number(behind: "total_" + name, in: text) ?? Self.number(behind: name, in: text)
+    }
+    // Linux before 5.9 counts both kinds as one, which were files' alone.
+    let pages = sum("workingset_refault_file ") ?? sum("workingset_refault ") ?? 0
+    return (sum("inactive_file ") ?? 0, sum("active_file ") ?? 0, min(pages, .max >> 12) << 12)
+  }
+
   /// How many processes of the group the kernel has killed for want of memory; nil where it does
   /// not say.
   public func kills() -> Int64? {

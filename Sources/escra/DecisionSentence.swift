@@ -29,6 +29,7 @@ extension Rule {
     case .memoryFound: "memoryFound"
     case .memoryGrown: "memoryGrown"
     case .memoryNearMiss: "memoryNearMiss"
+    case .memoryRefaults: "memoryRefaults"
     case .memoryGivenBack: "memoryGivenBack"
     case .memoryRefused: "memoryRefused"
     case .memoryHostFull: "memoryHostFull"
@@ -70,6 +71,7 @@ extension Rule {
     case .memoryFound: "a supervisor took its memory over"
     case .memoryGrown: "it was about to use all of its limit"
     case .memoryNearMiss: "it was within a hair of its limit"
+    case .memoryRefaults: "it reads files again that did not fit into its page cache"
     case .memoryGivenBack: "it has not used more than that for a while"
     case .memoryRefused: "it wants more, and that is all it may have"
     case .memoryHostFull: "it wants more, and the machine has no more to spare"
@@ -109,6 +111,7 @@ extension Rule {
     switch self {
     case .jumpStart, .fairShare, .scaleUp, .scaleDown, .trim, .idle, .predicted, .exhausted,
       .giveBack, .rest, .due, .advance, .granted, .memoryFound, .memoryGrown, .memoryNearMiss,
+      .memoryRefaults,
       .memoryGivenBack, .memoryGranted, .memoryRefused, .memoryHostFull, .memoryKill,
       .memoryBounded:
       true

@@ -265,6 +265,67 @@ hear()
     assert kills(made) == 0
 
 
+READ = """
+def read(path):
+    with open(path, "rb", buffering=0) as file:
+        while file.read(MIB): pass
+"""
+REFAULTS = 46  # As in the record.
+
+
+@pytest.fixture
+def cold(world):
+    """Makes files of so many MiB that are not in memory."""
+
+    def make(size):
+        path = os.path.join(world.directory, "cold")
+        with open(path, "wb") as file:
+            for _ in range(size):
+                file.write(os.urandom(MIB))
+            os.fsync(file.fileno())
+            os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+        return path
+
+    return make
+
+
+def refaulted(made):
+    """MiB of page cache that were dropped and read again."""
+    lines = read(made, "memory.stat", "memory.stat").splitlines()
+    return int(dict(line.split() for line in lines)["workingset_refault_file"]) * 4096 // MIB
+
+
+def test_a_file_that_is_read_again_and_again_stays_in_memory(guest, cold):
+    """What the kernel had to read again is demand; without a look at it each reading is one."""
+    script = READ + f"hear()\nwhile True:\n    read({cold(128)!r})\n    time.sleep(0.1)"
+    made = guest(script, {"io.escra.memory.max": "1Gi"}, declared=32).started()
+    made.supervisor()
+    made.do("read")
+    wait_until(lambda: bytes_read(made) > 1024 * MIB, 20, "eight readings")
+    assert refaulted(made) < 300 and limit(made) > 128 * MIB
+    assert 1 <= [entry.rule for entry in made.record()].count(REFAULTS) <= 10
+    assert "reads files again" in escra_tool("explain", "--last", "100", made.id)
+    made.do("stop")
+
+
+def test_a_file_that_never_fits_is_given_up(guest, cold):
+    """Its reader gets all that there is for a moment, and less again while it goes on reading."""
+    script = READ + f"hear()\nwhile True: read({cold(400)!r})"
+    made = guest(script, {"io.escra.memory.max": "128Mi"}, declared=32).started()
+    made.supervisor()
+    made.do("read")
+    wait_until(
+        lambda: REFAULTS in [entry.rule for entry in made.record()], 20, "a raise")
+    wait_until(lambda: limit(made) < 112 * MIB, 20, lambda: (
+        "less again, not\n" + escra_tool("explain", "--last", "100", made.id)))
+    before = [entry.rule for entry in made.record()].count(REFAULTS)
+    assert before <= 10
+    seen = bytes_read(made)
+    wait_until(lambda: bytes_read(made) > seen + 1024 * MIB, 20, "five more readings")
+    assert [entry.rule for entry in made.record()].count(REFAULTS) == before
+    assert kills(made) == 0
+
+
 def test_a_killed_supervisor_leaves_a_limit_that_holds_and_another_goes_on(guest):
     script = """
 kept = []

@@ -130,6 +130,8 @@ public enum Rule: UInt8, Sendable, CaseIterable {
   case memoryGranted = 44
   /// Memory: its application wanted some of it back, for another member.
   case memoryRecalled = 45
+  /// Memory: page cache that was dropped was read again.
+  case memoryRefaults = 46
 }
 
 extension Rule {

@@ -14,6 +14,8 @@ public struct MemoryController: Sendable {
   public protocol Surroundings {
     /// Page cache that was not used again, in bytes.
     func inactiveFile() -> Int64
+    /// All that is known of the page cache.
+    func pageCache() -> PageCache
     /// What may be handed out until the machine is at its reserve, in bytes.
     func spareMemory() -> Int64
   }
@@ -50,14 +52,20 @@ public struct MemoryController: Sendable {
   private var last: (time: Nanoseconds, workingSet: Int64)?
   /// How fast it grew lately, in bytes a second; halved with each calm ``MemoryLaw``'s reaction.
   private var rate: Int64 = 0
+  /// Until then growth is no pace: page cache was just given back, and memory.stat has some of it
+  /// still.
+  private var paceFrom: Nanoseconds = .min
   /// By how much it has grown between the last two readings; nil where there was one alone.
   private var grown: Int64?
   private var inactive: (time: Nanoseconds, bytes: Int64) = (.min / 2, 0)
+  private var cache = PageCacheDemand()
+  /// A reading of the page cache that ``cache`` has not seen yet.
+  private var unseen: PageCache?
   /// Since when there is slack, since when it is as much as it is, and the most that was needed.
   private var slack: (since: Nanoseconds, steadySince: Nanoseconds, need: Int64)?
-  /// What was given back last, as long as it is not known whether that will be regretted: when, and
-  /// the limit from which on it is.
-  private var lastShrink: (time: Nanoseconds, regretAt: Int64)?
+  /// What was given back last, as long as it is not known whether that will be regretted: until
+  /// when, and the limit from which on it is.
+  private var lastShrink: (until: Nanoseconds, regretAt: Int64)?
   /// Whether it wants more than it may have; the record says so already.
   public private(set) var isRefused = false
   private let keptUntil: Nanoseconds
@@ -91,7 +99,7 @@ public struct MemoryController: Sendable {
     var hasPace = takePace(reading, now)
     if limit < law.need(reading, rate: rate), inactive.time < now {
       // What has grown since memory.stat was read may be page cache: then it is no need, and no pace.
-      inactive = (now, surroundings.inactiveFile())
+      readCache(now, surroundings)
       reading = MemoryReading(usage: usage, inactiveFile: inactive.bytes)
       (last, rate, grown) = before
       hasPace = takePace(reading, now)
@@ -106,11 +114,53 @@ public struct MemoryController: Sendable {
     if limit > bounds.ceiling, max(need, bounds.ceiling) < limit {
       return lower(to: max(need, bounds.ceiling), .memoryBounded, reading, now)
     }
-    takeSlack(law.need(reading), now)
+    if let step = takeRefaults(reading, now, surroundings, hasPace) { return step }
+    takeSlack(needKept(reading, now), now)
     if let slack, now >= due(slack) {
       return lower(to: bounds.clamp(slack.need), .memoryGivenBack, reading, now)
     }
-    return Step(deadline: deadline(reading, now, hasPace))
+    let next = deadline(reading, now, hasPace)
+    guard let moment = cacheDue(reading) else { return Step(deadline: next) }
+    return Step(deadline: min(next ?? .max, max(moment, now)))
+  }
+
+  // MARK: page cache
+
+  private mutating func readCache(_ now: Nanoseconds, _ surroundings: some Surroundings) {
+    let found = surroundings.pageCache()
+    inactive = (now, found.inactive)
+    unseen = found
+  }
+
+  /// Does what refaults ask for; nil for nothing.
+  private mutating func takeRefaults(
+    _ reading: MemoryReading, _ now: Nanoseconds, _ surroundings: some Surroundings, _ hasPace: Bool
+  ) -> Step? {
+    guard let found = unseen else { return nil }
+    unseen = nil
+    let all = MemoryReading(usage: reading.usage)
+    let isFull = law.distance(all, to: limit) < law.head(at: 0)
+    guard
+      let bytes = cache.observe(
+        found, limit: limit, ceiling: bounds.ceiling, isFull: isFull, at: now)
+    else { return nil }
+    slack = nil
+    return raise(reading, now, surroundings, hasPace, toKeep: bytes)
+  }
+
+  /// The need, with the page cache that is kept.
+  private mutating func needKept(_ reading: MemoryReading, _ now: Nanoseconds) -> Int64 {
+    if cacheDue(reading) != nil { cache.release(reading.inactiveFile, at: now) }
+    let droppable = reading.inactiveFile - min(reading.inactiveFile, cache.kept)
+    let need = law.need(MemoryReading(usage: reading.usage, inactiveFile: droppable))
+    return cache.worth(at: now).map { min(need, max($0, law.need(reading))) } ?? need
+  }
+
+  /// When page cache is given back that nobody has read again; nil where that would be nothing.
+  private func cacheDue(_ reading: MemoryReading) -> Nanoseconds? {
+    guard cache.kept > 0, law.isWorthwhile(limit - bounds.clamp(law.need(reading)), of: limit)
+    else { return nil }
+    return max(keptUntil, cache.keptUntil)
   }
 
   /// Takes note of a limit that came from elsewhere: an update, a foreign write.
@@ -149,7 +199,7 @@ public struct MemoryController: Sendable {
     if limit < byUsage || limit > bounds.ceiling || now - inactive.time >= parameters.staleAfter
       || slack.map({ now >= due($0) }) == true
     {
-      inactive = (now, surroundings.inactiveFile())
+      readCache(now, surroundings)
     }
     return MemoryReading(usage: usage, inactiveFile: inactive.bytes)
   }
@@ -157,7 +207,7 @@ public struct MemoryController: Sendable {
   /// - Returns: Whether the pace is known, which takes two readings that are not far apart.
   private mutating func takePace(_ reading: MemoryReading, _ now: Nanoseconds) -> Bool {
     defer { last = (now, reading.workingSet) }
-    guard let last else { return false }
+    guard let last, now >= paceFrom else { return false }
     let time = now - last.time
     let grown = max(0, reading.workingSet - last.workingSet)
     self.grown = grown
@@ -194,9 +244,11 @@ public struct MemoryController: Sendable {
   // MARK: raising
 
   private mutating func raise(
-    _ reading: MemoryReading, _ now: Nanoseconds, _ surroundings: some Surroundings, _ hasPace: Bool
+    _ reading: MemoryReading, _ now: Nanoseconds, _ surroundings: some Surroundings,
+    _ hasPace: Bool, toKeep cached: Int64? = nil
   ) -> Step {
-    let wanted = law.raised(reading, rate: rate)
+    let wanted =
+      cached.map { limit > .max - $0 ? .max : limit + $0 } ?? law.raised(reading, rate: rate)
     let allowed = min(wanted, bounds.ceiling)
     // What is granted is not used yet: all of it may be, and then the machine has to have it.
     let spare = allowed > limit ? surroundings.spareMemory() : .max
@@ -217,12 +269,14 @@ public struct MemoryController: Sendable {
         deadline: deadline)
     }
     let isNear = law.isNear(reading, to: limit)
-    noteGrowth(to: target, at: now)
+    if cached == nil { noteGrowth(to: target, at: now) }
     isRefused = false
     limit = target
     return Step(
       decision: Decision(
-        limit: target, rule: isNear ? .memoryNearMiss : .memoryGrown, use: reading.workingSet),
+        limit: target,
+        rule: cached != nil ? .memoryRefaults : isNear ? .memoryNearMiss : .memoryGrown,
+        use: reading.workingSet),
       // Who calms down at once may have been given more than it needs, and will not call.
       deadline: deadline(reading, now, hasPace) ?? now + wait)
   }
@@ -240,7 +294,7 @@ public struct MemoryController: Sendable {
   /// Half of what was given back is wanted again, and soon: it was need.
   private mutating func noteGrowth(to target: Int64, at now: Nanoseconds) {
     guard let shrink = lastShrink, target >= shrink.regretAt,
-      now - shrink.time < parameters.regretWithin
+      now < shrink.until
     else { return }
     lastShrink = nil
     regret()
@@ -248,7 +302,7 @@ public struct MemoryController: Sendable {
 
   /// A shrink that is not regretted by now is none to be sorry for: the next one comes sooner.
   private mutating func forgive(at now: Nanoseconds) {
-    guard let shrink = lastShrink, now - shrink.time >= parameters.regretWithin else { return }
+    guard let shrink = lastShrink, now >= shrink.until else { return }
     lastShrink = nil
     wait = max(parameters.slackAfter, wait / 2)
   }
@@ -285,11 +339,19 @@ public struct MemoryController: Sendable {
     to target: Int64, _ rule: Rule, _ reading: MemoryReading, _ now: Nanoseconds
   ) -> Step {
     slack = nil
-    lastShrink = (now, target + (limit - target) / parameters.regretPart)
+    if target < reading.usage { (paceFrom, grown) = (now + parameters.reaction, nil) }
+    lastShrink = (
+      now + law.regretWithin(limit - target), target + (limit - target) / parameters.regretPart
+    )
     limit = target
     // Whoever began to grow in this moment is seen at once.
     return Step(
       decision: Decision(limit: target, rule: rule, use: reading.workingSet),
       deadline: now + parameters.shortestSample)
   }
+}
+
+extension MemoryController.Surroundings {
+  /// Where nothing is known of it but what was read once.
+  public func pageCache() -> PageCache { PageCache(inactive: inactiveFile()) }
 }

@@ -57,8 +57,14 @@ public struct MemoryLaw: Equatable, Sendable {
     public var worthwhile: Int64 = 8 << 20
     /// The part of the limit that ``worthwhile`` is at the least: a sixteenth.
     public var worthwhilePart: Int64 = 16
-    /// Growing by ``regretPart`` within this time after giving back is a regret: 1 s.
+    /// Growing by ``regretPart`` within this time after giving back ``regretSize`` or more is a
+    /// regret: 1 s; after giving back less within a longer time, up to ``longestWait``.
+    ///
+    /// A health check that runs in a small container takes a few MiB every some seconds: what is
+    /// spared in between is not worth two writes each time.
     public var regretWithin: Nanoseconds = 1_000_000_000
+    /// What has to be given back for ``regretWithin`` to be as short as it is: 256 MiB.
+    public var regretSize: Int64 = 256 << 20
     /// The part of what was given back that has to be wanted again for a regret: a half.
     ///
     /// Who comes back to it slowly has spared the rest of it for longer than it had waited, and a
@@ -184,6 +190,16 @@ public struct MemoryLaw: Equatable, Sendable {
     guard version == .v2 else { return taken }
     let part = min(parameters.greatestHead, reading.workingSet / parameters.stepPart)
     return max(taken, max(parameters.leastStep, part))
+  }
+
+  /// For how long it is a regret to want again what was given back.
+  ///
+  /// - Parameter bytes: How much that was.
+  /// - Returns: Nanoseconds.
+  public func regretWithin(_ bytes: Int64) -> Nanoseconds {
+    let shortest = parameters.regretWithin
+    let scaled = CPUQuota.scaled(shortest, by: parameters.regretSize, over: max(1, bytes))
+    return max(shortest, min(parameters.longestWait, scaled))
   }
 
   /// Whether a slack is worth a write.

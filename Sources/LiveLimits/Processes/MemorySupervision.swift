@@ -486,6 +486,12 @@ final class MemorySupervision: MemoryController.Surroundings {
 
   func inactiveFile() -> Int64 { meter.inactiveFile() }
 
+  func pageCache() -> PageCache {
+    let found = meter.pageCache()
+    return PageCache(
+      inactive: found.inactive, active: found.active, refaulted: found.refaulted)
+  }
+
   /// What is used at this moment; the cache first, as where a change is carried out.
   private func reading() -> MemoryReading {
     let inactive = meter.inactiveFile()

@@ -48,7 +48,12 @@ struct SimulatedMemcg: MemoryController.Surroundings {
       law, limit: limit, bounds: MemoryBounds(floor: floor, ceiling: ceiling), now: 0)
   }
 
+  /// Read again after it was dropped.
+  private(set) var refaulted: Int64 = 0
+  private var position: Int64 = 0
+
   func inactiveFile() -> Int64 { cache }
+  func pageCache() -> PageCache { PageCache(inactive: cache, refaulted: refaulted) }
   func spareMemory() -> Int64 { spare }
 
   var usage: Int64 { anonymous + cache }
@@ -75,6 +80,25 @@ struct SimulatedMemcg: MemoryController.Surroundings {
   /// Runs at a rate until so much is used.
   mutating func grow(to use: Int64, rate: Int64) {
     while anonymous < use && kills == 0 { run(ms, rate: rate) }
+  }
+
+  /// Reads a file from its beginning to its end again and again: what the kernel drops is what is
+  /// read next, so that it either fits or is fetched all the time.
+  mutating func read(_ file: Int64, for duration: Nanoseconds, rate: Int64) {
+    let end = time + duration
+    while time < end {
+      if cache >= file {
+        run(ms)
+        continue
+      }
+      let bytes = rate / 1000
+      if position >= file { refaulted += bytes }
+      position += bytes
+      run(ms, cacheRate: rate)
+      cache = min(cache, file)
+      let full = law.version == .v1 ? limit : min(limit, line ?? limit)
+      if usage >= full { called = called ?? time }
+    }
   }
 
   /// Frees all but so much at once.
