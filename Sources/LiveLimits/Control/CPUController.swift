@@ -26,7 +26,7 @@ public struct CPUController: Sendable {
   /// What was used above the limit.
   public private(set) var books: UsageBooks
   /// What happened so far.
-  public internal(set) var counters = Counters()
+  public private(set) var counters = Counters()
 
   private var parameters: Parameters
   private var law: ControlLaw
@@ -172,7 +172,8 @@ public struct CPUController: Sendable {
     law.forget()
     pending = nil
     allowedFrom = .min
-    settling.until = .min
+    // The first seconds are the container's, whatever it declares by then.
+    settling.quota = quota
     lastReading = (now, usage)
     return open(at: now, usage)
   }
@@ -180,6 +181,13 @@ public struct CPUController: Sendable {
   /// Takes note of what is in force, where what was decided is somebody else's to grant: the law
   /// goes on with what it has seen.
   public mutating func hold(_ quota: Nanoseconds) { self.quota = quota }
+
+  /// Takes over what another controller of the same container has counted, and how long what the
+  /// container starts with is kept.
+  mutating func continues(_ other: CPUController) {
+    counters = other.counters
+    settling.until = other.settling.until
+  }
 
   /// What was used in the window that is open.
   ///

@@ -48,6 +48,9 @@ final class Supervision: CPUController.Surroundings {
   /// The time to the next look at who is left, where nothing tells of the end.
   private var memberPatience = Supervision.shortestMemberPatience
   private var hasEnded = false
+  private var budget: LookBudget
+  /// What was to be looked at and waits for the budget: the alarm's call, or the hooks' events.
+  private var waiting: (call: Bool, events: Bool) = (false, false)
   /// The connection of the keeper, and that of the one that guards the memory.
   private var keeper: UInt64?
   private var guardian: UInt64?
@@ -90,6 +93,7 @@ final class Supervision: CPUController.Surroundings {
     foreign = ForeignWrites(ours: found, declared: base.declared, told: base.told)
     cpus = handover.cpus
     law = handover.law
+    budget = LookBudget(period: base.period)
     controller = CPUController(
       Self.parameters(
         base, attachment, cpus: handover.cpus, law: handover.law,
@@ -178,7 +182,7 @@ final class Supervision: CPUController.Surroundings {
       if let moment = nextMemberCheck, moment <= now { checkMembers() }
       if let moment = nextCorrection, moment <= now { judgeForeignWrite() }
       if let moment = memory?.deadline, moment <= now { lookAtMemory(isRoutine: watch.hears) }
-      if let moment = nextReading, moment <= now { read(called: false) }
+      if let moment = nextReading, moment <= now { try lookAgain() }
       if let moment = nextDue, moment <= now { writeHeldAgain(.due) }
       if let moment = application?.deadline, moment <= now {
         application?.tick()
@@ -186,9 +190,16 @@ final class Supervision: CPUController.Surroundings {
       }
     case Token.alarm:
       attachment.alarm?.acknowledge()
-      read(called: true)
+      waiting.call = true
+      if !waitsForBudget() { try lookAgain() }
     // Who cannot hear what is said would be woken for it again and again: another one may.
-    case Token.events: try hearScheduler()
+    case Token.events:
+      if memory == nil, waitsForBudget(), let events = attachment.events {
+        poller.remove(events.descriptor.number)
+        waiting.events = true
+      } else {
+        try hearScheduler()
+      }
     case Token.promise: try takeHooks()
     case Token.watch:
       guard hearWriters() else { return }
@@ -257,6 +268,25 @@ final class Supervision: CPUController.Surroundings {
     case .nothing: break
     case .end: promise = nil
     case .files(let files, let nets):
+  /// Whether the container was looked at too often of late: then the next look is when that is over.
+  private func waitsForBudget() -> Bool {
+    guard budget.next > monotonicNow() else { return false }
+    nextReading = min(nextReading ?? .max, budget.next)
+    return true
+  }
+
+  /// Looks at what is due, and at what has waited for the budget.
+  private func lookAgain() throws(SystemError) {
+    let (isCall, hasEvents) = waiting
+    waiting = (false, false)
+    if hasEvents, let events = attachment.events {
+      try poller.add(events.descriptor.number, token: Token.events)
+      try hearScheduler()
+      if nextReading ?? .max > monotonicNow() { return }
+    }
+    read(called: isCall)
+  }
+
       promise = nil
       attachment.adopt(hooks: files)
       if let events = attachment.events {
@@ -322,13 +352,14 @@ final class Supervision: CPUController.Surroundings {
       comeBackToParent()
     } catch {
       // ENODEV: the cgroup is gone, and the pidfd will say so too.
+      budget.take(at: now)
       nextReading = nil
       checkMembers()
     }
   }
 
   private func take(_ step: CPUController.Step) {
-    nextReading = step.deadline
+    nextReading = step.deadline.map { max($0, budget.next) }
     if nextReading == nil { attachment.events?.rest() }
     if step.armsAlarm { attachment.alarm?.arm() }
   }
@@ -486,14 +517,15 @@ final class Supervision: CPUController.Surroundings {
     let bounds = base.bounds(hasAlarm: attachment.hearsUse)
     if hasOtherPeriod {
       // The law counts in periods, and what it has seen was of another length.
-      let counted = controller.counters
+      let before = controller
       controller = CPUController(
         Self.parameters(
           base, attachment, cpus: cpus, law: law, isShared: application != nil),
         quota: controller.quota,
         bounds: bounds,
         now: monotonicNow(), usage: (try? attachment.meter.read()) ?? 0)
-      controller.counters = counted
+      controller.continues(before)
+      budget = LookBudget(period: base.period)
     }
     // A member has what it was granted, whatever it declares; more is asked for.
     let start = application.flatMap { $0.held(.cpu) }.map { base.quota(ofCores: $0) }

@@ -37,6 +37,20 @@ private struct World: CPUController.Surroundings {
     #expect(simulation.writes.map(\.rule) == [.rest])
   }
 
+  @Test func `an update in the first two seconds does not end them`() {
+    var controller = controller(quota: 200 * ms, ceiling: 200 * ms)
+    let bounds = QuotaBounds(floor: 5 * ms, ceiling: 150 * ms)
+    var deadline = controller.adopt(quota: 150 * ms, bounds: bounds, now: 100 * ms, usage: 0)
+      .deadline
+    while let now = deadline, now < 2000 * ms {
+      let step = controller.observe(usage: 0, at: now, surroundings: World())
+      #expect(step.decision == nil)
+      deadline = step.deadline
+    }
+    let last = controller.observe(usage: 0, at: deadline ?? 0, surroundings: World())
+    #expect(last.decision == QuotaDecision(quota: 5 * ms, rule: .rest))
+  }
+
   @Test func `the first burst may have more than it starts with, but not less afterwards`() {
     var simulation = simulation()
     simulation.backlog = [150 * ms, 0]
