@@ -24,7 +24,7 @@ final class Attachment {
   private let members: FileDescriptor
   private let freezer: FileDescriptor
   private let pressure: FileDescriptor
-  private var stalled: (total: Int64, time: Nanoseconds)
+  private var waited: (total: Nanoseconds, time: Nanoseconds)
 
   /// Takes over what the finding image left open for this one.
   init(_ handover: Handover, nonce: UInt64) {
@@ -52,8 +52,8 @@ final class Attachment {
         period: handover.take(.abovePeriod), burst: .none, outer: .none, outerBurst: .none) : nil
     parent = handover.takeParents(nonce)
     parentWatch = FileWatch(adopting: handover.take(.parentWatch))
-    stalled = (0, monotonicNow())
-    stalled.total = stallTotal() ?? 0
+    waited = (0, monotonicNow())
+    waited.total = waitTotal() ?? 0
   }
 
   /// Hears by hooks from now on.
@@ -116,28 +116,38 @@ final class Attachment {
     return CgroupEvents.isSet("frozen", in: state) ?? (state.utf8.first == UInt8(ascii: "F"))
   }
 
-  /// Whether its tasks waited for a CPU for more than a fifth of the time since the last question.
-  ///
-  /// Pressure stall information, Documentation/accounting/psi.rst: "some" is the time in which at
-  /// least one task of the group was runnable and had no CPU.
+  /// Whether its tasks waited for a CPU for more than a fifth of the time since the last question;
+  /// not where nothing tells.
   func wasContended() -> Bool {
-    guard let total = stallTotal() else { return false }
+    guard let total = waitTotal() else { return false }
     let now = monotonicNow()
-    defer { stalled = (total, now) }
-    return (total - stalled.total) * 1000 * 5 > now - stalled.time
+    defer { waited = (total, now) }
+    return (total - waited.total) * 5 > now - waited.time
   }
 
-  private func stallTotal() -> Int64? {
+  private func waitTotal() -> Nanoseconds? {
     guard pressure.isOpen, let text = try? pressure.contents(subject: "the CPU pressure") else {
       return nil
     }
-    return Self.stallTotal(inPressure: text)
+    return Self.waited(in: text)
   }
 
-  /// Microseconds behind "total=" of the first line, "some avg10=0.00 … total=4711".
-  static func stallTotal(inPressure text: String) -> Int64? {
-    let line = text.utf8.prefix { $0 != UInt8(ascii: "\n") }
-    guard let equals = line.lastIndex(of: UInt8(ascii: "=")) else { return nil }
-    return Int64(Substring(line[line.index(after: equals)...]))
+  /// How long tasks waited for a CPU until now.
+  ///
+  /// - Parameter text: Pressure stall information, "some avg10=0.00 … total=4711" in µs
+  ///   (Documentation/accounting/psi.rst); /proc/PID/schedstat, whose second number is it
+  ///   (Documentation/scheduler/sched-stats.rst); or cgroup v1's cpu.stat with the line wait_sum.
+  /// - Returns: nil where it does not tell.
+  static func waited(in text: String) -> Nanoseconds? {
+    for line in text.split(at: "\n") {
+      let words = line.split(separator: " ")
+      guard let first = words.first, let last = words.last else { continue }
+      if first == "some", last.utf8.starts(with: "total=".utf8) {
+        return Int64(last.dropFirst(6)).map { $0 * 1000 }
+      }
+      if first == "wait_sum" { return Int64(last) }
+      if words.count == 3, Int64(first) != nil { return Int64(words[1]) }
+    }
+    return nil
   }
 }

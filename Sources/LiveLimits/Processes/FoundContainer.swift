@@ -79,9 +79,7 @@ struct FoundContainer {
     ).release()
     open[.freezer] = Self.open(
       [location.freezer.map { $0 + "/freezer.state" } ?? location.cpu + "/cgroup.events"])
-    // The container's own where it has a group of the unified hierarchy, else the host's.
-    open[.pressure] = Self.open(
-      [location.unified.map { $0 + "/cpu.pressure" }, "/proc/pressure/cpu"].compactMap { $0 })
+    open[.pressure] = Self.openWait(location, state.initProcess)
     self.groups = [
       location.cpu, location.memory,
       CgroupLocation.scope(around: location.cpu, named: state.cgroupName),
@@ -233,6 +231,25 @@ struct FoundContainer {
   }
 
   private static func open(_ paths: [String]) -> Int32? {
+  /// Opens what tells how long the container's own tasks waited for a CPU.
+  ///
+  /// Its pressure; on cgroup v1 its group's run-queue wait, where the kernel counts it
+  /// (kernel.sched_schedstats); else that of its init, which the kernel always counts. The host's
+  /// pressure says nothing of the container.
+  private static func openWait(_ location: CgroupLocation, _ process: ProcessIdentity?) -> Int32? {
+    var paths: [String] = []
+    if let unified = location.unified { paths.append(unified + "/cpu.pressure") }
+    if location.version == .v1 { paths.append(location.cpu + "/cpu.stat") }
+    if let process { paths.append("/proc/\(process.pid)/schedstat") }
+    for path in paths {
+      guard let file = try? FileDescriptor.open(path, O_RDONLY),
+        let text = try? file.contents(subject: path), Attachment.waited(in: text) != nil
+      else { continue }
+      return file.release()
+    }
+    return nil
+  }
+
     for path in paths {
       if let file = try? FileDescriptor.open(path, O_RDONLY) { return file.release() }
     }
