@@ -4,6 +4,9 @@
 public struct DeclaredResources: Equatable, Sendable {
   /// `cpu.quota` over `cpu.period`; nil where there is no quota or it is not above 0.
   public var cpu: CPUBandwidth?
+  /// Whether the kernel refuses `cpu.quota` or `cpu.period`: less than 1 ms, or a period above 1 s
+  /// (kernel/sched/core.c, tg_set_cfs_bandwidth).
+  public var cpuIsRefused = false
   /// `cpu.cpus`, as written.
   public var cpuset: String?
   /// `cpu.mems`, as written.
@@ -34,7 +37,9 @@ public struct DeclaredResources: Equatable, Sendable {
       return value
     }
     let period = try positive(.period) ?? CPUBandwidth.defaultPeriod
-    cpu = try positive(.quota).map { CPUBandwidth(quota: $0, period: period) }
+    let quota = try positive(.quota)
+    cpuIsRefused = !(1_000...1_000_000).contains(period) || (1..<1_000).contains(quota ?? 0)
+    cpu = quota.map { CPUBandwidth(quota: $0, period: period) }
     cpuset = try reader.string(.cpus)
     mems = try reader.string(.mems)
     memory = try positive(.limit)

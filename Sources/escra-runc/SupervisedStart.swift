@@ -48,6 +48,8 @@ private func underPolicy(
   if edit != nil, let original = try? bundle.config(), original != bytes {
     start = try SupervisedStart(id: id, call: call, settings: settings, bytes: original)
   }
+  // The low-level runtime says why the kernel takes no such limit; no edit of ours may hide it.
+  if start.document.declared.cpuIsRefused, start.policy.name != .strict { return nil }
   return start.policy.name == .strict
     ? try start.launchStrict(bundle, edit) : try start.launch(bundle, edit)
 }
