@@ -350,6 +350,10 @@ int escra_fstatat(int dir, const char *name, struct stat *status, bool follow) {
     return fstatat(dir, name, status, follow ? 0 : AT_SYMLINK_NOFOLLOW);
 }
 
+int escra_exchange(int dir, const char *one, const char *other) {
+    return (int)syscall(SYS_renameat2, dir, one, dir, other, 1U << 1);  // RENAME_EXCHANGE
+}
+
 int escra_terminal_size(int fd, int *columns, int *rows) {
     struct winsize size;
     if (ioctl(fd, TIOCGWINSZ, &size) < 0)

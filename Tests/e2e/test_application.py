@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import subprocess
 import time
 
 import pytest
@@ -414,3 +415,38 @@ def test_of_two_conflicting_creates_at_once_one_is_refused(member, world, escra)
         assert report["cpu"]["limit"] == (0.6 if winner is made[0] else 0.7)
         assert len(report["members"]) == 1
         winner.call("delete", "--force")
+
+
+def test_what_an_operator_set_outlives_the_restart_of_a_member(member):
+    """The annotation that was there before is no change; a changed one is."""
+
+    def limit():
+        return json.loads(escra_tool("app", "show", "shop", "--json"))["cpu"]["limit"]
+
+    def started(cpu):
+        made = member({"io.escra.app.cpu": cpu}).started()
+        made.supervisor()
+        return made
+
+    first, second = started("600m"), started("600m")
+    escra_tool("app", "set", "shop", "--cpu", "900m")
+    second.call("delete", "--force")
+    started("600m")
+    assert limit() == 0.9
+    kill(broker("shop"))
+    first.supervisor()
+    started("600m")
+    assert limit() == 0.9
+    started("700m")
+    assert limit() == 0.7
+
+
+def test_beside_a_busy_host_a_member_that_rests_releases(member, world, no_unified):
+    """Without a unified hierarchy the container's own wait is asked, not the host's pressure."""
+    for _ in range(os.cpu_count() + 1):
+        world.spawn(subprocess.Popen(["sh", "-c", "while :; do :; done"]))
+    idle, busy = member(quota=30_000).started(), member(quota=30_000).started()
+    for each in (idle, busy):
+        each.supervisor()
+    busy.work(2)
+    busy.wait_for_quota(lambda quota: quota >= 50_000, 8, "all but what the other needs")

@@ -204,6 +204,9 @@ int escra_landlock_enter(int rules);
 /// The number the kernel's real-time signals start at, as glibc leaves them (SIGRTMIN is a call).
 int escra_sigrtmin(void);
 
+/// Exchanges two names of a directory: renameat2(2) with RENAME_EXCHANGE.
+int escra_exchange(int dir, const char *_Nonnull one, const char *_Nonnull other);
+
 /// stat(2) of a name in a directory, without the symbol versions that confuse the importer.
 int escra_fstatat(int dir, const char *_Nonnull name, struct stat *_Nonnull status, bool follow);
 

@@ -22,11 +22,14 @@ package enum BrokerAction: Equatable, Sendable {
 package struct ApplicationLimits: Equatable, Sendable {
   /// What an annotation or the operator said; nil: the sum of what the members declare.
   package var explicit: Int64?
+  /// What an annotation said last: the same value again is no change.
+  package var annotated: Int64?
   /// What the sum of the members' limits does not exceed at this moment.
   package var inForce: Int64
 
-  package init(explicit: Int64? = nil, inForce: Int64 = 0) {
+  package init(explicit: Int64? = nil, annotated: Int64? = nil, inForce: Int64 = 0) {
     self.explicit = explicit
+    self.annotated = annotated
     self.inForce = inForce
   }
 }

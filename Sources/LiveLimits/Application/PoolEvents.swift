@@ -55,13 +55,15 @@ extension Pool {
       if let account { groups.count(declared: account.declared, in: account.group, -1) }
       groups.note(claim.group)
       groups.count(declared: claim.declared, in: claim.group?.id, 1)
-      let limit = min(claim.application ?? limits.explicit ?? groups.declared, most)
+      // What the operator has set since is not undone by the annotation that was there before.
+      let application = claim.application == limits.annotated ? nil : claim.application
+      let limit = min(application ?? limits.explicit ?? groups.declared, most)
       if least + claim.floor > limit {
         let left = max(0, limit - least)
         return answer(message, .refuse(.minima, figure: left), link, &actions)
       }
       // The newest create wins; who comes back does not.
-      if let application = claim.application { limits.explicit = application }
+      if let application { (limits.explicit, limits.annotated) = (application, application) }
     }
     groups.note(claim.group)
     let index =
@@ -101,7 +103,9 @@ extension Pool {
 
   /// The limit that a newcomer would change and must not; nil where it may join.
   private func conflict(of claim: ApplicationMessage.Claim, except nonce: UInt64) -> Int64? {
-    guard claim.isNoChange, let application = claim.application else { return nil }
+    guard claim.isNoChange, let application = claim.application,
+      application != limits.annotated
+    else { return nil }
     // Of several that come at once the first to join says what the limit is.
     let running = accounts.filter {
       $0.nonce != nonce && !($0.standing == .expected && $0.isNewcomer)
@@ -277,7 +281,7 @@ extension Pool {
   private mutating func enforce(_ actions: inout [BrokerAction]) {
     let isKept = limit >= limits.inForce || (isRecovered && charged <= limit)
     let next = ApplicationLimits(
-      explicit: limits.explicit,
+      explicit: limits.explicit, annotated: limits.annotated,
       inForce: isKept || !rules.contains(.recallsBeforeForce) ? limit : limits.inForce)
     if next == told { return }
     limits = next

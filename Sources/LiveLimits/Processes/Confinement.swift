@@ -16,7 +16,7 @@ enum Confinement {
     "read", "pread64", "write", "pwrite64", "clock_gettime", "accept4", "recvfrom", "recvmsg",
     "sendto", "getsockopt", "geteuid", "getpid", "poll",
     // State: replaced as a whole, removed at the end.
-    "close", "fstat", "newfstatat", "renameat", "unlinkat",
+    "close", "fstat", "newfstatat", "renameat", "renameat2", "ftruncate", "unlinkat",
     // The heap, hashing, and ending in order or in a trap.
     "brk", "munmap", "mremap", "madvise", "getrandom", "futex", "rt_sigreturn",
     "rt_sigprocmask", "restart_syscall", "exit", "exit_group",

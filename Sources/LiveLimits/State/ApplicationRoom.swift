@@ -277,7 +277,8 @@ package struct ApplicationRoom: ~Copyable {
     let keyed = KeyedText(text(of: Self.limitsFile) ?? "")
     func limits(_ name: String) -> ApplicationLimits {
       ApplicationLimits(
-        explicit: keyed[int: name], inForce: max(0, keyed[int: name + "InForce"] ?? 0))
+        explicit: keyed[int: name], annotated: keyed[int: name + "Annotated"],
+        inForce: max(0, keyed[int: name + "InForce"] ?? 0))
     }
     return (limits("cpu"), limits("memory"))
   }
@@ -287,9 +288,12 @@ package struct ApplicationRoom: ~Copyable {
     var keyed = KeyedText()
     for (name, limits) in [("cpu", cpu), ("memory", memory)] {
       keyed[int: name] = limits.explicit
+      keyed[int: name + "Annotated"] = limits.annotated
       keyed[int: name + "InForce"] = limits.inForce
     }
-    try? replace(Self.limitsFile, with: keyed.text)
+    let text = keyed.text
+    try? replace(Self.limitsFile, with: text)
+    try? directory.reserve(Self.limitsFile, bytes: text.utf8.count)
   }
 
   // MARK: the end
@@ -324,6 +328,7 @@ package struct ApplicationRoom: ~Copyable {
     }
     for name in leftOver + [
       Self.socketName, ".socket", Self.limitsFile, Self.nameFile, Self.lockFile,
+      FileDescriptor.spare(of: Self.limitsFile),
     ] {
       try? directory.remove(name)
     }
@@ -388,8 +393,7 @@ package struct ApplicationRoom: ~Copyable {
     var random: UInt64 = 0
     _ = withUnsafeMutableBytes(of: &random) { getentropy($0.baseAddress, 8) }
     let temporary = Self.temporary + Self.name(of: random)
-    try directory.open(temporary, O_WRONLY | O_CREAT | O_TRUNC).write(text)
-    try directory.rename(temporary, to: name)
+    try directory.replace(name, with: text, by: temporary)
   }
 
   private static func holder(_ file: borrowing FileDescriptor) -> Int32? {

@@ -128,7 +128,7 @@ private final class Lock {
   @Test func `limits are there for the next broker`() throws {
     let room = try self.room()
     #expect(room.limits().cpu == ApplicationLimits())
-    let cpu = ApplicationLimits(explicit: 3 * core, inForce: 4 * core)
+    let cpu = ApplicationLimits(explicit: 3 * core, annotated: 2 * core, inForce: 4 * core)
     let memory = ApplicationLimits(explicit: nil, inForce: 17)
     room.save(cpu: cpu, memory: memory)
     let found = try self.room().limits()

@@ -54,6 +54,23 @@ private struct Table {
 }
 
 @Suite struct BrokerTests {
+  @Test(arguments: [false, true])
+  func `an annotation that was there before undoes nothing, a changed one wins`(
+    isNoChange: Bool
+  ) {
+    var table = Table(limit: nil)
+    _ = table.join(1, wanted: core, application: 3 * core)
+    _ = table.take(.set(2 * core), from: 0, on: 9, epoch: 0)
+    #expect(table.broker.cpu.limit == 2 * core)
+    _ = table.join(2, wanted: core, application: 3 * core, isNoChange: isNoChange)
+    #expect(table.broker.cpu.account(2) != nil)
+    #expect(table.broker.cpu.limit == 2 * core)
+    _ = table.join(3, wanted: core, application: 4 * core)
+    #expect(table.broker.cpu.limit == 4 * core)
+    _ = table.join(4, wanted: core, application: 3 * core)
+    #expect(table.broker.cpu.limit == 3 * core, "back to it is a change, too")
+  }
+
   @Test func `of two newcomers that must not change the limit the first says what it is`() {
     var table = Table(limit: nil)
     let first = table.join(1, wanted: core, application: 3 * core, isNoChange: true)
