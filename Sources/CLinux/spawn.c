@@ -100,9 +100,13 @@ int escra_become(const struct escra_spawn *spawn) {
 }
 
 pid_t escra_fork_exec(const char *path, char *const *argv, char *const *envp, int stdout_fd) {
+    pid_t caller = getpid();
     pid_t child = fork();
     if (child != 0)
         return child;
+    // Whoever ends the caller means the program that it stands for.
+    if (prctl(PR_SET_PDEATHSIG, SIGKILL) < 0 || getppid() != caller)
+        _exit(127);
     if (stdout_fd >= 0 && dup2(stdout_fd, 1) < 0)
         _exit(127);
     execve(path, argv, envp);

@@ -6,10 +6,11 @@ internal import Syscalls
 
 /// `update`: somebody changes a container's limits.
 ///
-/// What is asked for becomes the base of a supervised container: its supervisor is told first and
-/// says what holds now, and the low-level runtime writes that. A supervisor that does not answer
-/// is no obstacle; it will see the write and take it for what it is. One that is dead will not, and
-/// the next one finds what is in force and what is written down: so that is where it is said.
+/// An update of a supervised container is one transaction. It is noted first, by the container's
+/// supervisor or, where there is none, by this process. Then the low-level runtime is called, with
+/// what holds now in the place of what is asked for. How that ends says whether the update becomes
+/// what the container declares. A supervisor that does not answer is no obstacle: it will see the
+/// write and take it for what it is.
 func update(_ call: RuntimeCall, _ settings: Settings) -> Never {
   let instances = call.instances()
   guard !instances.isEmpty else { call.pass() }
@@ -21,12 +22,14 @@ func update(_ call: RuntimeCall, _ settings: Settings) -> Never {
     if instance.releaseStage == .done { updateUnsupervised(request, instance) }
     // Its CPUs stay its own also while its supervisor is being replaced.
     if instance.load()?.claim != nil { updateStrict(call, request, instance, settings) }
-    let answered = supervised(by: instance) { (edit, socket) throws(Death) in
+    refuseAboveAncestors(request, instance)
+    let edit = supervised(by: instance) { (edit, socket) throws(Retry) in
       try editCPU(&edit, request, socket, of: instance)
       if isOfMemory(request, instance) { try editMemory(&edit, request, socket, of: instance) }
+      return request.run(edit)
     }
-    if let answered { request.pass(answered) }
-    // The lock keeps the next one out until this process is the low-level runtime.
+    if let edit { exit(edit) }
+    // The lock keeps the next one out until the low-level runtime has ended.
     if instance.claim() { updateUnsupervised(request, instance) }
   }
   request.pass()
@@ -77,28 +80,69 @@ private func supervisor(
 private func updateUnsupervised(
   _ request: UpdateRequest, _ instance: borrowing StateDirectory
 ) {
-  guard var state = instance.load(), state.cpuDirectory != nil else { return }
+  guard let state = instance.load(), state.cpuDirectory != nil else { return }
   let found = LimitsInForce(of: state)
   let declared = state.base.declared.redeclared(quota: request.quota, period: request.period)
+  // The kernel will refuse it, and the low-level runtime will say so.
+  guard declared.isAcceptable else { request.pass() }
   // Its application's limit holds, and more is for that to grant; who was released has left it.
   let isShared = state.membership != nil && instance.releaseStage != .done
   var edit = ConfigEdit()
+  var applied = declared
   if let cpu = found.cpu {
     let isTooMuch = isShared && declared.nanocores ?? .max > cpu.nanocores ?? .max
     if request.quota == nil || isTooMuch { edit.cpuQuota = cpu.quota ?? -1 }
     if request.period == nil || isTooMuch { edit.cpuPeriod = cpu.period }
+    if isTooMuch { applied = cpu }
   }
-  editUnsupervisedMemory(&edit, request, &state, held: found.memory, isShared: isShared)
+  editUnsupervisedMemory(&edit, request, state, held: found.memory, isShared: isShared)
   if request.cpus == nil, let cpus = found.cpus { edit.cpus = cpus.description }
-  // What the kernel will refuse, the low-level runtime will say.
-  if declared.isAcceptable { state.base.declared = declared }
-  try? instance.save(state)
-  request.pass(edit)
+  let isOfCPU = request.quota != nil || request.period != nil
+  note(
+    PendingUpdate(
+      cpu: isOfCPU ? declared : nil, applied: isOfCPU ? applied : nil, memory: request.memory,
+      swap: request.swap), request, instance)
+  let code = request.run(edit)
+  settle(instance, isTaken: code == 0)
+  exit(code)
 }
 
-/// Changes what is declared of memory, too, where nobody supervises.
+/// Notes an update where no supervisor does.
+private func note(
+  _ update: PendingUpdate, _ request: UpdateRequest, _ instance: borrowing StateDirectory
+) {
+  do throws(SystemError) { try instance.note(update) } catch { request.refuse(error) }
+}
+
+/// cgroup v1 refuses a CPU limit above that of a group above the container's; what is written for it
+/// may be less, and would be taken.
+private func refuseAboveAncestors(
+  _ request: UpdateRequest, _ instance: borrowing StateDirectory
+) {
+  guard request.quota != nil || request.period != nil, let state = instance.load(),
+    let asked = state.base.declared.redeclared(quota: request.quota, period: request.period)
+      .nanocores
+  else { return }
+  let above = state.limitAbove(.system)
+  // The low-level runtime has the words for what the kernel refuses.
+  if asked > above.inForce { request.pass() }
+  if asked > above.declared {
+    request.refuse(
+      "the group above it has a limit of \(CPULimit(nanocores: above.declared)) CPUs, which is less"
+    )
+  }
+}
+
+/// Ends a noted update where no supervisor does.
+private func settle(_ instance: borrowing StateDirectory, isTaken: Bool) {
+  guard var state = instance.load() else { return }
+  state.settleUpdate(isTaken: isTaken)
+  try? instance.save(state)
+}
+
+/// Has what is in force written where nobody supervises, in the place of what the runtime knows.
 private func editUnsupervisedMemory(
-  _ edit: inout ConfigEdit, _ request: UpdateRequest, _ state: inout ContainerState,
+  _ edit: inout ConfigEdit, _ request: UpdateRequest, _ state: ContainerState,
   held: Int64?, isShared: Bool
 ) {
   let asked = request.memory.map { $0 > 0 ? $0 : MemoryBase.unlimited }
@@ -106,27 +150,46 @@ private func editUnsupervisedMemory(
     edit.memoryLimit = held < MemoryBase.unlimited ? held : -1
     edit.memorySwap = held < MemoryBase.unlimited ? state.memory?.requestedSwap(at: held) : nil
   }
-  state.redeclare(memory: request.memory, swap: request.swap)
 }
 
-private struct Death: Error {}
+/// The supervisor has died before the low-level runtime was called, or takes care of another update.
+private struct Retry: Error {}
 
-/// What a container's supervisor says is to be written; of one that dies over it, the next one.
+/// Has a container's supervisor note an update, carries it out, and tells how that ended.
 ///
-/// - Returns: nil where nobody supervises, or it dies each time for seconds.
+/// - Parameters:
+///   - instance: The container's instance.
+///   - carryOut: Asks what is to be written, and calls the low-level runtime.
+/// - Returns: The runtime's exit code; nil where nobody supervises, or each supervisor dies.
 private func supervised(
-  by instance: borrowing StateDirectory, adding edit: ConfigEdit = ConfigEdit(),
-  _ ask: (inout ConfigEdit, borrowing ControlSocket) throws(Death) -> Void
-) -> ConfigEdit? {
-  let deadline = monotonicNow() + 5_000_000_000
+  by instance: borrowing StateDirectory,
+  _ carryOut: (inout ConfigEdit, borrowing ControlSocket) throws(Retry) -> CInt
+) -> CInt? {
+  // Another update may take as long as its low-level runtime does.
+  let deadline = monotonicNow() + 12_000_000_000
   while let socket = supervisor(of: instance, until: deadline) {
-    do throws(Death) {
-      var edit = edit
-      try ask(&edit, socket)
-      return edit
-    } catch {}
+    do throws(Retry) {
+      var edit = ConfigEdit()
+      let code = try carryOut(&edit, socket)
+      tell(instance, socket, isTaken: code == 0)
+      return code
+    } catch { usleep(5_000) }
   }
   return nil
+}
+
+/// Tells a supervisor how the low-level runtime ended; where it has died meanwhile, the next one.
+private func tell(
+  _ instance: borrowing StateDirectory, _ socket: borrowing ControlSocket, isTaken: Bool
+) {
+  let message = ControlMessage.updateEnded(isTaken: isTaken)
+  // One that is stopped, or of an older version, hears of it later or not at all.
+  if (try? answer(to: message, from: socket, of: instance)) != nil { return }
+  let deadline = monotonicNow() + 5_000_000_000
+  while instance.load() != nil, let next = supervisor(of: instance, until: deadline) {
+    if (try? answer(to: message, from: next, of: instance)) != nil { return }
+  }
+  if instance.claim() { settle(instance, isTaken: isTaken) }
 }
 
 /// Whether an update changes memory, or would by what the low-level runtime knows of it.
@@ -140,17 +203,24 @@ private func isOfMemory(_ request: UpdateRequest, _ instance: borrowing StateDir
 private func answer(
   to message: ControlMessage, from socket: borrowing ControlSocket,
   of instance: borrowing StateDirectory
-) throws(Death) -> ControlMessage? {
-  guard socket.send(message) else { throw Death() }
+) throws(Retry) -> ControlMessage? {
+  guard socket.send(message) else { throw Retry() }
   switch socket.receive(within: 200) {
+  case .message(.updating): throw Retry()
   case .message(let answer): return answer
   case .nonsense: return nil
   case .nothing:
     // One that is stopped hears of it later.
-    if instance.isSupervisorEnding { throw Death() }
+    if instance.isSupervisorEnding { throw Retry() }
     return nil
-  case .end: throw Death()
+  case .end: throw Retry()
   }
+}
+
+/// An answer, unless it is that the update cannot be noted: then the call ends here.
+private func noted(_ answer: ControlMessage?, _ request: UpdateRequest) -> ControlMessage? {
+  guard case .notNoted(let errno) = answer else { return answer }
+  request.refuse(SystemError("write", "the container's state", errno: errno))
 }
 
 /// The low-level runtime writes the memory limit that it knows at each update, whatever is asked for:
@@ -158,10 +228,11 @@ private func answer(
 private func editMemory(
   _ edit: inout ConfigEdit, _ request: UpdateRequest, _ socket: borrowing ControlSocket,
   of instance: borrowing StateDirectory
-) throws(Death) {
+) throws(Retry) {
   let message = ControlMessage.updateMemory(limit: request.memory, swap: request.swap)
   guard
-    case .applyMemory(let limit, let swap) = try answer(to: message, from: socket, of: instance)
+    case .applyMemory(let limit, let swap) = try noted(
+      answer(to: message, from: socket, of: instance), request)
   else { return }
   edit.memoryLimit = limit
   edit.memorySwap = swap
@@ -170,10 +241,12 @@ private func editMemory(
 private func editCPU(
   _ edit: inout ConfigEdit, _ request: UpdateRequest, _ socket: borrowing ControlSocket,
   of instance: borrowing StateDirectory
-) throws(Death) {
+) throws(Retry) {
   guard request.quota != nil || request.period != nil,
-    case .apply(let limit) = try answer(
-      to: .update(quota: request.quota, period: request.period), from: socket, of: instance)
+    case .apply(let limit) = try noted(
+      answer(
+        to: .update(quota: request.quota, period: request.period), from: socket, of: instance),
+      request)
   else { return }
   // Where a request does not name a period, crun takes it for the default one, and does not tell
   // systemd of the quota, which has the old one again after the next reload.
@@ -194,31 +267,49 @@ private func updateStrict(
   _ call: RuntimeCall, _ request: UpdateRequest, _ instance: borrowing StateDirectory,
   _ settings: Settings
 ) {
+  func carryOut(_ edit: ConfigEdit) -> CInt {
+    runStrict(call, request, edit, instance, settings)
+  }
+  guard isOfMemory(request, instance) else { exit(carryOut(ConfigEdit())) }
+  let code = supervised(by: instance) { (edit, socket) throws(Retry) in
+    try editMemory(&edit, request, socket, of: instance)
+    return carryOut(edit)
+  }
+  if let code { exit(code) }
+  var edit = ConfigEdit()
+  let isOurs = instance.claim()
+  if isOurs, let state = instance.load() {
+    let held = LimitsInForce(of: state).memory
+    editUnsupervisedMemory(&edit, request, state, held: held, isShared: false)
+    note(PendingUpdate(memory: request.memory, swap: request.swap), request, instance)
+  }
+  let end = carryOut(edit)
+  if isOurs { settle(instance, isTaken: end == 0) }
+  exit(end)
+}
+
+/// Gives a strict container other CPUs, and calls the low-level runtime; where that refuses, it has
+/// the CPUs back that it asked for before.
+private func runStrict(
+  _ call: RuntimeCall, _ request: UpdateRequest, _ edit: ConfigEdit,
+  _ instance: borrowing StateDirectory, _ settings: Settings
+) -> CInt {
+  let before = instance.load()?.claim
   do {
-    let cpus = try claim(request, instance, settings)
-    var edit = ConfigEdit(
-      cpuQuota: request.quota == nil ? nil : ConfigEdit.noQuota, cpus: cpus.description)
-    if isOfMemory(request, instance) { editStrictMemory(&edit, request, instance) }
-    request.pass(edit)
+    var edit = edit
+    edit.cpus = try claim(request, instance, settings).description
+    if request.quota != nil { edit.cpuQuota = ConfigEdit.noQuota }
+    let code = request.run(edit)
+    if code != 0, let before, before.asked != instance.load()?.claim?.asked {
+      _ = try StrictUpdate.carryOut(
+        restoring: before, reserved: settings.reservedCPUs(), of: instance, root: .system)
+    }
+    return code
   } catch let refusal as Refusal {
     call.fail(refusal.sentence)
   } catch let error as any (Error & CustomStringConvertible) {
     call.fail("the CPUs of a strict container cannot be changed: \(error.description)")
   } catch { call.fail("an unforeseen error") }
-}
-
-/// The memory's part of an update, by the supervisor or, where there is none, written down for it.
-private func editStrictMemory(
-  _ edit: inout ConfigEdit, _ request: UpdateRequest, _ instance: borrowing StateDirectory
-) {
-  let answered = supervised(by: instance, adding: edit) { (edit, socket) throws(Death) in
-    try editMemory(&edit, request, socket, of: instance)
-  }
-  if let answered { return edit = answered }
-  guard instance.claim(), var state = instance.load() else { return }
-  let held = LimitsInForce(of: state).memory
-  editUnsupervisedMemory(&edit, request, &state, held: held, isShared: false)
-  try? instance.save(state)
 }
 
 /// The CPUs that the container is to have from now on.

@@ -131,14 +131,31 @@ struct UpdateRequest {
   func pass() -> Never { pass(ConfigEdit()) }
 
   /// Makes the call with other values in the place of what was asked for.
-  func pass(_ edit: ConfigEdit) -> Never {
+  func pass(_ edit: ConfigEdit) -> Never { edited(edit).pass() }
+
+  /// The same, and waits for the low-level runtime.
+  ///
+  /// - Returns: Its exit code.
+  func run(_ edit: ConfigEdit) -> CInt { edited(edit).run() }
+
+  /// Ends the call: the update cannot be carried out as a whole.
+  func refuse(_ reason: String) -> Never {
+    call.fail("the limits of \(call.invocation.id?.text ?? "") stay as they are: \(reason)")
+  }
+
+  /// Ends the call: the update cannot be noted.
+  func refuse(_ error: SystemError) -> Never {
+    refuse("the update cannot be noted in /run/escra (\(error.symbol)); make room there")
+  }
+
+  private func edited(_ edit: ConfigEdit) -> RuntimeCall {
     var call = call
     if resources == nil {
       rewriteFlags(&call, edit)
     } else {
       rewriteDocument(&call, edit)
     }
-    call.pass()
+    return call
   }
 
   private func rewriteFlags(_ call: inout RuntimeCall, _ edit: ConfigEdit) {

@@ -16,6 +16,8 @@ private let messages: [ControlMessage] = [
   .refused(resource: 1, reason: 2, figure: 5), .ready(CPUQuota(quota: 1000), memory: 1 << 30),
   .offerGuard, .wantGuard, .guarding, .whoIs(4711), .named(4711, "fifteen letters"),
   .named(1, ""), .named(7, "\u{1F600}"), .running, .askEnd, .over,
+  .offerGuard, .wantGuard, .guarding, .notNoted(errno: 28), .updating, .updateSettled,
+  .updateEnded(isTaken: true), .updateEnded(isTaken: false),
 ]
 
 @Suite struct ControlMessageTests {
@@ -74,7 +76,7 @@ private let messages: [ControlMessage] = [
       let isNearly = UInt8.random(in: 0...3, using: &random) > 0
       var bytes: [UInt8] = []
       if isNearly {
-        let kind = UInt8.random(in: 0...12, using: &random)
+        let kind = UInt8.random(in: 0...27, using: &random)
         bytes = [0x45, 0x53, 0x43, 0x52, 1, 0, kind, 0]
         for _ in 0..<3 {
           let word = random.number().littleEndian
@@ -92,7 +94,8 @@ private let messages: [ControlMessage] = [
       case .ready(let limit, _), .apply(let limit):
         if limit.period <= 0 || (limit.quota ?? 0) < 0 { Issue.record("no limit: \(bytes)") }
       case .update, .look, .looked, .updateMemory, .applyMemory, .offerGuard, .wantGuard, .guarding,
-        .refused, .whoIs, .named, .running, .askEnd, .over, .lookAt:
+        .refused, .whoIs, .named, .running, .askEnd, .over, .lookAt, .notNoted, .updating,
+        .updateEnded, .updateSettled:
         break
       }
       if ControlMessage(bytes: message.bytes) != message { Issue.record("not itself: \(bytes)") }

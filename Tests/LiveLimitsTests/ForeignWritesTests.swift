@@ -31,27 +31,19 @@ extension ForeignWrites.Verdict {
     #expect(writes.judge(CPUQuota(quota: 20_000, period: 50_000), at: 7) == .news)
   }
 
-  @Test mutating func `what an update was told to write is expected once`() {
-    writes.declared(limit(80_000), expecting: limit(70_000), at: 0)
-    #expect(writes.judge(limit(20_000), at: 0) == .ours, "it has not come yet")
-    #expect(writes.judge(limit(70_000), at: 0) == .expected)
-    #expect(writes.ours == limit(70_000))
-    #expect(writes.judge(limit(70_000), at: 0) == .ours)
-    writes.wrote(limit(30_000))
+  @Test
+  mutating func `after an update what the runtime was told is old, and what was before is not`() {
+    writes.declared(limit(80_000), told: limit(70_000))
+    #expect(writes.judge(limit(20_000), at: 0) == .ours)
     #expect(writes.judge(limit(70_000), at: 0).isDrift)
     #expect(writes.judge(limit(80_000), at: 0).isDrift)
     #expect(writes.judge(limit(50_000), at: 0) == .news, "nobody holds the old one any more")
   }
 
-  @Test mutating func `the whole percents that come before what is expected are drift`() {
-    writes.declared(limit(12_345), expecting: limit(12_345), at: 0)
+  @Test mutating func `after an update the service manager has whole percents`() {
+    writes.declared(limit(12_345), told: limit(12_345))
     #expect(writes.judge(limit(13_000), by: .serviceManager, at: 0).isDrift)
-    #expect(writes.judge(limit(12_345), by: .runtime, at: 1) == .expected)
-  }
-
-  @Test mutating func `an update that never wrote is not waited for`() {
-    writes.declared(limit(80_000), expecting: limit(70_000), at: 0)
-    #expect(writes.judge(limit(70_000), at: 6 * second).isDrift)
+    #expect(writes.judge(limit(12_345), by: .serviceManager, at: 0).isDrift)
   }
 
   @Test mutating func `drift is written over at most once a second`() {

@@ -202,3 +202,83 @@ private func exists(_ path: String) -> Bool { access(path, F_OK) == 0 }
     #expect(StateRoot.runtimeRoot("/") == "/")
   }
 }
+
+@Suite struct ReplacedFileTests {
+  private let temporary: TemporaryDirectory
+
+  init() throws { temporary = try TemporaryDirectory() }
+
+  private func directory() throws -> FileDescriptor {
+    try FileDescriptor.open(temporary.path, O_RDONLY | O_DIRECTORY)
+  }
+
+  private func text(_ name: String) throws -> String {
+    try FileDescriptor.text(of: temporary.path + "/" + name)
+  }
+
+  @Test func `a spare takes the place of a file where no new one can be made`() throws {
+    let directory = try self.directory()
+    try directory.replace("state", with: "a=1\n", by: ".state")
+    try directory.reserve("state", bytes: 100)
+    let spare = FileDescriptor.spare(of: "state")
+    try directory.exchangeSpare(of: "state", for: "a=2\n")
+    #expect(try text("state") == "a=2\n")
+    #expect(try text(spare) == "a=1\n")
+    try directory.exchangeSpare(of: "state", for: "a=3\nb=4\n")
+    #expect(try text("state") == "a=3\nb=4\n")
+  }
+
+  @Test func `a spare that is too small, or not there, is none`() throws {
+    let directory = try self.directory()
+    try directory.replace("state", with: "a=1\n", by: ".state")
+    #expect((try? directory.exchangeSpare(of: "state", for: "a=2\n")) == nil)
+    try directory.reserve("state", bytes: 1)
+    let long = String(repeating: "x", count: 5000)
+    #expect((try? directory.exchangeSpare(of: "state", for: long)) == nil)
+    #expect(try text("state") == "a=1\n")
+    try directory.reserve("state", bytes: long.utf8.count)
+    try directory.exchangeSpare(of: "state", for: long)
+    #expect(try text("state") == long)
+  }
+}
+
+@Suite struct PendingUpdateTests {
+  private static let updates = [
+    PendingUpdate(
+      cpu: CPUQuota(quota: 60_000), applied: CPUQuota(quota: 5_000, period: 50_000), memory: -1,
+      swap: 1 << 30),
+    PendingUpdate(cpu: CPUQuota(quota: nil), applied: CPUQuota(quota: nil)),
+    PendingUpdate(swap: -1),
+  ]
+
+  @Test(arguments: updates) func `is read back, from the state and as an argument`(
+    update: PendingUpdate
+  ) throws {
+    var state = ContainerState(
+      root: "/run/runc", id: "web", bundle: "/b", policy: "reactive",
+      runtime: ProcessIdentity(pid: 1, startTicks: 1), pidFile: "/p",
+      base: CPUBase(
+        declared: CPUQuota(quota: 50_000), floor: 1, explicitCeiling: nil, limit: 1_000_000_000))
+    state.update = update
+    #expect(try #require(ContainerState(text: state.text)).update == update)
+    #expect(PendingUpdate(argument: update.argument) == update)
+  }
+
+  @Test func `is what is declared once it was taken, and nothing when it was refused`() {
+    var state = ContainerState(
+      root: "/run/runc", id: "web", bundle: "/b", policy: "reactive",
+      runtime: ProcessIdentity(pid: 1, startTicks: 1), pidFile: "/p",
+      base: CPUBase(
+        declared: CPUQuota(quota: 50_000), floor: 1, explicitCeiling: nil, limit: 1_000_000_000))
+    let before = state
+    state.update = Self.updates[0]
+    state.settleUpdate(isTaken: false)
+    #expect(state == before)
+    state.update = PendingUpdate(
+      cpu: CPUQuota(quota: 60_000), applied: CPUQuota(quota: 5_000), memory: 1 << 20)
+    state.settleUpdate(isTaken: true)
+    #expect(state.base.declared == CPUQuota(quota: 60_000))
+    #expect(state.base.told == CPUQuota(quota: 5_000))
+    #expect(state.declaredMemory == 1 << 20 && state.update == nil)
+  }
+}

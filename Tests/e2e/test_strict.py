@@ -541,6 +541,21 @@ def test_an_update_that_cannot_be_granted_changes_nothing(strict, flags, words):
     assert cpus(made) == before and cgroups.limit(made.cgroup)[0] is None
 
 
+@pytest.mark.skipif(cgroups.VERSION != 1, reason="cgroup v2 takes a memory limit below the use")
+@pytest.mark.skipif(len(ONLINE) < 2, reason="one CPU to move from, one to move to")
+def test_it_has_its_cpus_back_when_the_runtime_refuses_the_rest(strict):
+    made = strict().started()
+    made.supervisor()
+    before = cpus(made)
+    [other] = set(ONLINE[:2]) - before
+    [state] = made.states()
+    made.call("update", "--cpuset-cpus", str(other), "--memory", "4096", code=1)
+    wait_until(lambda: cpus(made) == before, 2, "the CPUs it had")
+    [after] = made.states()
+    names = ("cpus", "cpusAsked", "cpusAskedOf")
+    assert [after.get(name) for name in names] == [state.get(name) for name in names]
+
+
 @pytest.mark.parametrize("request_", [
     {"cpu": {"quota": 100_000, "period": 100_000}}, {"cpu": {"quota": -1}},
     {"memory": {"limit": 64 << 20}}, {"cpu": {"shares": 512}}, {"pids": {"limit": 100}},

@@ -11,6 +11,7 @@ public enum StrictUpdate {
   ///
   /// - Parameters:
   ///   - changes: What is asked for; a part that is nil stays as it was.
+  ///   - earlier: What it had before an update that the runtime has refused, and has again.
   ///   - reserved: The operator's CPUs that are given to nobody.
   ///   - directory: The container's instance.
   ///   - root: Whose registry.
@@ -18,18 +19,21 @@ public enum StrictUpdate {
   /// - Throws: ``CPUClaimError``, or ``SystemError`` for a registry or a group that cannot be
   ///   written; EBUSY when groups inside the container have CPUs that it would lose.
   public static func carryOut(
-    _ changes: CPUReservation, reserved: CPUSet, of directory: borrowing StateDirectory,
-    root: StateRoot
+    _ changes: CPUReservation = CPUReservation(), restoring earlier: CPUClaim? = nil,
+    reserved: CPUSet, of directory: borrowing StateDirectory, root: StateRoot
   ) throws -> CPUSet {
     let registry = try CPURegistry(locking: root)
     guard var state = directory.load(), let before = state.claim, state.phase == .running else {
       throw StrictUpdateError.starting
     }
-    let asked = CPUReservation(
-      count: changes.count ?? before.asked.count, set: changes.set ?? before.asked.set)
+    let asked =
+      earlier?.asked
+      ?? CPUReservation(
+        count: changes.count ?? before.asked.count, set: changes.set ?? before.asked.set)
     let others = registry.holders(except: state)
     let after = try registry.grant(
-      asked, group: before.group, reserved: reserved, memory: nil, holders: others,
+      earlier.map { CPUReservation(set: $0.held) } ?? asked, group: before.group,
+      reserved: reserved, memory: nil, holders: others,
       current: before.held
     ).held
     state.claim?.asked = asked

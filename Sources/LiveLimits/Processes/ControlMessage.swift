@@ -21,6 +21,14 @@ public enum ControlMessage: Equatable, Sendable {
   case updateMemory(limit: Int64?, swap: Int64?)
   /// Supervisor to shim: what the low-level runtime shall write; nil to leave it out.
   case applyMemory(limit: Int64?, swap: Int64?)
+  /// Supervisor to shim: the update cannot be noted, for this errno; nothing has changed.
+  case notNoted(errno: Int32)
+  /// Supervisor to shim: another update is on its way; ask again in a moment.
+  case updating
+  /// Shim to supervisor: the low-level runtime has ended, and has taken the update or refused it.
+  case updateEnded(isTaken: Bool)
+  /// Supervisor to shim: what was noted is in force, or dropped.
+  case updateSettled
   /// Supervisor to shim: there is no place in the application. Which resource, why, and the figure,
   /// as the broker says; reason 9 is that nothing is free, 0 is no answer from anybody.
   case refused(resource: UInt8, reason: UInt8, figure: Int64)
@@ -78,6 +86,10 @@ public enum ControlMessage: Equatable, Sendable {
       case .whoIs(let process): (19, [Int64(process)])
       case .named(let process, let name):
         (20, [Int64(process)] + Self.words(of: name))
+      case .notNoted(let errno): (24, [Int64(errno)])
+      case .updating: (25, [])
+      case .updateEnded(let isTaken): (26, [isTaken ? 1 : 0])
+      case .updateSettled: (27, [])
       case .updateMemory(let limit, let swap): (6, [limit ?? Self.absent, swap ?? Self.absent])
       case .applyMemory(let limit, let swap): (7, [limit ?? Self.absent, swap ?? Self.absent])
       case .refused(let resource, let reason, let figure):
@@ -149,6 +161,10 @@ public enum ControlMessage: Equatable, Sendable {
     case (19, _): self = .whoIs(Int32(truncatingIfNeeded: first))
     case (20, _):
       self = .named(Int32(truncatingIfNeeded: first), Self.text(of: (second, third)))
+    case (24, _): self = .notNoted(errno: Int32(truncatingIfNeeded: first))
+    case (25, _): self = .updating
+    case (26, _): self = .updateEnded(isTaken: first == 1)
+    case (27, _): self = .updateSettled
     case (6, _): self = .updateMemory(limit: present(first), swap: present(second))
     case (7, _): self = .applyMemory(limit: present(first), swap: present(second))
     case (8, _):

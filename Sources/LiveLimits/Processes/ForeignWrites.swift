@@ -12,8 +12,6 @@ public struct ForeignWrites: Sendable {
   public enum Verdict: Equatable, Sendable {
     /// It is what we wrote.
     case ours
-    /// It is what an update was told to write.
-    case expected
     /// An old value came back: write ours again, but not before this moment.
     case drift(notBefore: Nanoseconds)
     /// Somebody wants something else.
@@ -44,7 +42,6 @@ public struct ForeignWrites: Sendable {
   private var told: CPUQuota
   /// What the container's scope has, where there is one.
   private var unit: CPUQuota
-  private var expected: (limit: CPUQuota, until: Nanoseconds)?
   private var lastCorrection: Nanoseconds = .min / 2
   private var nextCorrection: Nanoseconds?
 
@@ -65,19 +62,12 @@ public struct ForeignWrites: Sendable {
   /// Takes note of a write of ours.
   public mutating func wrote(_ limit: CPUQuota) { ours = limit }
 
-  /// How long an update may take from our answer to its write; one that failed never writes.
-  static let expectation: Nanoseconds = 5_000_000_000
-
-  /// Takes note of a declared value, and of what an update will write for it.
+  /// Takes note of a declared value, and of what an update has written for it.
   ///
   /// - Parameters:
   ///   - declared: The new declared limit.
   ///   - applied: What the low-level runtime was told to write.
-  ///   - now: The time.
-  public mutating func declared(
-    _ declared: CPUQuota, expecting applied: CPUQuota, at now: Nanoseconds
-  ) {
-    expected = (applied, now + Self.expectation)
+  public mutating func declared(_ declared: CPUQuota, told applied: CPUQuota) {
     self.declared = declared
     told = applied
     unit = applied.asUnitProperty
@@ -104,12 +94,6 @@ public struct ForeignWrites: Sendable {
   public mutating func judge(
     _ found: CPUQuota, by writers: Writers = .unknown, at now: Nanoseconds
   ) -> Verdict {
-    if let awaited = expected, found == awaited.limit, now <= awaited.until {
-      expected = nil
-      ours = found
-      nextCorrection = nil
-      return .expected
-    }
     if found == ours {
       nextCorrection = nil
       return .ours

@@ -63,6 +63,7 @@ struct FoundContainer {
     let memoryAbove = state.memory?.above.open(.memory, of: location, named: name, watch)
     open.merge(memoryAbove ?? [:]) { $1 }
     handover.law = ControlLaw.Parameters(named: state.law)
+    handover.update = state.update
     handover.priority = state.membership?.priority
     let files = writer.release()
     open[.quota] = files.quota
@@ -230,7 +231,6 @@ struct FoundContainer {
     return true
   }
 
-  private static func open(_ paths: [String]) -> Int32? {
   /// Opens what tells how long the container's own tasks waited for a CPU.
   ///
   /// Its pressure; on cgroup v1 its group's run-queue wait, where the kernel counts it
@@ -250,6 +250,7 @@ struct FoundContainer {
     return nil
   }
 
+  private static func open(_ paths: [String]) -> Int32? {
     for path in paths {
       if let file = try? FileDescriptor.open(path, O_RDONLY) { return file.release() }
     }

@@ -43,6 +43,8 @@ struct Handover {
   var memory: MemoryBase?
   /// The container's priority in its application; nil for a container alone.
   var priority: Int32?
+  /// An update that was on its way when the supervisor before this one died.
+  var update: PendingUpdate?
   /// Places that hold nothing, a bit each.
   private var missing: Int64 = 0
 
@@ -78,6 +80,7 @@ struct Handover {
       found.quota ?? -1, found.period, above[1], above[2], above[3],
     ]
     return words.map { "\($0)" } + (memory.map { [$0.argument] } ?? [])
+      + (update.map { [$0.argument] } ?? [])
       + (priority.map { ["\(Self.priorityMark)\($0)"] } ?? [])
   }
 
@@ -92,12 +95,14 @@ struct Handover {
     var words: [Int64] = []
     var memory: MemoryBase?
     var priority: Int32?
+    var update: PendingUpdate?
     var index = first
     while index < arguments.count {
       let argument = arguments[index]
       if let word = Int64(argument) { words.append(word) }
       memory = memory ?? MemoryBase(argument: argument)
       priority = priority ?? Self.priority(argument)
+      update = update ?? PendingUpdate(argument: argument)
       index += 1
     }
     guard words.count == 21 else { return nil }
@@ -118,6 +123,7 @@ struct Handover {
     law = ControlLaw.Parameters(named: words[15] == 1 ? "headroom" : nil)
     self.memory = memory
     self.priority = priority
+    self.update = update
   }
 
   private static let priorityMark = "priority:"

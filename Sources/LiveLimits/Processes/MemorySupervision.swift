@@ -321,6 +321,9 @@ final class MemorySupervision: MemoryController.Surroundings {
   /// Somebody has written another limit: what was agreed on, an old one, or a new base.
   private func judge(_ found: Int64, _ usage: Int64) -> [RecordEntry] {
     defer { alignOuter() }
+    if isUpdating, !isExpected(found), !writer.isReadOnly {
+      return [takeBack(found, usage, .memoryDrift)].compactMap(\.self)
+    }
     if isExpected(found) {
       // What we had said; meanwhile it has moved on.
       expected = nil
@@ -422,6 +425,10 @@ final class MemorySupervision: MemoryController.Surroundings {
 
   // MARK: updates
 
+  /// Whether an update is on its way: what the low-level runtime writes besides what it was told is
+  /// an old limit, which it writes again when it has failed.
+  var isUpdating = false
+
   /// What an update may write while it is expected: our own value, given back to us.
   private var expected: (limit: Int64, until: Nanoseconds)?
   /// How long an update may take from our answer to its write.
@@ -431,8 +438,15 @@ final class MemorySupervision: MemoryController.Surroundings {
     expected.map { MemoryBase.isSame($0.limit, found) && monotonicNow() <= $0.until } ?? false
   }
 
-  /// An update that is on its way, told before the low-level runtime writes it: it writes the
-  /// memory limit that it knows along with whatever is changed.
+  /// The low-level runtime has ended: what it wrote again after it had failed is taken back.
+  func endUpdate() -> [RecordEntry] {
+    let entries = look()
+    isUpdating = false
+    writer.alignSwap(to: base.memorySwap(at: ours))
+    return entries
+  }
+
+  /// An update that the low-level runtime has taken.
   ///
   /// - Parameters:
   ///   - limit: The declared limit in bytes from now on, -1 for none; nil where it stays.
@@ -473,13 +487,22 @@ final class MemorySupervision: MemoryController.Surroundings {
 
   /// What the low-level runtime is to write, so that its update does not take back what was given;
   /// nothing under `observe`.
-  var applied: (limit: Int64?, swap: Int64?) {
+  ///
+  /// It writes the memory limit that it knows along with whatever is changed.
+  ///
+  /// - Parameters:
+  ///   - limit: The declared limit in bytes that the update asks for, -1 for none; nil where it stays.
+  ///   - swap: Memory and swap together likewise.
+  /// - Returns: Bytes, -1 for no limit; nil for what is left out.
+  func applied(limit: Int64?, swap: Int64?) -> (limit: Int64?, swap: Int64?) {
     guard !writer.isReadOnly else { return (nil, nil) }
+    var next = base
+    next.redeclare(limit: limit, swap: swap)
     // A service manager writes what it was told last whenever it likes: that is never to be a kill.
-    let told = base.isManaged ? base.bounds.ceiling : ours
+    let told = base.isManaged ? next.bounds.ceiling : ours
     expected = (told, monotonicNow() + Self.expectation)
     let limit = told >= MemoryBase.unlimited ? -1 : told
-    return (limit, base.requestedSwap(at: told).map { limit < 0 ? -1 : $0 })
+    return (limit, next.requestedSwap(at: told).map { limit < 0 ? -1 : $0 })
   }
 
   // MARK: surroundings

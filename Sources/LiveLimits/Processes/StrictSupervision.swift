@@ -24,6 +24,8 @@ final class StrictSupervision {
   private var lastCorrection: Nanoseconds = .min / 2
   private var failures = 0
   private var hasEnded = false
+  /// An update of memory that is on its way.
+  private var updating: OpenUpdate?
   /// The connection of the keeper that guards the memory.
   private var guardian: UInt64?
 
@@ -109,7 +111,9 @@ final class StrictSupervision {
       settle(at: max(monotonicNow() + Self.settlingDelay, lastSettling + Self.settlingInterval))
     case Token.listener: conversations.accept(poller)
     default:
-      let message = conversations.hear(token, poller, answer: answer)
+      let message = conversations.hear(token, poller) { answer($0, from: token) }
+      // Killed without a word: its update is dropped.
+      if updating?.owner == token, !conversations.contains(token) { settleUpdate(isTaken: false) }
       if message == .guarding {
         guardian = token
         container.memory?.guarded(true)
@@ -142,16 +146,52 @@ final class StrictSupervision {
     _ = registry
   }
 
-  private func answer(_ message: ControlMessage) -> ControlMessage? {
-    if message == .offerGuard { return container.memory?.wantsGuard == true ? .wantGuard : nil }
-    guard case .updateMemory(let limit, let swap) = message else { return nil }
-    guard let memory = container.memory else {
-      directory.declare(memory: limit)
-      return .applyMemory(limit: nil, swap: nil)
+  private func answer(_ message: ControlMessage, from token: UInt64) -> ControlMessage? {
+    switch message {
+    case .offerGuard: return container.memory?.wantsGuard == true ? .wantGuard : nil
+    case .updateMemory(let limit, let swap):
+      let now = monotonicNow()
+      if let open = updating, open.excludes(token, at: now) { return .updating }
+      let applied: (limit: Int64?, swap: Int64?) =
+        container.memory?.applied(limit: limit, swap: swap) ?? (nil, nil)
+      var open = OpenUpdate(owner: token, start: now)
+      open.update.add(memory: limit, swap: swap)
+      do throws(SystemError) { try note(open.update) } catch {
+        return .notNoted(errno: error.errno)
+      }
+      updating = open
+      container.memory?.isUpdating = true
+      return .applyMemory(limit: applied.limit, swap: applied.swap)
+    case .updateEnded(let isTaken):
+      if updating?.owner ?? token == token { settleUpdate(isTaken: isTaken) }
+      return .updateSettled
+    default: return nil
     }
-    note(memory.update(limit: limit, swap: swap))
-    let applied = memory.applied
-    return .applyMemory(limit: applied.limit, swap: applied.swap)
+  }
+
+  private func note(_ update: PendingUpdate) throws(SystemError) {
+    let registry = try CPURegistry(locking: fence.root)
+    try takeOverUpdate()
+    try directory.note(update)
+    state.update = directory.load()?.update
+    _ = registry
+  }
+
+  /// Ends the update of memory that is on its way.
+  private func settleUpdate(isTaken: Bool) {
+    note(container.memory?.endUpdate() ?? [])
+    guard let update = updating?.update ?? state.update else { return }
+    updating = nil
+    if isTaken, let memory = container.memory {
+      note(memory.update(limit: update.memory, swap: update.swap))
+    }
+    guard let registry = try? CPURegistry(locking: fence.root) else { return }
+    try? takeOverUpdate()
+    state.update = update
+    state.settleUpdate(isTaken: isTaken)
+    if let memory = container.memory { state.memory = memory.base }
+    try? directory.save(state)
+    _ = registry
   }
 
   private func settle(at moment: Nanoseconds) { nextSettling = min(nextSettling ?? .max, moment) }

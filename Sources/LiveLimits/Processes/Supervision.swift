@@ -23,7 +23,7 @@ final class Supervision: CPUController.Surroundings {
   let poller: Poller
   private var timer: DeadlineTimer
   private let watch: WriteWatch
-  private var heard = HeardWriters()
+  var heard = HeardWriters()
   /// Behind a write of ours somebody else's was heard, or may have been.
   private var hasOverheard = false
   /// Something has been done since the stack was given back that went deep.
@@ -43,7 +43,9 @@ final class Supervision: CPUController.Surroundings {
   private var promise: HookPromise?
 
   var nextReading: Nanoseconds?
-  private var nextCorrection: Nanoseconds?
+  var nextCorrection: Nanoseconds?
+  /// An update that is on its way.
+  var updating: OpenUpdate?
   private var nextMemberCheck: Nanoseconds?
   /// The time to the next look at who is left, where nothing tells of the end.
   private var memberPatience = Supervision.shortestMemberPatience
@@ -92,8 +94,8 @@ final class Supervision: CPUController.Surroundings {
     let quota = min(base.quota(of: found), max(bounds.ceiling, base.quota(of: base.declared)))
     foreign = ForeignWrites(ours: found, declared: base.declared, told: base.told)
     cpus = handover.cpus
-    law = handover.law
     budget = LookBudget(period: base.period)
+    law = handover.law
     controller = CPUController(
       Self.parameters(
         base, attachment, cpus: handover.cpus, law: handover.law,
@@ -125,6 +127,12 @@ final class Supervision: CPUController.Surroundings {
     }
     append(rule: .start, before: quota, after: quota, use: 0)
     settleParent()
+    if let update = handover.update {
+      let now = monotonicNow()
+      updating = OpenUpdate(
+        update: update, start: now, deadline: now + OpenUpdate.patienceWithShim)
+      _ = belongsToUpdate(found)
+    }
     if let memory {
       try memory.add(to: poller)
       record.append(memory.opening())
@@ -138,7 +146,7 @@ final class Supervision: CPUController.Surroundings {
     while !hasEnded {
       let next = min(
         nextReading ?? .max, nextCorrection ?? .max, nextMemberCheck ?? .max, nextDue ?? .max,
-        memory?.deadline ?? .max, application?.deadline ?? .max)
+        memory?.deadline ?? .max, application?.deadline ?? .max, updating?.deadline ?? .max)
       try timer.set(next == .max ? nil : next)
       // For as long as it sleeps. Who answers its peers does nothing deep, and needs it again.
       if next == .max, hasGoneDeep {
@@ -181,6 +189,9 @@ final class Supervision: CPUController.Surroundings {
       let now = monotonicNow()
       if let moment = nextMemberCheck, moment <= now { checkMembers() }
       if let moment = nextCorrection, moment <= now { judgeForeignWrite() }
+      if let open = updating, let moment = open.deadline, moment <= now {
+        settleUpdate(isTaken: open.isShown)
+      }
       if let moment = memory?.deadline, moment <= now { lookAtMemory(isRoutine: watch.hears) }
       if let moment = nextReading, moment <= now { try lookAgain() }
       if let moment = nextDue, moment <= now { writeHeldAgain(.due) }
@@ -211,7 +222,8 @@ final class Supervision: CPUController.Surroundings {
     case MemorySupervision.Token.use, MemorySupervision.Token.outOfMemory:
       if let memory { note(memory.hear(token)) }
     default:
-      let message = conversations.hear(token, poller, answer: answer)
+      let message = conversations.hear(token, poller) { answer($0, from: token) }
+      if !conversations.contains(token) { loseShim(token) }
       if message == .offerGuard {
         keeper = token
         conversations.send(.running, to: token)
@@ -244,7 +256,7 @@ final class Supervision: CPUController.Surroundings {
     if let memory { note(memory.look(isRoutine: isRoutine)) }
   }
 
-  private func note(_ entries: [RecordEntry]) {
+  func note(_ entries: [RecordEntry]) {
     for entry in entries { record.append(entry) }
     guard let memory else { return }
     if memory.isBaseChanged {
@@ -256,18 +268,6 @@ final class Supervision: CPUController.Surroundings {
 
   // MARK: control
 
-  private func read(called: Bool) {
-    control { usage, now in
-      controller.observe(usage: usage, at: now, called: called, surroundings: self)
-    }
-  }
-
-  /// Goes over to the hooks in the scheduler, where they have come.
-  private func takeHooks() throws(SystemError) {
-    switch promise?.take() ?? .end {
-    case .nothing: break
-    case .end: promise = nil
-    case .files(let files, let nets):
   /// Whether the container was looked at too often of late: then the next look is when that is over.
   private func waitsForBudget() -> Bool {
     guard budget.next > monotonicNow() else { return false }
@@ -287,6 +287,18 @@ final class Supervision: CPUController.Surroundings {
     read(called: isCall)
   }
 
+  private func read(called: Bool) {
+    control { usage, now in
+      controller.observe(usage: usage, at: now, called: called, surroundings: self)
+    }
+  }
+
+  /// Goes over to the hooks in the scheduler, where they have come.
+  private func takeHooks() throws(SystemError) {
+    switch promise?.take() ?? .end {
+    case .nothing: break
+    case .end: promise = nil
+    case .files(let files, let nets):
       promise = nil
       attachment.adopt(hooks: files)
       if let events = attachment.events {
@@ -340,6 +352,7 @@ final class Supervision: CPUController.Surroundings {
     if !watch.hears { judgeForeignWrite() }
     do throws(SystemError) {
       let (usage, now) = (try attachment.meter.read(), monotonicNow())
+      budget.take(at: now)
       books?.charge(usage: usage, at: now)
       let step = look(usage, now)
       let before = foreign.ours
@@ -352,7 +365,6 @@ final class Supervision: CPUController.Surroundings {
       comeBackToParent()
     } catch {
       // ENODEV: the cgroup is gone, and the pidfd will say so too.
-      budget.take(at: now)
       nextReading = nil
       checkMembers()
     }
@@ -372,6 +384,7 @@ final class Supervision: CPUController.Surroundings {
       append(rule: decision.rule, before: before, after: decision.quota, use: use)
       return
     }
+    if isRuntimeWriting { return holdOn() }
     do throws(SystemError) {
       try setLimit(limit, from: old)
       foreign.wrote(limit)
@@ -450,6 +463,7 @@ final class Supervision: CPUController.Surroundings {
     guard let found = try? attachment.writer.current(besides: foreign.ours) else {
       return checkMembers()
     }
+    if belongsToUpdate(found) { return }
     let now = monotonicNow()
     if let moment = heard.asked?.until, moment > now, keeper != nil, found != foreign.ours {
       // What a write means depends on whose it is.
@@ -460,15 +474,6 @@ final class Supervision: CPUController.Surroundings {
     case .ours:
       nextCorrection = nil
       heard = HeardWriters()
-    case .expected:
-      nextCorrection = nil
-      heard = HeardWriters()
-      try? attachment.writer.align(to: found)
-      settleParent()
-      // The law may have moved on between our answer and the write.
-      adopt(quota: base.quota(of: found), bounds: controller.bounds)
-      // So may the application have: what it has granted, or taken back, is what is held.
-      if application != nil { writeHeldAgain(.granted) }
     case .drift(let moment) where moment > now:
       nextCorrection = moment
     case .drift:
@@ -506,14 +511,15 @@ final class Supervision: CPUController.Surroundings {
   }
 
   /// A new declared limit: the container starts from it as it would at create.
-  private func rebase(
-    to declared: CPUQuota, rule: Rule, writer: RecordEntry.Writer? = nil
+  func rebase(
+    to declared: CPUQuota, rule: Rule, writer: RecordEntry.Writer? = nil,
+    settling update: PendingUpdate? = nil
   ) {
     let before = controller.quota
     let hasOtherPeriod = declared.period != base.declared.period
     base.declared = declared
     _ = readAbove()
-    saveBase()
+    saveBase(settling: update)
     let bounds = base.bounds(hasAlarm: attachment.hearsUse)
     if hasOtherPeriod {
       // The law counts in periods, and what it has seen was of another length.
@@ -534,8 +540,11 @@ final class Supervision: CPUController.Surroundings {
     append(rule: rule, before: before, after: controller.quota, use: 0, writer: writer)
   }
 
-  func saveBase() {
+  /// - Parameter update: One that the low-level runtime has taken.
+  func saveBase(settling update: PendingUpdate? = nil) {
     guard var state = directory.load() else { return }
+    if let update { state.redeclare(memory: update.memory, swap: update.swap) }
+    state.update = updating?.update
     state.base = base
     if let memory = memory?.base { state.memory = memory }
     try? directory.save(state)
@@ -543,41 +552,9 @@ final class Supervision: CPUController.Surroundings {
 
   // MARK: conversations
 
-  private func answer(_ message: ControlMessage) -> ControlMessage? {
-    if case .updateMemory(let limit, let swap) = message {
-      guard let memory else {
-        directory.declare(memory: limit)
-        return .applyMemory(limit: nil, swap: nil)
-      }
-      note(memory.update(limit: limit, swap: swap))
-      let applied = memory.applied
-      return .applyMemory(limit: applied.limit, swap: applied.swap)
-    }
+  private func answer(_ message: ControlMessage, from token: UInt64) -> ControlMessage? {
     if message == .offerGuard { return memory?.wantsGuard == true ? .wantGuard : nil }
-    guard case .update(let quota, let period) = message else { return nil }
-    return .apply(update(quota: quota, period: period))
-  }
-
-  /// An update of the declared limit, told before the low-level runtime writes it.
-  private func update(quota: Int64?, period: Int64?) -> CPUQuota {
-    let declared = base.declared.redeclared(quota: quota, period: period)
-    // The kernel will refuse it, and the low-level runtime will say so.
-    guard declared.isAcceptable else { return declared }
-    rebase(to: declared, rule: .update)
-    var applied = base.limit(of: controller.quota)
-    if attachment.writer.isReadOnly || (declared.quota == nil && applied == initialLimit) {
-      applied = declared
-    }
-    foreign.declared(declared, expecting: applied, at: monotonicNow())
-    base.told = applied
-    saveBase()
-    expectParent(applied)
-    joinAgain()
-    return applied
-  }
-
-  private var initialLimit: CPUQuota {
-    base.limit(of: base.quota(of: CPUQuota(quota: nil)))
+    return hear(update: message, from: token)
   }
 
   // MARK: the end

@@ -97,6 +97,9 @@ public struct ContainerState: Equatable, Sendable {
   /// When the supervisor was ready, on the clock of /proc/PID/stat: init is younger.
   public var readyTicks: Int64
 
+  /// An update that is on its way: noted before the low-level runtime is called.
+  public var update: PendingUpdate?
+
   /// Declares what an update asks for of memory from now on, whether or not its limit is moved.
   ///
   /// - Parameters:
@@ -164,6 +167,7 @@ public struct ContainerState: Equatable, Sendable {
     memoryParent = keyed["memoryParent"]
     claim = CPUClaim(keyed)
     membership = ApplicationMembership(keyed)
+    update = PendingUpdate(keyed)
     if let device = keyed["staleDevice"].flatMap({ UInt64($0) }),
       let inode = keyed["staleInode"].flatMap({ UInt64($0) })
     {
@@ -214,6 +218,7 @@ public struct ContainerState: Equatable, Sendable {
     memory?.write(to: &keyed)
     claim?.write(to: &keyed)
     membership?.write(to: &keyed)
+    update?.write(to: &keyed)
     return keyed.text
   }
 

@@ -208,11 +208,9 @@ public struct StateDirectory: ~Copyable {
 
   /// Replaces what is written down, as a whole; without fsync, since a boot empties /run anyway.
   public func save(_ state: ContainerState) throws(SystemError) {
-    do {
-      let file = try descriptor.open(Self.nextStateFile, O_WRONLY | O_CREAT | O_TRUNC)
-      try file.write(state.text)
-    }
-    try descriptor.rename(Self.nextStateFile, to: Self.stateFile)
+    let text = state.text
+    try descriptor.replace(Self.stateFile, with: text, by: Self.nextStateFile)
+    try? descriptor.reserve(Self.stateFile, bytes: text.utf8.count)
   }
 
   /// Makes all files that a supervisor writes, as far as they are not there.
@@ -224,13 +222,22 @@ public struct StateDirectory: ~Copyable {
     }
   }
 
-  /// Writes down what an update declares of memory where nobody moves its limit.
+  /// Writes down an update that is on its way, and makes sure that its end can be written down too.
   ///
-  /// - Parameter memory: In bytes, -1 for no limit; nil for what it was.
-  func declare(memory: Int64?) {
-    guard memory != nil, var state = load() else { return }
-    state.redeclare(memory: memory, swap: nil)
-    try? save(state)
+  /// - Throws: ``SystemError``: ENOSPC; then nothing of it is written down.
+  public func note(_ update: PendingUpdate) throws(SystemError) {
+    guard update != PendingUpdate(), var state = load(), state.update != update else { return }
+    let before = state.update
+    state.update = update
+    do throws(SystemError) {
+      try save(state)
+      // What it declares takes the place of what was declared, in a few digits more at the most.
+      try descriptor.reserve(Self.stateFile, bytes: state.text.utf8.count)
+    } catch {
+      state.update = before
+      try? save(state)
+      throw error
+    }
   }
 
   /// Where the low-level runtime is told to write the pid when the caller has named no place.
@@ -296,8 +303,8 @@ public struct StateDirectory: ~Copyable {
   /// Removes the instance; for the holder of the lock only.
   public borrowing func remove() {
     for name in [
-      Self.stateFile, Self.nextStateFile, Self.recordFile, Self.counterFile, Self.socketName,
-      Self.pidFile,
+      Self.stateFile, Self.nextStateFile, FileDescriptor.spare(of: Self.stateFile), Self.recordFile,
+      Self.counterFile, Self.socketName, Self.pidFile,
       Self.releaseFile, "." + Self.releaseFile, Self.adoptionFile,
     ] {
       try? descriptor.remove(name)
