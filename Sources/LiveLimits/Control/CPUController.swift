@@ -26,7 +26,7 @@ public struct CPUController: Sendable {
   /// What was used above the limit.
   public private(set) var books: UsageBooks
   /// What happened so far.
-  public private(set) var counters = Counters()
+  public internal(set) var counters = Counters()
 
   private var parameters: Parameters
   private var law: ControlLaw

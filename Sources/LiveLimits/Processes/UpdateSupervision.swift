@@ -129,8 +129,8 @@ extension Supervision {
       if let cpu = update.cpu {
         base.told = update.applied
         // The shim has compared it with the groups above: their limits may be larger by now.
-        if attachment.writer.version == .v1, let above = attachment.ancestorLimit {
-          attachment.ancestorLimit = max(above, cpu.nanocores ?? above)
+        if attachment.writer.version == .v1, let beyond = base.above.beyond {
+          base.above.beyond = max(beyond, cpu.nanocores ?? beyond)
         }
         rebase(to: cpu, rule: .update, settling: update)
         foreign.declared(cpu, told: update.applied ?? cpu)
