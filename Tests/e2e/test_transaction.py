@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""An update is one transaction: the low-level runtime and the supervisor both have it, or neither."""
+"""An update is one transaction: the runtime and the supervisor both have it, or neither."""
 import json
 import os
 import signal
@@ -64,7 +64,8 @@ def test_what_the_runtime_refuses_changes_no_memory_limit(container, flags):
     made.call("update", "--cpu-quota", "25000")
     made.do("rm /tmp/file")
     document = json.dumps({
-        "cpu": {"quota": 30_000, "cpus": "4094"}, "memory": {"limit": 256 << 20, "swap": 256 << 20}})
+        "cpu": {"quota": 30_000, "cpus": "4094"},
+        "memory": {"limit": 256 << 20, "swap": 256 << 20}})
     result = made.runtime(
         "update", *flags, made.id, input=document.encode() if flags[-1] == "-" else None)
     assert result.code == 1, result

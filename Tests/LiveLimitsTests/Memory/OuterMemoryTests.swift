@@ -97,7 +97,7 @@ private struct FakeScope {
 
   @Test func `what an update was told to write is no news`() throws {
     let scope = try FakeScope(explicitCeiling: 1024)
-    let told = try #require(scope.memory.applied.limit)
+    let told = try #require(scope.memory.applied(limit: nil, swap: nil).limit)
     #expect(!(try scope.write("\(told)")).contains(.memoryNews))
     try scope.directory.write("\(told)\n", to: "limit")
     #expect(!scope.memory.look().map(\.rule).contains(.memoryNews))
