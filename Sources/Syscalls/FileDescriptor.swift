@@ -108,11 +108,14 @@ public struct FileDescriptor: ~Copyable, Sendable {
     }
   }
 
-  /// The last bytes of a file; fewer where it is shorter: lseek(2), read(2).
+  /// The last bytes of a file; fewer where it is shorter: pread(2).
   public func end(_ count: Int) throws(SystemError) -> [UInt8] {
     let start = max(0, try status().size - count)
-    try retrying("seek in", "descriptor \(number)") { lseek(number, start, SEEK_SET) }
-    return try readAll(limit: count)
+    var bytes = [UInt8](repeating: 0, count: count)
+    let found = try retrying("read", "descriptor \(number)") {
+      bytes.withUnsafeMutableBytes { pread(number, $0.baseAddress, count, start) }
+    }
+    return Array(bytes.prefix(found))
   }
 
   /// Writes every byte, however many write(2) calls it takes.
