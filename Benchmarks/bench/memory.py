@@ -325,7 +325,8 @@ class Cached:
                     found[load, name].append(
                         Cached.once(shop, load, size, seconds, annotations, limit))
         result = Result(
-            Cached.NAME, f"Throughput over {size} MiB of page cache, or memory, from the start, {seconds} s",
+            Cached.NAME,
+            f"Throughput over {size} MiB of page cache, or memory, from the start, {seconds} s",
             ["limit", "load", "killed", "operations/s p50", "to no limit", "MiB from the disk p50",
              "limit in the end, MiB"],
             [f"Kinds take turns, {rounds} rounds. To no limit is the median of a round's ratios. "

@@ -251,7 +251,7 @@ def test_a_container_that_has_grown_is_restored(works, guest, world, piped, grow
 
 def test_a_container_that_may_not_have_what_its_image_needs_is_refused(
         works, guest, world, piped):
-    """Before CRIU starts, with a sentence; with larger bounds it is restored from the same image."""
+    """Before CRIU starts, with a sentence; with larger bounds the same image is restored."""
     pipe, images = piped(), Images(world.path("grown"))
     made = grown(guest, GROWTH["the pages of a process"], pipe)
     done = checkpointed(made, images)
@@ -281,7 +281,8 @@ def test_a_member_is_restored_where_its_application_has_room(works, guest, world
     made = grown(guest, GROWTH["the pages of a process"], pipe, application)
     done = checkpointed(made, images)
     assert done.code == 0, (done, images.log())
-    user = guest("kept = touch(250)\nprint('up', flush=True)\nhear()\ndel kept\nhear()", application)
+    user = guest(
+        "kept = touch(250)\nprint('up', flush=True)\nhear()\ndel kept\nhear()", application)
     user.started(stdout=other.writing, stderr=other.writing)
     other.says("up", 20)
     refused = made.runtime(
