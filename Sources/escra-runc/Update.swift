@@ -184,10 +184,16 @@ private func tell(
 ) {
   let message = ControlMessage.updateEnded(isTaken: isTaken)
   // One that is stopped, or of an older version, hears of it later or not at all.
-  if (try? answer(to: message, from: socket, of: instance)) != nil { return }
+  func hasEnded(_ socket: borrowing ControlSocket) -> Bool {
+    do throws(Retry) { _ = try answer(to: message, from: socket, of: instance) } catch {
+      return true
+    }
+    return false
+  }
+  if !hasEnded(socket) { return }
   let deadline = monotonicNow() + 5_000_000_000
   while instance.load() != nil, let next = supervisor(of: instance, until: deadline) {
-    if (try? answer(to: message, from: next, of: instance)) != nil { return }
+    if !hasEnded(next) { return }
   }
   if instance.claim() { settle(instance, isTaken: isTaken) }
 }

@@ -233,7 +233,7 @@ def test_the_limit_of_an_application_changes_while_it_runs(member):
     all_but_the_floors(made[0])
     with Sums(*made) as sums:
         said = json.loads(escra_tool("app", "set", "shop", "--cpu", "500m", "--json"))
-        assert said == {"cpu": {"limit": 0.5, "inForce": 0.5}}
+        assert said == {"cpu": {"limit": 0.5, "inForce": 0.5, "asked": 0.5}}
         changed = time.monotonic()
         time.sleep(0.5)
     assert max(total for moment, total in sums.sums if moment > changed) <= 0.5 + 1e-9

@@ -468,28 +468,14 @@ def cpu_time(pid):
         return int(file.read().split()[0])
 
 
-def switches(pid):
-    """How often a process woke up."""
-    return int(status(pid)["voluntary_ctxt_switches"])
-
-
 def test_a_stopped_supervisor_is_replaced_when_its_container_works(container):
-    """The keeper is told by the kernel that tasks wait; while the container idles it sleeps."""
+    """The kernel tells the keeper that tasks wait, those that a limit throttles, too."""
+    if not os.path.exists("/proc/pressure/cpu"):
+        pytest.skip("the kernel has no PSI")
     made = container().started()
     stopped = made.supervisor()
-    if not cgroups.is_hybrid() and cgroups.VERSION == 1:
-        pytest.skip("no pressure of a container's own without the unified hierarchy")
     made.wait_for_quota(lambda quota: quota == 5_000, 6, "down to the floor")
-    [keeper] = keepers()
     kill(stopped, signal=signal.SIGSTOP)
-
-    def sleeps():
-        """Once what happened before was told: at most two seconds later."""
-        before = switches(keeper)
-        time.sleep(2.5)
-        return switches(keeper) == before
-
-    assert any(sleeps() for _ in range(3)) and is_alive(stopped)
     made.work(2)
     wait_until(lambda: not is_alive(stopped), 6, "it is ended")
     made.supervisor(2)

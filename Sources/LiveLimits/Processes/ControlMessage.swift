@@ -42,8 +42,6 @@ public enum ControlMessage: Equatable, Sendable {
   case whoIs(Int32)
   /// Keeper to supervisor: its name, at most 15 bytes; empty for one that is gone.
   case named(Int32, String)
-  /// Supervisor to keeper, in answer to ``offerGuard``: the container was found, and runs.
-  case running
   /// Supervisor to keeper: init has ended; is a process left in the container's group or below it?
   case askEnd
   /// Keeper to supervisor: no process is left.
@@ -76,7 +74,6 @@ public enum ControlMessage: Equatable, Sendable {
       case .apply(let limit): (3, [limit.quota ?? Self.unlimited, limit.period])
       case .look: (4, [])
       case .looked: (5, [])
-      case .running: (9, [])
       case .askEnd: (10, [])
       case .over: (11, [])
       case .lookAt: (12, [])
@@ -151,7 +148,6 @@ public enum ControlMessage: Equatable, Sendable {
     case (3, let limit?): self = .apply(limit)
     case (4, _): self = .look
     case (5, _): self = .looked
-    case (9, _): self = .running
     case (10, _): self = .askEnd
     case (11, _): self = .over
     case (12, _): self = .lookAt(String(decoding: bytes.dropFirst(Self.size), as: UTF8.self))

@@ -178,6 +178,11 @@ struct FoundContainer {
       descriptors + clocks, executable)
   }
 
+  /// The limits right above: the kernel opens these files, too, when it tells of a write.
+  var readable: [Int32] {
+    [.aboveQuota, .abovePeriod, .aboveMemory].compactMap { open[$0] }
+  }
+
   /// Directories that the image which supervises looks into.
   var listed: [Int32] { [.parentChildren, .parentMemoryChildren].compactMap { open[$0] } }
 

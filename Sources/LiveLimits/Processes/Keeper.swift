@@ -25,8 +25,6 @@ final class Keeper {
   /// What tells of the end of containers that were released, with the instance of each: init's pidfd,
   /// or cgroup.events.
   private var released: [Int32: String] = [:]
-  /// PSI triggers of containers, with the connection to the supervisor of each.
-  private var pressures: [Int32: Int32] = [:]
   /// Instances to look at again, and when.
   private var due: [String: Nanoseconds] = [:]
   private var callers: [Int32] = []
@@ -47,14 +45,17 @@ final class Keeper {
     static let listener: UInt64 = 1
     static let timer: UInt64 = 2
     static let scope: UInt64 = 3
+    static let pressure: UInt64 = 4
     static let connection: UInt64 = 1 << 32
     static let exit: UInt64 = 1 << 33
-    static let pressure: UInt64 = 1 << 34
   }
 
   /// Becomes the keeper; nil when there is one.
   init?(_ root: StateRoot) throws(SystemError) {
     self.root = root
+    // Before the lock: the kernel takes some 10 ms to remove a trigger, and closes the files of a process
+    // that was killed from the last one opened to the first.
+    let triggers = Self.watchPressure()
     if mkdir(root.keeper, 0o700) != 0 && errno != EEXIST {
       throw SystemError.last("make directory", root.keeper)
     }
@@ -67,6 +68,7 @@ final class Keeper {
     timer = try DeadlineTimer()
     try poller.addListener(listener.number, token: Token.listener)
     try poller.add(timer.descriptor.number, token: Token.timer)
+    for number in triggers { try poller.addUrgent(number, token: Token.pressure) }
   }
 
   /// Keeps until there is nothing left to keep.
@@ -126,7 +128,7 @@ final class Keeper {
           "escra: systemd made no scope for the keeper (\(reason)); it ends with its caller's group"
         )
       }
-    case Token.pressure...: judgePressure(Int32(token - Token.pressure))
+    case Token.pressure: endStopped()
     case Token.exit...: part(Int32(token - Token.exit))
     default: hear(Int32(token - Token.connection))
     }
@@ -151,9 +153,6 @@ final class Keeper {
       lookAt(instance)
       asked.insert(number)
       socket.send(.looked)
-      _ = socket.release()
-    case .message(.running):
-      watchPressure(of: number)
       _ = socket.release()
     case .message(.askEnd):
       if let path = watched[number],
@@ -182,10 +181,6 @@ final class Keeper {
       // Before anything else: what is parked there has nobody to wake it any more.
       if let file = guarded.removeValue(forKey: number) {
         MemoryWriter.dropNet(FileDescriptor(owning: file))
-      }
-      for (file, connection) in pressures where connection == number {
-        pressures[file] = nil
-        close(file)
       }
       callers.removeAll { $0 == number }
       _ = consume socket
@@ -401,46 +396,34 @@ final class Keeper {
 
   // MARK: supervisors that were stopped
 
-  /// Has the kernel tell when tasks of a container wait for a CPU, or for memory: that is when a
-  /// supervisor is needed, and one that was stopped does not come.
+  /// Has the kernel tell when tasks of the machine wait for a CPU, or for memory: that is when a
+  /// supervisor may be needed, and one that was stopped does not come.
   ///
   /// 20 ms in 2 s, which the kernel allows without CAP_SYS_RESOURCE since Linux 6.5
-  /// (Documentation/accounting/psi.rst). While the container idles nothing is told; one without a
-  /// group in the unified hierarchy is judged by the machine's pressure, and looked at too often.
-  private func watchPressure(of number: Int32) {
-    guard !pressures.values.contains(number), let path = watched[number],
-      let state = (try? StateDirectory(opening: path))?.load(), let groups = state.groups,
-      let mounts = try? FileDescriptor.text(of: "/proc/self/mountinfo"),
-      let location = CgroupLocation(membership: groups, mounts: mounts)
-    else { return }
-    for name in ["cpu", "memory"] {
-      let path = location.unified.map { "\($0)/\(name).pressure" } ?? "/proc/pressure/\(name)"
-      guard let file = try? FileDescriptor.open(path, O_RDWR | O_NONBLOCK),
-        (try? file.write("some 20000 2000000\0")) != nil,
-        (try? poller.addUrgent(file.number, token: Token.pressure + UInt64(file.number))) != nil
-      else { continue }
-      pressures[file.release()] = number
+  /// (Documentation/accounting/psi.rst). Tasks that a limit throttles count as waiting.
+  ///
+  /// - Returns: The triggers' descriptors.
+  private static func watchPressure() -> [Int32] {
+    ["cpu", "memory"].compactMap { name in
+      guard let file = try? FileDescriptor.open("/proc/pressure/\(name)", O_RDWR | O_NONBLOCK),
+        (try? file.write("some 20000 2000000\0")) != nil
+      else { return nil }
+      return file.release()
     }
   }
 
-  /// Ends a supervisor that was stopped, and whose container needs it; its death is noticed then.
-  private func judgePressure(_ file: Int32) {
-    guard let number = pressures[file] else { return }
-    let pressure = FileDescriptor(owning: file)
-    guard (try? pressure.contents(subject: "the pressure")) != nil else {
-      // The group is gone, of which the poller would tell again and again.
-      pressures[file] = nil
-      return
+  /// Ends supervisors that were stopped; their deaths are noticed then.
+  private func endStopped() {
+    for (number, path) in watched {
+      let socket = ControlSocket(owning: FileDescriptor(owning: number))
+      let peer = socket.peer?.pid
+      _ = socket.release()
+      guard let pid = peer, ProcessIdentity.isStopped(pid: pid),
+        let supervisor = (try? StateDirectory(opening: path))?.load()?.supervisor,
+        supervisor.pid == pid, ProcessIdentity(pid: pid) == supervisor
+      else { continue }
+      _ = RegistryLock.evict(pid)
     }
-    _ = pressure.release()
-    let socket = ControlSocket(owning: FileDescriptor(owning: number))
-    let peer = socket.peer?.pid
-    _ = socket.release()
-    guard let pid = peer, ProcessIdentity.isStopped(pid: pid), let path = watched[number],
-      let supervisor = (try? StateDirectory(opening: path))?.load()?.supervisor,
-      supervisor.pid == pid, ProcessIdentity(pid: pid) == supervisor
-    else { return }
-    _ = RegistryLock.evict(pid)
   }
 
   private func watch(_ directory: borrowing StateDirectory) -> Bool {

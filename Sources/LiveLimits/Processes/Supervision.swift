@@ -226,7 +226,6 @@ final class Supervision: CPUController.Surroundings {
       if !conversations.contains(token) { loseShim(token) }
       if message == .offerGuard {
         keeper = token
-        conversations.send(.running, to: token)
       } else if case .named(let process, let name) = message {
         heard.answer(process, name)
         judgeForeignWrite()
