@@ -364,7 +364,7 @@ def test_after_three_crashes_in_a_row_it_shares_its_cpus(strict, neighbour):
         kill(pid)
         wait_until(lambda: pid not in supervisors(made.id), 2)
     wait_for_cpus(other, ONLINE)
-    wait_until(lambda: not ours(), 2)
+    wait_until(lambda: not supervisors(made.id), 2)
     assert made.status == "running"
 
 
