@@ -235,8 +235,8 @@ def without_landlock():
 
 
 @pytest.mark.parametrize("has_landlock", [True, False], ids=["landlock", "no landlock"])
-@pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.v2
+@pytest.mark.parametrize(
+    "kind", [pytest.param("member", marks=pytest.mark.v2), "alone", "memory"])
 def test_code_in_a_supervisor_reaches_nothing_but_its_container(
         container, victim, kind, has_landlock):
     """Also in one that a keeper has started, and in one of a second keeper."""

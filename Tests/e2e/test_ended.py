@@ -17,7 +17,6 @@ from test_release import row, stage
 from test_strict import cpus, strict  # noqa: F401
 from world import escra_tool
 
-pytestmark = pytest.mark.v2
 FLOOR = 5_000
 
 
@@ -89,6 +88,7 @@ def test_a_member_in_a_group_below_its_own_is_not_forgotten(member, controllers)
         end(each)
 
 
+@pytest.mark.v2
 def test_a_container_is_supervised_until_its_last_process_ends(container):
     """Its init has ended, and its supervisor died twice; its limit moves on."""
     made = without_pid_namespace(container()).started()
@@ -118,6 +118,7 @@ def test_an_end_is_noticed_without_the_keeper(container):
     container().started().supervisor()
 
 
+@pytest.mark.v2
 def test_a_member_that_has_lost_its_init_keeps_its_share(member):
     """Nobody else is granted it, whoever dies."""
     lost = without_pid_namespace(member({"io.escra.app.cpu": "600m"}, quota=30_000)).started()
@@ -181,6 +182,7 @@ def both(container, world, second=None, **options):
 SENTENCE = "its cgroup has another container"
 
 
+@pytest.mark.v2
 def test_of_two_containers_in_one_cgroup_one_is_supervised(container, world):
     """The second says why it is not, and the first one's limit goes on moving, whoever dies."""
     first, second = both(container, world, quota=50_000)

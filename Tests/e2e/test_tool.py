@@ -171,7 +171,6 @@ def test_the_most_that_a_member_gets_is_what_its_application_has(two):
     assert told["bounds"]["floor"] <= told["bounds"]["ceiling"]
 
 
-@pytest.mark.v2
 def test_what_was_counted_is_what_the_record_lists(two):
     """Grants, recalls and updates, too; and of a raise the use is told, or nothing."""
     two[0].work(2)
@@ -199,7 +198,6 @@ def test_what_was_counted_is_what_the_record_lists(two):
         wait_until(agree, 2, lambda: f"the counters and the record agree: {told}")
 
 
-@pytest.mark.v2
 def test_the_use_that_a_grant_was_made_from_is_told(two):
     """A member that gets part of what it asked for was busy when it asked."""
     two[0].work(2)
@@ -214,7 +212,6 @@ def test_the_use_that_a_grant_was_made_from_is_told(two):
     wait_until(granted, 6, "a grant with the use that it was made from")
 
 
-@pytest.mark.v2
 def test_under_observe_nothing_is_told_as_if_it_had_happened(container):
     """Its limits are its own: what would have been is said as that."""
     made = container({"io.escra.cpu.max": "1"}, policy="observe", quota=20_000)
@@ -257,7 +254,6 @@ def test_output_that_cannot_be_written_is_an_error(container):
     assert made.supervisor()
 
 
-@pytest.mark.v2
 def test_a_terminal_that_is_too_small_is_told_what_is_missing(container):
     """Rows are counted and columns are named, at any size."""
     for _ in range(4):
@@ -283,7 +279,6 @@ def test_a_terminal_that_is_too_small_is_told_what_is_missing(container):
             assert f"{4 - shown} more" in text, text
 
 
-@pytest.mark.v2
 def test_a_limit_that_the_machine_has_not_is_told(two):
     """What was set instead of what was asked for, and why."""
     cpus, asked = os.cpu_count(), os.cpu_count() + 98
@@ -348,7 +343,6 @@ def test_the_doctor_reads_the_config(world, config, code, said):
     assert bool(problems) == bool(code)
 
 
-@pytest.mark.v2
 def test_a_use_above_the_limit_is_explained(container):
     """Use is a mean over the time since the last look, the limit is the one now."""
     made = container(quota=20_000).started()
@@ -372,7 +366,6 @@ def test_a_use_above_the_limit_is_explained(container):
             return
 
 
-@pytest.mark.v2
 def test_no_environment_variable_changes_what_root_gets(container, escra):
     """Neither a policy nor a root, and supervisors and the keeper get none of them."""
     odd = {

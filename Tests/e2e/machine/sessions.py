@@ -35,8 +35,8 @@ def files(*names):
 
 # What calls the runtime itself, as engines do.
 CALLS = files(
-    "application", "errors", "hooks", "lifecycle", "passthrough", "reactive", "supervisor", "tool",
-    "update")
+    "application", "confinement", "ended", "errors", "hooks", "lifecycle", "passthrough",
+    "reactive", "supervisor", "tool", "transaction", "unsupervised", "update")
 # A life under a policy through each engine, and what engines do to one that runs.
 LIVES = (
     "Tests/e2e/test_engines_today.py::test_a_life_under_a_policy",
