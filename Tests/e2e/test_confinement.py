@@ -234,9 +234,11 @@ def without_landlock():
     assert LIBC.prctl(22, 2, header, 0, 0) == 0
 
 
-@pytest.mark.parametrize("has_landlock", [True, False], ids=["landlock", "no landlock"])
 @pytest.mark.parametrize(
-    "kind", [pytest.param("member", marks=pytest.mark.v2), "alone", "memory"])
+    ("kind", "has_landlock"), [
+        pytest.param(kind, has, id=f"{kind}, {'' if has else 'no '}landlock",
+                     marks=[pytest.mark.v2] if kind == "member" and has else [])
+        for kind in KINDS for has in (True, False)])
 def test_code_in_a_supervisor_reaches_nothing_but_its_container(
         container, victim, kind, has_landlock):
     """Also in one that a keeper has started, and in one of a second keeper."""
