@@ -104,7 +104,7 @@ pid_t escra_fork_exec(const char *path, char *const *argv, char *const *envp, in
     pid_t child = fork();
     if (child != 0)
         return child;
-    // Whoever ends the caller means the program that it stands for.
+    // A process that ends the caller means to end this program as well.
     if (prctl(PR_SET_PDEATHSIG, SIGKILL) < 0 || getppid() != caller)
         _exit(127);
     if (stdout_fd >= 0 && dup2(stdout_fd, 1) < 0)

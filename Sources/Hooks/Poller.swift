@@ -32,7 +32,7 @@ public struct Poller: ~Copyable {
   /// Adds a listening socket: ``wait(_:)`` says once that connections wait, and says so again when
   /// another one comes.
   ///
-  /// One that cannot be accepted, as there is no descriptor to spare, keeps no loop busy.
+  /// A connection that cannot be accepted for want of a descriptor keeps no loop busy.
   ///
   /// - Parameters:
   ///   - number: The descriptor.

@@ -5,7 +5,7 @@ public import Syscalls
 extension FileDescriptor {
   /// Whether any process is in the cgroup whose directory this is, or in one below it.
   ///
-  /// A group that is gone has none. One that cannot be looked at has: its container must not be taken
+  /// A group that is gone has none. A group that cannot be read has: its container must not be taken
   /// for ended.
   public var hasCgroupMembers: Bool {
     do throws(SystemError) {

@@ -156,7 +156,7 @@ public struct MemoryController: Sendable {
     return cache.worth(at: now).map { min(need, max($0, law.need(reading))) } ?? need
   }
 
-  /// When page cache is given back that nobody has read again; nil where that would be nothing.
+  /// When page cache that was not read again is released; nil if there is none.
   private func cacheDue(_ reading: MemoryReading) -> Nanoseconds? {
     guard cache.kept > 0, law.isWorthwhile(limit - bounds.clamp(law.need(reading)), of: limit)
     else { return nil }

@@ -46,7 +46,7 @@ package struct PageCacheDemand: Sendable {
 
   /// What had been refaulted at the last reading.
   private var last: Int64?
-  /// Refaults of late, in bytes; halved with each second.
+  /// Recent refaults in bytes, halved each second.
   private var evidence: Int64 = 0
   private var halved: Nanoseconds = 0
   /// The page cache that counts as need, in bytes.

@@ -84,7 +84,7 @@ enum Confinement {
   ///
   /// It stays user 0, who may write root's files without any capability. So none is in reach: the
   /// root of its file system has nothing but what it needs, and its own directory, which may be
-  /// outside of that root, is in one that only CAP_DAC_OVERRIDE gets through.
+  /// outside of that root, is in a directory that only CAP_DAC_OVERRIDE gets through.
   ///
   /// - Parameters:
   ///   - root: What becomes the root: its own directory, or its application's.

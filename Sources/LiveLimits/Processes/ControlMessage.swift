@@ -40,7 +40,7 @@ public enum ControlMessage: Equatable, Sendable {
   case guarding
   /// Supervisor to keeper: what is this process called, which has written a limit?
   case whoIs(Int32)
-  /// Keeper to supervisor: its name, at most 15 bytes; empty for one that is gone.
+  /// Keeper to supervisor: its name, at most 15 bytes; empty if that process is gone.
   case named(Int32, String)
   /// Supervisor to keeper: init has ended; is a process left in the container's group or below it?
   case askEnd

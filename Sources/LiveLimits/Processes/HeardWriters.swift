@@ -17,7 +17,7 @@ struct HeardWriters {
   /// Adds one whose name is not known yet.
   ///
   /// - Parameters:
-  ///   - process: Its pid; 0 for one that cannot be seen from here.
+  ///   - process: Its pid; 0 if it is in another pid namespace.
   ///   - now: The time.
   /// - Returns: Whether its name is to be asked for.
   mutating func add(_ process: Int32, at now: Nanoseconds) -> Bool {
@@ -40,7 +40,7 @@ struct HeardWriters {
   /// Adds one.
   ///
   /// - Parameters:
-  ///   - process: Its pid; 0 for one that cannot be seen from here.
+  ///   - process: Its pid; 0 if it is in another pid namespace.
   ///   - name: What it is called; nil for one that is gone.
   mutating func add(_ process: Int32, name: String?) {
     if process == 1 {

@@ -212,9 +212,7 @@ package struct ApplicationRoom: ~Copyable {
       let handle = try? directory.open(Self.killSwitch(of: nonce), O_WRONLY | O_NONBLOCK)
     else { return }
     between()
-    guard
-      Self.holder(file) == pid
-    else { return }
+    guard Self.holder(file) == pid else { return }
     try? handle.write([0])
   }
 
