@@ -161,7 +161,7 @@ struct SupervisedStart {
       membership == nil || policy.ownMemoryMaximum != nil
       ? "io.escra.memory.max" : "io.escra.app.memory"
     let path = call.invocation.imagePath?.text ?? CheckpointImage.defaultPath
-    let needed = ByteQuantity(bytes: min(image.least, .max - 0xf_ffff) + 0xf_ffff & ~0xf_ffff)
+    let needed = ByteQuantity(bytes: (min(image.least, .max - 0xf_ffff) + 0xf_ffff) & ~0xf_ffff)
     return "the checkpoint in \"\(path)\" needs \(needed) of memory, and "
       + "\(ByteQuantity(bytes: most)) is the most that the container may have; write a larger "
       + "\(key) into the bundle's config.json"
