@@ -18,15 +18,6 @@ public enum HooksChoice: String, CaseIterable, Sendable {
   case sampling
 }
 
-/// What becomes of a container that is at its memory limit on cgroup v1 before a raise is there.
-public enum MemoryNetChoice: String, CaseIterable, Sendable {
-  /// The kernel kills, as without us.
-  case off
-  /// It is parked until the raise is there; `OOMKilled` of an engine may then be true of one that
-  /// was not killed, because it is told that the limit was met.
-  case on
-}
-
 /// What the operator of a node allows and wants: `/etc/escra/config.json`.
 ///
 /// Annotations come from whoever may start a container; everything that names a program, a path or
@@ -92,8 +83,6 @@ public struct OperatorConfig: Equatable, Sendable {
   public var reservedCPUs: String?
   /// Bytes of the node's memory that are not given to containers.
   public var hostMemoryReserve: Int64 = 0
-  /// Whether what is at its memory limit is parked until a raise is there.
-  public var memoryNet = MemoryNetChoice.off
   /// Cgroups whose children are all members of one application and that get its limit, too.
   public var appParents: [String] = []
   /// What happens to a container that contradicts its application.

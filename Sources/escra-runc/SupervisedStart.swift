@@ -108,7 +108,6 @@ struct SupervisedStart {
   let settings: Settings
   let document: ConfigDocument
   private let memoryReserve: Int64
-  private let memoryNet: MemoryNetChoice
   /// Which limits of a pod may rise with those of its containers: those that the operator's ceiling
   /// speaks of.
   private let raisesPod: (cpu: Bool, memory: Bool)
@@ -139,7 +138,6 @@ struct SupervisedStart {
     }
     (document, policy) = parsed
     memoryReserve = config.hostMemoryReserve
-    memoryNet = config.memoryNet
     raisesPod = (config.ceiling.cpu != nil, config.ceiling.memory != nil)
     appParents = config.appParents
     refusesConflicts = config.appConflict == .refuse
@@ -288,7 +286,6 @@ struct SupervisedStart {
       swapAllowance: declared.flatMap { limit in swap.map { max(0, $0 - limit) } },
       floor: memoryFloor, explicitCeiling: explicitMemoryCeiling,
       limit: policy.memoryLimit, hostReserve: memoryReserve)
-    base.usesNet = memoryNet == .on
     if let image, declared != nil || membership != nil {
       let needed = min(image.limit, base.bounds.ceiling)
       if needed > declared ?? 0 { base.needed = needed }

@@ -14,9 +14,9 @@ private let messages: [ControlMessage] = [
   .update(quota: .max, period: .min + 1), .update(quota: nil, period: 50_000),
   .apply(CPUQuota(quota: 20_000, period: 50_000)), .apply(CPUQuota(quota: nil)), .look, .looked,
   .refused(resource: 1, reason: 2, figure: 5), .ready(CPUQuota(quota: 1000), memory: 1 << 30),
-  .offerGuard, .wantGuard, .guarding, .whoIs(4711), .named(4711, "fifteen letters"),
+  .keeperIsHere, .whoIs(4711), .named(4711, "fifteen letters"),
   .named(1, ""), .named(7, "\u{1F600}"), .askEnd, .over,
-  .offerGuard, .wantGuard, .guarding, .notNoted(errno: 28), .updating, .updateSettled,
+  .notNoted(errno: 28), .updating, .updateSettled,
   .updateEnded(isTaken: true), .updateEnded(isTaken: false),
 ]
 
@@ -93,8 +93,8 @@ private let messages: [ControlMessage] = [
       switch message {
       case .ready(let limit, _), .apply(let limit):
         if limit.period <= 0 || (limit.quota ?? 0) < 0 { Issue.record("no limit: \(bytes)") }
-      case .update, .look, .looked, .updateMemory, .applyMemory, .offerGuard, .wantGuard, .guarding,
-        .refused, .whoIs, .named, .askEnd, .over, .lookAt, .notNoted, .updating,
+      case .update, .look, .looked, .updateMemory, .applyMemory, .keeperIsHere, .refused, .whoIs,
+        .named, .askEnd, .over, .lookAt, .notNoted, .updating,
         .updateEnded, .updateSettled:
         break
       }

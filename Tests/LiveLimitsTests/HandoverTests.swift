@@ -40,9 +40,7 @@ import Testing
     said.memory?.isManaged = quota == 1000
     said.memory?.above.limit = 96
     said.memory?.above.group = 7
-    said.memory?.usesNet = quota != 1000
     said.memory?.found = quota == 1000 ? nil : 4096
-    said.memory?.killsDisabled = quota == 1000 ? nil : false
     said.leaveOut(.burst)
     said.leaveOut(.freezer)
     let heard = Handover(said.arguments)

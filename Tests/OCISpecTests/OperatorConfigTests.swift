@@ -17,7 +17,6 @@ import Testing
         "ceiling": {"cpu": 4, "memory": "8Gi"},
         "reservedCPUs": "0-1,4",
         "hostMemoryReserve": 1073741824,
-        "memoryNet": "on",
         "appParents": ["/kubepods/pod1"],
         "appConflict": "refuse",
         "onFailure": "refuse"
@@ -34,7 +33,6 @@ import Testing
     expected.ceiling.memory = ByteQuantity(bytes: 8 << 30)
     expected.reservedCPUs = "0-1,4"
     expected.hostMemoryReserve = 1 << 30
-    expected.memoryNet = .on
     expected.appParents = ["/kubepods/pod1"]
     expected.appConflict = .refuse
     expected.onFailure = .refuse
@@ -68,7 +66,7 @@ import Testing
     (
       "[1]",
       "the document [1] is no object; write one with runtimes, defaultPolicy, allowedPolicies, law, hooks, "
-        + "floor, ceiling, reservedCPUs, hostMemoryReserve, memoryNet, appParents, appConflict and onFailure"
+        + "floor, ceiling, reservedCPUs, hostMemoryReserve, appParents, appConflict and onFailure"
     ),
     (#"{"runtime": []}"#, "unknown key runtime; the nearest known one is runtimes"),
     (
@@ -79,12 +77,12 @@ import Testing
     (
       #"{"colour": "blue"}"#,
       "unknown key colour; known are runtimes, defaultPolicy, allowedPolicies, law, hooks, floor, ceiling, "
-        + "reservedCPUs, hostMemoryReserve, memoryNet, appParents, appConflict and onFailure"
+        + "reservedCPUs, hostMemoryReserve, appParents, appConflict and onFailure"
     ),
     (
       #"{"a\nb": 1}"#,
       #"unknown key a\u{a}b; known are runtimes, defaultPolicy, allowedPolicies, law, hooks, "#
-        + "floor, ceiling, reservedCPUs, hostMemoryReserve, memoryNet, appParents, appConflict and onFailure"
+        + "floor, ceiling, reservedCPUs, hostMemoryReserve, appParents, appConflict and onFailure"
     ),
     (#"{"floor": {"cpus": "1"}}"#, "unknown key floor.cpus; the nearest known one is floor.cpu"),
     (

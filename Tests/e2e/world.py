@@ -174,11 +174,13 @@ class Supervised:
         """The pid of the supervisor, once it has attached."""
 
         def attached():
+            # A helper of a supervisor that was killed has its name, and lives on for a moment.
             # Looked at once: while it becomes a fresh image /proc shows no arguments of it.
             found = supervisors(self.id)
-            if len(found) == 1 and any(state.get("phase") == "running" for state in self.states()):
-                return found[0]
-            return None
+            recorded = [
+                state.get("supervisor", "").partition("@")[0] for state in self.states()
+                if state.get("phase") == "running"]
+            return found[0] if len(found) == 1 and str(found[0]) in recorded else None
 
         return wait_until(attached, seconds, "one supervisor that has found its container")
 

@@ -17,7 +17,6 @@ public struct MemoryWriter: ~Copyable {
   /// memory.max of the group around the container's own, where there is one with the same limit.
   private let outerFile: FileDescriptor
   /// memory.oom_control, where it is to be written; ``FileDescriptor/none`` on cgroup v2.
-  private let netFile: FileDescriptor
   /// Whether this writer may change anything.
   public let isReadOnly: Bool
 
@@ -31,11 +30,10 @@ public struct MemoryWriter: ~Copyable {
   ///   - version: Which interface it has.
   ///   - readOnly: Whether to open for reading only.
   ///   - scope: The directory of the group around it that has the same limit, if there is one.
-  ///   - usesNet: Whether memory.oom_control of cgroup v1 is to be written.
   /// - Throws: ``SystemError``; ENOENT when the group is gone.
   public init(
     directory: String, version: CgroupLocation.Version = .v1, readOnly: Bool,
-    in scope: String? = nil, usesNet: Bool = false
+    in scope: String? = nil
   ) throws(SystemError) {
     let flags = readOnly ? O_RDONLY : O_RDWR
     let isV1 = version == .v1
@@ -47,8 +45,6 @@ public struct MemoryWriter: ~Copyable {
     self.lineFile = lineFile
     swapFile = Self.file("memory.memsw.limit_in_bytes", in: isV1 ? directory : nil, flags)
     outerFile = Self.file("memory.max", in: isV1 ? nil : scope, flags)
-    netFile = Self.file(
-      "memory.oom_control", in: isV1 && usesNet && !readOnly ? directory : nil, flags)
     isReadOnly = readOnly
   }
 
@@ -60,14 +56,12 @@ public struct MemoryWriter: ~Copyable {
   /// Takes over files that are open already.
   init(
     limit: consuming FileDescriptor, swap: consuming FileDescriptor,
-    line: consuming FileDescriptor, outer: consuming FileDescriptor,
-    net: consuming FileDescriptor, readOnly: Bool
+    line: consuming FileDescriptor, outer: consuming FileDescriptor, readOnly: Bool
   ) {
     limitFile = limit
     swapFile = swap
     lineFile = line
     outerFile = outer
-    netFile = net
     isReadOnly = readOnly
   }
 
@@ -75,12 +69,12 @@ public struct MemoryWriter: ~Copyable {
   consuming func release() -> Files {
     Files(
       limit: limitFile.release(), swap: swapFile.release(), line: lineFile.release(),
-      outer: outerFile.release(), net: netFile.release())
+      outer: outerFile.release())
   }
 
   /// The numbers of open files; -1 for one that is not there.
   struct Files {
-    let limit, swap, line, outer, net: Int32
+    let limit, swap, line, outer: Int32
   }
 
   /// The limit that the kernel has now, in bytes; from ``MemoryBase/unlimited`` on it is none.
@@ -143,8 +137,7 @@ public struct MemoryWriter: ~Copyable {
   /// Takes over the limit of a group that has containers in it, and of cgroup v2 its line, which is
   /// never written: it says which interface this is.
   init(limitAlone limit: consuming FileDescriptor, line: consuming FileDescriptor) {
-    self.init(
-      limit: limit, swap: .none, line: line, outer: .none, net: .none, readOnly: false)
+    self.init(limit: limit, swap: .none, line: line, outer: .none, readOnly: false)
   }
 
   private func setUnified(
@@ -199,29 +192,6 @@ public struct MemoryWriter: ~Copyable {
 
   /// The limit of the group around the container's own, as ``current()``; nil where there is none.
   public func outer() -> Int64? { outerFile.isOpen ? try? Self.number(outerFile) : nil }
-
-  /// Has cgroup v1 park who is at the limit, or kill; memory.oom_control.
-  ///
-  /// Switched off, it wakes all that are parked, and they meet the limit once more
-  /// (mm/memcontrol-v1.c, mem_cgroup_oom_control_write).
-  ///
-  /// - Returns: Whether that is so now; false where the file is not open.
-  public func setNet(isOn: Bool) -> Bool {
-    guard netFile.isOpen else { return false }
-    return (try? netFile.overwrite(isOn ? "1" : "0", subject: "memory.oom_control")) != nil
-  }
-
-  /// What memory.oom_control says; nil where it is not open.
-  public func net() -> MemoryNet.Reading? {
-    guard netFile.isOpen else { return nil }
-    return (try? netFile.contents(subject: "memory.oom_control")).map { MemoryNet.Reading($0) }
-  }
-
-  /// Has the kernel kill again, through a file that was opened for this: the first act of whoever
-  /// sees that the supervisor has died.
-  static func dropNet(_ file: borrowing FileDescriptor) {
-    try? file.overwrite("0", subject: "memory.oom_control")
-  }
 
   private func write(_ bytes: Int64?, to file: borrowing FileDescriptor) throws(SystemError) {
     let isNone = bytes.map { $0 >= MemoryBase.unlimited } ?? true

@@ -35,10 +35,6 @@ public struct MemoryBase: Equatable, Sendable {
   public var limit: Int64
   /// What the machine keeps: no limit is raised where less than this would be available.
   public var hostReserve: Int64
-  /// Whether who is at the limit of cgroup v1 is parked until a raise is there.
-  public var usesNet = false
-  /// Whether the container has switched off the kernel's kills itself; nil as long as nobody has looked.
-  public var killsDisabled: Bool?
   /// Whether a service manager writes the limit of the container's group, too; found out anew for
   /// each supervisor.
   public var isManaged = false
@@ -148,8 +144,6 @@ extension MemoryBase {
       declared: keyed[int: "declaredMemory"], swapAllowance: keyed[int: "swapAllowance"],
       floor: floor, explicitCeiling: keyed[int: "memoryCeiling"], limit: limit,
       hostReserve: keyed[int: "memoryReserve"] ?? 0)
-    usesNet = keyed[int: "memoryNet"] == 1
-    killsDisabled = keyed[int: "killsDisabled"].map { $0 == 1 }
     needed = keyed[int: "memoryNeeded"]
   }
 
@@ -160,8 +154,6 @@ extension MemoryBase {
     keyed[int: "memoryCeiling"] = explicitCeiling
     keyed[int: "memoryLimit"] = limit
     keyed[int: "memoryReserve"] = hostReserve
-    keyed[int: "memoryNet"] = usesNet ? 1 : nil
-    keyed[int: "killsDisabled"] = killsDisabled.map { $0 ? 1 : 0 }
     keyed[int: "memoryNeeded"] = needed
   }
 
@@ -170,7 +162,7 @@ extension MemoryBase {
     let words: [Int64] =
       [
         declared ?? -1, swapAllowance ?? -1, floor, explicitCeiling ?? -1, limit, hostReserve,
-        isManaged ? 1 : 0, usesNet ? 1 : 0, killsDisabled.map { $0 ? 1 : 0 } ?? -1, found ?? -1,
+        isManaged ? 1 : 0, found ?? -1,
       ] + above.words
     return Self.mark + words.map { "\($0)" }.joined(separator: ",")
   }
@@ -179,16 +171,14 @@ extension MemoryBase {
   init?(argument: String) {
     guard argument.utf8.starts(with: Self.mark.utf8) else { return nil }
     let words = argument.dropFirst(Self.mark.count).split(separator: ",").compactMap { Int64($0) }
-    guard words.count == 14 else { return nil }
+    guard words.count == 12 else { return nil }
     func present(_ word: Int64) -> Int64? { word < 0 ? nil : word }
     self.init(
       declared: present(words[0]), swapAllowance: present(words[1]), floor: words[2],
       explicitCeiling: present(words[3]), limit: words[4], hostReserve: words[5])
     isManaged = words[6] == 1
-    usesNet = words[7] == 1
-    killsDisabled = present(words[8]).map { $0 == 1 }
-    found = present(words[9])
-    above = LimitsAbove(words[10], words[11], words[12], words[13])
+    found = present(words[7])
+    above = LimitsAbove(words[8], words[9], words[10], words[11])
   }
 
   private static let mark = "memory:"

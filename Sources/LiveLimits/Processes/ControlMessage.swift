@@ -32,12 +32,8 @@ public enum ControlMessage: Equatable, Sendable {
   /// Supervisor to shim: there is no place in the application. Which resource, why, and the figure,
   /// as the broker says; reason 9 is that nothing is free, 0 is no answer from anybody.
   case refused(resource: UInt8, reason: UInt8, figure: Int64)
-  /// Keeper to supervisor: it would switch the kernel's kills on again if this supervisor died.
-  case offerGuard
-  /// Supervisor to keeper: it shall.
-  case wantGuard
-  /// Keeper to supervisor: from here on it will.
-  case guarding
+  /// Keeper to supervisor: this connection is the keeper's.
+  case keeperIsHere
   /// Supervisor to keeper: what is this process called, which has written a limit?
   case whoIs(Int32)
   /// Keeper to supervisor: its name, at most 15 bytes; empty if that process is gone.
@@ -77,9 +73,7 @@ public enum ControlMessage: Equatable, Sendable {
       case .askEnd: (10, [])
       case .over: (11, [])
       case .lookAt: (12, [])
-      case .offerGuard: (16, [])
-      case .wantGuard: (17, [])
-      case .guarding: (18, [])
+      case .keeperIsHere: (16, [])
       case .whoIs(let process): (19, [Int64(process)])
       case .named(let process, let name):
         (20, [Int64(process)] + Self.words(of: name))
@@ -151,9 +145,7 @@ public enum ControlMessage: Equatable, Sendable {
     case (10, _): self = .askEnd
     case (11, _): self = .over
     case (12, _): self = .lookAt(String(decoding: bytes.dropFirst(Self.size), as: UTF8.self))
-    case (16, _): self = .offerGuard
-    case (17, _): self = .wantGuard
-    case (18, _): self = .guarding
+    case (16, _): self = .keeperIsHere
     case (19, _): self = .whoIs(Int32(truncatingIfNeeded: first))
     case (20, _):
       self = .named(Int32(truncatingIfNeeded: first), Self.text(of: (second, third)))

@@ -20,10 +20,6 @@ enum FoundMemory {
     _ location: CgroupLocation, _ state: inout ContainerState, isFirst: Bool, isObserver: Bool
   ) throws(SystemError) -> (base: MemoryBase, files: [Handover.Place: Int32])? {
     guard state.memory != nil, location.memory != nil else { return nil }
-    // Only whoever finds it first sees what the container has set itself.
-    if state.memory?.killsDisabled == nil {
-      state.memory?.killsDisabled = killsAreDisabled(location)
-    }
     let name = state.cgroupName
     guard var base = state.memory else { return nil }
     base.isManaged = !isObserver && tellManager(base.bounds.ceiling, location, named: name)
@@ -57,8 +53,7 @@ enum FoundMemory {
     let statistics = try FileDescriptor.open(directory + "/memory.stat", O_RDONLY)
     let writer = try MemoryWriter(
       directory: directory, version: location.version, readOnly: isObserver,
-      in: CgroupLocation.scope(around: directory, named: name),
-      usesNet: base.usesNet && base.killsDisabled == false)
+      in: CgroupLocation.scope(around: directory, named: name))
     base.find(try writer.current(), isNews: isNews)
     var open: [Handover.Place: Int32] = [:]
     if isV1 {
@@ -77,7 +72,6 @@ enum FoundMemory {
     open[.memorySwap] = files.swap
     open[.memoryLine] = files.line
     open[.memoryOuter] = files.outer
-    open[.memoryNet] = files.net
     open[.memoryUsage] = usage.release()
     open[.memoryStatistics] = statistics.release()
     open[.machineMemory] = (try? FileDescriptor.open("/proc/meminfo", O_RDONLY))?.release()
@@ -101,15 +95,6 @@ enum FoundMemory {
     for path in paths {
       if let file = try? FileDescriptor.open(path, O_RDONLY) { watch.add(writesTo: file) }
     }
-  }
-
-  /// Whether the container has switched off the kernel's kills itself; nil on cgroup v2, where nobody
-  /// can.
-  private static func killsAreDisabled(_ location: CgroupLocation) -> Bool? {
-    guard location.version == .v1, let directory = location.memory,
-      let text = try? FileDescriptor.text(of: directory + "/memory.oom_control")
-    else { return nil }
-    return MemoryNet.Reading(text).isOn
   }
 
   /// Tells the service manager, where it has made the group, the most that the container may have.

@@ -17,7 +17,7 @@ struct Handover {
     case members, usage, freezer, pressure
     case events, firstLink, secondLink, thirdLink, promise
     case memoryLimit, memorySwap, memoryUsage, memoryStatistics, memoryKills, memoryCalls
-    case outOfMemory, machineMemory, memoryLine, memoryOuter, machinePressure, memoryNet
+    case outOfMemory, machineMemory, memoryLine, memoryOuter, machinePressure
     case parentQuota, parentPeriod, parentBurst, parentRecord, parentChildren, parentWatch
     case parentMemory, parentMemoryLine, parentMemoryUsage, parentMemoryRecord
     case parentMemoryChildren

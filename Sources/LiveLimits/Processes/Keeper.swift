@@ -20,8 +20,6 @@ final class Keeper {
   private var timer: DeadlineTimer
   /// Connections to supervisors, by descriptor, with the instance each belongs to.
   private var watched: [Int32: String] = [:]
-  /// memory.oom_control of who has asked for it, by the same descriptor.
-  private var guarded: [Int32: Int32] = [:]
   /// What tells of the end of containers that were released, with the instance of each: init's pidfd,
   /// or cgroup.events.
   private var released: [Int32: String] = [:]
@@ -166,9 +164,6 @@ final class Keeper {
       asked.insert(number)
       socket.send(.looked)
       _ = socket.release()
-    case .message(.wantGuard):
-      if guardMemory(for: number) { socket.send(.guarding) }
-      _ = socket.release()
     case .message(.whoIs(let process)):
       socket.send(.named(process, ProcessIdentity.name(of: process) ?? ""))
       _ = socket.release()
@@ -178,10 +173,6 @@ final class Keeper {
       // Closing is not enough: a child that was just forked has a copy of it until it is another
       // program, and the poller would tell of a number that means something else by then.
       poller.remove(number)
-      // Before anything else: what is parked there has nobody to wake it any more.
-      if let file = guarded.removeValue(forKey: number) {
-        MemoryWriter.dropNet(FileDescriptor(owning: file))
-      }
       callers.removeAll { $0 == number }
       _ = consume socket
       // There is a descriptor to spare now.
@@ -431,24 +422,13 @@ final class Keeper {
       let socket = try? ControlSocket(
         connectingTo: StateDirectory.socketName, in: directory.descriptor)
     else { return false }
-    socket.send(.offerGuard)
+    socket.send(.keeperIsHere)
     let number = socket.release()
     guard (try? poller.add(number, token: Token.connection + UInt64(number))) != nil else {
       close(number)
       return false
     }
     watched[number] = directory.path
-    return true
-  }
-
-  /// Opens what switches the kernel's kills on again for a supervisor's container.
-  private func guardMemory(for number: Int32) -> Bool {
-    guard guarded[number] == nil else { return true }
-    guard let path = watched[number], let directory = try? StateDirectory(opening: path),
-      let memory = directory.load()?.memoryDirectory,
-      let file = try? FileDescriptor.open(memory + "/memory.oom_control", O_WRONLY)
-    else { return false }
-    guarded[number] = file.release()
     return true
   }
 

@@ -39,10 +39,6 @@ final class MemorySupervision: MemoryController.Surroundings {
   private var outer: Int64?
   private var lastCorrection: Nanoseconds = .min / 2
   private var kills: Int64
-  private var net: MemoryNet
-  private var netIsOn = false
-  /// For how long who is parked waits for what the application says; nil where nobody does.
-  private var parkedUntil: Nanoseconds?
 
   /// Whether nobody looks here when the container works: on cgroup v2 nothing calls then when memory
   /// is freed.
@@ -87,7 +83,7 @@ final class MemorySupervision: MemoryController.Surroundings {
     self.isShared = isShared
     writer = MemoryWriter(
       limit: take(.memoryLimit), swap: take(.memorySwap), line: take(.memoryLine),
-      outer: take(.memoryOuter), net: take(.memoryNet), readOnly: isObserver)
+      outer: take(.memoryOuter), readOnly: isObserver)
     meter = MemoryMeter(
       usage: take(.memoryUsage), statistics: take(.memoryStatistics), kills: take(.memoryKills),
       machine: take(.machineMemory), pressure: take(.machinePressure))
@@ -104,10 +100,6 @@ final class MemorySupervision: MemoryController.Surroundings {
     kills = meter.kills() ?? 0
     law = MemoryLaw(to: base.limit, version: writer.version)
     controller = MemoryController(law, limit: ours, bounds: base.bounds, now: now)
-    // Left on by somebody who died along with whoever guarded it: what is parked wakes now.
-    let netFound = writer.net()
-    net = MemoryNet(isWanted: netFound != nil)
-    if netFound?.isOn == true { _ = writer.setNet(isOn: false) }
     deadline = now
     // Whoever was here before may have raised the one and not come to the other.
     writer.alignSwap(to: base.memorySwap(at: found))
@@ -129,16 +121,7 @@ final class MemorySupervision: MemoryController.Surroundings {
   func hear(_ token: UInt64) -> [RecordEntry] {
     let isAtLimit = token == Token.outOfMemory
     if isAtLimit { calls.acknowledgeOutOfMemory() } else { calls.acknowledgeUse() }
-    let before = ours
     let entries = look()
-    if ours <= before, isParked {
-      // What can be given is an application's to say, in a moment.
-      if wish == nil {
-        letGo()
-      } else {
-        parkedUntil = parkedUntil ?? monotonicNow() + Self.patience
-      }
-    }
     // On cgroup v1 the call comes before the kill; v2 tells of all there is in one file. A container
     // that has switched its kills off waits instead, and a raise resumes it.
     guard isAtLimit || writer.version == .v2, let now = meter.kills() else { return entries }
@@ -189,8 +172,6 @@ final class MemorySupervision: MemoryController.Surroundings {
       lonelyPatience = min(2 * lonelyPatience, Self.longestPatience)
     }
     if let moved = moveLine() { entries.append(moved) }
-    setNet(isOn: netShallBeOn)
-    if let moment = parkedUntil, moment <= monotonicNow() { letGo() }
     return entries
   }
 
@@ -259,10 +240,7 @@ final class MemorySupervision: MemoryController.Surroundings {
     let decision = MemoryController.Decision(limit: target, rule: rule, use: inUse)
     let made = apply(decision, before)
     controller.hold(ours)
-    if ours > before {
-      parkedUntil = nil
-      deadline = min(deadline ?? .max, monotonicNow() + Self.afterGrant)
-    }
+    if ours > before { deadline = min(deadline ?? .max, monotonicNow() + Self.afterGrant) }
     // The kernel counts whole pages, and what is left of one is nobody's.
     return (MemoryBase.isSame(ours, amount) ? amount : ours, inUse, made)
   }
@@ -286,36 +264,6 @@ final class MemorySupervision: MemoryController.Surroundings {
     guard isForeign else { return nil }
     lastCorrection = now
     return entry(.memoryDrift, found, wanted, use: 0)
-  }
-
-  // MARK: the net of cgroup v1
-
-  /// Whether somebody is to switch the kernel's kills on again when this supervisor dies.
-  var wantsGuard: Bool { net.isWanted }
-
-  /// Takes note of whether somebody would.
-  func guarded(_ isGuarded: Bool) {
-    net.isGuarded = isGuarded
-    setNet(isOn: netShallBeOn)
-  }
-
-  /// Whether somebody waits at the limit for more.
-  private var isParked: Bool { netIsOn && writer.net()?.isUnderOOM == true }
-
-  /// Nothing could be given, and nobody else would wake it: the kernel does what it does without us.
-  private func letGo() {
-    parkedUntil = nil
-    if isParked { setNet(isOn: false) }
-  }
-
-  private var netShallBeOn: Bool {
-    net.isOn(
-      limit: controller.limit, ceiling: controller.bounds.ceiling, isRefused: controller.isRefused)
-  }
-
-  private func setNet(isOn: Bool) {
-    guard isOn != netIsOn else { return }
-    netIsOn = writer.setNet(isOn: isOn) ? isOn : netIsOn
   }
 
   /// Somebody has written another limit: what was agreed on, an old one, or a new base.

@@ -49,7 +49,6 @@ package enum Release {
   static func finish(
     _ state: ContainerState, _ directory: borrowing StateDirectory, _ root: StateRoot
   ) throws(SystemError) -> LimitsInForce {
-    dropNet(state)
     if let membership = state.membership {
       lower(state)
       FirstGrant.leave(membership, directory.nonce, root)
@@ -75,15 +74,6 @@ package enum Release {
     {
       FoundMemory.giveBack(memory, path, version, named: state.cgroupName)
     }
-  }
-
-  /// Has cgroup v1 kill again who is at its limit, where the supervisor had it wait.
-  private static func dropNet(_ state: ContainerState) {
-    guard let memory = state.memory, memory.usesNet, memory.killsDisabled == false,
-      let path = state.memoryDirectory,
-      let file = try? FileDescriptor.open(path + "/memory.oom_control", O_WRONLY)
-    else { return }
-    MemoryWriter.dropNet(file)
   }
 
   /// Becomes the holder of an instance's lock, and ends whoever supervises it.

@@ -26,8 +26,6 @@ final class StrictSupervision {
   private var hasEnded = false
   /// An update of memory that is on its way.
   private var updating: OpenUpdate?
-  /// The connection of the keeper that guards the memory.
-  private var guardian: UInt64?
 
   /// A new container's first events come in bursts; they are answered together.
   private static let settlingDelay: Nanoseconds = 2_000_000
@@ -111,16 +109,9 @@ final class StrictSupervision {
       settle(at: max(monotonicNow() + Self.settlingDelay, lastSettling + Self.settlingInterval))
     case Token.listener: conversations.accept(poller)
     default:
-      let message = conversations.hear(token, poller) { answer($0, from: token) }
+      _ = conversations.hear(token, poller) { answer($0, from: token) }
       // Killed without a word: its update is dropped.
       if updating?.owner == token, !conversations.contains(token) { settleUpdate(isTaken: false) }
-      if message == .guarding {
-        guardian = token
-        container.memory?.guarded(true)
-      } else if token == guardian, !conversations.contains(token) {
-        guardian = nil
-        container.memory?.guarded(false)
-      }
     }
   }
 
@@ -148,7 +139,6 @@ final class StrictSupervision {
 
   private func answer(_ message: ControlMessage, from token: UInt64) -> ControlMessage? {
     switch message {
-    case .offerGuard: return container.memory?.wantsGuard == true ? .wantGuard : nil
     case .updateMemory(let limit, let swap):
       let now = monotonicNow()
       if let open = updating, open.excludes(token, at: now) { return .updating }

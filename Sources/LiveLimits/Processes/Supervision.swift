@@ -53,9 +53,8 @@ final class Supervision: CPUController.Surroundings {
   private var budget: LookBudget
   /// What was to be looked at and waits for the budget: the alarm's call, or the hooks' events.
   private var waiting: (call: Bool, events: Bool) = (false, false)
-  /// The connection of the keeper, and that of the one that guards the memory.
+  /// The connection of the keeper.
   private var keeper: UInt64?
-  private var guardian: UInt64?
   /// A process that has ended is reaped within that, and is counted until then.
   private static let shortestMemberPatience: Nanoseconds = 10_000_000
 
@@ -222,22 +221,15 @@ final class Supervision: CPUController.Surroundings {
     case MemorySupervision.Token.use, MemorySupervision.Token.outOfMemory:
       if let memory { note(memory.hear(token)) }
     default:
-      let message = conversations.hear(token, poller) { answer($0, from: token) }
+      let message = conversations.hear(token, poller) { hear(update: $0, from: token) }
       if !conversations.contains(token) { loseShim(token) }
-      if message == .offerGuard {
+      if message == .keeperIsHere {
         keeper = token
       } else if case .named(let process, let name) = message {
         heard.answer(process, name)
         judgeForeignWrite()
       } else if message == .over, token == keeper {
         hasEnded = true
-      } else if message == .guarding {
-        guardian = token
-        memory?.guarded(true)
-      } else if token == guardian, !conversations.contains(token) {
-        // Nobody would notice our death any more.
-        guardian = nil
-        memory?.guarded(false)
       }
       if token == keeper, !conversations.contains(token) { keeper = nil }
     }
@@ -547,13 +539,6 @@ final class Supervision: CPUController.Surroundings {
     state.base = base
     if let memory = memory?.base { state.memory = memory }
     try? directory.save(state)
-  }
-
-  // MARK: conversations
-
-  private func answer(_ message: ControlMessage, from token: UInt64) -> ControlMessage? {
-    if message == .offerGuard { return memory?.wantsGuard == true ? .wantGuard : nil }
-    return hear(update: message, from: token)
   }
 
   // MARK: the end
