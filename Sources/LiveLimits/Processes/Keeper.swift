@@ -66,7 +66,9 @@ final class Keeper {
     timer = try DeadlineTimer()
     try poller.addListener(listener.number, token: Token.listener)
     try poller.add(timer.descriptor.number, token: Token.timer)
-    for number in triggers { try poller.addUrgent(number, token: Token.pressure) }
+    // Where the kernel has none, a supervisor that was stopped is not found.
+    for number in triggers
+    where (try? poller.addUrgent(number, token: Token.pressure)) == nil { close(number) }
   }
 
   /// Keeps until there is nothing left to keep.
