@@ -219,6 +219,18 @@ private struct SimulatedContainer {
     #expect((container.writes.first?.time ?? .max) - woken <= 101 * ms)
   }
 
+  @Test func `with hooks that come later an idle container goes to the floor that they allow`() {
+    var container = SimulatedContainer(
+      quota: 100 * ms, floor: 50 * ms, ceiling: 200 * ms, hasAlarm: false)
+    container.run(5000 * ms, demand: 0)
+    container.controller.gainHooks(bounds: QuotaBounds(floor: 5 * ms, ceiling: 200 * ms))
+    container.run(1000 * ms, demand: 0)
+    #expect(container.controller.quota == 5 * ms)
+    container.readings = 0
+    container.run(10_000 * ms, demand: 0)
+    #expect(container.readings == 0)
+  }
+
   @Test func `a quota from elsewhere is the new start`() {
     var container = SimulatedContainer(quota: 100 * ms, ceiling: 100 * ms)
     container.run(300 * ms, demand: 1)

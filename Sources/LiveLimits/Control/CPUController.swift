@@ -200,7 +200,10 @@ public struct CPUController: Sendable {
   }
 
   /// From now on a hook in the scheduler speaks up; until then there was none.
-  public mutating func gainHooks() {
+  ///
+  /// - Parameter bounds: What the quota moves between where a hook does.
+  public mutating func gainHooks(bounds: QuotaBounds) {
+    self.bounds = bounds
     parameters.hasHooks = true
     parameters.hasAlarm = true
     if parameters.isPrompt { law.becomePrompt() }

@@ -295,7 +295,7 @@ final class Supervision: CPUController.Surroundings {
       if let events = attachment.events {
         try poller.add(events.descriptor.number, token: Token.events)
       }
-      controller.gainHooks()
+      controller.gainHooks(bounds: base.bounds(hasAlarm: attachment.hearsUse))
       if var state = directory.load() {
         state.source = nets.source + (watch.hears ? "" : ", no inotify")
         state.noteMemorySource(nets)
