@@ -162,17 +162,18 @@ class Workshop:
         shutil.copy(self.busybox, os.path.join(self.rootfs, "bin/busybox"))
         programs = (
             "player", "wake", "batch", "spin", "burst", "switches", "requests", "grow", "saw",
-            "cache")
+            "cache", "swing")
         for name in programs:
             shutil.copy(self.helper(name), os.path.join(self.rootfs, "bin"))
         for applet in ("true", "sleep", "sh"):
             os.symlink("busybox", os.path.join(self.rootfs, "bin", applet))
 
-    def bundle(self, name, arguments, annotations=None, cpu=None, shared=None, shares=None):
+    def bundle(self, name, arguments, annotations=None, cpu=None, shared=None, shares=None,
+               period=100000):
         """A bundle with `runc spec`'s config.
 
         cpu: quota in cores, None for no limit. shared: a directory to be seen as /shared.
-        shares: the weight, as cgroup v1 counts it.
+        shares: the weight, as cgroup v1 counts it. period: of the quota, in microseconds.
         """
         bundle = os.path.join(self.path, "bundle-" + name)
         os.makedirs(bundle)
@@ -186,7 +187,7 @@ class Workshop:
             config["annotations"] = annotations
         limits = {}
         if cpu is not None:
-            limits.update(quota=int(cpu * 100000), period=100000)
+            limits.update(quota=int(cpu * period), period=period)
         if shares is not None:
             limits["shares"] = shares
         if limits:
@@ -200,14 +201,14 @@ class Workshop:
         return bundle
 
     def container(self, name, arguments, annotations=None, cpu=None, shared=None, shares=None,
-                  operator=None):
+                  operator=None, period=100000):
         """A container that was not started yet; under escra-runc if it has annotations.
 
         operator: the operator's config, where it is not the default one.
         """
         self.count += 1
         name = f"{self.count}-{name}"
-        bundle = self.bundle(name, arguments, annotations, cpu, shared, shares)
+        bundle = self.bundle(name, arguments, annotations, cpu, shared, shares, period)
         path = os.path.join(bundle, "config.json")
         with open(path) as file:
             config = json.load(file)

@@ -101,6 +101,7 @@ class World:
         self.groups = []
         self.slices = []
         self.numbers = itertools.count(1)
+        self.machine = processes.MachineLock()
 
     def path(self, name):
         return os.path.join(self.directory, name)
@@ -227,6 +228,7 @@ def world(shared):
     world = World(shared)
     yield world
     left = world.sweep()
+    world.machine.close()
     assert left == [], "left behind, and removed now"
 
 
@@ -287,6 +289,9 @@ def container(world, escra, bundle):
             options.setdefault("quota", 20_000)
             options.setdefault("period", 100_000)
             asked = {"io.escra.policy": policy} if policy else {}
+            if policy == "strict":
+                # It moves what else runs on the machine to other CPUs.
+                world.machine.be_alone()
             bundle_ = bundle({**asked, **(annotations or {})}, **options)
         made = Container(runtime or escra, bundle_, world.name())
         if made.runtime.program == ESCRA_RUNC:

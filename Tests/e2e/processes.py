@@ -135,6 +135,36 @@ def locked(directory):
         os.close(descriptor)
 
 
+class MachineLock:
+    """Keeps a test that changes the whole machine apart from those of another suite on it."""
+
+    _path = "/tmp/escra-e2e.lock"
+
+    def __init__(self):
+        self._files = [os.open(self._path + name, os.O_RDWR | os.O_CREAT) for name in ("", ".next")]
+        self._is_exclusive = False
+        self._take(fcntl.LOCK_SH)
+
+    def _take(self, kind):
+        lock, turn = self._files
+        # Nobody overtakes the one who waits to be alone.
+        fcntl.flock(turn, fcntl.LOCK_EX)
+        fcntl.flock(lock, kind)
+        fcntl.flock(turn, fcntl.LOCK_UN)
+
+    def be_alone(self):
+        """Waits until no other test runs, for the rest of this one."""
+        if not self._is_exclusive:
+            self._is_exclusive = True
+            # Two that hold it together would wait for each other.
+            fcntl.flock(self._files[0], fcntl.LOCK_UN)
+            self._take(fcntl.LOCK_EX)
+
+    def close(self):
+        for file in self._files:
+            os.close(file)
+
+
 def read_to_the_end(descriptor, seconds):
     """All of a pipe or a terminal; fails when somebody holds its other end for longer."""
     data, deadline = b"", time.monotonic() + seconds * PATIENCE
