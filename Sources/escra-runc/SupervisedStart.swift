@@ -243,7 +243,8 @@ struct SupervisedStart {
     if membership == nil, !settings.refusesFailures, var state = directory.load() {
       state.unsupervised = failure.sentence
       if (try? directory.save(state)) != nil, (try? directory.mark(.done)) != nil {
-        Launcher.startKeeperIfNone(.system)
+        // One that lives already has seen all there were before.
+        Launcher.callKeeper(.system, about: state, directory.nonce)
         return
       }
     }

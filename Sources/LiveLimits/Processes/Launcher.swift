@@ -113,7 +113,9 @@ public enum Launcher {
   ///   - root: Whose keeper.
   ///   - state: The container.
   ///   - nonce: Of its instance.
-  static func callKeeper(_ root: StateRoot, about state: ContainerState, _ nonce: UInt64) {
+  public static func callKeeper(
+    _ root: StateRoot, about state: ContainerState, _ nonce: UInt64
+  ) {
     let directory = root.directory(root: state.root, id: state.id)
     let key = directory.utf8.dropFirst(root.containers.utf8.count + 1)
     _ = callKeeper(
