@@ -15,6 +15,9 @@ public import Syscalls
 /// The lock is a flock(2) on the record, which only its owner and root can open. It belongs to the
 /// open file, so a process that is handed the descriptor (a supervisor, across its start) holds it
 /// on after the caller's execve.
+///
+/// A caller that is killed before its supervisor has started leaves an empty record, which the next
+/// create of the bundle removes.
 public struct BundleEdit: ~Copyable, Sendable {
   /// What putting back came to.
   public enum Healing: String, Sendable {

@@ -231,6 +231,19 @@ private struct SimulatedContainer {
     #expect(container.readings == 0)
   }
 
+  @Test(arguments: [true, false])
+  func `hooks spare looks where the kernel has the quota that they speak of`(isWritten: Bool) {
+    var parameters = CPUController.Parameters(
+      period: 100 * ms, cpus: 2, quietUse: ms, hasAlarm: true, law: .headroom(.standard))
+    parameters.hasHooks = true
+    parameters.keepsBooks = isWritten
+    var controller = CPUController(
+      parameters, quota: 20 * ms, bounds: QuotaBounds(floor: 5 * ms, ceiling: 200 * ms), now: 0,
+      usage: 0)
+    let step = controller.observe(usage: 5 * ms, at: 5 * ms, surroundings: World())
+    #expect(step.deadline.map { $0 >= 100 * ms } == isWritten)
+  }
+
   @Test func `a quota from elsewhere is the new start`() {
     var container = SimulatedContainer(quota: 100 * ms, ceiling: 100 * ms)
     container.run(300 * ms, demand: 1)

@@ -48,6 +48,9 @@ def pytest_configure(config):
     config.pluginmanager.register(comparison)
     config.pluginmanager.register(compatibility)
     config.pluginmanager.register(through)
+    if getattr(config.option, "numprocesses", None) and not hasattr(config, "workerinput"):
+        # pytest-xdist's own process: its workers run the cases, each in a world of its own.
+        return
     # Whoever ends the suite early gets it swept up, too.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     # Whoever started us may be spared by the out-of-memory killer, as a machine's agent is;

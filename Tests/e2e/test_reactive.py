@@ -224,7 +224,10 @@ def test_a_create_is_refused_where_anothers_edit_does_not_end(container, world, 
 
 
 def test_a_wrapper_killed_at_any_moment_leaves_the_original(container, world, escra):
-    """Thirty kills, spread over the whole of a create."""
+    """Thirty kills, spread over the whole of a create.
+
+    Before the supervisor has started, only the next create can remove the lock of the edit.
+    """
     made = container({"io.escra.cpu.max": "300m"}, quota=150_000)
     world.groups.append(made.cgroup)  # What a killed runc leaves is runc's.
     before = made.bundle.identity()
@@ -234,9 +237,12 @@ def test_a_wrapper_killed_at_any_moment_leaves_the_original(container, world, es
         process.kill()
         process.wait()
         wait_until(
-            lambda: made.bundle.is_original(before), 1.5, f"the original, attempt {attempt}")
+            lambda: made.bundle.is_original(before, lock=True), 1.5,
+            f"the original, attempt {attempt}")
         escra("delete", "--force", made.id)
         wait_until(lambda: not supervisors(made.id), 3, "its supervisor has left")
+    made.started().supervisor()
+    wait_until(lambda: made.bundle.is_original(before), 1.5, "the lock of the edit is gone")
 
 
 @pytest.fixture

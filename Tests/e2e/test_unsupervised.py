@@ -308,8 +308,9 @@ def test_resources_that_come_through_a_pipe(container, world):
 
 
 @pytest.mark.parametrize("key", [
-    "io.escra.x\nforged line: all is well\x1b[2J", "io.escra.\x9b2J\x7f", "io.escra." + "x" * 9000])
-@pytest.mark.parametrize("value", ["\ud800", "1"])
+    "io.escra.x\nforged line: all is well\x1b[2J", "io.escra.\x9b2J\x7f", "io.escra." + "x" * 9000],
+    ids=["lines", "controls", "long"])
+@pytest.mark.parametrize("value", ["\ud800", "1"], ids=["no text", "a text"])
 def test_no_text_of_others_reaches_a_terminal_as_it_is(container, escra, key, value):
     made = container({key: value})
     result = escra("create", "--bundle", made.bundle.path, made.id)

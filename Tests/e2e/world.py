@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a test works in: private directories, runtimes, bundles, containers."""
 import collections
+import contextlib
 import copy
 import json
 import os
@@ -25,6 +26,8 @@ RUNC = shutil.which(
 LOW_LEVEL = {"runc": RUNC, "crun": "/usr/bin/crun"}[os.environ.get("ESCRA_E2E_RUNTIME", "runc")]
 IS_CRUN = LOW_LEVEL != RUNC
 PREFIX = f"e2e-{os.getpid()}-"
+# What lies beside a config.json that is edited, first and last.
+EDIT = ".config.json.escra-edit"
 
 Result = collections.namedtuple("Result", "code out err seconds")
 
@@ -142,8 +145,17 @@ class Bundle:
     def names(self):
         return sorted(os.listdir(self.path))
 
-    def is_original(self, identity):
-        return self.names() == ["config.json"] and self.identity() == identity
+    def is_original(self, identity, lock=False):
+        """Whether nothing of an edit is left, but for its lock if that may be.
+
+        The lock is the record of the edit, which is empty as long as nothing was edited.
+        """
+        names = set(self.names()) - {"config.json"}
+        if lock and names == {EDIT}:
+            with contextlib.suppress(FileNotFoundError):
+                if os.path.getsize(os.path.join(self.path, EDIT)) == 0:
+                    names.remove(EDIT)
+        return not names and self.identity() == identity
 
 
 class Supervised:

@@ -296,7 +296,7 @@ public struct CPUController: Sendable {
   private func nextLook(
     _ used: Nanoseconds, _ usage: Nanoseconds, _ now: Nanoseconds
   ) -> Nanoseconds {
-    guard quota < bounds.ceiling, !parameters.hasHooks else { return .max }
+    guard quota < bounds.ceiling, !parameters.isTold else { return .max }
     // Twice the pace of the last reading, at least one CPU, at most all of them.
     let time = max(now - lastReading.time, 1)
     let fastest = min(parameters.cpus, max(1, 2 * (usage - lastReading.usage) / time))
