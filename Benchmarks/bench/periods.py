@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a supervisor costs at short CFS periods, under loads that change as often as anything can."""
+"""What a supervisor costs at short CFS periods, under loads that change all the time."""
 from .idle import wakeups
 from .report import Result
 

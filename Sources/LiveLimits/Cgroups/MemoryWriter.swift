@@ -16,7 +16,6 @@ public struct MemoryWriter: ~Copyable {
   private let lineFile: FileDescriptor
   /// memory.max of the group around the container's own, where there is one with the same limit.
   private let outerFile: FileDescriptor
-  /// memory.oom_control, where it is to be written; ``FileDescriptor/none`` on cgroup v2.
   /// Whether this writer may change anything.
   public let isReadOnly: Bool
 

@@ -38,8 +38,9 @@ extension CPUController {
     /// Whether it may be raised as often as it takes, for others keep its books, and somebody says
     /// when it is time.
     var isPrompt: Bool { isShared && hasHooks }
-    /// Whether a hook says when this quota runs short. Where nothing is written, the kernel has
-    /// another one, which the hook speaks of.
+    /// Whether a hook says when this quota runs short.
+    ///
+    /// Where nothing is written, the kernel has another one, which the hook speaks of.
     var isTold: Bool { hasHooks && keepsBooks }
     /// Whether writes wait for the books: not where nothing is written, nor in the tests that show
     /// what the books are for.
