@@ -17,8 +17,8 @@ def _patience():
 
 # By how much this machine is slower: deadlines are for what hangs, not for what takes long.
 PATIENCE = _patience()
-# And a machine that others use, too, may stand still for a while: what comes at all comes in time.
-_LENIENCE = 3
+# And a machine that others use, too, may stand still for a while.
+_LENIENCE = 3 if PATIENCE == 1 else 1
 # How many containers start at once: each supervisor has a second to be ready, and those of twenty
 # are too much for two emulated CPUs.
 MANY = 20 if PATIENCE == 1 else 4
