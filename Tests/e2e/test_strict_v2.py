@@ -191,7 +191,7 @@ def test_one_that_is_given_up_is_no_partition_any_more(strict, neighbour, parent
         wait_until(lambda: pid not in supervisors(made.id), 2)
     wait_for_partition(made, "member")
     wait_until(lambda: exclusive(parent) == exclusive(made.cgroup) == "", 2)
-    wait_until(lambda: not ours(), 2)
+    wait_until(lambda: not supervisors(made.id), 2, "nothing supervises it")
 
 
 @with_partitions
