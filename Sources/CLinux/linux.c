@@ -282,21 +282,6 @@ int escra_fanotify_take(int watch, pid_t *writers) {
     return count;
 }
 
-int escra_read_only_view(int directory) {
-    int view = (int)syscall(SYS_open_tree, directory, "",
-                            OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_EMPTY_PATH);
-    struct mount_attr attributes = {
-        .attr_set = MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC};
-    if (view >= 0 && syscall(SYS_mount_setattr, view, "", AT_EMPTY_PATH, &attributes,
-                             sizeof attributes) < 0) {
-        int error = errno;
-        close(view);
-        errno = error;
-        return -1;
-    }
-    return view;
-}
-
 int escra_die_on_input(int fifo) {
     if (fcntl(fifo, F_SETOWN, getpid()) < 0 || fcntl(fifo, F_SETSIG, SIGKILL) < 0)
         return -1;

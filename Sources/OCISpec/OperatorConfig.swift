@@ -83,8 +83,6 @@ public struct OperatorConfig: Equatable, Sendable {
   public var reservedCPUs: String?
   /// Bytes of the node's memory that are not given to containers.
   public var hostMemoryReserve: Int64 = 0
-  /// Cgroups whose children are all members of one application and that get its limit, too.
-  public var appParents: [String] = []
   /// What happens to a container that contradicts its application.
   public var appConflict = AppConflict.accept
   /// What happens to a container whose supervisor does not start.

@@ -4,7 +4,7 @@ extension OperatorConfig {
   /// The keys of the config.
   enum Key: String, CaseIterable {
     case runtimes, defaultPolicy, allowedPolicies, law, hooks, floor, ceiling, reservedCPUs
-    case hostMemoryReserve, appParents, appConflict, onFailure
+    case hostMemoryReserve, appConflict, onFailure
   }
 
   /// The keys of `floor` and `ceiling`.
@@ -71,7 +71,6 @@ extension OperatorConfig {
       }
     case .reservedCPUs: reservedCPUs = try value.cpuList()
     case .hostMemoryReserve: hostMemoryReserve = try value.bytes()
-    case .appParents: appParents = try value.absolutePaths()
     case .appConflict: appConflict = try value.choice(of: AppConflict.self)
     case .onFailure: onFailure = try value.choice(of: FailureAction.self)
     }

@@ -16,23 +16,6 @@ extension FileDescriptor {
     try list { $0 == UInt8(DT_DIR) }
   }
 
-  /// The inodes of the directories in a directory, in no order: of a cgroup's they are the ids of the
-  /// groups in it.
-  ///
-  /// - Throws: ``SystemError`` when the descriptor is no directory.
-  public func childGroups() throws(SystemError) -> [UInt64] {
-    var inodes: [UInt64] = []
-    try forEachEntry { entry in
-      // "." and ".." are two of them.
-      let name = entry.pointee.d_name
-      let isDot = name.0 == 46 && (name.1 == 0 || name.1 == 46 && name.2 == 0)
-      if entry.pointee.d_type == UInt8(DT_DIR), !isDot {
-        inodes.append(UInt64(entry.pointee.d_ino))
-      }
-    }
-    return inodes
-  }
-
   private func list(_ isWanted: (UInt8) -> Bool) throws(SystemError) -> [String] {
     var names: [String] = []
     try forEachEntry { entry in

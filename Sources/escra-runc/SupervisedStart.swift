@@ -111,7 +111,6 @@ struct SupervisedStart {
   /// Which limits of a pod may rise with those of its containers: those that the operator's ceiling
   /// speaks of.
   private let raisesPod: (cpu: Bool, memory: Bool)
-  private let appParents: [String]
   /// Whether the application's limits are to stay what they are.
   let refusesConflicts: Bool
   /// What is to be restored; nil where nothing is, or nobody will move the memory limit.
@@ -139,7 +138,6 @@ struct SupervisedStart {
     (document, policy) = parsed
     memoryReserve = config.hostMemoryReserve
     raisesPod = (config.ceiling.cpu != nil, config.ceiling.memory != nil)
-    appParents = config.appParents
     refusesConflicts = config.appConflict == .refuse
     self.id = id
     self.call = call
@@ -446,7 +444,6 @@ struct SupervisedStart {
     state.app = policy.app
     if policy.name == .reactive {
       (state.raisesPodCPU, state.raisesPodMemory) = raisesPod
-      state.appParent = membership == nil ? nil : appParent
     }
     return state
   }
@@ -454,15 +451,6 @@ struct SupervisedStart {
   /// Where the low-level runtime will put it.
   private var cgroup: CgroupsPath {
     CgroupsPath(document.cgroupsPath, id: id, isSystemds: call.invocation.systemdCgroup)
-  }
-
-  /// The group that its group will be in, where the operator has named it as an application's.
-  private var appParent: String? {
-    guard let path = cgroup.path, let slash = path.utf8.lastIndex(of: UInt8(ascii: "/")) else {
-      return nil
-    }
-    let parent = path[..<slash]
-    return appParents.first { $0.utf8.elementsEqual(parent.utf8) }
   }
 
   /// Why its limits are another container's, as far as that is known before it exists; nil where they

@@ -169,20 +169,14 @@ struct Explanation {
 
   /// What became of the limit of the group that it is in with others.
   private var above: String? {
-    guard let parent, let inForce = parent.inForce else { return nil }
-    let now = cores(Double(inForce) / 1e9)
-    if state.cpuParent != nil, let found = parent.found {
-      let own = cores(Double(found) / 1e9)
-      return parent.excess == 0
-        ? "Its pod has \(own) cores, and more where its containers hold more than they declare: the "
-          + "operator's ceiling allows it."
-        : "Its pod has \(now) cores: the \(own) it was made with, and "
-          + "\(cores(Double(parent.excess) / 1e9)) that its containers hold above what they declare."
-    }
-    guard state.appParent != nil, let cap = parent.cap, inForce <= cap + 10_000 else { return nil }
-    return
-      "The group that it is in is held to \(now) cores, what its application has: the operator's "
-      + "appParents names it."
+    guard state.cpuParent != nil, let parent, let inForce = parent.inForce, let found = parent.found
+    else { return nil }
+    let (own, now) = (cores(Double(found) / 1e9), cores(Double(inForce) / 1e9))
+    return parent.excess == 0
+      ? "Its pod has \(own) cores, and more where its containers hold more than they declare: the "
+        + "operator's ceiling allows it."
+      : "Its pod has \(now) cores: the \(own) it was made with, and "
+        + "\(cores(Double(parent.excess) / 1e9)) that its containers hold above what they declare."
   }
 
   private var current: String? {

@@ -113,6 +113,7 @@ private func exists(_ path: String) -> Bool { access(path, F_OK) == 0 }
     _ = try Record(in: directory.descriptor)
     let listener = try ControlSocket.listen(on: "socket", in: directory.descriptor)
     try directory.descriptor.open("pid", O_WRONLY | O_CREAT).write("1")
+    try directory.descriptor.open(".pid", O_WRONLY | O_CREAT).write("1")
     try directory.descriptor.open(".state", O_WRONLY | O_CREAT).write("torn")
     directory.remove()
     #expect(listener.isOpen == true)

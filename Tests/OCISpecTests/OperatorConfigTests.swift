@@ -17,7 +17,6 @@ import Testing
         "ceiling": {"cpu": 4, "memory": "8Gi"},
         "reservedCPUs": "0-1,4",
         "hostMemoryReserve": 1073741824,
-        "appParents": ["/kubepods/pod1"],
         "appConflict": "refuse",
         "onFailure": "refuse"
       }
@@ -33,7 +32,6 @@ import Testing
     expected.ceiling.memory = ByteQuantity(bytes: 8 << 30)
     expected.reservedCPUs = "0-1,4"
     expected.hostMemoryReserve = 1 << 30
-    expected.appParents = ["/kubepods/pod1"]
     expected.appConflict = .refuse
     expected.onFailure = .refuse
     #expect(config == expected)
@@ -66,7 +64,7 @@ import Testing
     (
       "[1]",
       "the document [1] is no object; write one with runtimes, defaultPolicy, allowedPolicies, law, hooks, "
-        + "floor, ceiling, reservedCPUs, hostMemoryReserve, appParents, appConflict and onFailure"
+        + "floor, ceiling, reservedCPUs, hostMemoryReserve, appConflict and onFailure"
     ),
     (#"{"runtime": []}"#, "unknown key runtime; the nearest known one is runtimes"),
     (
@@ -77,12 +75,12 @@ import Testing
     (
       #"{"colour": "blue"}"#,
       "unknown key colour; known are runtimes, defaultPolicy, allowedPolicies, law, hooks, floor, ceiling, "
-        + "reservedCPUs, hostMemoryReserve, appParents, appConflict and onFailure"
+        + "reservedCPUs, hostMemoryReserve, appConflict and onFailure"
     ),
     (
       #"{"a\nb": 1}"#,
       #"unknown key a\u{a}b; known are runtimes, defaultPolicy, allowedPolicies, law, hooks, "#
-        + "floor, ceiling, reservedCPUs, hostMemoryReserve, appParents, appConflict and onFailure"
+        + "floor, ceiling, reservedCPUs, hostMemoryReserve, appConflict and onFailure"
     ),
     (#"{"floor": {"cpus": "1"}}"#, "unknown key floor.cpus; the nearest known one is floor.cpu"),
     (
@@ -97,7 +95,6 @@ import Testing
       #"{"runtimes": ["/bin/runc", "runc"]}"#,
       #"runtimes[1] "runc" is no absolute path; write one that begins with /"#
     ),
-    (#"{"appParents": [7]}"#, "appParents[0] 7 is no absolute path; write one that begins with /"),
     (
       #"{"defaultPolicy": "reactve"}"#,
       #"defaultPolicy "reactve" is no policy; write standard, strict, reactive or observe"#

@@ -48,16 +48,6 @@ import Testing
     #expect(explanation.cpu.contains { $0.hasPrefix(says) })
   }
 
-  @Test(arguments: [(800_000_000 as Int64, true), (2_000_000_000, false)])
-  func `an application's group is told of while it is held to its limit`(
-    inForce: Int64, isTold: Bool
-  ) {
-    var explanation = explain(exampleState { $0.appParent = "/shop" })
-    explanation.parent = ParentRegistry.Sight(
-      found: nil, excess: 0, cap: 800_000_000, inForce: inForce)
-    #expect(explanation.cpu.contains { $0.contains("appParents names it") } == isTold)
-  }
-
   @Test func `the whole story of a container at work`() {
     let entries = [entry(.start, 1, 1), entry(.idle, 1, 0.05)]
     let lines = explain(exampleState(), nil, entries).lines(

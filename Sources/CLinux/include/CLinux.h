@@ -170,10 +170,6 @@ enum { ESCRA_EVENTS = 64 };
 /// Returns how many, 0 for none; `writers` has room for ESCRA_EVENTS.
 int escra_fanotify_take(int watch, pid_t *_Nullable writers);
 
-/// Another descriptor of a directory: read-only, and of a mount that is nowhere in the file system
-/// (open_tree(2), mount_setattr(2), Linux 5.12). Its ".." is itself. Needs CAP_SYS_ADMIN.
-int escra_read_only_view(int directory);
-
 /// Has the kernel kill this process with SIGKILL when another one writes to a FIFO that this one
 /// has open for reading: F_SETOWN, F_SETSIG, O_ASYNC of fcntl(2). A stopped process dies as well.
 int escra_die_on_input(int fifo);

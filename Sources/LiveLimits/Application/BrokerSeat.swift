@@ -13,7 +13,6 @@ final class BrokerSeat {
   private let lock: FileDescriptor
   private let listener: FileDescriptor
   private var broker: Broker
-  private let caps: ParentCaps?
   /// Connections by descriptor; links count up in the order in which they were let in.
   private var links: [Int32: Link] = [:]
   private var numbers: [Link: Int32] = [:]
@@ -38,17 +37,14 @@ final class BrokerSeat {
   ///   - lock: What makes this process the broker.
   ///   - own: The member that this process is, whose file nobody here may open.
   ///   - most: What no application may have.
-  ///   - caps: A second lock on the limits, where there is one.
   ///   - poller: Where connections are listened to.
   /// - Throws: ``SystemError`` where it cannot listen.
   init(
     _ room: borrowing ApplicationRoom, lock: consuming FileDescriptor, own: MemberFile,
-    most: (cpu: Int64, memory: Int64), caps: ParentCaps?, _ poller: borrowing Poller
+    most: (cpu: Int64, memory: Int64), _ poller: borrowing Poller
   ) throws(SystemError) {
     self.own = own
     self.lock = lock
-    self.caps = caps
-    caps?.forget()
     let listener = try room.listen()
     try poller.addListener(listener.number, token: Participation.Token.listener)
     self.listener = listener
@@ -178,9 +174,6 @@ final class BrokerSeat {
   private func perform(
     _ actions: [BrokerAction], _ room: borrowing ApplicationRoom, _ poller: borrowing Poller
   ) {
-    let (cpu, memory) = (broker.cpu.limits.inForce, broker.memory.limits.inForce)
-    caps?.widen(cpu: cpu, memory: memory)
-    defer { caps?.narrow(cpu: cpu, memory: memory) }
     for action in actions {
       switch action {
       case .send(let message, let link): send(message, link)

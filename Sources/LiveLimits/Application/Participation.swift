@@ -34,7 +34,6 @@ final class Participation {
   private let room: ApplicationRoom
   private let file: MemberFile
   private let most: (cpu: Int64, memory: Int64)
-  private let caps: ParentCaps?
   private let poller: Poller
   private var machines: [Member]
   private var seat: BrokerSeat?
@@ -67,16 +66,14 @@ final class Participation {
   ///   - most: What no application may have.
   ///   - poller: The owner's.
   ///   - keeper: Who writes the limits.
-  ///   - caps: A second lock on the application's limits, where there is one.
   /// - Throws: ``SystemError``.
   init(
     _ room: consuming ApplicationRoom, _ file: MemberFile,
     application: (cpu: Int64?, memory: Int64?) = (nil, nil), isNoChange: Bool = false,
     most: (cpu: Int64, memory: Int64), on poller: borrowing Poller,
-    _ keeper: any LimitKeeper, caps: ParentCaps? = nil
+    _ keeper: any LimitKeeper
   ) throws(SystemError) {
     self.room = room
-    self.caps = caps
     self.file = file
     self.most = most
     self.keeper = keeper
@@ -230,8 +227,7 @@ final class Participation {
 
   private func takeSeat() {
     guard seat == nil, let lock = room.takeLock() else { return }
-    seat = try? BrokerSeat(
-      room, lock: lock, own: file, most: most, caps: caps, poller)
+    seat = try? BrokerSeat(room, lock: lock, own: file, most: most, poller)
   }
 
   private func leaveSeat() { seat = nil }

@@ -1,7 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-internal import CLinux
 internal import Glibc
-internal import Hooks
 internal import Syscalls
 
 extension CgroupLocation {
@@ -46,8 +44,6 @@ struct FoundParent {
   var path: String
   /// The files, at the places that they have in the image that supervises.
   var files: [Handover.Place: Int32] = [:]
-  /// Whether it is a pod's, whose limit rises.
-  var isPod: Bool
 
   /// Opens it, and registers the container with it; nil where the limit of that group is nobody's to
   /// change, or there is none.
@@ -63,28 +59,20 @@ struct FoundParent {
     _ resource: SharedResource, of directory: String, _ state: ContainerState,
     _ version: CgroupLocation.Version, nonce: UInt64, _ root: StateRoot
   ) {
-    guard let (path, child) = CgroupLocation.parent(of: directory, named: state.cgroupName),
+    let raises = resource == .cpu ? state.raisesPodCPU : state.raisesPodMemory
+    // A pod without a limit of its own is in no container's way.
+    guard raises,
+      let (path, _) = CgroupLocation.parent(of: directory, named: state.cgroupName),
+      CgroupLocation.isPod(path),
       let parent = try? FileDescriptor.open(path, O_RDONLY | O_DIRECTORY),
-      let childInode = try? FileDescriptor.open(child, O_RDONLY | O_DIRECTORY).status().identity
-        .inode
+      let kernel = ParentRegistry.file(of: path, parent, isMemory: resource == .memory),
+      (try? kernel.read())?.value != nil
     else { return nil }
     self.path = path
-    let raises = resource == .cpu ? state.raisesPodCPU : state.raisesPodMemory
-    isPod = raises && CgroupLocation.isPod(path)
-    let application = state.appParent.flatMap { asked -> UInt64? in
-      guard path.utf8.suffix(asked.utf8.count).elementsEqual(asked.utf8) else { return nil }
-      return state.membership.flatMap { UInt64($0.room.prefix(16), radix: 16) }
-    }
-    guard isPod || application != nil,
-      let kernel = ParentRegistry.file(of: path, parent, isMemory: resource == .memory)
-    else { return nil }
-    // A pod without a limit of its own is in nobody's way.
-    if application == nil, (try? kernel.read())?.value == nil { return nil }
     do throws(SystemError) {
       let record = try ParentRegistry.register(
-        ParentAccount.Hold(nonce: nonce, child: childInode, application: application ?? 0),
-        resource, path: path, kernel, root)
-      try open(resource, parent, version, isShared: application != nil)
+        ParentAccount.Hold(nonce: nonce), resource, path: path, kernel, root)
+      try open(resource, parent, version)
       files[resource == .cpu ? .parentRecord : .parentMemoryRecord] = record.release()
     } catch {
       for number in files.values { close(number) }
@@ -94,7 +82,7 @@ struct FoundParent {
 
   private mutating func open(
     _ resource: SharedResource, _ parent: borrowing FileDescriptor,
-    _ version: CgroupLocation.Version, isShared: Bool
+    _ version: CgroupLocation.Version
   ) throws(SystemError) {
     let isV1 = version == .v1
     if resource == .cpu {
@@ -111,20 +99,5 @@ struct FoundParent {
         isV1 ? "memory.usage_in_bytes" : "memory.current", O_RDONLY
       ).release()
     }
-    if isShared {
-      files[resource == .cpu ? .parentChildren : .parentMemoryChildren] =
-        try retrying("open", path) { escra_read_only_view(parent.number) }
-    }
-  }
-
-  /// Has somebody hear of who comes into an application's group, and goes.
-  static func watch(_ parents: [FoundParent]) -> Int32? {
-    let shared = parents.filter {
-      $0.files[.parentChildren] != nil || $0.files[.parentMemoryChildren] != nil
-    }
-    guard !shared.isEmpty else { return nil }
-    let watch = FileWatch.ifAvailable()
-    for parent in shared { try? watch.addChildren(of: parent.path) }
-    return watch.release()
   }
 }

@@ -114,8 +114,6 @@ public struct LimitsAbove: Equatable, Sendable {
       resource == .cpu
       ? location.ancestorLimit(of: state.cgroupName, besides: path)
       : location.memoryLimit(above: path)
-    // The application's own group: its limit is the broker's to write, and bounds no member.
-    guard state.appParent == nil else { return }
     guard
       let inode = try? FileDescriptor.open(path, O_RDONLY | O_DIRECTORY).status().identity.inode
     else { return }

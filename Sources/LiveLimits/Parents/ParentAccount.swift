@@ -45,10 +45,9 @@ package struct ParentValue: Equatable, Sendable {
 
 /// What is written down of a parent's limit: a pure function of it says what the limit shall be.
 ///
-/// A parent is changed for either of two reasons. A pod's is *raised* by what its containers hold
-/// above what they declare, and one that holds nothing but an application is *capped* at what that
-/// has. Each container that may make a difference is registered, for as long as its instance is
-/// there; with the last of them what was found is back.
+/// A pod's limit is raised by what its containers hold above what they declare. Each container that
+/// may make a difference is registered, for as long as its instance is there; with the last of them
+/// what was found is back.
 package struct ParentAccount: Equatable, Sendable {
   /// A container that is registered.
   package struct Hold: Equatable, Sendable {
@@ -56,16 +55,10 @@ package struct ParentAccount: Equatable, Sendable {
     package var nonce: UInt64
     /// What it holds, or is about to hold, above what it declares.
     package var excess: Int64 = 0
-    /// The inode of the group, right below the parent, that is its own.
-    package var child: UInt64 = 0
-    /// Which application it is a member of: a hash; 0 for none.
-    package var application: UInt64 = 0
 
-    package init(nonce: UInt64, excess: Int64 = 0, child: UInt64 = 0, application: UInt64 = 0) {
+    package init(nonce: UInt64, excess: Int64 = 0) {
       self.nonce = nonce
       self.excess = excess
-      self.child = child
-      self.application = application
     }
   }
 
@@ -74,8 +67,6 @@ package struct ParentAccount: Equatable, Sendable {
   /// What was written last, and what somebody is about to write; ``nothing`` for neither.
   package var written = ParentAccount.nothing
   package var writing = ParentAccount.nothing
-  /// What the application in it has; nil where it is not to be capped.
-  package var cap: Int64?
   /// Who is registered, each at its place; a nonce of 0 is a place that is free.
   package var holds: [Hold] = []
 
@@ -98,12 +89,8 @@ package struct ParentAccount: Equatable, Sendable {
     return true
   }
 
-  /// What the limit shall be.
-  ///
-  /// - Parameter children: The inodes of the groups right below it; nil where nobody has looked, which
-  ///   is as good as a stranger among them.
-  /// - Returns: What was found, where nobody holds anything.
-  package func target(children: [UInt64]?) -> ParentValue {
+  /// What the limit shall be: what was found, where no container holds anything above that.
+  package var target: ParentValue {
     var target = found
     var sum: Int64 = 0
     for hold in holds where hold.nonce != 0 {
@@ -114,24 +101,7 @@ package struct ParentAccount: Equatable, Sendable {
       let (wanted, isTooMuch) = amount.addingReportingOverflow(sum)
       target.value = found.raised(to: isTooMuch ? .max : wanted)
     }
-    if let cap, areMembers(children) {
-      target.value = min(target.value ?? .max, max(target.value(of: cap), CPUQuota.minimum))
-    }
     return target
-  }
-
-  /// Whether each of the groups below is a member of the one application that is registered here.
-  private func areMembers(_ children: [UInt64]?) -> Bool {
-    guard let children, let application = holds.first(where: { $0.nonce != 0 })?.application,
-      application != 0
-    else { return false }
-    for hold in holds where hold.nonce != 0 && hold.application != application { return false }
-    for child in children {
-      var isMember = false
-      for hold in holds where hold.nonce != 0 && hold.child == child { isMember = true }
-      if !isMember { return false }
-    }
-    return true
   }
 
   /// Whether nobody is registered any more.

@@ -12,8 +12,6 @@ final class ParentLimit {
   private let record: ParentRecord
   private let kernel: any ParentFile
   private let nonce: UInt64
-  /// The parent's directory, where it matters who is in it; ``FileDescriptor/none`` elsewhere.
-  private let children: FileDescriptor
   /// What is written down for this container, as far as is known; nil before the first look.
   private(set) var excess: Int64?
   /// What the maker of the group limits it to, in nanocores or bytes, as seen last; nil for no limit,
@@ -33,17 +31,12 @@ final class ParentLimit {
 
   /// Takes over what ``ParentRegistry`` has opened.
   init(
-    _ record: consuming ParentRecord, _ kernel: any ParentFile, nonce: UInt64,
-    children: consuming FileDescriptor = .none
+    _ record: consuming ParentRecord, _ kernel: any ParentFile, nonce: UInt64
   ) {
     self.record = record
     self.kernel = kernel
     self.nonce = nonce
-    self.children = children
   }
-
-  /// Whether it is capped at what the application in it has.
-  var isShared: Bool { children.isOpen }
 
   // MARK: what a container holds
 
@@ -123,19 +116,6 @@ final class ParentLimit {
   /// The limit that is in force, in nanocores or bytes; nil where there is none, or no group.
   var amount: Int64? { (try? kernel.read())?.amount }
 
-  // MARK: what an application has
-
-  /// Makes this the most that is in force, where all that are in the group are members.
-  ///
-  /// - Throws: As ``raise(to:)``.
-  func cap(at amount: Int64?) throws(SystemError) {
-    try change { account, _ throws(SystemError) in
-      account.cap = amount
-      record.save(cap: amount)
-      try settle(&account)
-    }
-  }
-
   // MARK: doing it
 
   private func change(
@@ -151,7 +131,7 @@ final class ParentLimit {
 
   private func settle(_ account: inout ParentAccount) throws(SystemError) {
     defer { found = account.found.amount }
-    try record.settle(&account, kernel, children)
+    try record.settle(&account, kernel)
   }
 }
 
@@ -161,13 +141,11 @@ extension ParentRecord {
   /// What is about to be written is written down first: whoever is killed behind the write leaves a
   /// value that is known to be ours.
   func settle(
-    _ account: inout ParentAccount, _ kernel: any ParentFile,
-    _ directory: borrowing FileDescriptor
+    _ account: inout ParentAccount, _ kernel: any ParentFile
   ) throws(SystemError) {
     let current = try kernel.read()
     if account.see(current) { save(found: account) }
-    let inside = directory.isOpen && account.cap != nil ? try? directory.childGroups() : nil
-    let target = account.target(children: inside)
+    let target = account.target
     guard target != current else { return }
     // Whoever was killed behind a write has not come to say so, and both words are about to change.
     if account.writing != account.written,

@@ -7,7 +7,7 @@ internal import Syscalls
 ///
 /// Little-endian words of eight bytes, each of which is replaced by one pwrite(2), so that nobody
 /// who is killed leaves half of it: the head, the group's path from byte 64 on, and from 512 on
-/// four words for each container, all zero where there is none. The lock is fcntl(2)'s, for a
+/// four words for each container, of which two are used. The lock is fcntl(2)'s, for a
 /// supervisor that may call nothing else, and held for microseconds.
 struct ParentRecord: ~Copyable {
   let file: FileDescriptor
@@ -28,7 +28,6 @@ struct ParentRecord: ~Copyable {
     static let found = 2
     static let written = 4
     static let writing = 5
-    static let cap = 6
   }
 
   /// The longest path that fits, in bytes.
@@ -76,15 +75,12 @@ struct ParentRecord: ~Copyable {
       var account = ParentAccount(found: ParentValue(found < 0 ? nil : found, scale: scale))
       account.written = word(8 * Word.written)
       account.writing = word(8 * Word.writing)
-      account.cap = word(8 * Word.cap) < 0 ? nil : word(8 * Word.cap)
       let inode = UInt64(bitPattern: word(8 * Word.inode))
       var (block, offset) = (0, Self.holdsOffset)
       while offset + Self.holdSize <= count {
         account.holds.append(
           ParentAccount.Hold(
-            nonce: UInt64(bitPattern: word(offset)), excess: word(offset + 8),
-            child: UInt64(bitPattern: word(offset + 16)),
-            application: UInt64(bitPattern: word(offset + 24))))
+            nonce: UInt64(bitPattern: word(offset)), excess: word(offset + 8)))
         offset += Self.holdSize
         guard offset == Self.blockSize, block + offset < Self.size else { continue }
         (block, offset) = (block + Self.blockSize, 0)
@@ -134,7 +130,6 @@ struct ParentRecord: ~Copyable {
 
   func save(writing value: Int64) { write(value, at: 8 * Word.writing) }
   func save(written value: Int64) { write(value, at: 8 * Word.written) }
-  func save(cap: Int64?) { write(cap ?? -1, at: 8 * Word.cap) }
 
   /// Says what a container holds.
   ///
@@ -143,10 +138,7 @@ struct ParentRecord: ~Copyable {
   ///   - place: Which of ``ParentAccount/holds`` it is, those that are none counted.
   func save(_ hold: ParentAccount.Hold, at place: Int) {
     write(
-      (
-        Int64(bitPattern: hold.nonce), hold.excess, Int64(bitPattern: hold.child),
-        Int64(bitPattern: hold.application)
-      ), at: Self.holdsOffset + place * Self.holdSize)
+      (Int64(bitPattern: hold.nonce), hold.excess, 0, 0), at: Self.holdsOffset + place * Self.holdSize)
   }
 
   func save(excess: Int64, at place: Int) {

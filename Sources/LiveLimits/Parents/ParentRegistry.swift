@@ -53,7 +53,6 @@ package enum ParentRegistry {
       guard var account = record.load()?.account else {
         throw SystemError("read", name, errno: EPROTO)
       }
-      if account.isUnused { record.save(cap: nil) }
       let place =
         account.place(of: hold.nonce) ?? account.place(of: 0) ?? account.holds.count
       guard ParentRecord.has(place: place) else {
@@ -90,15 +89,12 @@ package enum ParentRegistry {
     package var found: Int64?
     /// What its containers hold above what they declare.
     package var excess: Int64
-    /// What the application in it has, where it is to be held to that.
-    package var cap: Int64?
     /// What the kernel has; nil for no limit, or none that can be read.
     package var inForce: Int64?
 
-    package init(found: Int64?, excess: Int64, cap: Int64? = nil, inForce: Int64? = nil) {
+    package init(found: Int64?, excess: Int64, inForce: Int64? = nil) {
       self.found = found
       self.excess = excess
-      self.cap = cap
       self.inForce = inForce
     }
   }
@@ -128,7 +124,7 @@ package enum ParentRegistry {
     else { return nil }
     return Sight(
       found: account.found.amount,
-      excess: account.holds.reduce(0) { $0 + ($1.nonce == 0 ? 0 : $1.excess) }, cap: account.cap)
+      excess: account.holds.reduce(0) { $0 + ($1.nonce == 0 ? 0 : $1.excess) })
   }
 
   // MARK: sweeping
@@ -199,7 +195,7 @@ package enum ParentRegistry {
       (try? parent.status())?.identity.inode == inode
     else { return .useless }
     guard let kernel = kernel ?? file(of: record.path, parent, isMemory: isMemory),
-      (try? record.settle(&account, kernel, parent)) != nil
+      (try? record.settle(&account, kernel)) != nil
     else { return .unfinished }
     return account.isUnused ? .useless : .tidy
   }

@@ -74,8 +74,6 @@ extension Supervision {
   /// - Returns: As a quota of the container's; nil where its parent is left alone anyhow.
   func giveUpParent() -> Nanoseconds? {
     guard let parent = attachment.parent.cpu, let amount = parent.amount else { return nil }
-    // An application's limit will move again.
-    if attachment.parentWatch.hears { return base.quota(ofCores: amount) }
     parent.hold(base.excess(of: foreign.ours))
     attachment.forgetParent()
     base.above.giveUpRaising(at: amount)
@@ -105,13 +103,6 @@ extension Supervision {
     return true
   }
 
-  /// Somebody was made in that group, or removed.
-  func reviewParents() {
-    attachment.parentWatch.drain()
-    attachment.parent.cpu?.review()
-    attachment.parent.memory?.review()
-  }
-
   /// The container has ended.
   func leaveParents() {
     attachment.parent.cpu?.leave()
@@ -134,8 +125,7 @@ extension Handover {
       version: version, readOnly: false, quota: take(.parentQuota), period: take(.parentPeriod),
       burst: take(.parentBurst), outer: .none, outerBurst: .none)
     return ParentLimit(
-      ParentRecord(owning: take(.parentRecord)), ParentQuota(writer), nonce: nonce,
-      children: take(.parentChildren))
+      ParentRecord(owning: take(.parentRecord)), ParentQuota(writer), nonce: nonce)
   }
 
   private func takeParentMemory(_ nonce: UInt64) -> ParentLimit? {
@@ -144,7 +134,6 @@ extension Handover {
       limitAlone: take(.parentMemory), line: take(.parentMemoryLine))
     return ParentLimit(
       ParentRecord(owning: take(.parentMemoryRecord)),
-      ParentMemory(writer, usage: take(.parentMemoryUsage)), nonce: nonce,
-      children: take(.parentMemoryChildren))
+      ParentMemory(writer, usage: take(.parentMemoryUsage)), nonce: nonce)
   }
 }

@@ -26,7 +26,7 @@ extension Supervision: LimitKeeper {
     }
     let participation = try Participation(
       ApplicationRoom(opening: path), file, most: (base.limit, memory?.base.limit ?? .max),
-      on: poller, self, caps: ParentCaps(attachment.parent))
+      on: poller, self)
     application = participation
     try openBooks(held: base.quota(of: foreign.ours))
     participation.seek()

@@ -16,8 +16,6 @@ final class Attachment {
   let above: CgroupWriter?
   /// The limits of the group that it is in with others, where it may change them.
   private(set) var parent: (cpu: ParentLimit?, memory: ParentLimit?)
-  /// Hears who is made or removed in that group, where that matters.
-  let parentWatch: FileWatch
 
   /// They keep the programs alive.
   private var firstLink, secondLink, thirdLink: FileDescriptor
@@ -51,7 +49,6 @@ final class Attachment {
         version: handover.version, readOnly: true, quota: handover.take(.aboveQuota),
         period: handover.take(.abovePeriod), burst: .none, outer: .none, outerBurst: .none) : nil
     parent = handover.takeParents(nonce)
-    parentWatch = FileWatch(adopting: handover.take(.parentWatch))
     waited = (0, monotonicNow())
     waited.total = waitTotal() ?? 0
   }

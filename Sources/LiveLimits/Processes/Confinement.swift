@@ -106,12 +106,11 @@ enum Confinement {
   ///   - room: Its application's; nil for a container alone.
   ///   - groups: Directories whose files the kernel opens for it, when it says who has written one.
   ///   - files: Other files that it opens for it then.
-  ///   - listed: Directories that it looks into.
   /// - Returns: ``FileDescriptor/none`` where the kernel has no landlock.
   /// - Throws: ``SystemError``.
   static func rules(
     for directory: borrowing FileDescriptor, room: String?, reading groups: [String],
-    _ files: [Int32], listing listed: [Int32]
+    _ files: [Int32]
   ) throws(SystemError) -> FileDescriptor {
     let rules = try makeRules(allowsSignals: false)
     guard rules.isOpen else { return rules }
@@ -119,7 +118,6 @@ enum Confinement {
     if let room { try allow(rules, below: room, ESCRA_KEEP_FILES | ESCRA_KEEP_ROOM) }
     for group in groups { try allow(rules, below: group, ESCRA_READ_FILES) }
     for number in files { try allow(rules, number, ESCRA_READ_FILES) }
-    for number in listed { try allow(rules, number, ESCRA_LIST) }
     return rules
   }
 

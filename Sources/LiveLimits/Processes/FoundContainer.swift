@@ -58,7 +58,6 @@ struct FoundContainer {
       base: state.base, found: limit, version: location.version,
       usageFormat: usesCpuacct ? .nanoseconds : .cpuStat, isObserver: isObserver)
     for parent in parents { open.merge(parent.files) { _, found in found } }
-    open[.parentWatch] = FoundParent.watch(parents)
     open.merge(state.base.above.open(.cpu, of: location, named: name, watch)) { $1 }
     let memoryAbove = state.memory?.above.open(.memory, of: location, named: name, watch)
     open.merge(memoryAbove ?? [:]) { $1 }
@@ -124,19 +123,19 @@ struct FoundContainer {
     (state.cpuParent, state.memoryParent) = (nil, nil)
     var found: [FoundParent] = []
     // Who cannot have more than it declares never needs more of its pod.
-    if state.mayExceedDeclared(.cpu) || state.appParent != nil,
+    if state.mayExceedDeclared(.cpu),
       let parent = FoundParent(
         .cpu, of: location.cpu, state, location.version, nonce: nonce, root)
     {
-      if parent.isPod { state.cpuParent = parent.path }
+      state.cpuParent = parent.path
       found.append(parent)
     }
     if state.memory != nil, let directory = location.memory,
-      state.mayExceedDeclared(.memory) || state.appParent != nil,
+      state.mayExceedDeclared(.memory),
       let parent = FoundParent(
         .memory, of: directory, state, location.version, nonce: nonce, root)
     {
-      if parent.isPod { state.memoryParent = parent.path }
+      state.memoryParent = parent.path
       found.append(parent)
     }
     return found
@@ -182,9 +181,6 @@ struct FoundContainer {
   var readable: [Int32] {
     [.aboveQuota, .abovePeriod, .aboveMemory].compactMap { open[$0] }
   }
-
-  /// Directories that the image which supervises looks into.
-  var listed: [Int32] { [.parentChildren, .parentMemoryChildren].compactMap { open[$0] } }
 
   /// What the hooks in the scheduler are to tell of.
   private func order(

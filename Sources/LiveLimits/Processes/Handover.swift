@@ -18,9 +18,8 @@ struct Handover {
     case events, firstLink, secondLink, thirdLink, promise
     case memoryLimit, memorySwap, memoryUsage, memoryStatistics, memoryKills, memoryCalls
     case outOfMemory, machineMemory, memoryLine, memoryOuter, machinePressure
-    case parentQuota, parentPeriod, parentBurst, parentRecord, parentChildren, parentWatch
+    case parentQuota, parentPeriod, parentBurst, parentRecord
     case parentMemory, parentMemoryLine, parentMemoryUsage, parentMemoryRecord
-    case parentMemoryChildren
     case aboveQuota, abovePeriod, aboveMemory
     case rules, filter, alarm
   }

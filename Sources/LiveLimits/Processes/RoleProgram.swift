@@ -161,8 +161,7 @@ extension Role {
     if let room { _ = try ApplicationRoom(making: room) }
     let path = directory.path
     let rules = try Confinement.rules(
-      for: directory.descriptor, room: room, reading: found.groups, found.readable,
-      listing: found.listed)
+      for: directory.descriptor, room: room, reading: found.groups, found.readable)
     let filter = try Confinement.supervisorFilter(isMember: isMember)
     // What fails from here on is said through a socket that is open already.
     escra_open_syslog()

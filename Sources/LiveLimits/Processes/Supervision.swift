@@ -66,7 +66,6 @@ final class Supervision: CPUController.Surroundings {
     static let listener: UInt64 = 5
     static let events: UInt64 = 6
     static let promise: UInt64 = 7
-    static let parent: UInt64 = 8
     static let members: UInt64 = 9
   }
 
@@ -118,7 +117,6 @@ final class Supervision: CPUController.Surroundings {
     if let alarm = attachment.alarm {
       try poller.add(alarm.descriptor.number, token: Token.alarm)
     }
-    try attachment.parentWatch.add(to: poller, token: Token.parent)
     let promised = handover.take(.promise)
     if promised.isOpen {
       try poller.add(promised.number, token: Token.promise)
@@ -217,7 +215,6 @@ final class Supervision: CPUController.Surroundings {
       lookAbove()
       lookAtMemory()
     case Token.listener: conversations.accept(poller)
-    case Token.parent: reviewParents()
     case MemorySupervision.Token.use, MemorySupervision.Token.outOfMemory:
       if let memory { note(memory.hear(token)) }
     default:

@@ -84,9 +84,6 @@ public struct ContainerState: Equatable, Sendable {
   public var raisesPodCPU = false
   /// The same of the memory limit.
   public var raisesPodMemory = false
-  /// The group of its application, of which its own is a child, from the hierarchy's root; nil where
-  /// the operator names none.
-  public var appParent: String?
   /// The directory of the group that it is in with others, where that one's CPU limit may be
   /// changed.
   public var cpuParent: String?
@@ -162,7 +159,6 @@ public struct ContainerState: Equatable, Sendable {
     memory = MemoryBase(keyed)
     raisesPodCPU = keyed[int: "podCPU"] == 1
     raisesPodMemory = keyed[int: "podMemory"] == 1
-    appParent = keyed["appParent"]
     cpuParent = keyed["cpuParent"]
     memoryParent = keyed["memoryParent"]
     claim = CPUClaim(keyed)
@@ -211,7 +207,6 @@ public struct ContainerState: Equatable, Sendable {
     keyed[int: "ready"] = readyTicks
     keyed[int: "podCPU"] = raisesPodCPU ? 1 : nil
     keyed[int: "podMemory"] = raisesPodMemory ? 1 : nil
-    keyed["appParent"] = appParent
     keyed["cpuParent"] = cpuParent
     keyed["memoryParent"] = memoryParent
     base.write(to: &keyed)

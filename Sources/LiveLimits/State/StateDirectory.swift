@@ -304,7 +304,9 @@ public struct StateDirectory: ~Copyable {
   public borrowing func remove() {
     for name in [
       Self.stateFile, Self.nextStateFile, FileDescriptor.spare(of: Self.stateFile), Self.recordFile,
-      Self.counterFile, Self.socketName, Self.pidFile,
+      Self.counterFile, Self.socketName,
+      // runc writes the second one and renames it (utils_linux.go, createPidFile).
+      Self.pidFile, "." + Self.pidFile,
       Self.releaseFile, "." + Self.releaseFile, Self.adoptionFile,
     ] {
       try? descriptor.remove(name)

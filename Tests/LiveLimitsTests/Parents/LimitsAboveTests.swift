@@ -117,13 +117,4 @@ private struct Tree {
     #expect(state.base.ceiling == core / 2 && state.base.share.group?.limit == core / 2)
     #expect(state.base.share.group?.isRaised == false)
   }
-
-  @Test func `an application's own group, whose limit the broker writes, bounds no member`() throws
-  {
-    let tree = try Tree(.v1)
-    try tree.limit("/kubepods/pod1", quota: 30_000, memory: 96)
-    let state = try tree.found { $0.appParent = "/kubepods/pod1" }
-    #expect(state.base.ceiling == 8 * core && state.base.share.group == nil)
-    #expect(state.memory?.bounds.ceiling == 4096 * mib && state.memory?.share().group == nil)
-  }
 }

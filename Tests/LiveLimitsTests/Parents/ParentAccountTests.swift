@@ -13,10 +13,8 @@ private func account(_ found: ParentValue, _ holds: ParentAccount.Hold...) -> Pa
   return account
 }
 
-private func hold(
-  _ nonce: UInt64, _ excess: Int64 = 0, child: UInt64 = 0, of application: UInt64 = 0
-) -> ParentAccount.Hold {
-  ParentAccount.Hold(nonce: nonce, excess: excess, child: child, application: application)
+private func hold(_ nonce: UInt64, _ excess: Int64 = 0) -> ParentAccount.Hold {
+  ParentAccount.Hold(nonce: nonce, excess: excess)
 }
 
 @Suite struct ParentAccountTests {
@@ -40,15 +38,15 @@ private func hold(
   ) {
     var account = ParentAccount(found: found)
     account.holds = excess.enumerated().map { hold(UInt64($0.offset + 1), $0.element) }
-    #expect(account.target(children: nil) == target)
+    #expect(account.target == target)
   }
 
   @Test func `memory is raised in whole pages, and never to what a kubelet would write`() {
     let mib: Int64 = 1 << 20
     let found = ParentValue(64 * mib, scale: ParentValue.bytes)
-    #expect(account(found, hold(1, 0)).target(children: nil) == found)
+    #expect(account(found, hold(1, 0)).target == found)
     for excess: Int64 in [1, 4096, mib, 17 * mib + 5, 1 << 40] {
-      let value = account(found, hold(1, excess)).target(children: nil).value ?? 0
+      let value = account(found, hold(1, excess)).target.value ?? 0
       #expect(value >= 64 * mib + excess && value <= 64 * mib + excess + (128 << 10))
       #expect(value % (64 << 10) == 0 && value % mib != 0)
     }
@@ -56,7 +54,7 @@ private func hold(
 
   @Test func `who has left holds nothing`() {
     let left = account(cpu(50_000), hold(0, 700_000_000), hold(2, 100_000_000))
-    #expect(left.target(children: nil) == cpu(60_001))
+    #expect(left.target == cpu(60_001))
     #expect(!left.isUnused)
     #expect(account(cpu(50_000), hold(0, 700_000_000)).isUnused)
   }
@@ -73,12 +71,12 @@ private func hold(
     }
     var isNews = made.see(cpu(100_000))
     #expect(isNews && made.found == cpu(100_000))
-    #expect(made.target(children: nil) == cpu(130_001))
+    #expect(made.target == cpu(130_001))
     // And what was ours is not any more.
     isNews = made.see(cpu(80_001))
     #expect(isNews && made.found == cpu(80_001))
     isNews = made.see(cpu(nil))
-    #expect(isNews && made.target(children: nil) == cpu(nil))
+    #expect(isNews && made.target == cpu(nil))
   }
 
   @Test func `a value that was about to be written is ours, written or not`() {
@@ -97,47 +95,10 @@ private func hold(
     #expect(isNews && made.found == cpu(50_000, 50_000))
     isNews = made.see(cpu(25_000, 50_000))
     #expect(isNews && made.found == cpu(25_000, 50_000))
-    #expect(made.target(children: nil) == cpu(40_001, 50_000))
+    #expect(made.target == cpu(40_001, 50_000))
   }
 
-  // MARK: applications
-
-  private func capped(
-    _ found: ParentValue = cpu(nil), _ cap: Int64? = 600_000_000
-  ) -> ParentAccount {
-    var made = account(found, hold(1, child: 11, of: 7), hold(0), hold(2, child: 12, of: 7))
-    made.cap = cap
-    return made
-  }
-
-  @Test(
-    arguments: [
-      (children: [11, 12], target: cpu(60_000)), ([12], cpu(60_000)), ([], cpu(60_000)),
-      // A stranger, or nobody knows.
-      ([11, 12, 13], cpu(nil)), (nil, cpu(nil)),
-    ] as [([UInt64]?, ParentValue)])
-  func `an application's group is held to its limit as long as all in it are members`(
-    children: [UInt64]?, target: ParentValue
-  ) {
-    #expect(capped().target(children: children) == target)
-  }
-
-  @Test func `two applications in one group are held to nothing there`() {
-    var made = capped()
-    made.holds[2].application = 8
-    #expect(made.target(children: [11, 12]) == cpu(nil))
-    made.holds[2].application = 0
-    #expect(made.target(children: [11, 12]) == cpu(nil))
-  }
-
-  @Test func `a second lock never gives more than was found, and goes with the last member`() {
-    #expect(capped(cpu(40_000)).target(children: [11]) == cpu(40_000))
-    #expect(capped(cpu(90_000)).target(children: [11]) == cpu(60_000))
-    #expect(capped(cpu(90_000), nil).target(children: [11]) == cpu(90_000))
-    var left = capped(cpu(90_000))
-    left.holds = [hold(0), hold(0)]
-    #expect(left.target(children: []) == cpu(90_000))
-  }
+  // MARK: pods
 
   @Test(arguments: [
     ("/sys/fs/cgroup/cpu/kubepods/burstable/pod1234-ab", true),
