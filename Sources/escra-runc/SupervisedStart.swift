@@ -241,7 +241,7 @@ struct SupervisedStart {
     if membership == nil, !settings.refusesFailures, var state = directory.load() {
       state.unsupervised = failure.sentence
       if (try? directory.save(state)) != nil, (try? directory.mark(.done)) != nil {
-        // One that lives already has seen all there were before.
+        // A keeper that lives already has looked at the others, and not at this one.
         Launcher.callKeeper(.system, about: state, directory.nonce)
         return
       }

@@ -147,7 +147,7 @@ class MachineLock:
 
     def _take(self, kind):
         lock, turn = self._files
-        # Nobody overtakes the one who waits to be alone.
+        # A test that waits to be alone is not overtaken.
         fcntl.flock(turn, fcntl.LOCK_EX)
         fcntl.flock(lock, kind)
         fcntl.flock(turn, fcntl.LOCK_UN)

@@ -261,7 +261,7 @@ def read_only(world):
 
 def test_a_read_only_bundle_starts_with_its_declared_limits(container, read_only, world):
     """Where an edit would be needed; one sentence on stderr, none in the log, exit 0."""
-    # For which there is a keeper, whom nothing else tells of the next one.
+    # Its keeper lives already, and has to be told of the next container.
     container().started().supervisor()
     made = container({"io.escra.cpu.max": "300m"}, quota=150_000)
     read_only(made.bundle)
