@@ -33,6 +33,14 @@ public struct ProcessIdentity: Hashable, Sendable, CustomStringConvertible {
     return Self.startTicks(inStat: stat) == startTicks && Self.isEnding(inStat: stat)
   }
 
+  /// Whether it has not ended; one that waits for its parent only has.
+  public var isAlive: Bool {
+    guard let stat = Self.stat(of: pid), Self.startTicks(inStat: stat) == startTicks else {
+      return false
+    }
+    return !["Z", "X"].contains(Self.field(3, inStat: stat))
+  }
+
   /// What a process is called: /proc/PID/comm, at most 15 bytes (proc(5)).
   ///
   /// - Returns: nil for one that has ended.

@@ -49,7 +49,10 @@ final class Observer {
       else { continue }
       let entries = Record.entries(in: directory.descriptor)
       var report = ContainerReport(state)
-      report.counters = CounterFile.counters(in: directory.descriptor)
+      // The CPU limit of a strict container does not move.
+      if state.policy != "strict" {
+        report.counters = CounterFile.counters(in: directory.descriptor)
+      }
       if directory.isSupervised, let supervisor = state.supervisor,
         ProcessIdentity(pid: supervisor.pid) == supervisor
       {

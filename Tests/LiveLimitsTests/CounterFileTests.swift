@@ -15,6 +15,10 @@ import Testing
     counters.returns = first + 4
     counters.deferrals = first + 5
     counters.stalled = first + 6
+    counters.refusals = first + 7
+    counters.memoryRaises = first + 8
+    counters.memoryReturns = first + 9
+    counters.memoryRefusals = first + 10
     return counters
   }
 
@@ -26,14 +30,49 @@ import Testing
       var file = try CounterFile(in: directory)
       file.note(counters(1))
       file.note(counters(10))
-      #expect(CounterFile.counters(in: directory) == counters(10))
+      var counted = counters(10)
+      counted.supervisors = 1
+      #expect(CounterFile.counters(in: directory) == counted)
     }
     var file = try CounterFile(in: directory)
-    #expect(CounterFile.counters(in: directory) == counters(10))
     file.note(counters(100))
     let sum = CounterFile.counters(in: directory)
     #expect(sum?.predictions == 110)
     #expect(sum?.stalled == 122)
+    #expect(sum?.memoryRefusals == 130)
+    #expect(sum?.supervisors == 2)
+  }
+
+  @Test func `what an earlier version counted is kept, and the rest is not known`() throws {
+    let scratch = try TemporaryDirectory()
+    let directory = try scratch.opened()
+    let words: [UInt64] = [1, 2, 3, 4, 5, 6, 7]
+    var sum = FNV1a()
+    for word in words { sum.add(word) }
+    try directory.open("counters", O_WRONLY | O_CREAT).write(
+      (words + [sum.value]).flatMap { word in withUnsafeBytes(of: word.littleEndian) { Array($0) } }
+    )
+    let old = CounterFile.counters(in: directory)
+    #expect(old?.raises == 4)
+    #expect(old?.supervisors == 0 && old?.memoryRaises == 0)
+  }
+
+  @Test(
+    arguments: [
+      (.memoryGrown, 3, 4, (1, 0, 0)), (.memoryGivenBack, 4, 3, (0, 1, 0)),
+      (.memoryGranted, 3, 4, (1, 0, 0)), (.memoryRefused, 3, 3, (0, 0, 1)),
+      (.memoryHostFull, 3, 3, (0, 0, 1)), (.memoryNotTaken, 4, 3, (0, 0, 1)),
+      (.memoryFound, 3, 4, (0, 0, 0)), (.memoryKill, 3, 4, (0, 0, 0)),
+      (.jumpStart, 3, 4, (0, 0, 0)),
+    ] as [(Rule, Int64, Int64, (Int64, Int64, Int64))])
+  func `what the record says of a memory limit is counted`(
+    rule: Rule, before: Int64, after: Int64, counted: (Int64, Int64, Int64)
+  ) {
+    var counters = CPUController.Counters()
+    counters.count(
+      RecordEntry(
+        time: 0, rule: rule, applied: true, before: before, after: after, use: 0, period: 100))
+    #expect((counters.memoryRaises, counters.memoryReturns, counters.memoryRefusals) == counted)
   }
 
   @Test(

@@ -122,5 +122,18 @@ extension CPUController {
     public var deferrals: Int64 = 0
     /// Nanoseconds from a hook's word of a throttle to the raise or the period's end.
     public var stalled: Nanoseconds = 0
+
+    /// Supervisors that the container has had; 0 where an earlier version counted, and then what
+    /// follows is not known.
+    public var supervisors: Int64 = 0
+    /// Times the kernel refused a CPU limit.
+    public var refusals: Int64 = 0
+    /// Raises of the memory limit.
+    public var memoryRaises: Int64 = 0
+    /// Cuts of it.
+    public var memoryReturns: Int64 = 0
+    /// Times it was not raised although the container wanted more: its bound, the machine's reserve
+    /// or the kernel was in the way.
+    public var memoryRefusals: Int64 = 0
   }
 }

@@ -83,7 +83,10 @@ extension Supervision: LimitKeeper {
     if resource == .memory {
       guard let memory else { return (amount, 0) }
       let (held, inUse, entry) = memory.keep(amount)
-      if let entry { record.append(entry) }
+      if let entry {
+        record.append(entry)
+        controller.counters.count(entry)
+      }
       return (held, inUse)
     }
     let before = base.quota(of: foreign.ours)

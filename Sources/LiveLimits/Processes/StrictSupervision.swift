@@ -14,6 +14,8 @@ final class StrictSupervision {
   private let fence: CPUFence
   private let container: StrictContainer
   private var record: Record
+  private var counters: CounterFile
+  private var counted = CPUController.Counters()
 
   private let poller: Poller
   private var timer: DeadlineTimer
@@ -55,6 +57,7 @@ final class StrictSupervision {
     poller = try Poller()
     timer = try DeadlineTimer()
     record = try Record(in: directory.descriptor)
+    counters = try CounterFile(in: directory.descriptor)
     conversations = Conversations(listener: listener)
     self.directory = directory
     // One inotify for all: their number is small (fs.inotify.max_user_instances).
@@ -74,6 +77,7 @@ final class StrictSupervision {
   func run() throws(SystemError) {
     append(rule: .start, before: heldTime, after: heldTime)
     if let memory = container.memory { record.append(memory.opening()) }
+    counters.note(counted)
     settle()
     if container.hasLostInit { checkMembers() }
     while !hasEnded {
@@ -122,7 +126,11 @@ final class StrictSupervision {
   }
 
   private func note(_ entries: [RecordEntry]) {
-    for entry in entries { record.append(entry) }
+    for entry in entries {
+      record.append(entry)
+      counted.count(entry)
+    }
+    counters.note(counted)
     guard let memory = container.memory, memory.isBaseChanged else { return }
     memory.isBaseChanged = false
     saveMemory(memory.base)
@@ -234,6 +242,8 @@ final class StrictSupervision {
     try poller.addListener(listener.number, token: Token.listener)
     conversations = Conversations(listener: listener)
     record = try Record(in: instance.descriptor)
+    counters = try CounterFile(in: instance.descriptor)
+    counters.note(counted)
     directory = instance
   }
 

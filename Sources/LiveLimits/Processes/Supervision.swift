@@ -245,7 +245,10 @@ final class Supervision: CPUController.Surroundings {
   }
 
   func note(_ entries: [RecordEntry]) {
-    for entry in entries { record.append(entry) }
+    for entry in entries {
+      record.append(entry)
+      controller.counters.count(entry)
+    }
     guard let memory else { return }
     if memory.isBaseChanged {
       memory.isBaseChanged = false

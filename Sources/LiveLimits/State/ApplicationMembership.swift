@@ -16,6 +16,9 @@ public struct ApplicationMembership: Equatable, Sendable {
   /// Whether these have to be what the application has already, if it has members.
   public var isNoChange = false
 
+  /// The Kubernetes namespace; nil outside of Kubernetes.
+  public var namespace: String? { KeyedText(name)["namespace"] }
+
   /// Makes a membership.
   ///
   /// Equal names are different applications for different users, roots of runtimes and namespaces.
