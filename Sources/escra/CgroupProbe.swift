@@ -14,6 +14,7 @@ final class CgroupProbe {
   private let directory: FileDescriptor
   private let memoryLimitFile: FileDescriptor
   private let memoryUseFile: FileDescriptor
+  private let memoryEvents: FileDescriptor
 
   /// Opens the files of a container; nil while its cgroup is not known, or when another one has
   /// its name by now.
@@ -51,6 +52,7 @@ final class CgroupProbe {
     } catch { return nil }
     memoryLimitFile = Self.open(memory, ["memory.limit_in_bytes", "memory.max"])
     memoryUseFile = Self.open(memory, ["memory.usage_in_bytes", "memory.current"])
+    memoryEvents = Self.open(memory, ["memory.oom_control", "memory.events"])
   }
 
   /// The first of these names that the directory has.
@@ -96,13 +98,23 @@ final class CgroupProbe {
     return Int64(text.prefix { $0 != "\n" })
   }
 
+  /// Processes of the group that the kernel has killed for want of memory.
+  var outOfMemoryKills: Int64? {
+    guard memoryEvents.isOpen, let text = try? memoryEvents.contents(subject: "memory.events")
+    else { return nil }
+    return Self.value(of: "oom_kill", in: text)
+  }
+
   /// Finds v1's throttled_time (nanoseconds) or v2's throttled_usec in the text of cpu.stat.
   static func throttled(inStatistics text: String) -> Nanoseconds? {
+    value(of: "throttled_time", in: text) ?? value(of: "throttled_usec", in: text).map { $0 * 1000 }
+  }
+
+  /// Finds a value in the text of a file with a name and a number in each line.
+  static func value(of name: String, in text: String) -> Int64? {
     for line in text.split(separator: "\n") {
       let fields = line.split(separator: " ")
-      guard fields.count == 2, let value = Int64(fields[1]) else { continue }
-      if fields[0] == "throttled_time" { return value }
-      if fields[0] == "throttled_usec" { return value * 1000 }
+      if fields.count == 2, fields[0] == name { return Int64(fields[1]) }
     }
     return nil
   }

@@ -16,7 +16,7 @@ struct Escra: ParsableCommand {
     version: "escra version \(EscraVersion.current)",
     subcommands: [
       ListCommand.self, TopCommand.self, ExplainCommand.self, WatchCommand.self, AppCommand.self,
-      ReleaseCommand.self, AdoptCommand.self, DoctorCommand.self,
+      ReleaseCommand.self, AdoptCommand.self, DoctorCommand.self, MetricsCommand.self,
     ])
 
   /// Runs the command; help and versions, too, are output that can fail to be written.

@@ -92,7 +92,7 @@ def test_explain_tells_the_decisions_in_sentences(container):
 @pytest.mark.parametrize("arguments", [
     ["ps"], ["ps", "--json"], ["top", "--count", "1"], ["explain", "x"], ["watch", "x"], ["app"],
     ["app", "show", "x"], ["app", "set", "x", "--cpu", "1"], ["release", "--all"],
-    ["adopt", "--all"]])
+    ["adopt", "--all"], ["metrics"]])
 def test_who_may_not_look_is_told_so(container, arguments):
     """That nothing was found is what a script would go on from."""
     container().started().supervisor()
