@@ -27,6 +27,14 @@ enum JSON: Equatable {
     return text
   }
 
+  /// The value's text in one line, as JSON lines want it.
+  var line: String {
+    var text = ""
+    write(to: &text, indent: "")
+    return text
+  }
+
+  /// Writes it behind `text`; `indent` is the line break before its members, "" for none at all.
   private func write(to text: inout String, indent: String) {
     switch self {
     case .null: text += "null"
@@ -51,10 +59,11 @@ enum JSON: Equatable {
     _ elements: [Element], _ open: String, _ close: String, to text: inout String,
     indent: String, _ write: (Element, inout String, String) -> Void
   ) {
+    let inner = indent.isEmpty ? "" : indent + "  "
     text += open
     for (index, element) in elements.enumerated() {
-      text += (index > 0 ? "," : "") + indent + "  "
-      write(element, &text, indent + "  ")
+      text += (index > 0 ? "," : "") + inner
+      write(element, &text, inner)
     }
     if !elements.isEmpty { text += indent }
     text += close

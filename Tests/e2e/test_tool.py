@@ -4,6 +4,7 @@ import json
 import os
 import re
 import subprocess
+import time
 
 import pytest
 
@@ -92,7 +93,8 @@ def test_explain_tells_the_decisions_in_sentences(container):
 @pytest.mark.parametrize("arguments", [
     ["ps"], ["ps", "--json"], ["top", "--count", "1"], ["explain", "x"], ["watch", "x"], ["app"],
     ["app", "show", "x"], ["app", "set", "x", "--cpu", "1"], ["release", "--all"],
-    ["adopt", "--all"], ["metrics"]])
+    ["adopt", "--all"], ["metrics"],
+    ["events"], ["events", "--follow"]])
 def test_who_may_not_look_is_told_so(container, arguments):
     """That nothing was found is what a script would go on from."""
     container().started().supervisor()
@@ -138,6 +140,42 @@ def run(*arguments, **options):
 
 def explained(made, last=512):
     return json.loads(escra_tool("explain", made.id, "--json", "--last", str(last)))
+
+
+def test_events_are_the_decisions_as_they_are_made(container, world):
+    """Of all containers, one JSON object a line; the supervisors sleep on."""
+    made = [container() for _ in range(2)]
+    for one in made:
+        one.started().supervisor()
+        one.wait_for_quota(lambda quota: quota == 5_000, 4, "down to the floor")
+    told = [json.loads(line) for line in escra_tool("events").splitlines()]
+    for one in made:
+        own = [event for event in told if event["id"] == one.id]
+        decisions = explained(one)["decisions"]
+        assert own == [
+            {"id": one.id, "policy": "reactive", "app": None, "root": world.root, **decision}
+            for decision in decisions]
+    assert [event["timeNanoseconds"] for event in told] == sorted(
+        event["timeNanoseconds"] for event in told)
+    path = world.path("events")
+    with open(path, "w") as file:
+        process = world.spawn(subprocess.Popen([ESCRA, "events", "--follow"], stdout=file))
+    time.sleep(0.5)
+    assert os.path.getsize(path) == 0
+    made[0].work()
+    seen = wait_until(
+        lambda: [json.loads(line) for line in open(path) if line.endswith("\n")], 2, "a raise")
+    assert {event["id"] for event in seen} == {made[0].id}
+    assert seen[0]["sentence"].startswith("raised ") and seen[0]["policy"] == "reactive"
+    made[0].rest()
+    made[0].wait_for_quota(lambda quota: quota == 5_000, 4, "down to the floor")
+    every = [entry["sequence"] for entry in explained(made[0])["decisions"]]
+    first = seen[0]["sequence"]
+    wait_until(
+        lambda: [json.loads(line)["sequence"] for line in open(path) if line.endswith("\n")]
+        == [number for number in every if number >= first], 2, "each is printed once")
+    process.terminate()
+    process.wait()
 
 
 @pytest.fixture

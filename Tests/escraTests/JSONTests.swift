@@ -25,6 +25,11 @@ import Testing
     #expect(value.text == text)
   }
 
+  @Test func `a line of JSON lines has no line break`() {
+    let value = JSON.object([("a", .array([.null, .integer(1)])), ("b", .object([]))])
+    #expect(value.line == #"{"a": [null,1],"b": {}}"#)
+  }
+
   @Test func `lists are indented, and members keep their order`() {
     let value = JSON.array([.object([("b", .integer(1)), ("a", .array([.null, .bool(true)]))])])
     #expect(

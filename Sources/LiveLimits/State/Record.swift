@@ -162,6 +162,14 @@ public struct Record: ~Copyable {
     return entries(in: bytes)
   }
 
+  /// When it was written last, on the wall clock.
+  ///
+  /// - Parameter directory: An instance's directory.
+  /// - Returns: nil where there is none.
+  public static func modified(in directory: borrowing FileDescriptor) -> Nanoseconds? {
+    (try? directory.status(of: StateDirectory.recordFile))??.modified
+  }
+
   static func entries(in bytes: [UInt8]) -> [RecordEntry] {
     var entries: [RecordEntry] = []
     bytes.withUnsafeBytes { buffer in
