@@ -26,6 +26,24 @@ private struct Row: Sendable {
 }
 
 @Suite struct CPUBaseTests {
+  @Test(
+    arguments: [
+      (base(50_000), 50_000), (base(nil), nil), (base(50_000, ceiling: 1000 * milli), 100_000),
+      (base(150_000, ceiling: 500 * milli), 150_000), (base(nil, ceiling: 500 * milli), 50_000),
+      (base(50_000, ceiling: 8000 * milli), 200_000),
+    ] as [(CPUBase, Int64?)])
+  func `the container's own group has the most that it may have`(base: CPUBase, quota: Int64?) {
+    #expect(base.firstInner == CPUQuota(quota: quota))
+  }
+
+  @Test func `it has no more than its own group`() {
+    var base = base(50_000, ceiling: 1500 * milli)
+    base.inner = CPUQuota(quota: 60_000)
+    #expect(base.ceiling == 600 * milli)
+    base.inner = CPUQuota(quota: nil)
+    #expect(base.ceiling == 1500 * milli)
+  }
+
   private static let rows = [
     // 1.5 cores declared on a machine of two.
     Row(base: base(150_000), floor: 5, ceiling: 150, initial: 150, floorWithoutAlarm: 75),

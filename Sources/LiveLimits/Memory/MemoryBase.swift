@@ -48,6 +48,9 @@ public struct MemoryBase: Equatable, Sendable {
   /// The limit that the kernel had when whoever writes it began to be heard; found out anew for each
   /// supervisor.
   public var found: Int64?
+  /// The limit of the container's own group, as it was read last, where the limit that moves is that of
+  /// a group around it; nil for a container that has one group.
+  public var inner: Int64?
   /// The limits above its group; found out anew for each supervisor.
   public var above = LimitsAbove()
 
@@ -72,8 +75,27 @@ public struct MemoryBase: Equatable, Sendable {
   public var bounds: MemoryBounds {
     MemoryBounds(
       floor: floor,
-      ceiling: min(limit, above.most ?? .max, explicitCeiling ?? declared ?? limit))
+      ceiling: min(
+        limit, above.most ?? .max, inner ?? .max, explicitCeiling ?? declared ?? limit))
   }
+
+  /// The limit that the container's own group is to have at first, if the limit that moves is that of
+  /// a group around it: the most that it may have; ``unlimited`` for none.
+  public var firstInner: Int64 {
+    guard let explicitCeiling else { return declared ?? Self.unlimited }
+    return max(declared ?? 0, min(limit, explicitCeiling))
+  }
+
+  /// Takes note of the limit of the container's own group, as ``CPUBase/takeInner(_:)`` does.
+  mutating func takeInner(_ found: Int64) -> Bool {
+    guard let before = inner, found != before else { return false }
+    inner = found
+    // The kernel counts whole pages.
+    return !Self.isSame(found, before)
+  }
+
+  /// Declares the limit that another process has written, in bytes.
+  mutating func declare(_ found: Int64) { declared = found < Self.unlimited ? found : nil }
 
   /// Declares what an update asks for from now on.
   ///
@@ -103,7 +125,7 @@ public struct MemoryBase: Equatable, Sendable {
   ///     it yet, and whoever wrote it came before writes were heard. It is to be judged as a write.
   mutating func find(_ limit: Int64, isNews: Bool) {
     found = limit
-    guard isNews, let declared, !Self.isSame(limit, declared) else { return }
+    guard isNews, inner == nil, let declared, !Self.isSame(limit, declared) else { return }
     if let needed, Self.isSame(limit, needed) { return }
     // What the service manager was just told it writes some time.
     if isManaged, Self.isSame(limit, bounds.ceiling) { return }
@@ -151,6 +173,7 @@ extension MemoryBase {
     usesNet = keyed[int: "memoryNet"] == 1
     killsDisabled = keyed[int: "killsDisabled"].map { $0 == 1 }
     needed = keyed[int: "memoryNeeded"]
+    inner = keyed[int: "innerMemory"]
   }
 
   func write(to keyed: inout KeyedText) {
@@ -163,6 +186,7 @@ extension MemoryBase {
     keyed[int: "memoryNet"] = usesNet ? 1 : nil
     keyed[int: "killsDisabled"] = killsDisabled.map { $0 ? 1 : 0 }
     keyed[int: "memoryNeeded"] = needed
+    keyed[int: "innerMemory"] = inner
   }
 
   /// The numbers, as one argument of the image that supervises.
@@ -171,6 +195,7 @@ extension MemoryBase {
       [
         declared ?? -1, swapAllowance ?? -1, floor, explicitCeiling ?? -1, limit, hostReserve,
         isManaged ? 1 : 0, usesNet ? 1 : 0, killsDisabled.map { $0 ? 1 : 0 } ?? -1, found ?? -1,
+        inner ?? -1,
       ] + above.words
     return Self.mark + words.map { "\($0)" }.joined(separator: ",")
   }
@@ -179,7 +204,7 @@ extension MemoryBase {
   init?(argument: String) {
     guard argument.utf8.starts(with: Self.mark.utf8) else { return nil }
     let words = argument.dropFirst(Self.mark.count).split(separator: ",").compactMap { Int64($0) }
-    guard words.count == 14 else { return nil }
+    guard words.count == 15 else { return nil }
     func present(_ word: Int64) -> Int64? { word < 0 ? nil : word }
     self.init(
       declared: present(words[0]), swapAllowance: present(words[1]), floor: words[2],
@@ -188,7 +213,8 @@ extension MemoryBase {
     usesNet = words[7] == 1
     killsDisabled = present(words[8]).map { $0 == 1 }
     found = present(words[9])
-    above = LimitsAbove(words[10], words[11], words[12], words[13])
+    inner = present(words[10])
+    above = LimitsAbove(words[11], words[12], words[13], words[14])
   }
 
   private static let mark = "memory:"

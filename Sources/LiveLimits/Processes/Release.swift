@@ -61,6 +61,24 @@ package enum Release {
     return LimitsInForce(of: state)
   }
 
+  /// Has a container that was released, and whose own group has a group of ours around it, have the
+  /// limits that an update has written: they are the declared ones from then on.
+  package static func followUpdate(_ directory: borrowing StateDirectory) {
+    guard var state = directory.load(), let cpu = try? state.cpuWriter(readOnly: true) else {
+      return
+    }
+    if let found = (try? cpu.inner()) ?? nil, state.base.takeInner(found) {
+      state.base.declared = found
+    }
+    if let files = try? state.memoryWriter(readOnly: true), let found = (try? files.inner()) ?? nil,
+      state.memory?.takeInner(found) == true
+    {
+      state.memory?.declare(found)
+    }
+    try? directory.save(state)
+    state.giveBackLimits()
+  }
+
   /// The giver lowers before the taker raises: nobody leaves an application with more than it is
   /// going to have on its own.
   private static func lower(_ state: ContainerState) {
@@ -73,7 +91,8 @@ package enum Release {
       let found = LimitsInForce(of: state).memory,
       memory.declared ?? MemoryBase.unlimited < found
     {
-      FoundMemory.giveBack(memory, path, version, named: state.cgroupName)
+      FoundMemory.giveBack(
+        memory, path, version, named: state.cgroupName, around: state.inner(in: path))
     }
   }
 
