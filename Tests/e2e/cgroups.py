@@ -206,7 +206,7 @@ def of_ours(prefix):
         for parent, names, _ in os.walk(mount):
             found.update(
                 os.path.join(parent, name)[len(mount):] for name in names
-                if prefix in os.path.join(parent, name) or OUTER.fullmatch(name))
+                if prefix in os.path.join(parent, name) or OUTER.search(os.path.join(parent, name)))
     return sorted(found, key=len, reverse=True)
 
 

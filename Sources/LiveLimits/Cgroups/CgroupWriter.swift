@@ -17,7 +17,7 @@ public struct CgroupWriter: ~Copyable {
   /// cpu.max of the group around the container's own, where there is one with the same limit.
   public let outerFile: FileDescriptor
   private var outerBurst: CPUBurst
-  /// cpu.max of the container's own group, for reading, where the group that is written is around it.
+  /// cpu.max of the container's own group, where the group whose limit moves is around it.
   private let innerFile: FileDescriptor
   /// Whether this writer may change anything.
   public let isReadOnly: Bool
@@ -42,7 +42,7 @@ public struct CgroupWriter: ~Copyable {
     let quotaFile = try directory.open(isV1 ? "cpu.cfs_quota_us" : "cpu.max", flags)
     let periodFile = isV1 ? try directory.open("cpu.cfs_period_us", flags) : FileDescriptor.none
     let innerFile =
-      if let inner { try FileDescriptor.open(inner + "/cpu.max", O_RDONLY) } else {
+      if let inner { try FileDescriptor.open(inner + "/cpu.max", flags) } else {
         FileDescriptor.none
       }
     outerFile =
@@ -100,6 +100,16 @@ public struct CgroupWriter: ~Copyable {
   public func inner() throws(SystemError) -> CPUQuota? {
     guard innerFile.isOpen else { return nil }
     return CPUQuota(cpuMax: try innerFile.contents(subject: "the container's own CPU limit"))
+  }
+
+  /// Raises the limit of the container's own group, which bounds the one that moves: nothing else is
+  /// written there.
+  ///
+  /// - Throws: ``SystemError``; ENODEV once the cgroup is gone, EBADF where there is none, or for a
+  ///   reader.
+  func raiseInner(to limit: CPUQuota) throws(SystemError) {
+    if isReadOnly { throw SystemError("write", "the container's own CPU limit", errno: EBADF) }
+    try innerFile.overwrite(limit.cpuMax, subject: "the container's own CPU limit")
   }
 
   /// The limit that the kernel has now; that of the container's own group, where the one around it has

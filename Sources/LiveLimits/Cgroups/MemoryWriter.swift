@@ -16,8 +16,7 @@ public struct MemoryWriter: ~Copyable {
   private let lineFile: FileDescriptor
   /// memory.max of the group around the container's own, where there is one with the same limit.
   private let outerFile: FileDescriptor
-  /// memory.max of the container's own group, for reading, where the group that is written is around
-  /// it.
+  /// memory.max of the container's own group, where the group whose limit moves is around it.
   private let innerFile: FileDescriptor
   /// memory.oom_control, where it is to be written; ``FileDescriptor/none`` on cgroup v2.
   private let netFile: FileDescriptor
@@ -48,7 +47,7 @@ public struct MemoryWriter: ~Copyable {
     let lineFile =
       isV1 ? FileDescriptor.none : try FileDescriptor.open(directory + "/memory.high", flags)
     let innerFile =
-      if let inner { try FileDescriptor.open(inner + "/memory.max", O_RDONLY) } else {
+      if let inner { try FileDescriptor.open(inner + "/memory.max", flags) } else {
         FileDescriptor.none
       }
     self.limitFile = limitFile
@@ -99,6 +98,16 @@ public struct MemoryWriter: ~Copyable {
   /// - Throws: ``SystemError``; ENODEV once the group is gone.
   public func inner() throws(SystemError) -> Int64? {
     innerFile.isOpen ? try Self.number(innerFile) : nil
+  }
+
+  /// Raises the limit of the container's own group, as ``CgroupWriter`` does.
+  ///
+  /// - Parameter limit: Bytes.
+  /// - Throws: ``SystemError``; ENODEV once the group is gone, EBADF where there is none, or for a
+  ///   reader.
+  func raiseInner(to limit: Int64) throws(SystemError) {
+    if isReadOnly { throw SystemError("write", "the memory limit", errno: EBADF) }
+    try write(limit, to: innerFile)
   }
 
   /// The limit that the kernel has now, in bytes; from ``MemoryBase/unlimited`` on it is none.

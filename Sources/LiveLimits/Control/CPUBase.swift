@@ -72,11 +72,22 @@ public struct CPUBase: Equatable, Sendable {
   /// Takes note of the limit of the container's own group: what an engine, a kubelet or a person
   /// writes there is what it declares from then on.
   ///
-  /// - Returns: Whether it is another one than before.
-  mutating func takeInner(_ found: CPUQuota) -> Bool {
-    guard let before = inner, found != before else { return false }
+  /// An annotation may allow more, and then that group has to have it.
+  ///
+  /// - Parameters:
+  ///   - found: The limit that was read.
+  ///   - raise: Raises it.
+  /// - Returns: Whether another one than before is declared.
+  mutating func takeInner(
+    _ found: CPUQuota, raise: (CPUQuota) throws(SystemError) -> Void
+  ) -> Bool {
+    guard let before = inner else { return false }
+    let isNew = found != before
+    if isNew { declared = found }
     inner = found
-    return true
+    let most = firstInner
+    if most.nanocores ?? .max > found.nanocores ?? .max, (try? raise(most)) != nil { inner = most }
+    return isNew
   }
 
   /// What it may move between, in nanoseconds of CPU time a period.

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+internal import Syscalls
 
 /// Between what a memory limit moves, in bytes.
 public struct MemoryBounds: Equatable, Sendable {
@@ -86,16 +87,19 @@ public struct MemoryBase: Equatable, Sendable {
     return max(declared ?? 0, min(limit, explicitCeiling))
   }
 
-  /// Takes note of the limit of the container's own group, as ``CPUBase/takeInner(_:)`` does.
-  mutating func takeInner(_ found: Int64) -> Bool {
-    guard let before = inner, found != before else { return false }
-    inner = found
+  /// Takes note of the limit of the container's own group, as ``CPUBase`` does.
+  mutating func takeInner(
+    _ found: Int64, raise: (Int64) throws(SystemError) -> Void
+  ) -> Bool {
+    guard let before = inner else { return false }
     // The kernel counts whole pages.
-    return !Self.isSame(found, before)
+    let isNew = !Self.isSame(found, before)
+    if isNew { declared = found < Self.unlimited ? found : nil }
+    inner = found
+    let most = firstInner
+    if most > found, !Self.isSame(most, found), (try? raise(most)) != nil { inner = most }
+    return isNew
   }
-
-  /// Declares the limit that another process has written, in bytes.
-  mutating func declare(_ found: Int64) { declared = found < Self.unlimited ? found : nil }
 
   /// Declares what an update asks for from now on.
   ///

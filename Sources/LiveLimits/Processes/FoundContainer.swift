@@ -52,8 +52,10 @@ struct FoundContainer {
       open = GroupWeights.open(inner, location.cpu, watch)
     }
     // What an engine has written meanwhile is declared.
-    if let found = try writer.inner(), state.base.takeInner(found) {
-      state.base.declared = found
+    if let found = try writer.inner() {
+      _ = state.base.takeInner(found) { limit throws(SystemError) in
+        try writer.raiseInner(to: limit)
+      }
     }
     // A container that declares no quota may still have a period of its own.
     if state.base.declared.quota == nil {

@@ -63,7 +63,9 @@ enum FoundMemory {
       directory: directory, version: location.version, readOnly: isObserver,
       in: CgroupLocation.scope(around: directory, named: name), around: inner,
       usesNet: base.usesNet && base.killsDisabled == false)
-    if let inner = try writer.inner(), base.takeInner(inner) { base.declare(inner) }
+    if let found = try writer.inner() {
+      _ = base.takeInner(found) { limit throws(SystemError) in try writer.raiseInner(to: limit) }
+    }
     base.find(try writer.current(), isNews: isNews)
     var open: [Handover.Place: Int32] = [:]
     if isV1 {

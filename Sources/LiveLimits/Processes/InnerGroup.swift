@@ -122,9 +122,14 @@ extension Supervision {
   /// - Returns: Whether it was another one than before.
   func takeInner() -> Bool {
     weights.carry()
-    guard let found = (try? attachment.writer.inner()) ?? nil, base.takeInner(found) else {
-      return false
+    guard let found = (try? attachment.writer.inner()) ?? nil else { return false }
+    let before = base.declared
+    let isNew = base.takeInner(found) { limit throws(SystemError) in
+      try attachment.writer.raiseInner(to: limit)
     }
+    guard isNew else { return false }
+    // What changes with it is found by comparison.
+    base.declared = before
     rebase(to: found, rule: .update, writer: heard.last)
     heard = HeardWriters()
     nextCorrection = nil

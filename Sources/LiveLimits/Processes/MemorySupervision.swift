@@ -406,8 +406,11 @@ final class MemorySupervision: MemoryController.Surroundings {
   /// Takes the limit of the container's own group, where another process has written it, as the one
   /// that is declared.
   private func takeInner() -> [RecordEntry] {
-    guard let found = (try? writer.inner()) ?? nil, base.takeInner(found) else { return [] }
-    base.declare(found)
+    guard let found = (try? writer.inner()) ?? nil else { return [] }
+    let isNew = base.takeInner(found) { limit throws(SystemError) in
+      try writer.raiseInner(to: limit)
+    }
+    guard isNew else { return [] }
     isBaseChanged = true
     ours = (try? writer.current()) ?? ours
     controller.adopt(limit: ours, bounds: base.bounds)

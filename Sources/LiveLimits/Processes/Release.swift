@@ -67,13 +67,15 @@ package enum Release {
     guard var state = directory.load(), let cpu = try? state.cpuWriter(readOnly: true) else {
       return
     }
-    if let found = (try? cpu.inner()) ?? nil, state.base.takeInner(found) {
-      state.base.declared = found
+    // Not raised: that is for a supervisor, once it is adopted.
+    let refused = SystemError("raise", "a released container's limit", errno: EPERM)
+    if let found = (try? cpu.inner()) ?? nil {
+      _ = state.base.takeInner(found) { (_) throws(SystemError) in throw refused }
     }
-    if let files = try? state.memoryWriter(readOnly: true), let found = (try? files.inner()) ?? nil,
-      state.memory?.takeInner(found) == true
+    if let files = try? state.memoryWriter(readOnly: true),
+      let found = (try? files.inner()) ?? nil
     {
-      state.memory?.declare(found)
+      _ = state.memory?.takeInner(found) { (_) throws(SystemError) in throw refused }
     }
     try? directory.save(state)
     state.giveBackLimits()
