@@ -442,7 +442,8 @@ def test_an_update_while_nobody_supervises_is_the_next_ones_base(guest, alone, o
     made.supervisor()
     with alone(made):
         made.call("update", *memory_flags(256))
-    assert made.states()[0]["declaredMemory"] == str(256 * MIB)
+    wait_until(
+        lambda: made.states()[0]["declaredMemory"] == str(256 * MIB), 2, "what it declares")
     made.do("touch")
     wait_until(lambda: usage(made) > 150 * MIB, 10, "150 MiB in use")
     assert kills(made) == 0

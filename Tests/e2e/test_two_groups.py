@@ -116,6 +116,21 @@ def test_an_update_is_the_engines_business(container):
     assert own(made, "cpu.max") == "30000 100000"
 
 
+def test_a_maximum_outlives_updates(container):
+    """What an engine writes is declared; the container's own group is raised again."""
+    made = container({"io.escra.cpu.max": "600m"}).started()
+    made.supervisor()
+    assert own(made, "cpu.max") == "60000 100000"
+    made.call("update", "--cpu-quota", "30000")
+    wait_until(lambda: made.states()[0]["declaredQuota"] == "30000", 2, "it is declared")
+    wait_until(lambda: own(made, "cpu.max") == "60000 100000", 2, "the maximum again")
+    made.call("update", "--cpu-quota", "90000")
+    wait_until(lambda: made.states()[0]["declaredQuota"] == "90000", 2, "it is declared")
+    assert own(made, "cpu.max") == "90000 100000"
+    made.work(2)
+    wait_until(lambda: around(made, "cpu.max") == "60000 100000", 4, "up to the maximum")
+
+
 @pytest.mark.v2
 def test_the_weights_are_carried(container):
     """Siblings are compared by the weights of our groups."""

@@ -412,9 +412,11 @@ final class MemorySupervision: MemoryController.Surroundings {
     }
     guard isNew else { return [] }
     isBaseChanged = true
+    let before = ours
     ours = (try? writer.current()) ?? ours
     controller.adopt(limit: ours, bounds: base.bounds)
-    return [startAgain(from: ours)].compactMap(\.self)
+    let news = entry(.memoryNews, before, ours, use: (try? meter.usage()) ?? 0)
+    return [news, startAgain(from: ours)].compactMap(\.self)
   }
 
   /// Has it start from what is declared, as it would at create, if it fits.
