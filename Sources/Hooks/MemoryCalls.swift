@@ -53,12 +53,14 @@ public struct MemoryCalls: ~Copyable {
 
   /// Listens to a group of cgroup v2.
   ///
-  /// - Parameter directory: The group's directory.
+  /// - Parameters:
+  ///   - directory: The group's directory.
+  ///   - isHierarchical: Whether to hear what happens in the groups below, too.
   /// - Throws: ``SystemError``: ENOENT for a group that is gone, or without the memory controller.
-  public init(unified directory: String) throws(SystemError) {
+  public init(unified directory: String, isHierarchical: Bool = false) throws(SystemError) {
     // Before Linux 5.2 there is the one that counts the groups below, too.
     let path = directory + "/memory.events"
-    if let local = try? FileDescriptor.open(path + ".local", O_RDONLY) {
+    if !isHierarchical, let local = try? FileDescriptor.open(path + ".local", O_RDONLY) {
       use = local
     } else {
       use = try FileDescriptor.open(path, O_RDONLY)

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-/// Values to put into `linux.resources`; nil leaves what is there.
+/// Values to put into `linux.resources`, and `linux.cgroupsPath`; nil leaves what is there.
 ///
 /// An edit is a splice into the caller's own bytes: unknown members, order, white space and
 /// integers of any size stay as they were, because nothing but the values named here is written.
@@ -17,12 +17,15 @@ public struct ConfigEdit: Equatable, Sendable {
   public var memoryLimit: Int64?
   /// Memory and swap together in bytes; -1 is no limit.
   public var memorySwap: Int64?
+  /// `linux.cgroupsPath`, of a document that has one.
+  public var cgroupsPath: String?
 
   /// Makes an edit from its parts.
   public init(
     cpuQuota: Int64? = nil, cpuPeriod: Int64? = nil, cpus: String? = nil, mems: String? = nil,
-    memoryLimit: Int64? = nil, memorySwap: Int64? = nil
+    memoryLimit: Int64? = nil, memorySwap: Int64? = nil, cgroupsPath: String? = nil
   ) {
+    self.cgroupsPath = cgroupsPath
     self.memoryLimit = memoryLimit
     self.memorySwap = memorySwap
     self.cpuQuota = cpuQuota
@@ -45,6 +48,7 @@ public struct ConfigEdit: Equatable, Sendable {
   /// The values as they are written, each with its place.
   var members: [EditRecord.Member] {
     let literals: [(JSONPlace, String?)] = [
+      (.cgroupsPath, cgroupsPath.map(jsonLiteral)),
       (.quota, cpuQuota.map { "\($0)" }), (.period, cpuPeriod.map { "\($0)" }),
       (.cpus, cpus.map { "\"\($0)\"" }), (.mems, mems.map { "\"\($0)\"" }),
       (.limit, memoryLimit.map { "\($0)" }), (.swap, memorySwap.map { "\($0)" }),
@@ -107,6 +111,21 @@ public struct ConfigEdit: Equatable, Sendable {
       return Splice(range: span.range, text: "{\(members)}")
     }
   }
+}
+
+/// A text as a JSON string without a space or a control character in it: an edit's record has one
+/// line, and spaces between its words.
+private func jsonLiteral(_ text: String) -> String {
+  var literal = "\""
+  for scalar in text.unicodeScalars {
+    if scalar.value <= 0x20 || scalar == "\"" || scalar == "\\" {
+      let digits = String(scalar.value, radix: 16)
+      literal += "\\u" + String(repeating: "0", count: 4 - digits.utf8.count) + digits
+    } else {
+      literal.unicodeScalars.append(scalar)
+    }
+  }
+  return literal + "\""
 }
 
 /// Bytes to put in the place of others.

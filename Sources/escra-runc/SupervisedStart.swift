@@ -238,7 +238,9 @@ struct SupervisedStart {
   private func abandon(
     _ directory: borrowing StateDirectory, _ failure: LaunchFailure, _ launched: inout RuntimeCall
   ) {
+    OuterGroups.remove(directory.nonce, .system)
     if membership == nil, !settings.refusesFailures, var state = directory.load() {
+      state.leaveOuter(name: cgroup.name, path: cgroup.path)
       state.unsupervised = failure.sentence
       if (try? directory.save(state)) != nil, (try? directory.mark(.done)) != nil {
         // A keeper that lives already has looked at the others, and not at this one.
@@ -249,6 +251,31 @@ struct SupervisedStart {
     membership?.forget(directory.nonce, .system)
     directory.remove()
     launched = call
+  }
+
+  /// In how many groups it is to be.
+  private var plan: GroupPlan {
+    let request = GroupPlan.Request(
+      isReactive: policy.name == .reactive, isMember: membership != nil,
+      usesSystemd: call.invocation.systemdCgroup, isUnified: CgroupMount.hasUnifiedCPU,
+      isRoot: geteuid() == 0, path: cgroup.path)
+    return GroupPlan(request, root: call.root, id: id)
+  }
+
+  /// Makes a group of ours for the container's own, if it is to have one.
+  ///
+  /// - Returns: The group, or why there is none although one could be expected.
+  private func makeOuter(
+    for directory: borrowing StateDirectory
+  ) -> (group: OuterGroup?, reason: String?) {
+    switch plan {
+    case .one(let reason): return (nil, reason)
+    case .two(let group):
+      do throws(NoOuterGroup) {
+        try OuterGroups.make(group, for: directory.nonce, base, memoryBase, .system)
+        return (group, nil)
+      } catch { return (nil, error.reason) }
+    }
   }
 
   /// What the CPU limit starts from and moves between.
@@ -305,17 +332,23 @@ struct SupervisedStart {
   ) throws(LaunchFailure) {
     var base = base
     let initial = withinAncestors(base.limit(of: base.initial()), base)
+    let directory = try makeDirectory()
+    let outer = edits ? makeOuter(for: directory) : (group: nil, reason: nil)
     // What a member begins with nobody knows yet.
-    let needsEdit =
-      policy.name == .reactive && edits
+    let isFirstWritten =
+      policy.name == .reactive && edits && outer.group == nil
       && (membership != nil || base.quota(of: declared) != base.quota(of: initial)
         || memoryBase?.needed != nil)
-    if needsEdit { base.told = initial }
+    if isFirstWritten { base.told = initial }
+    let needsEdit = isFirstWritten || outer.group != nil
 
-    let directory = try makeDirectory()
     do throws(SystemError) {
-      try directory.save(state(base, in: directory, &launched))
+      var state = try state(base, in: directory, &launched)
+      if let group = outer.group { state.enter(group) }
+      state.oneGroup = outer.reason
+      try directory.save(state)
     } catch {
+      OuterGroups.remove(directory.nonce, .system)
       directory.remove()
       launched = call
       throw LaunchFailure(error.description)
@@ -346,7 +379,11 @@ struct SupervisedStart {
       guard case .message(.ready(let limit, let memory)) = answer else {
         throw .notReady(answer, within: patience)
       }
-      if needsEdit { try apply(withinAncestors(limit, base), memory, edit, bundle) }
+      if let group = outer.group {
+        try apply(group, base, edit, bundle)
+      } else if needsEdit {
+        try apply(withinAncestors(limit, base), memory, edit, bundle)
+      }
     } catch {
       // It must not find a container that it was not ready for.
       try? supervisor.process.send(SIGKILL)
@@ -396,6 +433,21 @@ struct SupervisedStart {
       change.memorySwap = memoryBase?.requestedSwap(at: memory)
     }
     if change != ConfigEdit() { try apply(change, edit, bundle) }
+  }
+
+  /// Puts the container's own group into one of ours, with the most that it may have for its limits:
+  /// that is what programs in it see.
+  private func apply(
+    _ group: OuterGroup, _ base: CPUBase, _ edit: borrowing BundleEdit, _ bundle: borrowing Bundle
+  ) throws(LaunchFailure) {
+    var change = ConfigEdit(cgroupsPath: group.cgroupsPath)
+    let cpu = base.firstInner
+    if cpu != declared { (change.cpuQuota, change.cpuPeriod) = (cpu.quota ?? -1, cpu.period) }
+    if let memory = memoryBase, memory.firstInner != memory.declared ?? MemoryBase.unlimited {
+      change.memoryLimit = memory.firstInner
+      change.memorySwap = memory.requestedSwap(at: memory.firstInner)
+    }
+    try apply(change, edit, bundle)
   }
 
   func apply(

@@ -23,10 +23,13 @@ extension RuntimeCall {
 
   /// Any call about a supervised container: whoever has died of ours is brought back, in passing.
   ///
-  /// One open(2) that finds nothing where the container is none of ours.
+  /// Two open(2) that find nothing where the container is none of ours.
   func touch() {
-    guard !instances().isEmpty else { return }
+    let isOurs = !instances().isEmpty
+    // The group around a container's own is the keeper's to remove.
+    guard isOurs || StateRoot.system.hasOuterGroups else { return }
     Launcher.startKeeperIfNone(.system)
+    guard isOurs else { return }
     // A process joins the container's cpuset with the mask it comes with.
     if invocation.verb == .exec { escra_reset_affinity() }
   }

@@ -18,6 +18,7 @@ func update(_ call: RuntimeCall, _ settings: Settings) -> Never {
   if request.isRefusable { request.pass() }
   for path in instances {
     guard let instance = try? StateDirectory(opening: path) else { continue }
+    if instance.load()?.innerName != nil { updateInner(request, instance) }
     if let edit = refusedSwap(request, instance) { request.pass(edit) }
     if instance.releaseStage == .done { updateUnsupervised(request, instance) }
     // Its CPUs stay its own also while its supervisor is being replaced.
@@ -33,6 +34,17 @@ func update(_ call: RuntimeCall, _ settings: Settings) -> Never {
     if instance.claim() { updateUnsupervised(request, instance) }
   }
   request.pass()
+}
+
+/// An update of a container whose limits move in a group around its own: the low-level runtime writes
+/// that, and the supervisor, or the next one, takes it as it is.
+private func updateInner(
+  _ request: UpdateRequest, _ instance: borrowing StateDirectory
+) {
+  guard instance.releaseStage == .done else { request.pass() }
+  let code = request.run(ConfigEdit())
+  if code == 0 { Release.followUpdate(instance) }
+  exit(code)
 }
 
 /// A memory limit above that of memory and swap together: the low-level runtime refuses it by the

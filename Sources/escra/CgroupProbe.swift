@@ -11,8 +11,10 @@ final class CgroupProbe {
   private let cpu: CgroupWriter
   private let meter: UsageMeter
   private let statistics: FileDescriptor
+  private let innerStatistics: FileDescriptor
   private let directory: FileDescriptor
   private let memoryLimitFile: FileDescriptor
+  private let innerMemoryFile: FileDescriptor
   private let memoryUseFile: FileDescriptor
   private let memoryEvents: FileDescriptor
 
@@ -22,7 +24,7 @@ final class CgroupProbe {
     guard let path = state.cpuDirectory, let version = state.version else { return nil }
     self.init(
       cpu: path, usage: state.usageDirectory, memory: state.memoryDirectory, version: version,
-      inode: state.cpuInode)
+      inode: state.cpuInode, inner: state.innerDirectory)
   }
 
   /// Opens the files of a cgroup.
@@ -34,12 +36,12 @@ final class CgroupProbe {
 
   private init?(
     cpu path: String, usage: String?, memory: String?, version: CgroupLocation.Version,
-    inode: UInt64?
+    inode: UInt64?, inner: String? = nil
   ) {
     do throws(SystemError) {
       let directory = try FileDescriptor.open(path, O_RDONLY | O_DIRECTORY)
       if let inode, try directory.status().identity.inode != inode { return nil }
-      cpu = try CgroupWriter(directory: directory, version: version, readOnly: true)
+      cpu = try CgroupWriter(directory: directory, version: version, readOnly: true, around: inner)
       statistics = try directory.open("cpu.stat", O_RDONLY)
       if version == .v1 {
         meter = UsageMeter(
@@ -51,6 +53,8 @@ final class CgroupProbe {
       self.directory = directory
     } catch { return nil }
     memoryLimitFile = Self.open(memory, ["memory.limit_in_bytes", "memory.max"])
+    innerStatistics = Self.open(inner, ["cpu.stat"])
+    innerMemoryFile = Self.open(inner, ["memory.max"])
     memoryUseFile = Self.open(memory, ["memory.usage_in_bytes", "memory.current"])
     memoryEvents = Self.open(memory, ["memory.oom_control", "memory.events"])
   }
@@ -74,10 +78,14 @@ final class CgroupProbe {
   /// CPU time used so far, in nanoseconds.
   var usage: Nanoseconds? { try? meter.read() }
 
-  /// Time in which tasks had work and no quota, in nanoseconds, summed over CPUs.
+  /// Time in which tasks had work and no quota, in nanoseconds, summed over CPUs: by the limit that
+  /// moves, and by that of the container's own group inside of it.
   var throttled: Nanoseconds? {
     guard let text = try? statistics.contents(subject: "cpu.stat") else { return nil }
-    return Self.throttled(inStatistics: text)
+    let inner = innerStatistics.isOpen ? try? innerStatistics.contents(subject: "cpu.stat") : nil
+    return Self.throttled(inStatistics: text).map { time in
+      time + (inner.flatMap { Self.throttled(inStatistics: $0) } ?? 0)
+    }
   }
 
   /// Whether a process is left in the group.
@@ -85,10 +93,24 @@ final class CgroupProbe {
 
   /// The memory limit in bytes.
   var memoryLimit: Limit<Int64> {
-    guard memoryLimitFile.isOpen,
-      let text = try? memoryLimitFile.contents(subject: "the memory limit")
-    else { return .unknown }
-    return Self.memoryLimit(text)
+    let moving = Self.memoryLimit(memoryLimitFile)
+    return moving == .unlimited && innerMemoryFile.isOpen ? innerMemory : moving
+  }
+
+  /// The memory limit of the container's own group, where the one that moves is around it.
+  var innerMemory: Limit<Int64> { Self.memoryLimit(innerMemoryFile) }
+
+  /// The CPU limit of that group in cores.
+  var innerCPU: Limit<Double> {
+    guard let limit = (try? cpu.inner()) ?? nil else { return .unknown }
+    return limit.cores.map { .at($0) } ?? .unlimited
+  }
+
+  private static func memoryLimit(_ file: borrowing FileDescriptor) -> Limit<Int64> {
+    guard file.isOpen, let text = try? file.contents(subject: "the memory limit") else {
+      return .unknown
+    }
+    return memoryLimit(text)
   }
 
   /// Memory charged to the group, in bytes.

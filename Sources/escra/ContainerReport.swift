@@ -22,6 +22,9 @@ struct Amounts<Number: Equatable & Sendable>: Equatable {
   var declared: Number?
   /// What the kernel holds it to.
   var limit: Limit<Number> = .unknown
+  /// The limit of the container's own group, which programs in it see, where the one that moves is that
+  /// of a group around it; unknown for a container that has one group.
+  var visible: Limit<Number> = .unknown
   /// What it uses; nil where that is not known.
   var used: Number?
 }
@@ -80,7 +83,7 @@ struct ContainerReport: Equatable {
   var json: JSON {
     var cpuMembers: [(name: String, value: JSON)] = [
       ("declared", .optional(cpu.declared)), ("limit", .optional(cpu.limit.value)),
-      ("used", .optional(cpu.used)),
+      ("used", .optional(cpu.used)), ("visible", .optional(cpu.visible.value)),
     ]
     if policy == "strict" { cpuMembers.append(("ownCPUs", .optional(ownCPUs))) }
     if policy == "observe" { cpuMembers.append(("wouldBe", .optional(wouldBe))) }
@@ -96,7 +99,7 @@ struct ContainerReport: Equatable {
         .object([
           ("declared", .optional(memory.declared)),
           ("limit", .optional(memory.limit.value)), ("used", .optional(memory.used)),
-          ("source", .optional(memorySource)),
+          ("visible", .optional(memory.visible.value)), ("source", .optional(memorySource)),
         ])
       ),
       ("root", .string(root)), ("bundle", .string(bundle)),

@@ -53,7 +53,8 @@ enum Examination {
     }
     return Diagnosis(
       prediction: findings[0], nets: Array(findings.dropFirst()), memory: memory,
-      hasLine: hasLine, perf: perf(mounts), others: [writers, pressure, partitions(mounts)])
+      hasLine: hasLine, perf: perf(mounts),
+      others: [writers, pressure, partitions(mounts), twoGroups])
   }
 
   /// Reads the operator's config as the runtime does, and looks for the runtimes that it names.
@@ -148,6 +149,14 @@ enum Examination {
         _ = try FileDescriptor.text(of: "/proc/pressure/cpu")
       },
       instead: "a container that waits for CPUs may lose quota; boot with psi=1")
+  }
+
+  private static var twoGroups: Finding {
+    Finding(
+      name: "CPU limits of cgroup v2",
+      use: "programs in a container see its declared limits: those that move are around its cgroup",
+      failure: CgroupMount.hasUnifiedCPU ? nil : "CPU limits are in cgroup v1",
+      instead: "programs in a container see the limits that move")
   }
 
   private static func partitions(_ mounts: [CgroupMount]) -> Finding {

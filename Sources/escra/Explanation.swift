@@ -99,8 +99,27 @@ struct Explanation {
     if let claim = state.claim {
       return [declared, own(claim), current].compactMap(\.self)
     }
-    return [declared, floor, ceiling, above, current, lastDecision, source, counted].compactMap(
-      \.self)
+    return [declared, groups, floor, ceiling, above, current, lastDecision, source, counted]
+      .compactMap(\.self)
+  }
+
+  /// Which limit programs in it see.
+  private var groups: String? {
+    if let reason = state.oneGroup {
+      return "Programs in it see its limits move, since no cgroup of ours is around its own: "
+        + "\(Table.printable(reason))."
+    }
+    guard let name = state.innerName, let outer = state.cpuDirectory else { return nil }
+    let seen: String? =
+      switch report.cpu.visible {
+      case .unknown: nil
+      case .unlimited: "no limit"
+      case .at(let limit): "\(cores(limit)) cores"
+      }
+    return seen.map {
+      "Programs in it see \($0), of its own cgroup \(Table.printable(name)); the limit that moves is "
+        + "that of the cgroup around it, \(Table.printable(outer))."
+    }
   }
 
   private var declared: String {

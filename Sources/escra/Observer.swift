@@ -109,7 +109,13 @@ final class Observer {
       seen[path] = (now, usage)
     }
     report.cpu.limit = probe.cpuLimit
+    report.cpu.visible = probe.innerCPU
     report.memory.limit = probe.memoryLimit
+    report.memory.visible = probe.innerMemory
+    // Engines write it to a group that no supervisor looks at the memory of.
+    if report.memorySource == nil, case .at(let declared) = probe.innerMemory {
+      report.memory.declared = declared
+    }
     report.memory.used = probe.memoryUse
   }
 }

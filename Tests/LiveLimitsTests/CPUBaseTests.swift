@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-import LiveLimits
 import Syscalls
 import Testing
+
+@testable import LiveLimits
 
 private let ms: Nanoseconds = 1_000_000
 /// A thousandth of a core, in nanocores.
@@ -26,6 +27,44 @@ private struct Row: Sendable {
 }
 
 @Suite struct CPUBaseTests {
+  @Test(
+    arguments: [
+      (base(50_000), 50_000), (base(nil), nil), (base(50_000, ceiling: 1000 * milli), 100_000),
+      (base(150_000, ceiling: 500 * milli), 150_000), (base(nil, ceiling: 500 * milli), 50_000),
+      (base(50_000, ceiling: 8000 * milli), 200_000),
+    ] as [(CPUBase, Int64?)])
+  func `the container's own group has the most that it may have`(base: CPUBase, quota: Int64?) {
+    #expect(base.firstInner == CPUQuota(quota: quota))
+  }
+
+  @Test(
+    arguments: [
+      // Written again, it declares nothing new, and its maximum is written again.
+      (100_000, 50_000, false, nil), (50_000, 50_000, true, 100_000),
+      // Less or more than its maximum.
+      (70_000, 70_000, true, 100_000), (150_000, 150_000, true, nil), (nil, nil, true, nil),
+    ] as [(Int64?, Int64?, Bool, Int64?)])
+  func `what another process writes into its own group is declared, and its maximum stays`(
+    found: Int64?, declared: Int64?, isNew: Bool, raised: Int64?
+  ) {
+    var base = base(50_000, ceiling: 1000 * milli)
+    base.inner = base.firstInner
+    var written: CPUQuota?
+    let result = base.takeInner(CPUQuota(quota: found)) { limit in written = limit }
+    #expect(result == isNew)
+    #expect(base.declared == CPUQuota(quota: declared))
+    #expect(written == raised.map { CPUQuota(quota: $0) })
+    #expect(base.inner == CPUQuota(quota: raised ?? found))
+  }
+
+  @Test func `it has no more than its own group`() {
+    var base = base(50_000, ceiling: 1500 * milli)
+    base.inner = CPUQuota(quota: 60_000)
+    #expect(base.ceiling == 600 * milli)
+    base.inner = CPUQuota(quota: nil)
+    #expect(base.ceiling == 1500 * milli)
+  }
+
   private static let rows = [
     // 1.5 cores declared on a machine of two.
     Row(base: base(150_000), floor: 5, ceiling: 150, initial: 150, floorWithoutAlarm: 75),

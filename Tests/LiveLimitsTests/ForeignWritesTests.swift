@@ -24,6 +24,14 @@ extension ForeignWrites.Verdict {
     #expect(writes.ours == limit(30_000))
   }
 
+  @Test func `in a group of ours every value of another process is drift`() {
+    var writes = ForeignWrites(ours: limit(20_000), declared: limit(50_000), isOurGroup: true)
+    for value in [limit(60_000), CPUQuota(quota: nil), limit(50_000)] {
+      #expect(writes.judge(value, by: .other, at: 7).isDrift)
+    }
+    #expect(writes.judge(limit(20_000), at: 7) == .ours)
+  }
+
   @Test mutating func `the declared value that comes back is drift, a new one is news`() {
     #expect(writes.judge(limit(50_000), at: 7) == .drift(notBefore: 7 + delay))
     #expect(writes.judge(limit(60_000), at: 7) == .news)

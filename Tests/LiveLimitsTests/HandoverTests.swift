@@ -27,6 +27,7 @@ import Testing
   func `what one image says the next one hears`(quota: Int64?, explicit: Int64?, above: Int64?) {
     var said = handover(quota: quota, explicit: explicit, above: above)
     said.base.told = quota.map { CPUQuota(quota: $0 == 1000 ? nil : $0, period: 25_000) }
+    said.base.inner = quota.map { CPUQuota(quota: $0 == 1000 ? nil : $0, period: 20_000) }
     said.cpus = 64
     said.clocks = 64
     said.namesWriters = quota == nil
@@ -38,6 +39,7 @@ import Testing
         limit: 4096, hostReserve: 7)
     }
     said.memory?.isManaged = quota == 1000
+    said.memory?.inner = quota == 1000 ? nil : 8192
     said.memory?.above.limit = 96
     said.memory?.above.group = 7
     said.memory?.found = quota == 1000 ? nil : 4096

@@ -5,6 +5,24 @@ import Testing
 
 @Suite struct ConfigEditTests {
   @Test(arguments: [
+    (#"/a/escra0/b"#, #""/a/escra0/b""#), ("/a b/\"c\\", #""/a\u0020b/\u0022c\u005c""#),
+  ])
+  func `a cgroupsPath is replaced, and put back`(path: String, literal: String) throws {
+    let before = #"{"linux":{"cgroupsPath" : "/a/b","resources":{"cpu":{"quota":5}}}}"#
+    let edit = ConfigEdit(cpuQuota: 7, cgroupsPath: path)
+    let document = try ConfigDocument(Array(before.utf8))
+    let edited = edit.applied(to: document)
+    let text = #"{"linux":{"cgroupsPath" : \#(literal),"resources":{"cpu":{"quota":7}}}}"#
+    #expect(String(decoding: edited, as: UTF8.self) == text)
+    #expect(try ConfigDocument(edited).cgroupsPath == path)
+    let record = EditRecord(of: edited, members: edit.members)
+    #expect(EditRecord(record.text) == record)
+    #expect(
+      ConfigEdit.undo(edit.members, in: edited, original: Array(before.utf8))
+        == Array(before.utf8))
+  }
+
+  @Test(arguments: [
     (#"{}"#, #"{"cpu":{"quota":5},"memory":{"limit":7,"swap":9}}"#),
     (#"{"memory":{"limit":1,"swap":2}}"#, #"{"cpu":{"quota":5},"memory":{"limit":7,"swap":9}}"#),
     (#"{"cpu":{"quota":1}}"#, #"{"memory":{"limit":7,"swap":9},"cpu":{"quota":5}}"#),

@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Cgroups by their path, the same on cgroup v1, hybrid and v2."""
 import contextlib
+import glob
 import os
+import re
 import signal
 import time
 
@@ -68,13 +70,35 @@ def without_unified():
     kernel.mount("cgroup2", point, "cgroup2")
 
 
+# What the groups around containers' own are called, on cgroup v2.
+OUTER = re.compile(r"escra[0-9a-f]{64}")
+
+
+def located(path):
+    """Where a container's cgroup is that was asked for as `path`: one of ours may be around it."""
+    if VERSION == 1 or os.path.isdir(HIERARCHIES[""] + path):
+        return path
+    parent, name = os.path.split(path)
+    parent = HIERARCHIES[""] + parent.rstrip("/")
+    found = [
+        each for each in glob.glob(f"{parent}/escra*/{glob.escape(name)}")
+        if OUTER.fullmatch(each.split("/")[-2])]
+    return found[0][len(HIERARCHIES[""]):] if found else path
+
+
+def outer(path):
+    """The group of ours around a container's own; its own where there is none."""
+    parent = os.path.dirname(located(path))
+    return parent if OUTER.fullmatch(os.path.basename(parent)) else path
+
+
 def directory(path, controller="cpu"):
     """The directory of the cgroup `path` in the hierarchy that has `controller`."""
-    return HIERARCHIES.get(controller, HIERARCHIES.get("")) + path
+    return HIERARCHIES.get(controller, HIERARCHIES.get("")) + located(path)
 
 
 def exists(path):
-    return any(os.path.isdir(mount + path) for mount in mounts())
+    return any(os.path.isdir(mount + located(path)) for mount in mounts())
 
 
 def read(path, name, controller="cpu"):
@@ -92,13 +116,18 @@ def inner(path):
     return path + "/container" if path.endswith(".scope") and exists(path + "/container") else path
 
 
+def moving(path):
+    """The group of a container whose limits move."""
+    return outer(path) if outer(path) != path else inner(path)
+
+
 def quota_file(path):
     return os.path.join(directory(path), "cpu.cfs_quota_us" if VERSION == 1 else "cpu.max")
 
 
 def limit(path):
     """(quota, period) in microseconds; the quota of no limit is None. The lesser of two holds."""
-    both = [own_limit(each) for each in {path, inner(path)}]
+    both = [own_limit(each) for each in {path, inner(path), outer(path)}]
     return min(both, key=lambda one: float("inf") if one[0] is None else one[0] / one[1])
 
 
@@ -124,8 +153,8 @@ def memory_limit(path):
     if VERSION == 1:
         limit = int(read(path, "memory.limit_in_bytes", "memory"))
         return limit if limit < 1 << 60 else float("inf")
-    text = read(path, "memory.max", "memory")
-    return float("inf") if text == "max" else int(text)
+    texts = [read(each, "memory.max", "memory") for each in {path, outer(path)}]
+    return min(float("inf") if text == "max" else int(text) for text in texts)
 
 
 def set_memory_limit(path, size):
@@ -137,7 +166,7 @@ def processes(path):
     """The pids in a cgroup and below it, in any hierarchy."""
     found = set()
     for mount in mounts():
-        for parent, _, _ in os.walk(mount + path):
+        for parent, _, _ in os.walk(mount + located(path)):
             try:
                 with open(os.path.join(parent, "cgroup.procs")) as file:
                     found.update(int(line) for line in file)
@@ -177,7 +206,7 @@ def of_ours(prefix):
         for parent, names, _ in os.walk(mount):
             found.update(
                 os.path.join(parent, name)[len(mount):] for name in names
-                if prefix in os.path.join(parent, name))
+                if prefix in os.path.join(parent, name) or OUTER.search(os.path.join(parent, name)))
     return sorted(found, key=len, reverse=True)
 
 

@@ -117,7 +117,7 @@ def files_of_ours():
     found = []
     for parent, directories, names in os.walk(RUN):
         found += [os.path.join(parent, name) for name in names]
-        allowed = ("apps", "cpus", "containers", "bpf")
+        allowed = ("apps", "cpus", "containers", "bpf", "groups")
         found += [
             os.path.join(parent, name) for name in directories
             if parent != RUN or name not in allowed]

@@ -187,6 +187,8 @@ def test_of_two_containers_in_one_cgroup_one_is_supervised(container, world):
     """The second says why it is not, and the first one's limit goes on moving, whoever dies."""
     first, second = both(container, world, quota=50_000)
     first.started().supervisor()
+    if cgroups.outer(first.cgroup) != first.cgroup:
+        pytest.skip("each has its own group in one of ours")
     if second.create().wait(20):
         pytest.skip("the low-level runtime takes no second container")
     with open(second.pid_file) as file:

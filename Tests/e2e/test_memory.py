@@ -114,9 +114,9 @@ def guest(world, container, bundle):
 
 
 def read(made, old, new):
-    """A file of the group that the processes are in, by its name on cgroup v1 and on v2."""
+    """A file of the group whose limit moves, by its name on cgroup v1 and on v2."""
     name = old if cgroups.VERSION == 1 else new
-    return cgroups.read(cgroups.inner(made.cgroup), name, "memory")
+    return cgroups.read(cgroups.moving(made.cgroup), name, "memory")
 
 
 def limit(made):
@@ -133,13 +133,13 @@ def usage(made):
 
 
 def kills(made):
-    lines = read(made, "memory.oom_control", "memory.events.local").splitlines()
+    lines = read(made, "memory.oom_control", "memory.events").splitlines()
     return int(dict(line.split() for line in lines)["oom_kill"])
 
 
 def events(made):
     """How often the line was crossed, the limit met, and somebody killed, on cgroup v2."""
-    text = cgroups.read(cgroups.inner(made.cgroup), "memory.events.local", "memory")
+    text = cgroups.read(cgroups.moving(made.cgroup), "memory.events", "memory")
     counted = dict(line.split() for line in text.splitlines())
     return int(counted["high"]), int(counted["max"]), int(counted["oom_kill"])
 
@@ -442,7 +442,8 @@ def test_an_update_while_nobody_supervises_is_the_next_ones_base(guest, alone, o
     made.supervisor()
     with alone(made):
         made.call("update", *memory_flags(256))
-    assert made.states()[0]["declaredMemory"] == str(256 * MIB)
+    wait_until(
+        lambda: made.states()[0]["declaredMemory"] == str(256 * MIB), 2, "what it declares")
     made.do("touch")
     wait_until(lambda: usage(made) > 150 * MIB, 10, "150 MiB in use")
     assert kills(made) == 0
@@ -485,7 +486,7 @@ def test_who_was_quiet_is_told_of_before_the_line_is_crossed(guest, demand):
     made.do("grow")
     wait_until(lambda: usage(made) > 420 * MIB, 20, "all of it in use")
     _, met, killed = (after - one for after, one in zip(events(made), before))
-    group = os.stat(cgroups.directory(cgroups.inner(made.cgroup))).st_ino
+    group = os.stat(cgroups.directory(cgroups.moving(made.cgroup))).st_ino
     assert 0 < bpf.told_line(group) * os.sysconf("SC_PAGESIZE") <= line(made)
     # How often it was crossed all the same says how late a busy machine let the supervisor in.
     assert met == killed == 0
@@ -527,7 +528,7 @@ def test_a_line_that_somebody_else_moves_comes_back(guest):
     before = wait_until(lambda: line(made) < limit(made) and line(made), 3, "a line")
     time.sleep(4 * PATIENCE)
     before = line(made)
-    cgroups.write(cgroups.inner(made.cgroup), "memory.high", "max", "memory")
+    cgroups.write(cgroups.moving(made.cgroup), "memory.high", "max", "memory")
     wait_until(
         lambda: line(made) <= before, 3,
         lambda: f"{before}, not {line(made)} below {limit(made)}\n{escra_tool('explain', made.id)}")

@@ -32,6 +32,21 @@ import Testing
       })
   }
 
+  @Test func `which limit programs see is told of a container with two groups`() {
+    let state = exampleState {
+      $0.innerName = "web"
+      $0.cpuDirectory = "/sys/fs/cgroup/docker/escra0"
+    }
+    #expect(!explain(state).cpu.contains { $0.hasPrefix("Programs in it") }, "nothing was seen")
+    let report = exampleReport(state) { $0.cpu.visible = .at(2) }
+    let told = explain(state, report).cpu
+    #expect(
+      told.contains { $0.hasPrefix("Programs in it see 2.00 cores, of its own cgroup web;") })
+    #expect(told.contains { $0.hasSuffix("around it, /sys/fs/cgroup/docker/escra0.") })
+    let one = exampleState { $0.oneGroup = "config.json names no absolute cgroupsPath" }
+    #expect(explain(one).cpu.contains { $0.hasSuffix("names no absolute cgroupsPath.") })
+  }
+
   @Test(arguments: [
     (
       excess: 300_000_000 as Int64, inForce: 1_800_010_000 as Int64,

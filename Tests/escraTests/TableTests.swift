@@ -97,12 +97,14 @@ import Testing
             "declared": 1,
             "limit": 0.05,
             "used": 0.013,
+            "visible": null,
             "counters": null
           },
           "memory": {
             "declared": 536870912,
             "limit": 536870912,
             "used": 3145728,
+            "visible": null,
             "source": null
           },
           "root": "/run/runc",

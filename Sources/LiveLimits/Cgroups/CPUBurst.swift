@@ -11,23 +11,34 @@ internal import Syscalls
 struct CPUBurst: ~Copyable {
   /// cpu.max.burst or cpu.cfs_burst_us; ``FileDescriptor/none`` before Linux 5.14.
   let file: FileDescriptor
+  /// The burst of the container's own group, which this one follows; ``FileDescriptor/none`` where
+  /// this is that group.
+  private let innerFile: FileDescriptor
   /// What a lower quota has taken away for now, and what was left, in microseconds.
   private var lowered: (from: Int64, to: Int64)?
   /// What has to be there behind the next write of the quota.
   private var target: Int64 = 0
 
   /// Takes over a file that is open already.
-  init(owning file: consuming FileDescriptor) { self.file = file }
+  init(
+    owning file: consuming FileDescriptor, following inner: consuming FileDescriptor = .none
+  ) {
+    self.file = file
+    innerFile = inner
+  }
 
-  /// Gives the file away.
-  consuming func release() -> Int32 { file.release() }
+  /// Gives the files away.
+  consuming func release() -> (file: Int32, inner: Int32) {
+    (file.release(), innerFile.release())
+  }
 
   /// Makes way for a quota that is about to be written; nil is none.
   mutating func makeRoom(for quota: Int64?) throws(SystemError) {
     guard let found = current() else { return }
     // Somebody has other wishes meanwhile.
     if found != lowered?.to { lowered = nil }
-    let wanted = lowered?.from ?? found
+    let inner = innerFile.isOpen ? try? innerFile.integer(subject: "the CPU burst") : nil
+    let wanted = inner ?? lowered?.from ?? found
     target = min(wanted, quota ?? .max)
     lowered = target < wanted ? (wanted, target) : nil
     if target < found { try file.overwrite("\(target)", subject: "the CPU burst") }

@@ -122,6 +122,12 @@ public struct CgroupMount {
     hasUnifiedMemory(parse((try? FileDescriptor.text(of: "/proc/self/mountinfo")) ?? ""))
   }
 
+  /// The same of CPU limits.
+  public static var hasUnifiedCPU: Bool {
+    let mounts = parse((try? FileDescriptor.text(of: "/proc/self/mountinfo")) ?? "")
+    return hasUnifiedMemory(mounts) && !mounts.contains { $0.controllers.contains("cpu") }
+  }
+
   static func hasUnifiedMemory(_ mounts: [CgroupMount]) -> Bool {
     mounts.contains { $0.controllers.isEmpty }
       && !mounts.contains { $0.controllers.contains("memory") }

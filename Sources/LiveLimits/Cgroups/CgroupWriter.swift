@@ -17,6 +17,8 @@ public struct CgroupWriter: ~Copyable {
   /// cpu.max of the group around the container's own, where there is one with the same limit.
   public let outerFile: FileDescriptor
   private var outerBurst: CPUBurst
+  /// cpu.max of the container's own group, where the group whose limit moves is around it.
+  private let innerFile: FileDescriptor
   /// Whether this writer may change anything.
   public let isReadOnly: Bool
 
@@ -27,10 +29,11 @@ public struct CgroupWriter: ~Copyable {
   ///   - version: Which interface it has.
   ///   - readOnly: Whether to open for reading only.
   ///   - scope: The directory of the group around it that has the same limit, if there is one.
+  ///   - inner: The directory of the container's own group, if this one is around it.
   /// - Throws: ``SystemError``; ENOENT when the cgroup is gone or has no cpu controller.
   public init(
     directory: borrowing FileDescriptor, version: CgroupLocation.Version, readOnly: Bool,
-    in scope: String? = nil
+    in scope: String? = nil, around inner: String? = nil
   ) throws(SystemError) {
     let flags = readOnly ? O_RDONLY : O_RDWR
     self.version = version
@@ -38,13 +41,19 @@ public struct CgroupWriter: ~Copyable {
     let isV1 = version == .v1
     let quotaFile = try directory.open(isV1 ? "cpu.cfs_quota_us" : "cpu.max", flags)
     let periodFile = isV1 ? try directory.open("cpu.cfs_period_us", flags) : FileDescriptor.none
+    let innerFile =
+      if let inner { try FileDescriptor.open(inner + "/cpu.max", flags) } else {
+        FileDescriptor.none
+      }
     outerFile =
       if let scope { try FileDescriptor.open(scope + "/cpu.max", flags) } else { .none }
+    self.innerFile = innerFile
     self.periodFile = periodFile
     self.quotaFile = quotaFile
     // Linux before 5.14 has no burst.
     burst = CPUBurst(
-      owning: (try? directory.open(isV1 ? "cpu.cfs_burst_us" : "cpu.max.burst", flags)) ?? .none)
+      owning: (try? directory.open(isV1 ? "cpu.cfs_burst_us" : "cpu.max.burst", flags)) ?? .none,
+      following: Self.file("cpu.max.burst", in: inner, O_RDONLY))
     outerBurst = CPUBurst(owning: Self.file("cpu.max.burst", in: scope, flags))
   }
 
@@ -57,30 +66,54 @@ public struct CgroupWriter: ~Copyable {
   init(
     version: CgroupLocation.Version, readOnly: Bool, quota: consuming FileDescriptor,
     period: consuming FileDescriptor, burst: consuming FileDescriptor,
-    outer: consuming FileDescriptor, outerBurst: consuming FileDescriptor
+    outer: consuming FileDescriptor, outerBurst: consuming FileDescriptor,
+    inner: consuming FileDescriptor = .none, innerBurst: consuming FileDescriptor = .none
   ) {
     self.version = version
     isReadOnly = readOnly
     quotaFile = quota
     periodFile = period
-    self.burst = CPUBurst(owning: burst)
+    self.burst = CPUBurst(owning: burst, following: innerBurst)
+    innerFile = inner
     outerFile = outer
     self.outerBurst = CPUBurst(owning: outerBurst)
   }
 
   /// The numbers of the files, for an image that takes them over.
   consuming func release() -> Files {
-    Files(
-      quota: quotaFile.release(), period: periodFile.release(), burst: burst.release(),
-      outer: outerFile.release(), outerBurst: outerBurst.release())
+    let (burst, innerBurst) = burst.release()
+    return Files(
+      quota: quotaFile.release(), period: periodFile.release(), burst: burst,
+      outer: outerFile.release(), outerBurst: outerBurst.release().file,
+      inner: innerFile.release(), innerBurst: innerBurst)
   }
 
   /// The numbers of open files; -1 for one that is not there.
   struct Files {
-    let quota, period, burst, outer, outerBurst: Int32
+    let quota, period, burst, outer, outerBurst, inner, innerBurst: Int32
   }
 
-  /// The limit that the kernel has now.
+  /// The limit of the container's own group, where the one that is written is around it; nil for a
+  /// container that has one group.
+  ///
+  /// - Throws: ``SystemError``; ENODEV once the cgroup is gone.
+  public func inner() throws(SystemError) -> CPUQuota? {
+    guard innerFile.isOpen else { return nil }
+    return CPUQuota(cpuMax: try innerFile.contents(subject: "the container's own CPU limit"))
+  }
+
+  /// Raises the limit of the container's own group, which bounds the one that moves: nothing else is
+  /// written there.
+  ///
+  /// - Throws: ``SystemError``; ENODEV once the cgroup is gone, EBADF where there is none, or for a
+  ///   reader.
+  func raiseInner(to limit: CPUQuota) throws(SystemError) {
+    if isReadOnly { throw SystemError("write", "the container's own CPU limit", errno: EBADF) }
+    try innerFile.overwrite(limit.cpuMax, subject: "the container's own CPU limit")
+  }
+
+  /// The limit that the kernel has now; that of the container's own group, where the one around it has
+  /// none.
   ///
   /// - Returns: The limit; it may have changed by the time it is looked at.
   /// - Throws: ``SystemError``; ENODEV once the cgroup is gone.
@@ -96,6 +129,7 @@ public struct CgroupWriter: ~Copyable {
     case .v2: parsed = CPUQuota(cpuMax: try quotaFile.contents(subject: "the CPU quota"))
     }
     guard let parsed else { throw SystemError("read", "the CPU quota", errno: EINVAL) }
+    if parsed.quota == nil, let inner = try inner(), inner.quota != nil { return inner }
     return parsed
   }
 
@@ -134,11 +168,20 @@ public struct CgroupWriter: ~Copyable {
   ///   the cgroup is gone, EBADF for a reader.
   public mutating func set(_ limit: CPUQuota, from old: CPUQuota) throws(SystemError) {
     if isReadOnly { throw SystemError("write", "the CPU quota", errno: EBADF) }
+    let limit = try besideInner(limit)
     try burst.makeRoom(for: limit.quota)
     try outerBurst.makeRoom(for: limit.quota)
     try write(limit, from: old)
     burst.bringBack()
     outerBurst.bringBack()
+  }
+
+  /// What is written: no limit around a group that has the same, or less.
+  ///
+  /// Two quotas whose periods begin at different moments would throttle twice.
+  private func besideInner(_ limit: CPUQuota) throws(SystemError) -> CPUQuota {
+    guard let most = try inner()?.nanocores, limit.nanocores ?? .max >= most else { return limit }
+    return CPUQuota(quota: nil, period: limit.period)
   }
 
   private func write(_ limit: CPUQuota, from old: CPUQuota) throws(SystemError) {

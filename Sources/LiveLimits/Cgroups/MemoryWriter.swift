@@ -16,6 +16,8 @@ public struct MemoryWriter: ~Copyable {
   private let lineFile: FileDescriptor
   /// memory.max of the group around the container's own, where there is one with the same limit.
   private let outerFile: FileDescriptor
+  /// memory.max of the container's own group, where the group whose limit moves is around it.
+  private let innerFile: FileDescriptor
   /// Whether this writer may change anything.
   public let isReadOnly: Bool
 
@@ -29,10 +31,11 @@ public struct MemoryWriter: ~Copyable {
   ///   - version: Which interface it has.
   ///   - readOnly: Whether to open for reading only.
   ///   - scope: The directory of the group around it that has the same limit, if there is one.
+  ///   - inner: The directory of the container's own group, if this one is around it.
   /// - Throws: ``SystemError``; ENOENT when the group is gone.
   public init(
     directory: String, version: CgroupLocation.Version = .v1, readOnly: Bool,
-    in scope: String? = nil
+    in scope: String? = nil, around inner: String? = nil
   ) throws(SystemError) {
     let flags = readOnly ? O_RDONLY : O_RDWR
     let isV1 = version == .v1
@@ -40,8 +43,13 @@ public struct MemoryWriter: ~Copyable {
       directory + (isV1 ? "/memory.limit_in_bytes" : "/memory.max"), flags)
     let lineFile =
       isV1 ? FileDescriptor.none : try FileDescriptor.open(directory + "/memory.high", flags)
+    let innerFile =
+      if let inner { try FileDescriptor.open(inner + "/memory.max", flags) } else {
+        FileDescriptor.none
+      }
     self.limitFile = limitFile
     self.lineFile = lineFile
+    self.innerFile = innerFile
     swapFile = Self.file("memory.memsw.limit_in_bytes", in: isV1 ? directory : nil, flags)
     outerFile = Self.file("memory.max", in: isV1 ? nil : scope, flags)
     isReadOnly = readOnly
@@ -55,12 +63,14 @@ public struct MemoryWriter: ~Copyable {
   /// Takes over files that are open already.
   init(
     limit: consuming FileDescriptor, swap: consuming FileDescriptor,
-    line: consuming FileDescriptor, outer: consuming FileDescriptor, readOnly: Bool
+    line: consuming FileDescriptor, outer: consuming FileDescriptor,
+    inner: consuming FileDescriptor = .none, readOnly: Bool
   ) {
     limitFile = limit
     swapFile = swap
     lineFile = line
     outerFile = outer
+    innerFile = inner
     isReadOnly = readOnly
   }
 
@@ -68,18 +78,41 @@ public struct MemoryWriter: ~Copyable {
   consuming func release() -> Files {
     Files(
       limit: limitFile.release(), swap: swapFile.release(), line: lineFile.release(),
-      outer: outerFile.release())
+      outer: outerFile.release(), inner: innerFile.release())
   }
 
   /// The numbers of open files; -1 for one that is not there.
   struct Files {
-    let limit, swap, line, outer: Int32
+    let limit, swap, line, outer, inner: Int32
+  }
+
+  /// The limit of the container's own group in bytes, where the one that is written is around it; nil
+  /// for a container that has one group.
+  ///
+  /// - Throws: ``SystemError``; ENODEV once the group is gone.
+  public func inner() throws(SystemError) -> Int64? {
+    innerFile.isOpen ? try Self.number(innerFile) : nil
+  }
+
+  /// Raises the limit of the container's own group, as ``CgroupWriter`` does.
+  ///
+  /// - Parameter limit: Bytes.
+  /// - Throws: ``SystemError``; ENODEV once the group is gone, EBADF where there is none, or for a
+  ///   reader.
+  func raiseInner(to limit: Int64) throws(SystemError) {
+    if isReadOnly { throw SystemError("write", "the memory limit", errno: EBADF) }
+    try write(limit, to: innerFile)
   }
 
   /// The limit that the kernel has now, in bytes; from ``MemoryBase/unlimited`` on it is none.
   ///
+  /// Where the group around the container's own has none, it is that of the own one.
+  ///
   /// - Throws: ``SystemError``; ENODEV once the group is gone.
-  public func current() throws(SystemError) -> Int64 { try Self.number(limitFile) }
+  public func current() throws(SystemError) -> Int64 {
+    let found = try Self.number(limitFile)
+    return found < MemoryBase.unlimited ? found : try inner() ?? found
+  }
 
   /// Where cgroup v2 slows down now, in bytes; from ``MemoryBase/unlimited`` on, as always on cgroup
   /// v1, nowhere.
@@ -142,8 +175,10 @@ public struct MemoryWriter: ~Copyable {
   private func setUnified(
     _ limit: Int64, _ line: Int64?, _ use: () throws(SystemError) -> Int64
   ) throws(SystemError) {
-    if limit >= (try current()) {
-      try write(limit, to: limitFile)
+    // No limit around a group that has the same, or less.
+    let written = limit >= (try inner() ?? .max) ? MemoryBase.unlimited : limit
+    if written >= (try current()) {
+      try write(written, to: limitFile)
       return try write(line, to: lineFile)
     }
     let before = try self.line()
@@ -154,7 +189,7 @@ public struct MemoryWriter: ~Copyable {
       try write(before, to: lineFile)
       throw SystemError("lower", "the memory limit", errno: EBUSY)
     }
-    try write(limit, to: limitFile)
+    try write(written, to: limitFile)
     if line != min(brake, line ?? brake) { try write(line, to: lineFile) }
   }
 

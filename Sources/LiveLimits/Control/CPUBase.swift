@@ -16,6 +16,9 @@ public struct CPUBase: Equatable, Sendable {
   /// What the low-level runtime was told to write, where that is not what was declared: it writes
   /// it again on any update, and so does a service manager that it has asked for a scope.
   public var told: CPUQuota?
+  /// The limit of the container's own group, as it was read last, where the limit that moves is that of
+  /// a group around it; nil for a container that has one group.
+  public var inner: CPUQuota?
   /// The limits above its group; found out anew for each supervisor.
   public var above = LimitsAbove()
 
@@ -52,7 +55,39 @@ public struct CPUBase: Equatable, Sendable {
 
   /// The most it may be given, in nanocores.
   public var ceiling: Int64 {
-    min(limit, above.most ?? .max, explicitCeiling ?? declaredCores ?? limit)
+    min(
+      limit, above.most ?? .max, inner?.nanocores ?? .max,
+      explicitCeiling ?? declaredCores ?? limit)
+  }
+
+  /// The limit that the container's own group is to have at first, if the limit that moves is that of
+  /// a group around it: the most that it may have.
+  public var firstInner: CPUQuota {
+    guard let explicitCeiling else { return declared }
+    let most = min(limit, explicitCeiling)
+    guard declaredCores ?? 0 < most else { return declared }
+    return limit(of: quota(ofCores: most))
+  }
+
+  /// Takes note of the limit of the container's own group: what an engine, a kubelet or a person
+  /// writes there is what it declares from then on.
+  ///
+  /// An annotation may allow more, and then that group has to have it.
+  ///
+  /// - Parameters:
+  ///   - found: The limit that was read.
+  ///   - raise: Raises it.
+  /// - Returns: Whether another one than before is declared.
+  mutating func takeInner(
+    _ found: CPUQuota, raise: (CPUQuota) throws(SystemError) -> Void
+  ) -> Bool {
+    guard let before = inner else { return false }
+    let isNew = found != before
+    if isNew { declared = found }
+    inner = found
+    let most = firstInner
+    if most.nanocores ?? .max > found.nanocores ?? .max, (try? raise(most)) != nil { inner = most }
+    return isNew
   }
 
   /// What it may move between, in nanoseconds of CPU time a period.
@@ -107,6 +142,9 @@ extension CPUBase {
     if let period = keyed[int: "toldPeriod"], period > 0 {
       told = CPUQuota(quota: keyed[int: "toldQuota"], period: period)
     }
+    if let period = keyed[int: "innerPeriod"], period > 0 {
+      inner = CPUQuota(quota: keyed[int: "innerQuota"], period: period)
+    }
   }
 
   func write(to keyed: inout KeyedText) {
@@ -117,5 +155,7 @@ extension CPUBase {
     keyed[int: "limit"] = limit
     keyed[int: "toldQuota"] = told?.quota
     keyed[int: "toldPeriod"] = told?.period
+    keyed[int: "innerQuota"] = inner?.quota
+    keyed[int: "innerPeriod"] = inner?.period
   }
 }

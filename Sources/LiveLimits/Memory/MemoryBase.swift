@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+internal import Syscalls
 
 /// Between what a memory limit moves, in bytes.
 public struct MemoryBounds: Equatable, Sendable {
@@ -44,6 +45,9 @@ public struct MemoryBase: Equatable, Sendable {
   /// The limit that the kernel had when whoever writes it began to be heard; found out anew for each
   /// supervisor.
   public var found: Int64?
+  /// The limit of the container's own group, as it was read last, where the limit that moves is that of
+  /// a group around it; nil for a container that has one group.
+  public var inner: Int64?
   /// The limits above its group; found out anew for each supervisor.
   public var above = LimitsAbove()
 
@@ -68,7 +72,29 @@ public struct MemoryBase: Equatable, Sendable {
   public var bounds: MemoryBounds {
     MemoryBounds(
       floor: floor,
-      ceiling: min(limit, above.most ?? .max, explicitCeiling ?? declared ?? limit))
+      ceiling: min(
+        limit, above.most ?? .max, inner ?? .max, explicitCeiling ?? declared ?? limit))
+  }
+
+  /// The limit that the container's own group is to have at first, if the limit that moves is that of
+  /// a group around it: the most that it may have; ``unlimited`` for none.
+  public var firstInner: Int64 {
+    guard let explicitCeiling else { return declared ?? Self.unlimited }
+    return max(declared ?? 0, min(limit, explicitCeiling))
+  }
+
+  /// Takes note of the limit of the container's own group, as ``CPUBase`` does.
+  mutating func takeInner(
+    _ found: Int64, raise: (Int64) throws(SystemError) -> Void
+  ) -> Bool {
+    guard let before = inner else { return false }
+    // The kernel counts whole pages.
+    let isNew = !Self.isSame(found, before)
+    if isNew { declared = found < Self.unlimited ? found : nil }
+    inner = found
+    let most = firstInner
+    if most > found, !Self.isSame(most, found), (try? raise(most)) != nil { inner = most }
+    return isNew
   }
 
   /// Declares what an update asks for from now on.
@@ -99,7 +125,7 @@ public struct MemoryBase: Equatable, Sendable {
   ///     it yet, and whoever wrote it came before writes were heard. It is to be judged as a write.
   mutating func find(_ limit: Int64, isNews: Bool) {
     found = limit
-    guard isNews, let declared, !Self.isSame(limit, declared) else { return }
+    guard isNews, inner == nil, let declared, !Self.isSame(limit, declared) else { return }
     if let needed, Self.isSame(limit, needed) { return }
     // What the service manager was just told it writes some time.
     if isManaged, Self.isSame(limit, bounds.ceiling) { return }
@@ -145,6 +171,7 @@ extension MemoryBase {
       floor: floor, explicitCeiling: keyed[int: "memoryCeiling"], limit: limit,
       hostReserve: keyed[int: "memoryReserve"] ?? 0)
     needed = keyed[int: "memoryNeeded"]
+    inner = keyed[int: "innerMemory"]
   }
 
   func write(to keyed: inout KeyedText) {
@@ -155,6 +182,7 @@ extension MemoryBase {
     keyed[int: "memoryLimit"] = limit
     keyed[int: "memoryReserve"] = hostReserve
     keyed[int: "memoryNeeded"] = needed
+    keyed[int: "innerMemory"] = inner
   }
 
   /// The numbers, as one argument of the image that supervises.
@@ -162,7 +190,7 @@ extension MemoryBase {
     let words: [Int64] =
       [
         declared ?? -1, swapAllowance ?? -1, floor, explicitCeiling ?? -1, limit, hostReserve,
-        isManaged ? 1 : 0, found ?? -1,
+        isManaged ? 1 : 0, found ?? -1, inner ?? -1,
       ] + above.words
     return Self.mark + words.map { "\($0)" }.joined(separator: ",")
   }
@@ -171,14 +199,15 @@ extension MemoryBase {
   init?(argument: String) {
     guard argument.utf8.starts(with: Self.mark.utf8) else { return nil }
     let words = argument.dropFirst(Self.mark.count).split(separator: ",").compactMap { Int64($0) }
-    guard words.count == 12 else { return nil }
+    guard words.count == 13 else { return nil }
     func present(_ word: Int64) -> Int64? { word < 0 ? nil : word }
     self.init(
       declared: present(words[0]), swapAllowance: present(words[1]), floor: words[2],
       explicitCeiling: present(words[3]), limit: words[4], hostReserve: words[5])
     isManaged = words[6] == 1
     found = present(words[7])
-    above = LimitsAbove(words[8], words[9], words[10], words[11])
+    inner = present(words[8])
+    above = LimitsAbove(words[9], words[10], words[11], words[12])
   }
 
   private static let mark = "memory:"

@@ -30,7 +30,8 @@ final class Attachment {
     writer = CgroupWriter(
       version: handover.version, readOnly: handover.isObserver, quota: handover.take(.quota),
       period: handover.take(.period), burst: handover.take(.burst),
-      outer: handover.take(.outer), outerBurst: handover.take(.outerBurst))
+      outer: handover.take(.outer), outerBurst: handover.take(.outerBurst),
+      inner: handover.take(.innerQuota), innerBurst: handover.take(.innerBurst))
     meter = UsageMeter(owning: handover.take(.usage), format: handover.usageFormat)
     members = handover.take(.members)
     freezer = handover.take(.freezer)

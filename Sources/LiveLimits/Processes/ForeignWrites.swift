@@ -42,6 +42,8 @@ public struct ForeignWrites: Sendable {
   private var told: CPUQuota
   /// What the container's scope has, where there is one.
   private var unit: CPUQuota
+  /// Whether the group is ours: nobody else means anything by a write.
+  private let isOurGroup: Bool
   private var lastCorrection: Nanoseconds = .min / 2
   private var nextCorrection: Nanoseconds?
 
@@ -52,8 +54,17 @@ public struct ForeignWrites: Sendable {
   static let correctionDelay: Nanoseconds = 50_000_000
 
   /// Starts with what the kernel holds, what was declared and what the runtime was told.
-  public init(ours: CPUQuota, declared: CPUQuota, told: CPUQuota? = nil) {
+  ///
+  /// - Parameters:
+  ///   - ours: What the kernel holds.
+  ///   - declared: What was declared.
+  ///   - told: What the low-level runtime was told.
+  ///   - isOurGroup: Whether the group is one around the container's own, whose limit is ours.
+  public init(
+    ours: CPUQuota, declared: CPUQuota, told: CPUQuota? = nil, isOurGroup: Bool = false
+  ) {
     self.ours = ours
+    self.isOurGroup = isOurGroup
     self.declared = declared
     self.told = told ?? declared
     unit = self.told.asUnitProperty
@@ -111,7 +122,7 @@ public struct ForeignWrites: Sendable {
 
   /// Whether each of the writers had this value before.
   private func isOld(_ found: CPUQuota, by writers: Writers) -> Bool {
-    if found == declared { return true }
+    if found == declared || isOurGroup { return true }
     if writers.contains(.other) { return false }
     let isUnits = found == unit || found == declared.asUnitProperty
     switch (writers.contains(.serviceManager), writers.contains(.runtime)) {

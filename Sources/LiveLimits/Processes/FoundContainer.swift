@@ -31,10 +31,11 @@ struct FoundContainer {
     let found = try FoundGroup(of: state)
     let location = found.location
     let (inode, memberships) = (found.inode, found.groups)
+    let inner = state.inner(in: location.cpu)
     let isObserver = state.policy == "observe"
     var writer = try CgroupWriter(
       directory: found.directory, version: location.version, readOnly: isObserver,
-      in: CgroupLocation.scope(around: location.cpu, named: state.cgroupName))
+      in: CgroupLocation.scope(around: location.cpu, named: state.cgroupName), around: inner)
     // An observer writes nothing that another one could take for an operator's.
     if !isObserver, !GroupOwner.take(writer.quotaFile) {
       state.complete(with: location, inode: inode, groups: memberships)
@@ -42,12 +43,28 @@ struct FoundContainer {
       throw SystemError("supervise", "a cgroup that has an owner", errno: EBUSY)
     }
     if let found = try? writer.current() { try? writer.align(to: found) }
+    let watch = try WriteWatch(on: writer.quotaFile, and: writer.outerFile)
+    if state.memory != nil {
+      FoundMemory.watch(location, named: state.cgroupName, around: inner, by: watch)
+    }
+    if let inner {
+      watch.add(writesTo: try FileDescriptor.open(inner + "/cpu.max", O_RDONLY))
+      open = GroupWeights.open(inner, location.cpu, watch)
+    }
+    // What an engine has written meanwhile is declared.
+    if let found = try writer.inner() {
+      _ = state.base.takeInner(found) { limit throws(SystemError) in
+        try writer.raiseInner(to: limit)
+      }
+    }
     // A container that declares no quota may still have a period of its own.
     if state.base.declared.quota == nil {
-      state.base.declared.period = try writer.current().period
+      let found = try writer.inner()
+      state.base.declared.period =
+        if let found { found.period } else {
+          try writer.current().period
+        }
     }
-    let watch = try WriteWatch(on: writer.quotaFile, and: writer.outerFile)
-    if state.memory != nil { FoundMemory.watch(location, named: state.cgroupName, by: watch) }
     let limit = try writer.current()
     let usesCpuacct = location.version == .v1 && location.cpuacct != nil
 
@@ -70,6 +87,8 @@ struct FoundContainer {
     open[.burst] = files.burst
     open[.outer] = files.outer
     open[.outerBurst] = files.outerBurst
+    open[.innerQuota] = files.inner
+    open[.innerBurst] = files.innerBurst
     let hears = watch.hears
     handover.namesWriters = watch.namesWriters
     open[.watch] = watch.release()
@@ -78,10 +97,14 @@ struct FoundContainer {
       O_RDONLY
     ).release()
     open[.freezer] = Self.open(
-      [location.freezer.map { $0 + "/freezer.state" } ?? location.cpu + "/cgroup.events"])
+      // A group whose children are frozen is not.
+      [
+        location.freezer.map { $0 + "/freezer.state" }
+          ?? (inner ?? location.cpu) + "/cgroup.events"
+      ])
     open[.pressure] = Self.openWait(location, state.initProcess)
     self.groups = [
-      location.cpu, location.memory,
+      location.cpu, location.memory, inner,
       CgroupLocation.scope(around: location.cpu, named: state.cgroupName),
     ].compactMap { $0 }
     open[.initProcess] = found.release()
@@ -98,7 +121,9 @@ struct FoundContainer {
       open.merge(memory.files) { _, found in found }
     }
 
-    let order = try order(location, inode, state.cgroupName)
+    let order = try order(
+      location, inode,
+      beside: inner ?? CgroupLocation.scope(around: location.cpu, named: state.cgroupName))
     state.version = location.version
     state.noteMemorySource(nil)
     var source: String?
@@ -183,11 +208,17 @@ struct FoundContainer {
   }
 
   /// What the hooks in the scheduler are to tell of.
+  ///
+  /// - Parameters:
+  ///   - location: Where the container is.
+  ///   - inode: Of the group whose limit moves.
+  ///   - other: The container's other group, in or around that one, which may run out as well.
+  /// - Returns: The order.
+  /// - Throws: ``SystemError``; ENOENT when the other group is gone.
   private func order(
-    _ location: CgroupLocation, _ inode: UInt64, _ name: String?
+    _ location: CgroupLocation, _ inode: UInt64, beside other: String?
   ) throws(SystemError) -> HookOrder {
-    let scope = CgroupLocation.scope(around: location.cpu, named: name)
-    let outer = try scope.map { path throws(SystemError) in
+    let outer = try other.map { path throws(SystemError) in
       try FileDescriptor.open(path, O_RDONLY | O_DIRECTORY).status().identity.inode
     }
     let bounds = handover.base.bounds(hasAlarm: true)

@@ -21,14 +21,17 @@ enum FoundMemory {
   ) throws(SystemError) -> (base: MemoryBase, files: [Handover.Place: Int32])? {
     guard state.memory != nil, location.memory != nil else { return nil }
     let name = state.cgroupName
+    let inner = state.inner(in: location.memory)
     guard var base = state.memory else { return nil }
     base.isManaged = !isObserver && tellManager(base.bounds.ceiling, location, named: name)
     // A member starts with what its application has granted.
     let files = try open(
-      location, named: name, &base, isNews: isFirst && state.membership == nil,
-      isObserver: isObserver)
+      location, named: name, around: inner, &base,
+      isNews: isFirst && state.membership == nil, isObserver: isObserver)
     base.needed = nil
     state.memory?.needed = nil
+    state.memory?.inner = base.inner
+    state.memory?.declared = base.declared
     return (base, files)
   }
 
@@ -37,14 +40,15 @@ enum FoundMemory {
   /// - Parameters:
   ///   - location: Where the container is.
   ///   - name: What its own group is called, which may be around that.
+  ///   - inner: The container's own group, if that is around it.
   ///   - base: What it may have; completed by the limit that was found.
   ///   - isNews: Whether nobody has moved that limit yet.
   ///   - isObserver: Whether nothing is to be written.
   /// - Returns: The descriptors by place; empty where its memory cannot be moved.
   /// - Throws: ``SystemError``; ENOENT when the group is gone.
   private static func open(
-    _ location: CgroupLocation, named name: String?, _ base: inout MemoryBase, isNews: Bool,
-    isObserver: Bool
+    _ location: CgroupLocation, named name: String?, around inner: String?,
+    _ base: inout MemoryBase, isNews: Bool, isObserver: Bool
   ) throws(SystemError) -> [Handover.Place: Int32] {
     guard let directory = location.memory else { return [:] }
     let isV1 = location.version == .v1
@@ -53,7 +57,10 @@ enum FoundMemory {
     let statistics = try FileDescriptor.open(directory + "/memory.stat", O_RDONLY)
     let writer = try MemoryWriter(
       directory: directory, version: location.version, readOnly: isObserver,
-      in: CgroupLocation.scope(around: directory, named: name))
+      in: CgroupLocation.scope(around: directory, named: name), around: inner)
+    if let found = try writer.inner() {
+      _ = base.takeInner(found) { limit throws(SystemError) in try writer.raiseInner(to: limit) }
+    }
     base.find(try writer.current(), isNews: isNews)
     var open: [Handover.Place: Int32] = [:]
     if isV1 {
@@ -63,15 +70,19 @@ enum FoundMemory {
       open[.memoryKills] = try FileDescriptor.open(directory + "/memory.oom_control", O_RDONLY)
         .release()
     } else {
-      let calls = try MemoryCalls(unified: directory)
+      // Of a group around the container's own, what happens in that one is heard of, too.
+      let isAround = inner != nil
+      let calls = try MemoryCalls(unified: directory, isHierarchical: isAround)
       (open[.memoryCalls], open[.outOfMemory]) = calls.release()
-      open[.memoryKills] = try MemoryCalls(unified: directory).release().use
+      open[.memoryKills] = try MemoryCalls(unified: directory, isHierarchical: isAround)
+        .release().use
     }
     let files = writer.release()
     open[.memoryLimit] = files.limit
     open[.memorySwap] = files.swap
     open[.memoryLine] = files.line
     open[.memoryOuter] = files.outer
+    open[.innerMemory] = files.inner
     open[.memoryUsage] = usage.release()
     open[.memoryStatistics] = statistics.release()
     open[.machineMemory] = (try? FileDescriptor.open("/proc/meminfo", O_RDONLY))?.release()
@@ -82,7 +93,8 @@ enum FoundMemory {
 
   /// Has a watch hear of everybody's writes to the limit, and to cgroup v2's line.
   static func watch(
-    _ location: CgroupLocation, named name: String?, by watch: borrowing WriteWatch
+    _ location: CgroupLocation, named name: String?, around inner: String?,
+    by watch: borrowing WriteWatch
   ) {
     guard let directory = location.memory else { return }
     var paths = [directory + "/memory.limit_in_bytes"]
@@ -91,6 +103,7 @@ enum FoundMemory {
       if let scope = CgroupLocation.scope(around: directory, named: name) {
         paths.append(scope + "/memory.max")
       }
+      if let inner { paths.append(inner + "/memory.max") }
     }
     for path in paths {
       if let file = try? FileDescriptor.open(path, O_RDONLY) { watch.add(writesTo: file) }
@@ -131,13 +144,15 @@ enum FoundMemory {
   ///   - directory: Its group in the memory hierarchy.
   ///   - version: Which interface that has.
   ///   - name: What its own group is called, which may be around that.
+  ///   - inner: Its own group, if the directory is that of one around it.
   static func giveBack(
-    _ base: MemoryBase, _ directory: String, _ version: CgroupLocation.Version, named name: String?
+    _ base: MemoryBase, _ directory: String, _ version: CgroupLocation.Version, named name: String?,
+    around inner: String?
   ) {
     let scope = CgroupLocation.scope(around: directory, named: name)
     guard
       let writer = try? MemoryWriter(
-        directory: directory, version: version, readOnly: false, in: scope)
+        directory: directory, version: version, readOnly: false, in: scope, around: inner)
     else { return }
     let limit = base.declared ?? MemoryBase.unlimited
     try? writer.set(

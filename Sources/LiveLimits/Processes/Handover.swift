@@ -21,6 +21,9 @@ struct Handover {
     case parentQuota, parentPeriod, parentBurst, parentRecord
     case parentMemory, parentMemoryLine, parentMemoryUsage, parentMemoryRecord
     case aboveQuota, abovePeriod, aboveMemory
+    case innerQuota, innerBurst, innerMemory
+    case cpuWeight, cpuIdle, ioWeight, memoryMin, memoryLow
+    case ownCPUWeight, ownCPUIdle, ownIOWeight, ownMemoryMin, ownMemoryLow
     case rules, filter, alarm
   }
 
@@ -77,6 +80,7 @@ struct Handover {
       base.told?.quota ?? -1, base.told?.period ?? -1,
       namesWriters ? 1 : 0, law == ControlLaw.Parameters(named: "headroom") ? 1 : 0,
       found.quota ?? -1, found.period, above[1], above[2], above[3],
+      base.inner?.quota ?? -1, base.inner?.period ?? -1,
     ]
     return words.map { "\($0)" } + (memory.map { [$0.argument] } ?? [])
       + (update.map { [$0.argument] } ?? [])
@@ -104,7 +108,7 @@ struct Handover {
       update = update ?? PendingUpdate(argument: argument)
       index += 1
     }
-    guard words.count == 21 else { return nil }
+    guard words.count == 23 else { return nil }
     func present(_ word: Int64) -> Int64? { word < 0 ? nil : word }
     self.init(
       base: CPUBase(
@@ -117,6 +121,7 @@ struct Handover {
     cpus = words[9]
     clocks = Int(words[10])
     missing = words[11]
+    base.inner = present(words[22]).map { CPUQuota(quota: present(words[21]), period: $0) }
     base.told = present(words[13]).map { CPUQuota(quota: present(words[12]), period: $0) }
     namesWriters = words[14] == 1
     law = ControlLaw.Parameters(named: words[15] == 1 ? "headroom" : nil)

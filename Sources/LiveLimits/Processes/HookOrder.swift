@@ -8,7 +8,8 @@ internal import Syscalls
 struct HookOrder: Equatable {
   /// Its cgroup, as its id.
   var group: UInt64
-  /// A group around it that has the same limit; nil for none.
+  /// Another group of the container's, which may have the same limit: around it, or in it; nil for
+  /// none.
   var outer: UInt64?
   /// What is worth telling.
   var limits: SchedulerHooks.Limits

@@ -29,6 +29,8 @@ final class Keeper {
   /// Those of them that have asked for something.
   private var asked: Set<Int32> = []
   private var crashes: [String: CrashCount] = [:]
+  /// Reports that a container's own group was removed from one of ours.
+  private let groupWatch = FileWatch.ifAvailable()
   private var nextLook: Nanoseconds?
   private var nextSweep: Nanoseconds?
   private var isSeated = false
@@ -44,6 +46,7 @@ final class Keeper {
     static let timer: UInt64 = 2
     static let scope: UInt64 = 3
     static let pressure: UInt64 = 4
+    static let groups: UInt64 = 5
     static let connection: UInt64 = 1 << 32
     static let exit: UInt64 = 1 << 33
   }
@@ -69,6 +72,7 @@ final class Keeper {
     // Where the kernel has none, a supervisor that was stopped is not found.
     for number in triggers
     where (try? poller.addUrgent(number, token: Token.pressure)) == nil { close(number) }
+    try groupWatch.add(to: poller, token: Token.groups)
   }
 
   /// Keeps until there is nothing left to keep.
@@ -78,7 +82,9 @@ final class Keeper {
     repeat {
       look()
       // Who is watched has an instance, also where no descriptor is left to look for one.
-      while !watched.isEmpty || !callers.isEmpty || root.hasInstances {
+      while !watched.isEmpty || !callers.isEmpty || root.hasInstances || root.hasOuterGroups {
+        // What is left of a container that no supervisor was connected for.
+        if watched.isEmpty { sweepGroups() }
         let next = min(nextLook ?? .max, nextSweep ?? .max, due.values.min() ?? .max)
         try timer.set(next == .max ? nil : next)
         var tokens: [UInt64] = []
@@ -90,7 +96,7 @@ final class Keeper {
       leaveParents()
       sweepHooks(leavingNothing: true)
       // That takes a while, and who came meanwhile has found that there is a keeper.
-    } while root.hasInstances
+    } while root.hasInstances || root.hasOuterGroups
     try? directory.remove(Self.socketName)
     rmdir(root.keeper)
     // Who ends before it is in its scope leaves that behind.
@@ -129,6 +135,9 @@ final class Keeper {
         )
       }
     case Token.pressure: endStopped()
+    case Token.groups:
+      groupWatch.drain()
+      sweepGroups()
     case Token.exit...: part(Int32(token - Token.exit))
     default: hear(Int32(token - Token.connection))
     }
@@ -196,7 +205,17 @@ final class Keeper {
     for path in paths where !known.contains(path) { look(at: path) }
     ApplicationRoom.sweep(root)
     sweepParents()
+    sweepGroups()
     keepOffStrictCPUs()
+  }
+
+  /// Removes the groups around those of containers that are gone.
+  ///
+  /// One that still has the container's own in it, which is the runtime's to remove, is tried again
+  /// when that is removed.
+  private func sweepGroups() {
+    let left = OuterGroups.sweep(root) { try? groupWatch.addChildren(of: $0) }
+    if left == nil || (left ?? 0 > 0 && !groupWatch.hears) { lookAgain(in: 1_000_000_000) }
   }
 
   /// What a container held of its pod comes back when its instance is gone.
@@ -265,6 +284,7 @@ final class Keeper {
     guard let state = found else {
       // Between making the directory and writing the state there are microseconds.
       directory.remove()
+      sweepGroups()
       return CPUFence.letBack(root)
     }
     if let stage = directory.releaseStage { return leaveAlone(state, stage, directory) }
@@ -283,7 +303,10 @@ final class Keeper {
     if state.initProcess == nil { findInit(&state, directory) }
     if state.isOver {
       if let membership = state.membership { FirstGrant.leave(membership, directory.nonce, root) }
-      if stage == .done || state.claim == nil { return directory.remove() }
+      if stage == .done || state.claim == nil {
+        directory.remove()
+        return sweepGroups()
+      }
       if (try? CPUFence(root: root).release(directory)) == nil {
         lookAgain(at: path, in: 1_000_000_000)
       }
@@ -384,6 +407,7 @@ final class Keeper {
     crashes[path] = nil
     ApplicationRoom.removeAbandoned(root)
     sweepParents()
+    sweepGroups()
     keepOffStrictCPUs()
   }
 

@@ -48,7 +48,7 @@ extension ContainerState {
     }
     return try CgroupWriter(
       directory: group, version: version, readOnly: readOnly,
-      in: CgroupLocation.scope(around: path, named: cgroupName))
+      in: CgroupLocation.scope(around: path, named: cgroupName), around: innerDirectory)
   }
 
   /// The memory limit's files; nil where there is no such group.
@@ -56,7 +56,7 @@ extension ContainerState {
     guard let path = memoryDirectory, let version else { return nil }
     return try MemoryWriter(
       directory: path, version: version, readOnly: readOnly,
-      in: CgroupLocation.scope(around: path, named: cgroupName))
+      in: CgroupLocation.scope(around: path, named: cgroupName), around: inner(in: path))
   }
 
   /// What it uses of memory, in bytes.
@@ -76,7 +76,8 @@ extension ContainerState {
       try? writer.set(base.declared, from: current)
     }
     if let memory, let path = memoryDirectory, let version {
-      FoundMemory.giveBack(memory, path, version, named: cgroupName)
+      FoundMemory.giveBack(
+        memory, path, version, named: cgroupName, around: inner(in: path))
     }
   }
 }

@@ -83,7 +83,8 @@ final class MemorySupervision: MemoryController.Surroundings {
     self.isShared = isShared
     writer = MemoryWriter(
       limit: take(.memoryLimit), swap: take(.memorySwap), line: take(.memoryLine),
-      outer: take(.memoryOuter), readOnly: isObserver)
+      outer: take(.memoryOuter), inner: take(.innerMemory),
+      readOnly: isObserver)
     meter = MemoryMeter(
       usage: take(.memoryUsage), statistics: take(.memoryStatistics), kills: take(.memoryKills),
       machine: take(.machineMemory), pressure: take(.machinePressure))
@@ -137,6 +138,7 @@ final class MemorySupervision: MemoryController.Surroundings {
   /// - Parameter isRoutine: Whether the limit is what it was: whoever writes it is heard.
   /// - Returns: What is to be recorded.
   func look(isRoutine: Bool = false) -> [RecordEntry] {
+    var entries = isRoutine ? [] : takeInner()
     guard let found = isRoutine ? ours : try? writer.current(), let usage = try? meter.usage()
     else {
       // ENODEV: the group is gone, and init's pidfd will say so too.
@@ -144,7 +146,7 @@ final class MemorySupervision: MemoryController.Surroundings {
       return []
     }
     if !isRoutine { lookAbove() }
-    var entries = isRoutine ? [] : judgeOuter(usage)
+    if !isRoutine { entries += judgeOuter(usage) }
     if found != ours {
       entries += judge(found, usage)
       parent?.hold(base.excess(of: ours))
@@ -282,6 +284,16 @@ final class MemorySupervision: MemoryController.Surroundings {
       }
       return [takeBack(found, usage, .memoryUpdate)].compactMap(\.self)
     }
+    if base.inner != nil {
+      // The group is ours: nobody else means anything by a write.
+      let (now, due) = (monotonicNow(), lastCorrection + Self.correctionInterval)
+      guard now >= due else {
+        deadline = due
+        return []
+      }
+      lastCorrection = now
+      return [takeBack(found, usage, .memoryDrift)].compactMap(\.self)
+    }
     // On cgroup v1 the kernel refuses what is less than the use, and so an old limit does no harm.
     guard writer.version == .v2, isOld(found) else { return [takeOver(found)] }
     let now = monotonicNow()
@@ -337,6 +349,37 @@ final class MemorySupervision: MemoryController.Surroundings {
     guard target != found else { return nil }
     return apply(
       MemoryController.Decision(limit: target, rule: rule, use: reading.workingSet), found)
+  }
+
+  /// Takes the limit of the container's own group, where another process has written it, as the one
+  /// that is declared.
+  private func takeInner() -> [RecordEntry] {
+    guard let found = (try? writer.inner()) ?? nil else { return [] }
+    let isNew = base.takeInner(found) { limit throws(SystemError) in
+      try writer.raiseInner(to: limit)
+    }
+    guard isNew else { return [] }
+    isBaseChanged = true
+    let before = ours
+    ours = (try? writer.current()) ?? ours
+    controller.adopt(limit: ours, bounds: base.bounds)
+    let news = entry(.memoryNews, before, ours, use: (try? meter.usage()) ?? 0)
+    return [news, startAgain(from: ours)].compactMap(\.self)
+  }
+
+  /// Has it start from what is declared, as it would at create, if it fits.
+  private func startAgain(from before: Int64) -> RecordEntry? {
+    let usage = (try? meter.usage()) ?? 0
+    let start = base.bounds.clamp(base.declared ?? base.limit)
+    let reading = MemoryReading(usage: usage, inactiveFile: meter.inactiveFile())
+    let target = max(start, min(before, law.need(reading)))
+    guard target != before else { return nil }
+    controller.adopt(limit: target, bounds: base.bounds)
+    deadline = monotonicNow()
+    alignOuter()
+    return apply(
+      MemoryController.Decision(limit: target, rule: .memoryUpdate, use: reading.workingSet),
+      before)
   }
 
   /// Somebody else has written another limit: it is what the container declares from now on.
@@ -413,23 +456,12 @@ final class MemorySupervision: MemoryController.Surroundings {
       writer.alignSwap(to: base.memorySwap(at: before))
       return entries
     }
-    // It starts from what is declared, as it would at create, if it fits.
-    let usage = (try? meter.usage()) ?? 0
-    let start = base.bounds.clamp(base.declared ?? base.limit)
-    let reading = MemoryReading(usage: usage, inactiveFile: meter.inactiveFile())
-    let target = max(start, min(before, law.need(reading)))
     controller.adopt(limit: before, bounds: base.bounds)
-    guard limit != nil, target != before else {
+    guard limit != nil, let entry = startAgain(from: before) else {
       writer.alignSwap(to: base.memorySwap(at: before))
       return entries
     }
-    controller.adopt(limit: target, bounds: base.bounds)
-    deadline = monotonicNow()
-    alignOuter()
-    entries.append(
-      apply(
-        MemoryController.Decision(limit: target, rule: .memoryUpdate, use: reading.workingSet),
-        before))
+    entries.append(entry)
     return entries
   }
 

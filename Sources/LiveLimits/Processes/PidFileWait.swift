@@ -44,10 +44,12 @@ struct PidFileWait: ~Copyable {
   ///   - runtime: The process that the low-level runtime runs in; its pidfd stayed valid across
   ///     execve.
   ///   - fence: What has to be kept up meanwhile, for a strict container.
+  ///   - weights: What is to be carried meanwhile, for a container that has two groups.
   /// - Returns: nil when there is no container and will be none.
   /// - Throws: ``SystemError`` when waiting itself fails.
   func wait(
-    until runtime: borrowing ProcessHandle, keeping fence: CPUFence? = nil
+    until runtime: borrowing ProcessHandle, keeping fence: CPUFence? = nil,
+    carrying weights: FirstWeights? = nil
   ) throws(SystemError) -> ProcessIdentity? {
     let poller = try Poller()
     try watch.add(to: poller, token: 0)
@@ -55,6 +57,7 @@ struct PidFileWait: ~Copyable {
     try fence?.watch.add(to: poller, token: 2)
     var timer = try DeadlineTimer()
     try poller.add(timer.descriptor.number, token: 3)
+    try weights?.watch.add(to: poller, token: 4)
     let start = monotonicNow()
     while true {
       // First whether it has ended, then the file: written before the end, it is there now.
@@ -66,7 +69,12 @@ struct PidFileWait: ~Copyable {
       let isSoon = !watch.hears || (now - start < Self.patience && youngProcess() != nil)
       try timer.set(now + (isSoon ? Self.poll : Self.patience))
       var treeHasChanged = false
-      try poller.wait { treeHasChanged = treeHasChanged || $0 == 2 }
+      var groupHasChanged = false
+      try poller.wait {
+        treeHasChanged = treeHasChanged || $0 == 2
+        groupHasChanged = groupHasChanged || $0 == 4
+      }
+      if groupHasChanged { weights?.look() }
       watch.drain()
       timer.acknowledge()
       if treeHasChanged { fence?.settleSoon() }

@@ -60,6 +60,26 @@ package enum Release {
     return LimitsInForce(of: state)
   }
 
+  /// Has a container that was released, and whose own group has a group of ours around it, have the
+  /// limits that an update has written: they are the declared ones from then on.
+  package static func followUpdate(_ directory: borrowing StateDirectory) {
+    guard var state = directory.load(), let cpu = try? state.cpuWriter(readOnly: true) else {
+      return
+    }
+    // Not raised: that is for a supervisor, once it is adopted.
+    let refused = SystemError("raise", "a released container's limit", errno: EPERM)
+    if let found = (try? cpu.inner()) ?? nil {
+      _ = state.base.takeInner(found) { (_) throws(SystemError) in throw refused }
+    }
+    if let files = try? state.memoryWriter(readOnly: true),
+      let found = (try? files.inner()) ?? nil
+    {
+      _ = state.memory?.takeInner(found) { (_) throws(SystemError) in throw refused }
+    }
+    try? directory.save(state)
+    state.giveBackLimits()
+  }
+
   /// The giver lowers before the taker raises: nobody leaves an application with more than it is
   /// going to have on its own.
   private static func lower(_ state: ContainerState) {
@@ -72,7 +92,8 @@ package enum Release {
       let found = LimitsInForce(of: state).memory,
       memory.declared ?? MemoryBase.unlimited < found
     {
-      FoundMemory.giveBack(memory, path, version, named: state.cgroupName)
+      FoundMemory.giveBack(
+        memory, path, version, named: state.cgroupName, around: state.inner(in: path))
     }
   }
 

@@ -208,6 +208,7 @@ extension Role {
     let bundle = FileDescriptor(owning: bundleIsLocked ? bundleDescriptor : -1)
     let lock = FileDescriptor(owning: bundleIsLocked ? lockDescriptor : -1)
     let wait = try PidFileWait(state)
+    let weights = FirstWeights(state)
     // Its CPUs are its own at its first instruction.
     try fence?.settle()
     do {
@@ -222,7 +223,7 @@ extension Role {
     Manners.leaveCallersGroups()
     // From now on our death is noticed.
     Launcher.callKeeper(root, about: state, nonce)
-    state.initProcess = try wait.wait(until: runtime, keeping: fence)
+    state.initProcess = try wait.wait(until: runtime, keeping: fence, carrying: weights)
     if let request = consume request { hooks = request.hooks(for: state) }
     if bundle.isOpen {
       _ = try? BundleEdit(

@@ -30,6 +30,8 @@ final class Supervision: CPUController.Surroundings {
   private var hasGoneDeep = true
   private let conversations: Conversations
   let memory: MemorySupervision?
+  /// What the group around the container's own carries of that one.
+  let weights: GroupWeights
   /// The container's part in its application; nil for one alone.
   var application: Participation?
   /// What was wanted of the application last: for the record, and to want it no longer.
@@ -85,12 +87,14 @@ final class Supervision: CPUController.Surroundings {
     counters = try CounterFile(in: directory.descriptor)
     memory = try MemorySupervision(handover)
     memory?.parent = attachment.parent.memory
+    weights = GroupWeights(handover)
 
     let bounds = base.bounds(hasAlarm: attachment.hearsUse)
     // What the kernel held is the truth, also after a crash; what it holds now is to be judged.
     let found = handover.found
     let quota = min(base.quota(of: found), max(bounds.ceiling, base.quota(of: base.declared)))
-    foreign = ForeignWrites(ours: found, declared: base.declared, told: base.told)
+    foreign = ForeignWrites(
+      ours: found, declared: base.declared, told: base.told, isOurGroup: base.inner != nil)
     cpus = handover.cpus
     budget = LookBudget(period: base.period)
     law = handover.law
@@ -155,6 +159,7 @@ final class Supervision: CPUController.Surroundings {
       // Before anything is decided over what somebody has written.
       if let place = tokens.firstIndex(of: Token.watch) { tokens.swapAt(0, place) }
       for token in tokens where !hasEnded { try handle(token) }
+      if base.inner != nil, !hasEnded { judgeWhatWasOverheard() }
       counters.note(controller.counters)
     }
     // What still exists of the group is nobody's demand any more.
@@ -451,6 +456,7 @@ final class Supervision: CPUController.Surroundings {
   }
 
   func judgeForeignWrite() {
+    if takeInner() { return }
     guard let found = try? attachment.writer.current(besides: foreign.ours) else {
       return checkMembers()
     }
@@ -474,7 +480,7 @@ final class Supervision: CPUController.Surroundings {
       foreign.corrected(at: now)
       if (try? setLimit(ours, from: found)) != nil {
         foreign.wrote(ours)
-        hearWriters()
+        overhear()
         append(
           rule: .drift, before: base.quota(of: found), after: controller.quota, use: 0,
           writer: heard.last)

@@ -48,6 +48,13 @@ public struct ContainerState: Equatable, Sendable {
   /// The cgroup path that config.json asked for, from the hierarchies' root; nil where the path
   /// depends on the caller.
   public var cgroupPath: String?
+  /// What the container's own group is called, where the group whose limits move is one of ours around
+  /// it; nil for a container that has one group.
+  ///
+  /// Everything else here is said of the group whose limits move.
+  public var innerName: String?
+  /// Why it has one group although it could be expected to have two, as a clause.
+  public var oneGroup: String?
   /// The container's own groups as they were found first, in the form of `/proc/PID/cgroup`.
   ///
   /// From then on they are the container's, wherever its init goes, and after its init has ended.
@@ -144,6 +151,8 @@ public struct ContainerState: Equatable, Sendable {
     app = keyed["app"]
     cgroupName = keyed["cgroupName"]
     cgroupPath = keyed["cgroupPath"]
+    innerName = keyed["inner"]
+    oneGroup = keyed["oneGroup"]
     groups = keyed["groups"]
     unsupervised = keyed["unsupervised"]
     initProcess = keyed["init"].flatMap { ProcessIdentity($0) }
@@ -192,6 +201,8 @@ public struct ContainerState: Equatable, Sendable {
     keyed["staleModified"] = stalePidFileModified.map { "\($0)" }
     keyed["cgroupName"] = cgroupName
     keyed["cgroupPath"] = cgroupPath
+    keyed["inner"] = innerName
+    keyed["oneGroup"] = oneGroup
     keyed["groups"] = groups
     keyed["unsupervised"] = unsupervised
     keyed["init"] = initProcess?.description
@@ -215,6 +226,33 @@ public struct ContainerState: Equatable, Sendable {
     membership?.write(to: &keyed)
     update?.write(to: &keyed)
     return keyed.text
+  }
+
+  /// The directory of the container's own group, where the one whose limits move is around it.
+  public var innerDirectory: String? { inner(in: cpuDirectory) }
+
+  func inner(in directory: String?) -> String? {
+    guard let innerName, let directory else { return nil }
+    return directory + "/" + innerName
+  }
+
+  /// Puts the container into one of our groups, in which its own will be.
+  public mutating func enter(_ outer: OuterGroup) {
+    (cgroupName, cgroupPath, innerName) = (outer.name, outer.path, outer.inner)
+    base.inner = base.firstInner
+    let most = memory?.firstInner
+    memory?.inner = most
+  }
+
+  /// Takes that back: it will have one group.
+  ///
+  /// - Parameters:
+  ///   - name: What that is called.
+  ///   - path: Its path, as far as that is known.
+  public mutating func leaveOuter(name: String, path: String?) {
+    (cgroupName, cgroupPath, innerName) = (name, path, nil)
+    base.inner = nil
+    memory?.inner = nil
   }
 
   /// Opens its bundle.

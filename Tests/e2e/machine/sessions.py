@@ -36,7 +36,7 @@ def files(*names):
 # What calls the runtime itself, as engines do.
 CALLS = files(
     "application", "confinement", "ended", "errors", "hooks", "lifecycle", "passthrough",
-    "reactive", "supervisor", "tool", "transaction", "unsupervised", "update")
+    "reactive", "supervisor", "tool", "transaction", "two_groups", "unsupervised", "update")
 # A life under a policy through each engine, and what engines do to one that runs.
 LIVES = (
     "Tests/e2e/test_engines_today.py::test_a_life_under_a_policy",
