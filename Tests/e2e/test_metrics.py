@@ -206,8 +206,8 @@ def test_openmetrics_is_what_its_specification_says(varied, prometheus):
     """By the reference parser, which is strict about names, units, order and the end."""
     done = subprocess.run(
         ["/usr/bin/python3", "-c", "import sys\n"
-         "from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse\n"
-         "print([f.name for f in parse(sys.stdin.read())])"],
+         "from prometheus_client.openmetrics import parser\n"
+         "print([f.name for f in parser.text_string_to_metric_families(sys.stdin.read())])"],
         input=escra_tool("metrics", "--openmetrics"), capture_output=True, text=True,
         env={"PYTHONPATH": f"{prometheus}/usr/lib/python3/dist-packages"})
     assert done.returncode == 0, done.stderr
@@ -458,7 +458,8 @@ def test_the_page_names_each_metric():
     with open(os.path.join(REPOSITORY, "docs/metrics.md")) as file:
         page = set(re.findall(r"\bescra_\w+", file.read()))
     with open(os.path.join(REPOSITORY, "Sources/escra/NodeMetrics.swift")) as file:
-        _, containers, applications = re.split(r"static let (?:container|application):", file.read())
+        text = file.read()
+    _, containers, applications = re.split(r"static let (?:container|application):", text)
     families = {"escra_build_info", "escra_containers"}
     for kind, text in (("container", containers), ("application", applications)):
         for name, is_counter in re.findall(r'Figure\("(\w+)", (?:\.gauge|(\.counter))', text):

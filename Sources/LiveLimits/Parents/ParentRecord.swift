@@ -137,8 +137,8 @@ struct ParentRecord: ~Copyable {
   ///   - hold: The container.
   ///   - place: Which of ``ParentAccount/holds`` it is, those that are none counted.
   func save(_ hold: ParentAccount.Hold, at place: Int) {
-    write(
-      (Int64(bitPattern: hold.nonce), hold.excess, 0, 0), at: Self.holdsOffset + place * Self.holdSize)
+    let words: (Int64, Int64, Int64, Int64) = (Int64(bitPattern: hold.nonce), hold.excess, 0, 0)
+    write(words, at: Self.holdsOffset + place * Self.holdSize)
   }
 
   func save(excess: Int64, at place: Int) {
