@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """`escra metrics`: what it says is what the kernel says, and real readers take it."""
+import contextlib
 import glob
 import json
 import os
@@ -364,7 +365,9 @@ def test_bad_clients_keep_no_scraper_out(serve, world):
     process = serve(address)
     silent = [connected(address) for _ in range(100)]
     for client in silent[::3]:
-        client.sendall(b"GET /metrics HTTP/1.1\r\n")
+        # One too many is hung up on.
+        with contextlib.suppress(BrokenPipeError):
+            client.sendall(b"GET /metrics HTTP/1.1\r\n")
     for garbage in (b"\0" * 9000, b"\r\n\r\n", b"POST /metrics HTTP/1.1\r\n\r\n"):
         with connected(address) as client:
             client.sendall(garbage)

@@ -43,7 +43,9 @@ def race(world):
     return run
 
 
-def test_who_grows_while_slack_is_given_back_is_not_killed(race):
+def test_who_grows_while_slack_is_given_back_is_not_killed(race, world):
+    # Another suite's load may keep the supervisor out for longer than cgroup v1 gives it.
+    world.machine.be_alone()
     counted = race(ROUNDS)
     assert counted["kills"] == 0, counted
     # Else it was a race of nobody's, or a protection that gives nothing back.
