@@ -324,6 +324,7 @@ def test_a_file_that_never_fits_is_given_up(guest, cold):
     made.do("read")
     wait_until(
         lambda: REFAULTS in [entry.rule for entry in made.record()], 20, "a raise")
+    wait_until(lambda: limit(made) > 112 * MIB, 20, "all that there is")
     wait_until(lambda: limit(made) < 112 * MIB, 20, lambda: (
         "less again, not\n" + escra_tool("explain", "--last", "100", made.id)))
     before = [entry.rule for entry in made.record()].count(REFAULTS)
