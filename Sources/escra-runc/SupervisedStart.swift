@@ -478,7 +478,9 @@ struct SupervisedStart {
       for entry in call.invocation.flags.entries where entry.name == "pid-file" {
         launched.vector.remove(Array(entry.arguments))
       }
-      launched.vector.insert(["--pid-file", pidFile], after: call.invocation.verbIndex ?? 1)
+      if directory.hasRoomForPidFile {
+        launched.vector.insert(["--pid-file", pidFile], after: call.invocation.verbIndex ?? 1)
+      }
     }
     var state = ContainerState(
       root: call.root, id: id, bundle: absolutePath(call.invocation.bundle?.text ?? "."),

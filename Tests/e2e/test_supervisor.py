@@ -500,7 +500,7 @@ def test_one_create_costs_the_keeper_what_it_is_about(container):
 
 def test_connections_that_nobody_can_take_keep_no_process_busy(container):
     """Of a broker, the keeper and a container alone, where a caller has few descriptors."""
-    few = {"preexec_fn": lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (100, 160))}
+    few = {"preexec_fn": lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (100, 128))}
     alone, member = container(), container({"io.escra.app": "a"})
     for each in (alone, member):
         del each.bundle.config["process"]["rlimits"]
@@ -510,14 +510,14 @@ def test_connections_that_nobody_can_take_keep_no_process_busy(container):
     for pid in pids:
         with open(f"/proc/{pid}/limits") as file:
             line = next(line for line in file if line.startswith("Max open files"))
-        assert line.split()[3:5] == ["160", "160"], "it may open as many as it ever may"
+        assert line.split()[3:5] == ["128", "128"], "it may open as many as it ever may"
     [directory] = os.listdir(RUN + "/apps")
     sockets = [
         RUN + f"/apps/{directory}/socket", RUN + "/keeper/socket",
         alone.states()[0]["directory"] + "/socket"]
     callers = []
     for path in sockets:
-        for _ in range(180):
+        for _ in range(150):
             callers.append(socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET))
             callers[-1].setblocking(False)
             try:

@@ -26,10 +26,10 @@ def refusing(world, escra):
     return escra.using("--escra-config", config)
 
 
-def said(made, world, **options):
+def said(made, world, *flags, **options):
     """Creates a container and returns what its caller reads."""
     with open(world.path("said"), "w+") as errors:
-        assert made.create(stderr=errors, **options).wait(20) == 0
+        assert made.create(*flags, stderr=errors, **options).wait(20) == 0
         errors.seek(0)
         return errors.read()
 
@@ -159,9 +159,10 @@ def few_inodes(request):
 
 
 @pytest.mark.parametrize("few_inodes", range(2, 15), indirect=True)
-def test_of_however_few_inodes_it_is_supervised_or_says_so(container, world, few_inodes):
+@pytest.mark.parametrize("flags", [[], ["--pid-file="]], ids=["", "our pid file"])
+def test_of_however_few_inodes_it_is_supervised_or_says_so(container, world, few_inodes, flags):
     made = container({"io.escra.cpu.max": "300m"}, quota=150_000)
-    sentence = said(made, world)
+    sentence = said(made, world, *flags)
     if sentence:
         assert SENTENCE in sentence and sentence.count("\n") == 1
         assert made.quota == 150_000

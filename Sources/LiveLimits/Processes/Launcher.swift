@@ -80,7 +80,7 @@ public enum Launcher {
   /// - Parameter cpus: CPUs of the machine.
   /// - Returns: The number.
   public static func descriptors(cpus: Int) -> Int {
-    2 * (Handover.Place.allCases.count + cpus) + 16
+    2 * (Handover.Place.allCases.count + cpus) + 12
   }
 
   /// The word for a supervisor that wants to hear of memory, too.

@@ -243,6 +243,18 @@ public struct StateDirectory: ~Copyable {
   /// Where the low-level runtime is told to write the pid when the caller has named no place.
   public var ownPidFile: String { path + "/" + Self.pidFile }
 
+  /// Whether there is room for ``ownPidFile``, whatever our other processes write meanwhile.
+  ///
+  /// The low-level runtime fails where it cannot write the file. Without one, the supervisor finds
+  /// init a second later, in the runtime's own state.
+  public var hasRoomForPidFile: Bool {
+    var found = statvfs()
+    guard fstatvfs(descriptor.number, &found) == 0 else { return false }
+    // A tmpfs without a limit says 0 of both.
+    let hasFiles = found.f_files == 0 || found.f_favail >= 64
+    return hasFiles && (found.f_blocks == 0 || found.f_bavail >= 64)
+  }
+
   /// The instance's nonce, which its directory is called by.
   public var nonce: UInt64 {
     let name = path.utf8.split(separator: UInt8(ascii: "/")).last.map { Substring($0) } ?? ""
