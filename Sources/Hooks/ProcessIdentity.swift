@@ -33,7 +33,7 @@ public struct ProcessIdentity: Hashable, Sendable, CustomStringConvertible {
     return Self.startTicks(inStat: stat) == startTicks && Self.isEnding(inStat: stat)
   }
 
-  /// Whether it has not ended; one that waits for its parent only has.
+  /// Whether it has not ended; a zombie has.
   public var isAlive: Bool {
     guard let stat = Self.stat(of: pid), Self.startTicks(inStat: stat) == startTicks else {
       return false

@@ -42,7 +42,7 @@ public struct ForeignWrites: Sendable {
   private var told: CPUQuota
   /// What the container's scope has, where there is one.
   private var unit: CPUQuota
-  /// Whether the group is ours: nobody else means anything by a write.
+  /// Whether the group is ours: a write of another process declares nothing.
   private let isOurGroup: Bool
   private var lastCorrection: Nanoseconds = .min / 2
   private var nextCorrection: Nanoseconds?

@@ -70,7 +70,7 @@ enum FoundMemory {
       open[.memoryKills] = try FileDescriptor.open(directory + "/memory.oom_control", O_RDONLY)
         .release()
     } else {
-      // Of a group around the container's own, what happens in that one is heard of, too.
+      // The events of a group around the container's own include those of that group.
       let isAround = inner != nil
       let calls = try MemoryCalls(unified: directory, isHierarchical: isAround)
       (open[.memoryCalls], open[.outOfMemory]) = calls.release()

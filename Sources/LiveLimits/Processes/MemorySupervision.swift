@@ -285,7 +285,7 @@ final class MemorySupervision: MemoryController.Surroundings {
       return [takeBack(found, usage, .memoryUpdate)].compactMap(\.self)
     }
     if base.inner != nil {
-      // The group is ours: nobody else means anything by a write.
+      // The group is ours: a write of another process declares nothing.
       let (now, due) = (monotonicNow(), lastCorrection + Self.correctionInterval)
       guard now >= due else {
         deadline = due

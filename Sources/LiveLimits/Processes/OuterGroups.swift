@@ -79,7 +79,7 @@ public enum OuterGroups {
   ) throws(SystemError) {
     delegate(parent, from: top)
     if mkdir(directory, 0o755) != 0 {
-      // One that is left of a container of this id has nothing in it. Any other one is not ours.
+      // A group left by a container of this id is empty. Any other group is not ours.
       guard errno == EEXIST, rmdir(directory) == 0, mkdir(directory, 0o755) == 0 else {
         throw SystemError.last("make", directory)
       }
