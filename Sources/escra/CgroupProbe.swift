@@ -97,7 +97,7 @@ final class CgroupProbe {
     return moving == .unlimited && innerMemoryFile.isOpen ? innerMemory : moving
   }
 
-  /// The memory limit of the container's own group, where the one that moves is around it.
+  /// The memory limit of the inner group, if the container has two.
   var innerMemory: Limit<Int64> { Self.memoryLimit(innerMemoryFile) }
 
   /// The CPU limit of that group in cores.

@@ -22,8 +22,7 @@ struct Amounts<Number: Equatable & Sendable>: Equatable {
   var declared: Number?
   /// What the kernel holds it to.
   var limit: Limit<Number> = .unknown
-  /// The limit of the container's own group, which programs in it see, where the one that moves is that
-  /// of a group around it; unknown for a container that has one group.
+  /// The limit of the inner group, which programs in the container see; unknown for one group.
   var visible: Limit<Number> = .unknown
   /// What it uses; nil where that is not known.
   var used: Number?

@@ -6,8 +6,8 @@ internal import Syscalls
 
 /// Reads what the metrics say: state files, /proc and cgroups.
 ///
-/// It calls no supervisor and takes no lock, so that an idle supervisor sleeps on, and one that
-/// starts finds its lock free.
+/// It calls no supervisor and takes no lock: an idle supervisor is not woken, and a starting
+/// supervisor finds its lock free.
 struct MetricsReader {
   let root: StateRoot
 

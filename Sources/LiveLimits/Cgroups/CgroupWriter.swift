@@ -93,8 +93,8 @@ public struct CgroupWriter: ~Copyable {
     let quota, period, burst, outer, outerBurst, inner, innerBurst: Int32
   }
 
-  /// The limit of the container's own group, where the one that is written is around it; nil for a
-  /// container that has one group.
+  /// The limit of the container's own group, if the outer group is written; nil for a container that
+  /// has one group.
   ///
   /// - Throws: ``SystemError``; ENODEV once the cgroup is gone.
   public func inner() throws(SystemError) -> CPUQuota? {
@@ -102,8 +102,9 @@ public struct CgroupWriter: ~Copyable {
     return CPUQuota(cpuMax: try innerFile.contents(subject: "the container's own CPU limit"))
   }
 
-  /// Raises the limit of the container's own group, which bounds the one that moves: nothing else is
-  /// written there.
+  /// Raises the limit of the container's own group, which bounds the outer limit.
+  ///
+  /// Nothing else is written there.
   ///
   /// - Throws: ``SystemError``; ENODEV once the cgroup is gone, EBADF where there is none, or for a
   ///   reader.

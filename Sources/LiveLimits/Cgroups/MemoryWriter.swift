@@ -86,8 +86,8 @@ public struct MemoryWriter: ~Copyable {
     let limit, swap, line, outer, inner: Int32
   }
 
-  /// The limit of the container's own group in bytes, where the one that is written is around it; nil
-  /// for a container that has one group.
+  /// The limit of the container's own group in bytes, if the outer group is written; nil for a
+  /// container that has one group.
   ///
   /// - Throws: ``SystemError``; ENODEV once the group is gone.
   public func inner() throws(SystemError) -> Int64? {

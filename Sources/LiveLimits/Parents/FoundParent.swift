@@ -3,18 +3,18 @@ internal import Glibc
 internal import Syscalls
 
 extension CgroupLocation {
-  /// The group right above a container's own, and the one of its own that is right below that.
+  /// The group right above a container's own.
   ///
   /// - Parameters:
   ///   - directory: The group that its processes are in, in some hierarchy.
   ///   - name: What the group is called that config.json asked for.
   /// - Returns: nil for a group that is in none.
-  static func parent(of directory: String, named name: String?) -> (path: String, child: String)? {
+  static func parent(of directory: String, named name: String?) -> String? {
     let own = scope(around: directory, named: name) ?? directory
     guard let slash = own.utf8.lastIndex(of: UInt8(ascii: "/")), slash != own.startIndex else {
       return nil
     }
-    return (String(own[..<slash]), own)
+    return String(own[..<slash])
   }
 
   /// Whether a kubelet has made this group for one pod: `…/kubepods/burstable/podUID`, or
@@ -62,7 +62,7 @@ struct FoundParent {
     let raises = resource == .cpu ? state.raisesPodCPU : state.raisesPodMemory
     // A pod without a limit of its own is in no container's way.
     guard raises,
-      let (path, _) = CgroupLocation.parent(of: directory, named: state.cgroupName),
+      let path = CgroupLocation.parent(of: directory, named: state.cgroupName),
       CgroupLocation.isPod(path),
       let parent = try? FileDescriptor.open(path, O_RDONLY | O_DIRECTORY),
       let kernel = ParentRegistry.file(of: path, parent, isMemory: resource == .memory),

@@ -74,7 +74,7 @@ public struct LimitsAbove: Equatable, Sendable {
   ) -> [Handover.Place: Int32] {
     let own = resource == .cpu ? location.cpu : location.memory
     guard group != 0, !isRaised, let own,
-      let (path, _) = CgroupLocation.parent(of: own, named: name)
+      let path = CgroupLocation.parent(of: own, named: name)
     else { return [:] }
     let isV1 = location.version == .v1
     let names: [(Handover.Place, String)] =
@@ -108,7 +108,7 @@ public struct LimitsAbove: Equatable, Sendable {
     self.isRaised = isRaised
     let own = resource == .cpu ? location.cpu : location.memory
     guard let own,
-      let (path, _) = CgroupLocation.parent(of: own, named: state.cgroupName)
+      let path = CgroupLocation.parent(of: own, named: state.cgroupName)
     else { return }
     beyond =
       resource == .cpu
@@ -144,7 +144,7 @@ extension ContainerState {
   ) -> Bool {
     let own = resource == .cpu ? location.cpu : location.memory
     guard resource == .cpu ? raisesPodCPU : raisesPodMemory, let own,
-      let (path, _) = CgroupLocation.parent(of: own, named: cgroupName),
+      let path = CgroupLocation.parent(of: own, named: cgroupName),
       CgroupLocation.isPod(path)
     else { return false }
     guard isFound, mayExceedDeclared(resource) else { return true }

@@ -103,7 +103,7 @@ package enum ParentRegistry {
   /// kernel has; nil where that is left alone.
   package static func sight(of state: ContainerState, _ root: StateRoot) -> Sight? {
     guard let directory = state.cpuDirectory, let version = state.version,
-      let (path, _) = CgroupLocation.parent(of: directory, named: state.cgroupName),
+      let path = CgroupLocation.parent(of: directory, named: state.cgroupName),
       var sight = sight(of: path, .cpu, root),
       let parent = try? FileDescriptor.open(path, O_RDONLY | O_DIRECTORY),
       let reader = try? CgroupWriter(directory: parent, version: version, readOnly: true)

@@ -211,8 +211,7 @@ final class Keeper {
 
   /// Removes the groups around those of containers that are gone.
   ///
-  /// One that still has the container's own in it, which is the runtime's to remove, is tried again
-  /// when that is removed.
+  /// The low-level runtime removes the inner group; then the keeper tries the outer one again.
   private func sweepGroups() {
     let left = OuterGroups.sweep(root) { try? groupWatch.addChildren(of: $0) }
     if left == nil || (left ?? 0 > 0 && !groupWatch.hears) { lookAgain(in: 1_000_000_000) }

@@ -95,8 +95,8 @@ public enum OuterGroups {
     }
   }
 
-  /// Has all groups down to the one that the outer group is made in hand controllers down, as the
-  /// low-level runtime does on its own way (fs2.CreateCgroupPath of runc).
+  /// Enables the controllers in all groups down to the outer group's parent, as runc does
+  /// (fs2.CreateCgroupPath).
   private static func delegate(_ parent: String, from top: String) {
     if let has = try? FileDescriptor.text(of: parent + "/cgroup.subtree_control"),
       Set(has.split(whereSeparator: { $0 == " " || $0 == "\n" })).isSuperset(of: ["cpu", "memory"])
@@ -155,8 +155,7 @@ public enum OuterGroups {
   ///
   /// - Parameters:
   ///   - root: Where they are written down.
-  ///   - watch: Is called for a group before it is tried, so that the removal of the container's own
-  ///     group in it is heard of afterwards.
+  ///   - watch: Is called for a group before it is tried, to report the removal of the inner group.
   /// - Returns: How many are left, with a group in them; nil where it has to be tried again.
   static func sweep(_ root: StateRoot, watch: (String) -> Void) -> Int? {
     guard root.hasOuterGroups else { return 0 }
