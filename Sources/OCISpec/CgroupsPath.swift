@@ -7,8 +7,28 @@
 public struct CgroupsPath: Equatable, Sendable {
   /// What the group is called, without what the runtime puts before it on its own account.
   public let name: String
-  /// The path from the hierarchies' root; nil where that depends on who calls.
+  /// The path from the hierarchies' root; nil where that depends on the caller.
   public let path: String?
+  /// What it asks systemd for; nil where the runtime makes the group itself.
+  public let unit: Unit?
+
+  /// A unit of systemd's: SLICE:PREFIX:NAME.
+  public struct Unit: Equatable, Sendable {
+    /// The slice that it is to be in.
+    public let slice: String
+    /// What the runtime puts before the name.
+    public let prefix: String
+    /// The name, without what the runtime adds.
+    public let name: String
+
+    /// Makes a unit.
+    public init(slice: String, prefix: String, name: String) {
+      (self.slice, self.prefix, self.name) = (slice, prefix, name)
+    }
+
+    /// As `linux.cgroupsPath` has it.
+    public var text: String { "\(slice):\(prefix):\(name)" }
+  }
 
   /// Reads it.
   ///
@@ -19,24 +39,30 @@ public struct CgroupsPath: Equatable, Sendable {
   public init(_ text: String?, id: String, isSystemds: Bool) {
     guard let text, !text.isEmpty else {
       // runc-ID.scope, crun-ID.scope.
-      (name, path) = (isSystemds ? id + ".scope" : id, nil)
+      (name, path, unit) = (isSystemds ? id + ".scope" : id, nil, nil)
       return
     }
     let parts = text.split(separator: ":", omittingEmptySubsequences: false)
     guard isSystemds, parts.count == 3 else {
       name = text.split(separator: "/").last.map { String($0) } ?? id
       path = text.utf8.first == UInt8(ascii: "/") ? text : nil
+      unit = nil
       return
     }
-    let unit = String(parts[2])
-    let prefix = parts[1].isEmpty ? "" : parts[1] + "-"
-    let name = unit.hasSuffix(".slice") ? unit : prefix + unit + ".scope"
+    let unit = Unit(
+      slice: parts[0].isEmpty ? "system.slice" : String(parts[0]), prefix: String(parts[1]),
+      name: String(parts[2]))
+    let prefix = unit.prefix.isEmpty ? "" : unit.prefix + "-"
+    let name = unit.name.hasSuffix(".slice") ? unit.name : prefix + unit.name + ".scope"
     self.name = name
-    path = Self.path(ofSlice: parts[0].isEmpty ? "system.slice" : parts[0]).map { $0 + "/" + name }
+    self.unit = unit
+    path = Self.path(ofSlice: unit.slice[...]).map { $0 + "/" + name }
   }
 
-  /// Where systemd has a slice: "a-b.slice" is in "a.slice" (systemd.slice(5)); nil for what is
-  /// none.
+  /// Where systemd has a slice: "a-b.slice" is in "a.slice" (systemd.slice(5)).
+  ///
+  /// - Parameter slice: Its name.
+  /// - Returns: The path; nil for the name of something else.
   private static func path(ofSlice slice: Substring) -> String? {
     guard slice.hasSuffix(".slice") else { return nil }
     if slice == "-.slice" { return "" }

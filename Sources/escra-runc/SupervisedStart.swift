@@ -256,9 +256,7 @@ struct SupervisedStart {
   /// In how many groups it is to be.
   private var plan: GroupPlan {
     let request = GroupPlan.Request(
-      isReactive: policy.name == .reactive, isMember: membership != nil,
-      usesSystemd: call.invocation.systemdCgroup, isUnified: CgroupMount.hasUnifiedCPU,
-      isRoot: geteuid() == 0, path: cgroup.path)
+      isReactive: policy.name == .reactive, isUnified: CgroupMount.hasUnifiedCPU, isRoot: geteuid() == 0, cgroup: cgroup)
     return GroupPlan(request, root: call.root, id: id)
   }
 
@@ -272,7 +270,9 @@ struct SupervisedStart {
     case .one(let reason): return (nil, reason)
     case .two(let group):
       do throws(NoOuterGroup) {
-        try OuterGroups.make(group, for: directory.nonce, base, memoryBase, .system)
+        let limits =
+          membership == nil ? FirstLimits(base, memoryBase) : FirstLimits(ofMember: base)
+        try OuterGroups.make(group, of: id, directory.nonce, limits, .system)
         return (group, nil)
       } catch { return (nil, error.reason) }
     }
@@ -380,7 +380,11 @@ struct SupervisedStart {
         throw .notReady(answer, within: patience)
       }
       if let group = outer.group {
-        try apply(group, base, edit, bundle)
+        // A member's supervisor has completed it.
+        guard let state = directory.load() else {
+          throw LaunchFailure("\(directory.path)/state cannot be read")
+        }
+        try apply(group, state, edit, bundle)
       } else if needsEdit {
         try apply(withinAncestors(limit, base), memory, edit, bundle)
       }
@@ -438,12 +442,13 @@ struct SupervisedStart {
   /// Puts the container's own group into one of ours, with the most that it may have for its limits:
   /// that is what programs in it see.
   private func apply(
-    _ group: OuterGroup, _ base: CPUBase, _ edit: borrowing BundleEdit, _ bundle: borrowing Bundle
+    _ group: OuterGroup, _ state: ContainerState, _ edit: borrowing BundleEdit,
+    _ bundle: borrowing Bundle
   ) throws(LaunchFailure) {
     var change = ConfigEdit(cgroupsPath: group.cgroupsPath)
-    let cpu = base.firstInner
+    let cpu = state.base.firstInner
     if cpu != declared { (change.cpuQuota, change.cpuPeriod) = (cpu.quota ?? -1, cpu.period) }
-    if let memory = memoryBase, memory.firstInner != memory.declared ?? MemoryBase.unlimited {
+    if let memory = state.memory, memory.firstInner != memory.declared ?? MemoryBase.unlimited {
       change.memoryLimit = memory.firstInner
       change.memorySwap = memory.requestedSwap(at: memory.firstInner)
     }

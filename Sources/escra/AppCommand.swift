@@ -125,6 +125,7 @@ struct AppSetCommand: ParsableCommand {
     let (outcomes, complaint) = Self.set(limits, of: report.name) { resource, limit in
       ApplicationCall.ask(.set(limit), about: resource, in: room, patience: 3_000_000_000)
     }
+    root.announceLimits(of: report.room)
     if !outcomes.isEmpty {
       try Output.write(
         lines: json

@@ -1,16 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
 import LiveLimits
+import OCISpec
 import Syscalls
 import Testing
 
-private func request(_ path: String?) -> GroupPlan.Request {
+private func request(_ path: String?, isSystemds: Bool = false) -> GroupPlan.Request {
   GroupPlan.Request(
-    isReactive: true, isMember: false, usesSystemd: false, isUnified: true, isRoot: true,
-    path: path)
+    isReactive: true, isUnified: true, isRoot: true,
+    cgroup: CgroupsPath(path, id: "web", isSystemds: isSystemds))
 }
 
-private func outer(_ path: String?) -> OuterGroup? {
-  guard case .two(let group) = GroupPlan(request(path), root: "/r", id: "web") else { return nil }
+private func outer(_ path: String?, isSystemds: Bool = false) -> OuterGroup? {
+  let request = request(path, isSystemds: isSystemds)
+  guard case .two(let group) = GroupPlan(request, root: "/r", id: "web") else { return nil }
   return group
 }
 
@@ -26,6 +28,40 @@ private func outer(_ path: String?) -> OuterGroup? {
     #expect(group?.path == parent + "/escra" + hash)
     #expect(group?.name == "escra" + hash)
     #expect(group?.cgroupsPath == parent + "/escra" + hash + "/" + inner)
+  }
+
+  @Test(arguments: [
+    ("system.slice:docker:web", "/system.slice/system-", "docker-web.scope"),
+    (":docker:web", "/system.slice/system-", "docker-web.scope"),
+    ("a-b.slice::web", "/a.slice/a-b.slice/a-b-", "web.scope"),
+    ("-.slice:runc:web", "/", "runc-web.scope"),
+    (
+      "kubepods-burstable-pod1_2.slice:cri-containerd:web",
+      "/kubepods.slice/kubepods-burstable.slice/kubepods-burstable-pod1_2.slice/"
+        + "kubepods-burstable-pod1_2-", "cri-containerd-web.scope"
+    ),
+  ])
+  func `a scope of systemd's is put into a slice`(text: String, place: String, inner: String) {
+    let group = outer(text, isSystemds: true)
+    #expect(group?.path == place + "escra" + hash + ".slice")
+    #expect(group?.inner == inner)
+    let prefix = place.split(separator: "/").last.map { $0.hasSuffix("-") ? String($0) : "" } ?? ""
+    #expect(group?.slice == prefix + "escra" + hash + ".slice")
+    let rest = text.drop { $0 != ":" }
+    #expect(group?.cgroupsPath == "\(prefix)escra\(hash).slice" + rest)
+  }
+
+  @Test(arguments: [
+    nil, "a.slice:x:b.slice", "a.service:x:web", "a--b.slice:x:web",
+    String(repeating: "s", count: 190) + ".slice:x:web",
+  ] as [String?])
+  func `what is no scope in a slice has one group`(text: String?) {
+    let request = request(text, isSystemds: true)
+    guard case .one(let reason) = GroupPlan(request, root: "/r", id: "web") else {
+      Issue.record("two groups")
+      return
+    }
+    #expect(reason != nil)
   }
 
   @Test func `its name depends on the root and the id alone`() {
@@ -51,7 +87,7 @@ private func outer(_ path: String?) -> OuterGroup? {
 
   @Test func `other containers have one group, which needs no reason`() {
     let conditions: [WritableKeyPath<GroupPlan.Request, Bool>] = [
-      \.isReactive, \.isUnified, \.isRoot, \.isMember, \.usesSystemd,
+      \.isReactive, \.isUnified, \.isRoot,
     ]
     for condition in conditions {
       var request = request("/a/b")

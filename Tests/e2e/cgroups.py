@@ -70,8 +70,8 @@ def without_unified():
     kernel.mount("cgroup2", point, "cgroup2")
 
 
-# What the groups around containers' own are called, on cgroup v2.
-OUTER = re.compile(r"escra[0-9a-f]{64}")
+# What the groups around containers' own are called, on cgroup v2; systemd's in a slice of its own.
+OUTER = re.compile(r"(\S*-)?escra[0-9a-f]{64}(\.slice)?")
 
 
 def located(path):
@@ -81,7 +81,7 @@ def located(path):
     parent, name = os.path.split(path)
     parent = HIERARCHIES[""] + parent.rstrip("/")
     found = [
-        each for each in glob.glob(f"{parent}/escra*/{glob.escape(name)}")
+        each for each in glob.glob(f"{parent}/*escra*/{glob.escape(name)}")
         if OUTER.fullmatch(each.split("/")[-2])]
     return found[0][len(HIERARCHIES[""]):] if found else path
 

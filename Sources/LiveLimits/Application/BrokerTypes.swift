@@ -27,6 +27,9 @@ package struct ApplicationLimits: Equatable, Sendable {
   /// What the sum of the members' limits does not exceed at this moment.
   package var inForce: Int64
 
+  /// The most that a member may be granted, also while less is being recalled.
+  package var most: Int64 { max(explicit ?? 0, inForce) }
+
   package init(explicit: Int64? = nil, annotated: Int64? = nil, inForce: Int64 = 0) {
     self.explicit = explicit
     self.annotated = annotated

@@ -109,6 +109,12 @@ final class Participation {
   /// Whether this is the broker.
   var isBroker: Bool { seat != nil }
 
+  /// The most that its application grants a member, as the broker has written it down last.
+  var limits: (cpu: Int64, memory: Int64) {
+    let limits = room.limits()
+    return (limits.cpu.most, limits.memory.most)
+  }
+
   /// What the kernel's limit is; nil for a resource that is not shared.
   func held(_ resource: SharedResource) -> Int64? { machine(resource)?.held }
 

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+public import OCISpec
 internal import Syscalls
 
 /// A group of ours around a container's own, on cgroup v2.
@@ -10,20 +11,54 @@ public struct OuterGroup: Equatable, Sendable {
   public let path: String
   /// What the container's own group in it is called.
   public let inner: String
+  /// What config.json says for the low-level runtime to make the container's own group in it.
+  public let cgroupsPath: String
+  /// The slice that systemd makes for it; nil where the group is made directly.
+  public let slice: String?
 
   /// What it is called: the last part of ``path``.
   public var name: String {
     path.utf8.split(separator: UInt8(ascii: "/")).last.map { String(Substring($0)) } ?? ""
   }
 
-  /// What config.json says for the low-level runtime to make the container's own group in it.
-  public var cgroupsPath: String { path + "/" + inner }
-
   /// What the outer group of a container is called: it depends on the root and the id alone, and no
   /// author of an id can make it another container's.
   static func name(root: String, id: String) -> String {
     "escra" + SHA256.digits(of: root + "\0" + id)
   }
+
+  /// Makes it for a group that the runtime makes itself; nil for what is not the plain path of one.
+  init?(around path: String, name: String) {
+    var parts = path.split(at: "/")
+    guard !parts.contains("."), !parts.contains(".."), let inner = parts.popLast() else {
+      return nil
+    }
+    self.path = (parts.map { String($0) } + [name]).map { "/" + $0 }.joined()
+    self.inner = String(inner)
+    cgroupsPath = self.path + "/" + inner
+    slice = nil
+  }
+
+  /// Makes it for a scope in a slice of systemd's: "a-b.slice" is the parent of "a-b-NAME.slice"
+  /// (systemd.slice(5)).
+  ///
+  /// - Returns: nil for what is no scope in a slice, or where systemd would find the name too long.
+  init?(around unit: CgroupsPath.Unit, name: String) {
+    let parent = unit.slice == "-.slice" ? "" : unit.slice.dropLast(6) + "-"
+    let slice = parent + name + ".slice"
+    let inner = CgroupsPath.Unit(slice: slice, prefix: unit.prefix, name: unit.name)
+    let place = CgroupsPath(inner.text, id: "", isSystemds: true)
+    guard !unit.name.hasSuffix(".slice"), slice.utf8.count < Self.mostBytes,
+      let path = place.path, path.utf8.count > place.name.utf8.count
+    else { return nil }
+    self.path = String(Substring(path.utf8.dropLast(place.name.utf8.count + 1)))
+    self.inner = place.name
+    cgroupsPath = inner.text
+    self.slice = slice
+  }
+
+  /// The name of a unit has fewer bytes (UNIT_NAME_MAX of systemd's src/basic/unit-name.h).
+  private static let mostBytes = 256
 }
 
 /// In how many groups a container is: decided here alone.
@@ -37,28 +72,21 @@ public enum GroupPlan: Equatable, Sendable {
   public struct Request {
     /// Whether its limits are to move.
     public var isReactive: Bool
-    /// Whether it shares its limits with an application.
-    public var isMember: Bool
-    /// Whether systemd makes its group.
-    public var usesSystemd: Bool
     /// Whether CPU limits are in the unified hierarchy.
     public var isUnified: Bool
     /// Whether the caller is root.
     public var isRoot: Bool
-    /// `linux.cgroupsPath`, from the hierarchy's root; nil where the path depends on the caller.
-    public var path: String?
+    /// Where the low-level runtime would make the container's group.
+    public var cgroup: CgroupsPath
 
     /// Makes a request.
     public init(
-      isReactive: Bool, isMember: Bool, usesSystemd: Bool, isUnified: Bool, isRoot: Bool,
-      path: String?
+      isReactive: Bool, isUnified: Bool, isRoot: Bool, cgroup: CgroupsPath
     ) {
       self.isReactive = isReactive
-      self.isMember = isMember
-      self.usesSystemd = usesSystemd
       self.isUnified = isUnified
       self.isRoot = isRoot
-      self.path = path
+      self.cgroup = cgroup
     }
   }
 
@@ -69,23 +97,25 @@ public enum GroupPlan: Equatable, Sendable {
   ///   - root: The runtime's `--root`, absolute.
   ///   - id: The container's id.
   public init(_ request: Request, root: String, id: String) {
-    guard request.isReactive, !request.isMember, !request.usesSystemd, request.isUnified,
-      request.isRoot
-    else {
+    guard request.isReactive, request.isUnified, request.isRoot else {
       self = .one(because: nil)
       return
     }
-    guard let path = request.path else {
+    guard let path = request.cgroup.path else {
       self = .one(because: "config.json names no absolute cgroupsPath")
       return
     }
-    var parts = path.split(at: "/")
-    guard !parts.contains("."), !parts.contains(".."), let inner = parts.popLast() else {
-      self = .one(because: "the cgroupsPath \"\(path)\" is not the plain path of a group")
+    let name = OuterGroup.name(root: root, id: id)
+    let group =
+      if let unit = request.cgroup.unit { OuterGroup(around: unit, name: name) } else {
+        OuterGroup(around: path, name: name)
+      }
+    guard let group else {
+      self = .one(
+        because: "the cgroupsPath \"\(request.cgroup.unit?.text ?? path)\" is not the plain path of a "
+          + "group")
       return
     }
-    let outer = (parts.map { String($0) } + [OuterGroup.name(root: root, id: id)])
-      .map { "/" + $0 }.joined()
-    self = .two(OuterGroup(path: outer, inner: String(inner)))
+    self = .two(group)
   }
 }

@@ -16,6 +16,9 @@ public struct CPUBase: Equatable, Sendable {
   /// What the low-level runtime was told to write, where that is not what was declared: it writes
   /// it again on any update, and so does a service manager that it has asked for a scope.
   public var told: CPUQuota?
+  /// The limit of its application in nanocores, as it was read last, if that is the most that a
+  /// container in two groups may have; nil for others.
+  public var application: Int64?
   /// The limit of the container's own group, as it was read last, where the limit that moves is that of
   /// a group around it; nil for a container that has one group.
   public var inner: CPUQuota?
@@ -55,16 +58,17 @@ public struct CPUBase: Equatable, Sendable {
 
   /// The most it may be given, in nanocores.
   public var ceiling: Int64 {
-    min(
-      limit, above.most ?? .max, inner?.nanocores ?? .max,
-      explicitCeiling ?? declaredCores ?? limit)
+    // The inner limit of a member is raised when its application grants more.
+    let inner = application == nil ? inner?.nanocores : nil
+    return min(
+      limit, above.most ?? .max, inner ?? .max, explicitCeiling ?? declaredCores ?? limit)
   }
 
   /// The limit that the container's own group is to have at first, if the limit that moves is that of
   /// a group around it: the most that it may have.
   public var firstInner: CPUQuota {
     guard let explicitCeiling else { return declared }
-    let most = min(limit, explicitCeiling)
+    let most = min(limit, explicitCeiling, application ?? .max)
     guard declaredCores ?? 0 < most else { return declared }
     return limit(of: quota(ofCores: most))
   }
@@ -82,8 +86,10 @@ public struct CPUBase: Equatable, Sendable {
     _ found: CPUQuota, raise: (CPUQuota) throws(SystemError) -> Void
   ) -> Bool {
     guard let before = inner else { return false }
-    let isNew = found != before
-    if isNew { declared = found }
+    // systemd writes what the runtime told it whenever it looks at the scope.
+    let isOld = found == told || found == told?.asUnitProperty
+    let isNew = found != before && !isOld
+    if isNew { (declared, told) = (found, found) }
     inner = found
     let most = firstInner
     if most.nanocores ?? .max > found.nanocores ?? .max, (try? raise(most)) != nil { inner = most }
@@ -142,6 +148,7 @@ extension CPUBase {
     if let period = keyed[int: "toldPeriod"], period > 0 {
       told = CPUQuota(quota: keyed[int: "toldQuota"], period: period)
     }
+    application = keyed[int: "applicationCPU"]
     if let period = keyed[int: "innerPeriod"], period > 0 {
       inner = CPUQuota(quota: keyed[int: "innerQuota"], period: period)
     }
@@ -155,6 +162,7 @@ extension CPUBase {
     keyed[int: "limit"] = limit
     keyed[int: "toldQuota"] = told?.quota
     keyed[int: "toldPeriod"] = told?.period
+    keyed[int: "applicationCPU"] = application
     keyed[int: "innerQuota"] = inner?.quota
     keyed[int: "innerPeriod"] = inner?.period
   }

@@ -48,6 +48,10 @@ public struct MemoryBase: Equatable, Sendable {
   /// The limit of the container's own group, as it was read last, where the limit that moves is that of
   /// a group around it; nil for a container that has one group.
   public var inner: Int64?
+  /// What the low-level runtime was told to write there.
+  public var told: Int64?
+  /// The limit of its application, as ``CPUBase`` has it.
+  public var application: Int64?
   /// The limits above its group; found out anew for each supervisor.
   public var above = LimitsAbove()
 
@@ -70,7 +74,8 @@ public struct MemoryBase: Equatable, Sendable {
 
   /// What it may move between.
   public var bounds: MemoryBounds {
-    MemoryBounds(
+    let inner = application == nil ? inner : nil
+    return MemoryBounds(
       floor: floor,
       ceiling: min(
         limit, above.most ?? .max, inner ?? .max, explicitCeiling ?? declared ?? limit))
@@ -80,7 +85,7 @@ public struct MemoryBase: Equatable, Sendable {
   /// a group around it: the most that it may have; ``unlimited`` for none.
   public var firstInner: Int64 {
     guard let explicitCeiling else { return declared ?? Self.unlimited }
-    return max(declared ?? 0, min(limit, explicitCeiling))
+    return max(declared ?? 0, min(limit, explicitCeiling, application ?? .max))
   }
 
   /// Takes note of the limit of the container's own group, as ``CPUBase`` does.
@@ -89,8 +94,9 @@ public struct MemoryBase: Equatable, Sendable {
   ) -> Bool {
     guard let before = inner else { return false }
     // The kernel counts whole pages.
-    let isNew = !Self.isSame(found, before)
-    if isNew { declared = found < Self.unlimited ? found : nil }
+    let isOld = told.map { Self.isSame(found, $0) } ?? false
+    let isNew = !Self.isSame(found, before) && !isOld
+    if isNew { (declared, told) = (found < Self.unlimited ? found : nil, found) }
     inner = found
     let most = firstInner
     if most > found, !Self.isSame(most, found), (try? raise(most)) != nil { inner = most }
@@ -172,6 +178,8 @@ extension MemoryBase {
       hostReserve: keyed[int: "memoryReserve"] ?? 0)
     needed = keyed[int: "memoryNeeded"]
     inner = keyed[int: "innerMemory"]
+    told = keyed[int: "toldMemory"]
+    application = keyed[int: "applicationMemory"]
   }
 
   func write(to keyed: inout KeyedText) {
@@ -183,6 +191,8 @@ extension MemoryBase {
     keyed[int: "memoryReserve"] = hostReserve
     keyed[int: "memoryNeeded"] = needed
     keyed[int: "innerMemory"] = inner
+    keyed[int: "toldMemory"] = told
+    keyed[int: "applicationMemory"] = application
   }
 
   /// The numbers, as one argument of the image that supervises.
@@ -190,7 +200,7 @@ extension MemoryBase {
     let words: [Int64] =
       [
         declared ?? -1, swapAllowance ?? -1, floor, explicitCeiling ?? -1, limit, hostReserve,
-        isManaged ? 1 : 0, found ?? -1, inner ?? -1,
+        isManaged ? 1 : 0, found ?? -1, inner ?? -1, told ?? -1, application ?? -1,
       ] + above.words
     return Self.mark + words.map { "\($0)" }.joined(separator: ",")
   }
@@ -199,7 +209,7 @@ extension MemoryBase {
   init?(argument: String) {
     guard argument.utf8.starts(with: Self.mark.utf8) else { return nil }
     let words = argument.dropFirst(Self.mark.count).split(separator: ",").compactMap { Int64($0) }
-    guard words.count == 13 else { return nil }
+    guard words.count == 15 else { return nil }
     func present(_ word: Int64) -> Int64? { word < 0 ? nil : word }
     self.init(
       declared: present(words[0]), swapAllowance: present(words[1]), floor: words[2],
@@ -207,7 +217,9 @@ extension MemoryBase {
     isManaged = words[6] == 1
     found = present(words[7])
     inner = present(words[8])
-    above = LimitsAbove(words[9], words[10], words[11], words[12])
+    told = present(words[9])
+    application = present(words[10])
+    above = LimitsAbove(words[11], words[12], words[13], words[14])
   }
 
   private static let mark = "memory:"

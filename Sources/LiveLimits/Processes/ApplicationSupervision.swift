@@ -82,6 +82,7 @@ extension Supervision: LimitKeeper {
   func keep(_ amount: Int64, of resource: SharedResource) -> (held: Int64, spent: Int64) {
     if resource == .memory {
       guard let memory else { return (amount, 0) }
+      if amount > memory.base.inner ?? .max { followApplication((0, amount)) }
       let (held, inUse, entry) = memory.keep(amount)
       if let entry {
         record.append(entry)
@@ -89,6 +90,7 @@ extension Supervision: LimitKeeper {
       }
       return (held, inUse)
     }
+    if amount > base.inner?.nanocores ?? .max { followApplication((amount, 0)) }
     let before = base.quota(of: foreign.ours)
     let held = base.quota(of: base.limit(of: base.quota(ofCores: amount)))
     var spent: Int64 = 0

@@ -44,7 +44,8 @@ public enum ControlMessage: Equatable, Sendable {
   case over
   /// To the keeper: look at one instance, by the last two parts of its path.
   case lookAt(String)
-  /// To the keeper: look at the containers again.
+  /// To the keeper: look at the containers again; to a supervisor: look at its application's limits
+  /// again.
   case look
   /// The keeper has looked.
   case looked

@@ -134,3 +134,18 @@ extension ApplicationMembership {
   ///   - root: Where applications are.
   public func forget(_ nonce: UInt64, _ root: StateRoot) { FirstGrant.leave(self, nonce, root) }
 }
+
+extension StateRoot {
+  /// Has the supervisors of an application's members look at its limits, which have changed: programs
+  /// see them.
+  ///
+  /// - Parameter room: The name of the application's directory.
+  package func announceLimits(of room: String) {
+    for path in instances() {
+      guard let instance = try? StateDirectory(opening: path),
+        instance.load()?.membership?.room == room, let socket = try? instance.connect()
+      else { continue }
+      socket.send(.look)
+    }
+  }
+}

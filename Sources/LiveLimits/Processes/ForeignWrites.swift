@@ -49,6 +49,8 @@ public struct ForeignWrites: Sendable {
 
   /// The shortest time between two corrections: nothing is fought in a loop.
   static let correctionInterval: Nanoseconds = 1_000_000_000
+  /// The same where the group is ours: the sum of an application's limits does not wait for longer.
+  static let shortInterval: Nanoseconds = 50_000_000
   /// From the first sight of drift to its correction: who applies old values applies several, and
   /// each write of a quota is a full refill.
   static let correctionDelay: Nanoseconds = 50_000_000
@@ -115,7 +117,9 @@ public struct ForeignWrites: Sendable {
     }
     let moment =
       nextCorrection
-      ?? max(now + Self.correctionDelay, lastCorrection + Self.correctionInterval)
+      ?? (isOurGroup
+        ? max(now, lastCorrection + Self.shortInterval)
+        : max(now + Self.correctionDelay, lastCorrection + Self.correctionInterval))
     nextCorrection = moment
     return .drift(notBefore: moment)
   }

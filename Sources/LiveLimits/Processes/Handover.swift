@@ -80,7 +80,7 @@ struct Handover {
       base.told?.quota ?? -1, base.told?.period ?? -1,
       namesWriters ? 1 : 0, law == ControlLaw.Parameters(named: "headroom") ? 1 : 0,
       found.quota ?? -1, found.period, above[1], above[2], above[3],
-      base.inner?.quota ?? -1, base.inner?.period ?? -1,
+      base.inner?.quota ?? -1, base.inner?.period ?? -1, base.application ?? -1,
     ]
     return words.map { "\($0)" } + (memory.map { [$0.argument] } ?? [])
       + (update.map { [$0.argument] } ?? [])
@@ -108,7 +108,7 @@ struct Handover {
       update = update ?? PendingUpdate(argument: argument)
       index += 1
     }
-    guard words.count == 23 else { return nil }
+    guard words.count == 24 else { return nil }
     func present(_ word: Int64) -> Int64? { word < 0 ? nil : word }
     self.init(
       base: CPUBase(
@@ -123,6 +123,7 @@ struct Handover {
     missing = words[11]
     base.inner = present(words[22]).map { CPUQuota(quota: present(words[21]), period: $0) }
     base.told = present(words[13]).map { CPUQuota(quota: present(words[12]), period: $0) }
+    base.application = present(words[23])
     namesWriters = words[14] == 1
     law = ControlLaw.Parameters(named: words[15] == 1 ? "headroom" : nil)
     self.memory = memory

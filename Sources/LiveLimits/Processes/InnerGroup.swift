@@ -57,7 +57,7 @@ struct GroupWeights {
   /// - Parameters:
   ///   - inner: The container's own group.
   ///   - outer: The group around it.
-  ///   - watch: Reports each write to the container's own.
+  ///   - watch: Reports each write to one of them: systemd writes what it knows of a slice.
   /// - Returns: The descriptors by place.
   static func open(
     _ inner: String, _ outer: String, _ watch: borrowing WriteWatch
@@ -68,6 +68,7 @@ struct GroupWeights {
         let to = try? FileDescriptor.open(outer + "/" + name, O_RDWR)
       else { continue }
       watch.add(writesTo: from)
+      watch.add(writesTo: to)
       files[own] = from.release()
       files[ours] = to.release()
     }
@@ -87,12 +88,15 @@ struct GroupWeights {
   func carry() { for pair in pairs { pair.carry() } }
 }
 
-/// Carries the weights while the low-level runtime makes the container's own group, so that they hold
-/// at the first instruction.
-final class FirstWeights {
+/// The group of ours around a container's own, while the low-level runtime makes that one: the first
+/// limits and the weights hold at the first instruction.
+///
+/// systemd, asked for a scope in it, writes the most that it was told.
+final class FirstOuter {
   let watch = FileWatch.ifAvailable()
   private let inner: String
   private let outer: String
+  private var limits: [(name: String, text: String)] = []
 
   /// Starts to listen; nil for a container that has one group.
   init?(_ state: ContainerState) {
@@ -103,13 +107,54 @@ final class FirstWeights {
     else { return nil }
     self.inner = inner
     self.outer = outer
+    for name in ["cpu.max", "memory.max"] {
+      try? watch.addWrites(toFile: outer + "/" + name)
+      keep(name)
+    }
   }
 
-  /// The group was made, or one of its weights was written.
+  /// Writes what an application has granted: no process is in the group yet.
+  ///
+  /// - Parameters:
+  ///   - cpu: The CPU limit.
+  ///   - memory: The memory limit in bytes; nil where that is left alone.
+  /// - Throws: ``SystemError``.
+  func limit(_ cpu: CPUQuota, _ memory: Int64?) throws(SystemError) {
+    let none: [(String, String)?] = [
+      ("cpu.max", cpu.cpuMax), memory.map { ("memory.max", "\($0)") },
+    ]
+    for case let (name, text)? in none {
+      try FileDescriptor.open(outer + "/" + name, O_WRONLY).overwrite(text, subject: name)
+      keep(name)
+    }
+  }
+
+  private func keep(_ name: String) {
+    limits.removeAll { $0.name == name }
+    if let text = try? FileDescriptor.text(of: outer + "/" + name) { limits.append((name, text)) }
+  }
+
+  /// The container's own group was made, or another process has written a file.
   func look() {
     watch.drain()
     for name in GroupWeights.names { try? watch.addWrites(toFile: inner + "/" + name) }
     GroupWeights.carry(from: inner, to: outer)
+    for (name, text) in limits where (try? FileDescriptor.text(of: outer + "/" + name)) != text {
+      bringBack(name, text)
+    }
+  }
+
+  private func bringBack(_ name: String, _ text: String) {
+    if name == "memory.max", let limit = MemoryWriter.limit(text), limit < MemoryBase.unlimited {
+      // Less than what is used would be a kill.
+      let writer = try? MemoryWriter(directory: outer, version: .v2, readOnly: false)
+      let usage = outer + "/memory.current"
+      try? writer?.set(limit, swap: nil) { () throws(SystemError) in
+        try FileDescriptor.open(usage, O_RDONLY).integer(subject: usage) ?? .max
+      }
+    } else if let file = try? FileDescriptor.open(outer + "/" + name, O_WRONLY) {
+      try? file.overwrite(text, subject: name)
+    }
   }
 }
 
@@ -123,16 +168,24 @@ extension Supervision {
   func takeInner() -> Bool {
     weights.carry()
     guard let found = (try? attachment.writer.inner()) ?? nil else { return false }
-    let before = base.declared
+    let (before, most) = (base.declared, base.inner)
     let isNew = base.takeInner(found) { limit throws(SystemError) in
       try attachment.writer.raiseInner(to: limit)
     }
-    guard isNew else { return false }
+    guard isNew else {
+      if base.inner != most { saveBase() }
+      return false
+    }
     // What changes with it is found by comparison.
     base.declared = before
     rebase(to: found, rule: .update, writer: heard.last)
     heard = HeardWriters()
     nextCorrection = nil
+    if application != nil {
+      // What it has stays its application's to grant.
+      joinAgain()
+      return true
+    }
     let wanted = base.limit(of: controller.quota)
     if (try? setLimit(wanted, from: foreign.ours)) != nil {
       foreign.wrote(wanted)
@@ -140,5 +193,21 @@ extension Supervision {
       overhear()
     }
     return true
+  }
+
+  /// Raises what programs in the container see to its application's limit, if that has grown.
+  ///
+  /// - Parameter amounts: What is about to be granted, in nanocores and bytes.
+  func followApplication(_ amounts: (cpu: Int64, memory: Int64) = (0, 0)) {
+    guard base.application != nil, let limits = application?.limits else { return }
+    let before = (base.inner, memory?.base.inner)
+    base.application = max(limits.cpu, amounts.cpu)
+    if let found = (try? attachment.writer.inner()) ?? nil {
+      _ = base.takeInner(found) { limit throws(SystemError) in
+        try attachment.writer.raiseInner(to: limit)
+      }
+    }
+    memory?.followApplication(max(limits.memory, amounts.memory))
+    if before != (base.inner, memory?.base.inner) { saveBase() }
   }
 }

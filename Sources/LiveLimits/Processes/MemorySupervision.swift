@@ -47,8 +47,11 @@ final class MemorySupervision: MemoryController.Surroundings {
   private static let shortestPatience: Nanoseconds = 1_000_000_000
   private static let longestPatience: Nanoseconds = 60_000_000_000
 
-  /// The shortest time between two corrections of somebody else's line: nothing is fought in a loop.
-  private static let correctionInterval: Nanoseconds = 1_000_000_000
+  /// The shortest time between two corrections of what another process wrote: nothing is fought in a
+  /// loop.
+  private var correctionInterval: Nanoseconds {
+    base.inner == nil ? ForeignWrites.correctionInterval : ForeignWrites.shortInterval
+  }
   /// From here on the machine is held to have no memory to spare, where something is to be kept:
   /// a tenth of the last ten seconds went by with nothing but waiting for it.
   private static let tooMuchStalling: Int64 = 10
@@ -256,7 +259,7 @@ final class MemorySupervision: MemoryController.Surroundings {
     guard found != wanted else { return nil }
     let isForeign = found != ourLine
     let now = monotonicNow()
-    let due = lastCorrection + Self.correctionInterval
+    let due = lastCorrection + correctionInterval
     if isForeign, now < due {
       deadline = min(deadline ?? .max, due)
       return nil
@@ -286,7 +289,7 @@ final class MemorySupervision: MemoryController.Surroundings {
     }
     if base.inner != nil {
       // The group is ours: a write of another process declares nothing.
-      let (now, due) = (monotonicNow(), lastCorrection + Self.correctionInterval)
+      let (now, due) = (monotonicNow(), lastCorrection + correctionInterval)
       guard now >= due else {
         deadline = due
         return []
@@ -297,7 +300,7 @@ final class MemorySupervision: MemoryController.Surroundings {
     // On cgroup v1 the kernel refuses what is less than the use, and so an old limit does no harm.
     guard writer.version == .v2, isOld(found) else { return [takeOver(found)] }
     let now = monotonicNow()
-    guard now >= lastCorrection + Self.correctionInterval else {
+    guard now >= lastCorrection + correctionInterval else {
       ours = found
       controller.adopt(limit: found, bounds: base.bounds)
       return []
@@ -361,10 +364,24 @@ final class MemorySupervision: MemoryController.Surroundings {
     guard isNew else { return [] }
     isBaseChanged = true
     let before = ours
+    if isShared {
+      // What it has stays its application's to grant.
+      isRedeclared = true
+      controller.adopt(limit: before, bounds: base.bounds)
+      return [entry(.memoryNews, before, before, use: (try? meter.usage()) ?? 0)]
+    }
     ours = (try? writer.current()) ?? ours
     controller.adopt(limit: ours, bounds: base.bounds)
     let news = entry(.memoryNews, before, ours, use: (try? meter.usage()) ?? 0)
     return [news, startAgain(from: ours)].compactMap(\.self)
+  }
+
+  /// Raises the limit of the container's own group to its application's, if that has grown.
+  func followApplication(_ limit: Int64) {
+    guard base.application != nil else { return }
+    base.application = limit
+    guard let found = (try? writer.inner()) ?? nil else { return }
+    _ = base.takeInner(found) { limit throws(SystemError) in try writer.raiseInner(to: limit) }
   }
 
   /// Has it start from what is declared, as it would at create, if it fits.

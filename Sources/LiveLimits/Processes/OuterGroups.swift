@@ -24,6 +24,37 @@ extension StateRoot {
   }
 }
 
+/// The first limits of a group around a container's own, as far as they are less than the most that
+/// the container may have.
+public struct FirstLimits: Equatable, Sendable {
+  /// The CPU limit; nil for none.
+  public var cpu: CPUQuota?
+  /// The memory limit in bytes; nil for none.
+  public var memory: Int64?
+  /// The most that the memory limit may ever be, in bytes; nil for none.
+  public var mostMemory: Int64?
+
+  /// The limits that a container alone starts with.
+  ///
+  /// - Parameters:
+  ///   - base: What the CPU limit starts from.
+  ///   - memory: The same of the memory limit; nil where that is left alone.
+  public init(_ base: CPUBase, _ memory: MemoryBase?) {
+    let first = base.initial()
+    if first < base.quota(of: base.firstInner) { cpu = base.limit(of: first) }
+    guard let memory, memory.firstInner < MemoryBase.unlimited else { return }
+    mostMemory = memory.firstInner
+    let least = max(memory.needed ?? 0, memory.bounds.clamp(memory.declared ?? memory.limit))
+    if least < memory.firstInner { self.memory = least }
+  }
+
+  /// Those of a member of an application, which is granted more: systemd, which writes them at any
+  /// time, exceeds no grant.
+  ///
+  /// - Parameter base: What the CPU limit starts from.
+  public init(ofMember base: CPUBase) { cpu = base.limit(of: base.bounds(hasAlarm: true).floor) }
+}
+
 /// Makes the groups around containers' own, and removes them.
 public enum OuterGroups {
   /// For how long another process may have the lock.
@@ -34,14 +65,13 @@ public enum OuterGroups {
   ///
   /// - Parameters:
   ///   - group: The group.
+  ///   - id: The container's id.
   ///   - nonce: Of the container's instance, which exists.
-  ///   - base: What the CPU limit starts from.
-  ///   - memory: The same of the memory limit; nil where that is left alone.
+  ///   - limits: The first limits.
   ///   - root: Where it is written down.
   /// - Throws: ``NoOuterGroup``; then nothing is left of it.
   public static func make(
-    _ group: OuterGroup, for nonce: UInt64, _ base: CPUBase, _ memory: MemoryBase?,
-    _ root: StateRoot
+    _ group: OuterGroup, of id: String, _ nonce: UInt64, _ limits: FirstLimits, _ root: StateRoot
   ) throws(NoOuterGroup) {
     guard let mounts = try? FileDescriptor.text(of: "/proc/self/mountinfo"),
       let location = CgroupLocation(group: group.path, mounts: mounts), location.version == .v2
@@ -56,22 +86,48 @@ public enum OuterGroups {
     do throws(SystemError) {
       let registry = try locked(root)
       let entry = ApplicationRoom.name(of: nonce)
-      var text = KeyedText()
-      text["path"] = directory
-      try registry.open(entry, O_WRONLY | O_CREAT | O_EXCL).write(text.text)
+      let note = Note(path: directory, slice: group.slice)
+      try registry.open(entry, O_WRONLY | O_CREAT | O_EXCL).write(note.text)
+      // From now on it is not swept. systemd may take its time, and others want the lock.
+      flock(registry.number, LOCK_UN)
       do throws(SystemError) {
-        try make(directory, in: parent, location.cpuRoot)
+        if let slice = group.slice {
+          try start(slice, for: id, limits)
+        } else {
+          try make(directory, in: parent, location.cpuRoot)
+        }
+        try check(directory)
+        try limit(directory, limits)
       } catch {
-        try registry.remove(entry)
-        throw error
-      }
-      do throws(SystemError) {
-        try limit(directory, base, memory)
-      } catch {
-        if rmdir(directory) == 0 { try registry.remove(entry) }
+        // Else the keeper tries again when the instance is gone.
+        if remove(note, within: milliseconds) { try registry.remove(entry) }
         throw error
       }
     } catch { throw NoOuterGroup("\(error)") }
+  }
+
+  /// What is written down of an outer group.
+  private struct Note {
+    /// Its directory.
+    let path: String
+    /// The slice that it is, if systemd has made it.
+    let slice: String?
+
+    init(path: String, slice: String?) { (self.path, self.slice) = (path, slice) }
+
+    init?(_ entry: String, in directory: borrowing FileDescriptor) {
+      guard let bytes = try? directory.open(entry, O_RDONLY).readAll(limit: 8192) else { return nil }
+      let keyed = KeyedText(String(decoding: bytes, as: UTF8.self))
+      guard let path = keyed["path"] else { return nil }
+      self.init(path: path, slice: keyed["slice"])
+    }
+
+    var text: String {
+      var keyed = KeyedText()
+      keyed["path"] = path
+      keyed["slice"] = slice
+      return keyed.text
+    }
   }
 
   private static func make(
@@ -86,13 +142,61 @@ public enum OuterGroups {
     }
     // A container that shares the host's cgroup namespace looks through it.
     chmod(directory, 0o755)
+  }
+
+  /// Makes sure that a group in it can have CPU and memory limits.
+  private static func check(_ directory: String) throws(SystemError) {
     let type = (try? FileDescriptor.text(of: directory + "/cgroup.type")) ?? ""
     guard type == "domain\n", access(directory + "/cpu.max", F_OK) == 0,
       access(directory + "/memory.max", F_OK) == 0
-    else {
-      rmdir(directory)
-      throw SystemError("use the CPU and memory controllers in", parent, errno: EOPNOTSUPP)
+    else { throw SystemError("use the CPU and memory controllers in", directory, errno: EOPNOTSUPP) }
+  }
+
+  /// Has systemd make the group, and waits until it is there.
+  private static func start(
+    _ slice: String, for id: String, _ limits: FirstLimits
+  ) throws(SystemError) {
+    // A slice left by a container of this id has nothing in it.
+    for _ in 0..<2 {
+      guard var request = ScopeRequest(starting: slice, for: id, limits) else {
+        throw SystemError("ask systemd for", slice, errno: ECONNREFUSED)
+      }
+      switch request.answer(within: milliseconds) {
+      case .granted: return
+      case .pending: throw SystemError("wait for systemd to start", slice, errno: ETIMEDOUT)
+      case .refused, .unknown: stop(slice, within: milliseconds)
+      }
     }
+    throw SystemError("have systemd start", slice, errno: EEXIST)
+  }
+
+  /// For how long systemd may take for a slice.
+  private static let milliseconds: Int32 = 2000
+  /// The same while the lock is held, which a newcomer waits for.
+  private static let millisecondsLocked: Int32 = 100
+
+  /// - Returns: Whether there is no such slice any more.
+  @discardableResult
+  private static func stop(_ slice: String, within milliseconds: Int32) -> Bool {
+    guard var request = ScopeRequest(stopping: slice) else { return false }
+    let outcome = request.answer(within: milliseconds)
+    return outcome == .granted || outcome == .unknown
+  }
+
+  /// Removes a group that has no group in it.
+  ///
+  /// - Returns: Whether it is gone.
+  private static func remove(_ note: Note, within milliseconds: Int32) -> Bool {
+    guard let slice = note.slice else { return rmdir(note.path) == 0 || errno == ENOENT }
+    // systemd would end a scope in it.
+    guard !hasGroups(note.path) else { return false }
+    return stop(slice, within: milliseconds)
+  }
+
+  private static func hasGroups(_ path: String) -> Bool {
+    var status = stat()
+    // A directory has a link for itself, one in its parent, and one for each in it.
+    return stat(path, &status) == 0 && status.st_nlink > 2
   }
 
   /// Enables the controllers in all groups down to the outer group's parent, as runc does
@@ -120,21 +224,17 @@ public enum OuterGroups {
     }
   }
 
-  /// Writes the first limits, where they are less than what the container's own group will have.
   private static func limit(
-    _ directory: String, _ base: CPUBase, _ memory: MemoryBase?
+    _ directory: String, _ limits: FirstLimits
   ) throws(SystemError) {
-    let first = base.initial()
-    if first < base.quota(of: base.firstInner) {
+    if let cpu = limits.cpu {
       let group = try FileDescriptor.open(directory, O_RDONLY | O_DIRECTORY)
       var writer = try CgroupWriter(directory: group, version: .v2, readOnly: false)
-      try writer.set(base.limit(of: first), from: try writer.current())
+      try writer.set(cpu, from: try writer.current())
     }
-    guard let memory else { return }
-    let least = max(memory.needed ?? 0, memory.bounds.clamp(memory.declared ?? memory.limit))
-    if memory.firstInner < MemoryBase.unlimited, least < memory.firstInner {
+    if let memory = limits.memory {
       let writer = try MemoryWriter(directory: directory, version: .v2, readOnly: false)
-      try writer.set(least, swap: nil) { 0 }
+      try writer.set(memory, swap: nil) { 0 }
     }
   }
 
@@ -146,9 +246,9 @@ public enum OuterGroups {
   public static func remove(_ nonce: UInt64, _ root: StateRoot) {
     let entry = ApplicationRoom.name(of: nonce)
     guard root.hasOuterGroups, let registry = try? locked(root),
-      let path = path(entry, in: registry)
+      let note = Note(entry, in: registry)
     else { return }
-    if rmdir(path) == 0 || errno == ENOENT { try? registry.remove(entry) }
+    if remove(note, within: millisecondsLocked) { try? registry.remove(entry) }
   }
 
   /// Removes the outer groups of containers whose instances are gone.
@@ -163,12 +263,12 @@ public enum OuterGroups {
       let nonces = try? root.nonces()
     else { return nil }
     let isLive = { (name: String) in ApplicationRoom.nonce(name).map(nonces.contains) ?? false }
-    let live = Set(names.filter(isLive).compactMap { path($0, in: registry) })
+    let live = Set(names.filter(isLive).compactMap { Note($0, in: registry)?.path })
     var left = 0
     for name in names where !isLive(name) {
-      if let path = path(name, in: registry), !live.contains(path) {
-        watch(path)
-        if rmdir(path) != 0, errno != ENOENT {
+      if let note = Note(name, in: registry), !live.contains(note.path) {
+        watch(note.path)
+        if !remove(note, within: millisecondsLocked) {
           left += 1
           continue
         }
@@ -176,11 +276,6 @@ public enum OuterGroups {
       try? registry.remove(name)
     }
     return left
-  }
-
-  private static func path(_ entry: String, in directory: borrowing FileDescriptor) -> String? {
-    guard let bytes = try? directory.open(entry, O_RDONLY).readAll(limit: 8192) else { return nil }
-    return KeyedText(String(decoding: bytes, as: UTF8.self))["path"]
   }
 
   private static func locked(_ root: StateRoot) throws(SystemError) -> FileDescriptor {

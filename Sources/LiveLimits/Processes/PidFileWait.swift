@@ -44,12 +44,12 @@ struct PidFileWait: ~Copyable {
   ///   - runtime: The process that the low-level runtime runs in; its pidfd stayed valid across
   ///     execve.
   ///   - fence: What has to be kept up meanwhile, for a strict container.
-  ///   - weights: What is to be carried meanwhile, for a container that has two groups.
+  ///   - outer: The group of ours around the container's own; nil for a container that has one group.
   /// - Returns: nil when there is no container and will be none.
   /// - Throws: ``SystemError`` when waiting itself fails.
   func wait(
     until runtime: borrowing ProcessHandle, keeping fence: CPUFence? = nil,
-    carrying weights: FirstWeights? = nil
+    around outer: FirstOuter? = nil
   ) throws(SystemError) -> ProcessIdentity? {
     let poller = try Poller()
     try watch.add(to: poller, token: 0)
@@ -57,7 +57,7 @@ struct PidFileWait: ~Copyable {
     try fence?.watch.add(to: poller, token: 2)
     var timer = try DeadlineTimer()
     try poller.add(timer.descriptor.number, token: 3)
-    try weights?.watch.add(to: poller, token: 4)
+    try outer?.watch.add(to: poller, token: 4)
     let start = monotonicNow()
     while true {
       // First whether it has ended, then the file: written before the end, it is there now.
@@ -74,7 +74,7 @@ struct PidFileWait: ~Copyable {
         treeHasChanged = treeHasChanged || $0 == 2
         groupHasChanged = groupHasChanged || $0 == 4
       }
-      if groupHasChanged { weights?.look() }
+      if groupHasChanged { outer?.look() }
       watch.drain()
       timer.acknowledge()
       if treeHasChanged { fence?.settleSoon() }

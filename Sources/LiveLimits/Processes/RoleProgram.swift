@@ -105,7 +105,7 @@ extension Role {
       switch start {
       case .fresh, .freshWithEdit:
         try awaitContainer(
-          &state, directory.nonce, root, fence, &scope, &hooks,
+          &state, directory, root, fence, &scope, &hooks,
           bundleIsLocked: start == .freshWithEdit)
       case .resumed, .found:
         let request = fence == nil ? HookRequest(root, for: state) : nil
@@ -201,19 +201,20 @@ extension Role {
 
   /// Says READY, then waits for the low-level runtime to create the container.
   private static func awaitContainer(
-    _ state: inout ContainerState, _ nonce: UInt64, _ root: StateRoot, _ fence: CPUFence?,
-    _ scope: inout ScopeRequest?, _ hooks: inout HookRequest.Answer, bundleIsLocked: Bool
+    _ state: inout ContainerState, _ directory: borrowing StateDirectory, _ root: StateRoot,
+    _ fence: CPUFence?, _ scope: inout ScopeRequest?, _ hooks: inout HookRequest.Answer,
+    bundleIsLocked: Bool
   ) throws(SystemError) {
     let runtime = ProcessHandle(owning: FileDescriptor(owning: runtimeDescriptor))
     let bundle = FileDescriptor(owning: bundleIsLocked ? bundleDescriptor : -1)
     let lock = FileDescriptor(owning: bundleIsLocked ? lockDescriptor : -1)
     let wait = try PidFileWait(state)
-    let weights = FirstWeights(state)
+    let outer = FirstOuter(state)
     // Its CPUs are its own at its first instruction.
     try fence?.settle()
     do {
       let ready = ControlSocket(owning: FileDescriptor(owning: readyDescriptor))
-      guard let limits = firstLimits(&state, nonce, root, ready) else { return }
+      guard let limits = firstLimits(&state, directory, root, outer, ready) else { return }
       ready.send(limits)
     }
     // Behind READY: nobody waits for this. Leaving a group waits for an RCU grace period, some
@@ -222,8 +223,8 @@ extension Role {
     let request = fence == nil ? HookRequest(root, for: state) : nil
     Manners.leaveCallersGroups()
     // From now on our death is noticed.
-    Launcher.callKeeper(root, about: state, nonce)
-    state.initProcess = try wait.wait(until: runtime, keeping: fence, carrying: weights)
+    Launcher.callKeeper(root, about: state, directory.nonce)
+    state.initProcess = try wait.wait(until: runtime, keeping: fence, around: outer)
     if let request = consume request { hooks = request.hooks(for: state) }
     if bundle.isOpen {
       _ = try? BundleEdit(
@@ -236,8 +237,8 @@ extension Role {
   ///
   /// - Returns: nil where there is no place for it, which the shim has heard.
   private static func firstLimits(
-    _ state: inout ContainerState, _ nonce: UInt64, _ root: StateRoot,
-    _ ready: borrowing ControlSocket
+    _ state: inout ContainerState, _ directory: borrowing StateDirectory, _ root: StateRoot,
+    _ outer: FirstOuter?, _ ready: borrowing ControlSocket
   ) -> ControlMessage? {
     guard let membership = state.membership else {
       return .ready(
@@ -250,13 +251,17 @@ extension Role {
       state.findLimits(above: location, isFound: false, root)
     }
     let record = MemberRecord(
-      nonce: nonce, priority: membership.priority, cpu: state.base.share,
+      nonce: directory.nonce, priority: membership.priority, cpu: state.base.share,
       memory: state.memory?.share())
     let outcome = try? FirstGrant.obtain(
       record, membership, most: (state.base.limit, state.memory?.limit ?? .max), root)
     switch outcome {
     case .granted(let cpu, let memory):
       var limit = state.base.limit(of: state.base.quota(ofCores: cpu))
+      if let outer {
+        guard enter(&state, outer, membership, limit, memory, directory, root) else { return nil }
+        return .ready(limit, memory: memory)
+      }
       // No more than was granted, also while systemd has its idea of it.
       let whole = limit.inWholePercents
       if CgroupLocation.isScope(state.cgroupName), whole.nanocores ?? .max >= state.base.floor {
@@ -275,6 +280,29 @@ extension Role {
     case .silence, nil: ready.send(.refused(resource: 0, reason: 0, figure: 0))
     }
     return nil
+  }
+
+  /// Makes what was granted the limits of the group around the container's own, which gets those of the
+  /// application.
+  ///
+  /// - Returns: Whether that could be done; else nothing is held any more.
+  private static func enter(
+    _ state: inout ContainerState, _ outer: FirstOuter, _ membership: ApplicationMembership,
+    _ cpu: CPUQuota, _ memory: Int64?, _ directory: borrowing StateDirectory, _ root: StateRoot
+  ) -> Bool {
+    do throws(SystemError) {
+      try outer.limit(cpu, memory)
+      let room = try ApplicationRoom(opening: root.applications + "/" + membership.room)
+      let limits = room.limits()
+      if limits.cpu.most > 0 { state.base.application = limits.cpu.most }
+      if limits.memory.most > 0 { state.memory?.application = limits.memory.most }
+      state.takeFirstInner()
+      try directory.save(state)
+      return true
+    } catch {
+      FirstGrant.leave(membership, directory.nonce, root)
+      return false
+    }
   }
 
   /// Gives back what a container holds that has ended, or will never be.

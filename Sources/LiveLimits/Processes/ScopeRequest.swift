@@ -21,7 +21,11 @@ struct ScopeRequest: ~Copyable {
     /// This process is in it.
     case granted
     case refused(String)
+    /// There is no such unit.
+    case unknown
   }
+
+  private static let noSuchUnit = "org.freedesktop.systemd1.NoSuchUnit"
 
   /// The connection, for a poller.
   let socket: FileDescriptor
@@ -44,6 +48,22 @@ struct ScopeRequest: ~Copyable {
   ///   - subject: What for, for people.
   init?(_ role: Role, for subject: String) {
     self.init(saying: Self.conversation(role, for: subject, pid: getpid()), makesJob: true)
+  }
+
+  /// Calls one method of systemd's; nil where no systemd runs, or it takes no messages from us.
+  ///
+  /// - Parameters:
+  ///   - member: The method.
+  ///   - signature: Of its values.
+  ///   - body: The values.
+  ///   - makesJob: Whether the answer is about a job.
+  init?(calling member: String, signature: String, body: DBusBytes, makesJob: Bool) {
+    self.init(
+      saying: Self.greeting
+        + DBusBytes.call(
+          member, serial: 2, destination: "org.freedesktop.systemd1",
+          path: "/org/freedesktop/systemd1", interface: "org.freedesktop.systemd1.Manager",
+          signature: signature, body: body), makesJob: makesJob)
   }
 
   private init?(saying bytes: [UInt8], makesJob: Bool) {
@@ -123,12 +143,7 @@ struct ScopeRequest: ~Copyable {
       properties: [("MemoryMax", limit), ("MemorySwapMax", swap)].map { name, bytes in
         (name, .bytes(bytes.map { UInt64(clamping: $0) } ?? .max))
       })
-    self.init(
-      saying: Self.greeting
-        + DBusBytes.call(
-          "SetUnitProperties", serial: 2, destination: "org.freedesktop.systemd1",
-          path: "/org/freedesktop/systemd1", interface: "org.freedesktop.systemd1.Manager",
-          signature: "sba(sv)", body: body), makesJob: false)
+    self.init(calling: "SetUnitProperties", signature: "sba(sv)", body: body, makesJob: false)
   }
 
   private static let slice = "escra.slice"
@@ -166,6 +181,7 @@ struct ScopeRequest: ~Copyable {
         switch (reply.kind, reply.answers) {
         case (.result, 2) where !makesJob: return .granted
         case (.result, 1), (.result, 2): job = reply.body
+        case (.failure, 2) where reply.error == Self.noSuchUnit: return .unknown
         // Behind the answer to the first, which only says whether the slice was there.
         case (.failure, 2) where job.isEmpty: return .refused(reply.error)
         case (.signal, _) where reply.member == "JobRemoved" && !job.isEmpty:

@@ -232,6 +232,8 @@ final class Supervision: CPUController.Surroundings {
         judgeForeignWrite()
       } else if message == .over, token == keeper {
         hasEnded = true
+      } else if message == .look {
+        followApplication()
       }
       if token == keeper, !conversations.contains(token) { keeper = nil }
     }

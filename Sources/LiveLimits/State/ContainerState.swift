@@ -239,9 +239,16 @@ public struct ContainerState: Equatable, Sendable {
   /// Puts the container into one of our groups, in which its own will be.
   public mutating func enter(_ outer: OuterGroup) {
     (cgroupName, cgroupPath, innerName) = (outer.name, outer.path, outer.inner)
-    base.inner = base.firstInner
+    takeFirstInner()
+  }
+
+  /// Its own group is going to have the most that is known by now.
+  mutating func takeFirstInner() {
+    let cpu = base.firstInner
+    (base.inner, base.told) = (cpu, cpu)
     let most = memory?.firstInner
     memory?.inner = most
+    memory?.told = most
   }
 
   /// Takes that back: it will have one group.
@@ -251,7 +258,7 @@ public struct ContainerState: Equatable, Sendable {
   ///   - path: Its path, as far as that is known.
   public mutating func leaveOuter(name: String, path: String?) {
     (cgroupName, cgroupPath, innerName) = (name, path, nil)
-    base.inner = nil
+    (base.inner, base.told) = (nil, nil)
     memory?.inner = nil
   }
 
