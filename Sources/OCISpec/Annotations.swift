@@ -11,6 +11,7 @@ enum AnnotationKey: String, CaseIterable, Sendable {
   case memoryMin = "memory.min"
   case memoryMax = "memory.max"
   case priority
+  case visible
 
   /// The whole key.
   var name: String { "\(Annotations.prefix)\(rawValue)" }

@@ -28,6 +28,14 @@ public struct NodeCapacity: Equatable, Sendable {
   }
 }
 
+/// Which limit programs in a container see.
+public enum VisibleLimit: String, Sendable {
+  /// The most that the container may have.
+  case declared
+  /// The limit that moves.
+  case current
+}
+
 /// What holds for one container: its annotations, its declared limits and the operator's config
 /// made into one value, with nothing left to interpret.
 public struct ContainerPolicy: Equatable, Sendable {
@@ -74,6 +82,8 @@ public struct ContainerPolicy: Equatable, Sendable {
   public let ownMemoryMinimum: Int64
   /// Whether anything asks for the memory limit to move; it is left alone otherwise.
   public let memoryIsManaged: Bool
+  /// Which limit programs in it see.
+  public let visible: VisibleLimit
   /// From -1000 to 1000; higher wins when the application runs short.
   public let priority: Int
   /// The CPU limit that must hold at the container's first instruction: under `reactive` what is
@@ -136,7 +146,7 @@ public struct ContainerPolicy: Equatable, Sendable {
     case .standard:
       if let entry = annotations.firstSetting { throw .noPolicy(key: entry.written) }
     case .strict:
-      if let entry = annotations.first(of: [.cpuMin, .cpuMax, .app, .appCPU, .appMemory]) {
+      if let entry = annotations.first(of: [.cpuMin, .cpuMax, .app, .appCPU, .appMemory, .visible]) {
         throw .notWithStrict(key: entry.written)
       }
     case .reactive, .observe: break
@@ -179,6 +189,7 @@ public struct ContainerPolicy: Equatable, Sendable {
     ownMemoryMinimum = (request.memory.min?.value ?? config.floor.memory).bytes
     memoryIsManaged = request.app != nil || !request.memory.isEmpty
     priority = request.priority
+    visible = request.visible
     let start = declared.cpu ?? nodeCPU
     initialCPU = name == .reactive ? cpu.clamp(start) : start
   }

@@ -18,6 +18,7 @@ struct PolicyRequest {
   var cpu = BoundsRequest<CPULimit>()
   var memory = BoundsRequest<ByteQuantity>()
   var priority = 0
+  var visible = VisibleLimit.declared
 
   /// A container that asks for nothing.
   init() {}
@@ -39,6 +40,7 @@ struct PolicyRequest {
     memory.min = try asked(.memoryMin, Self.memory)
     memory.max = try asked(.memoryMax, Self.memory)
     priority = try asked(.priority, Self.priority)?.value ?? 0
+    visible = try asked(.visible, Self.visible)?.value ?? .declared
   }
 
   /// 1 to 63 of a-z, 0-9, - and ., with a letter or a digit at both ends.
@@ -58,6 +60,11 @@ struct PolicyRequest {
       key: key, value: text,
       why: "is no application name; write 1 to 63 of a-z, 0-9, - and ., "
         + "with a letter or a digit at both ends")
+  }
+
+  private static func visible(_ key: String, _ text: String) throws(PolicyError) -> VisibleLimit {
+    if let visible = VisibleLimit(rawValue: text) { return visible }
+    throw .badValue(key: key, value: text, why: "is no limit to show; write declared or current")
   }
 
   private static func cpu(_ key: String, _ text: String) throws(PolicyError) -> CPULimit {

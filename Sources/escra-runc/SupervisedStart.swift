@@ -256,7 +256,8 @@ struct SupervisedStart {
   /// In how many groups it is to be.
   private var plan: GroupPlan {
     let request = GroupPlan.Request(
-      isReactive: policy.name == .reactive, isUnified: CgroupMount.hasUnifiedCPU, isRoot: geteuid() == 0, cgroup: cgroup)
+      isReactive: policy.name == .reactive && policy.visible == .declared,
+      movesMemory: memoryBase != nil, isUnified: CgroupMount.hasUnifiedCPU, isRoot: geteuid() == 0, cgroup: cgroup)
     return GroupPlan(request, root: call.root, id: id)
   }
 
@@ -334,9 +335,12 @@ struct SupervisedStart {
     let initial = withinAncestors(base.limit(of: base.initial()), base)
     let directory = try makeDirectory()
     let outer = edits ? makeOuter(for: directory) : (group: nil, reason: nil)
+    let isInOneGroup = outer.group.map { $0.kind == .legacy } ?? true
+    base.countsCPUs =
+      policy.name == .reactive && membership == nil && isInOneGroup && policy.visible == .declared
     // What a member begins with nobody knows yet.
     let isFirstWritten =
-      policy.name == .reactive && edits && outer.group == nil
+      policy.name == .reactive && edits && isInOneGroup
       && (membership != nil || base.quota(of: declared) != base.quota(of: initial)
         || memoryBase?.needed != nil)
     if isFirstWritten { base.told = initial }
@@ -379,15 +383,16 @@ struct SupervisedStart {
       guard case .message(.ready(let limit, let memory)) = answer else {
         throw .notReady(answer, within: patience)
       }
+      var change = ConfigEdit()
+      if isFirstWritten { change = first(withinAncestors(limit, base), memory) }
       if let group = outer.group {
         // A member's supervisor has completed it.
         guard let state = directory.load() else {
           throw LaunchFailure("\(directory.path)/state cannot be read")
         }
-        try apply(group, state, edit, bundle)
-      } else if needsEdit {
-        try apply(withinAncestors(limit, base), memory, edit, bundle)
+        enter(group, state, &change)
       }
+      if change != ConfigEdit() { try apply(change, edit, bundle) }
     } catch {
       // It must not find a container that it was not ready for.
       try? supervisor.process.send(SIGKILL)
@@ -425,9 +430,7 @@ struct SupervisedStart {
   }
 
   /// Puts the first limit where it holds at the container's first instruction.
-  private func apply(
-    _ limit: CPUQuota, _ memory: Int64?, _ edit: borrowing BundleEdit, _ bundle: borrowing Bundle
-  ) throws(LaunchFailure) {
+  private func first(_ limit: CPUQuota, _ memory: Int64?) -> ConfigEdit {
     var change = ConfigEdit()
     if limit != declared {
       change = ConfigEdit.limit(CPUBandwidth(quota: limit.quota ?? -1, period: limit.period))
@@ -436,23 +439,22 @@ struct SupervisedStart {
       change.memoryLimit = memory
       change.memorySwap = memoryBase?.requestedSwap(at: memory)
     }
-    if change != ConfigEdit() { try apply(change, edit, bundle) }
+    return change
   }
 
   /// Puts the container's own group into one of ours, with the most that it may have for its limits:
   /// that is what programs in it see.
-  private func apply(
-    _ group: OuterGroup, _ state: ContainerState, _ edit: borrowing BundleEdit,
-    _ bundle: borrowing Bundle
-  ) throws(LaunchFailure) {
-    var change = ConfigEdit(cgroupsPath: group.cgroupsPath)
-    let cpu = state.base.firstInner
-    if cpu != declared { (change.cpuQuota, change.cpuPeriod) = (cpu.quota ?? -1, cpu.period) }
+  private func enter(_ group: OuterGroup, _ state: ContainerState, _ change: inout ConfigEdit) {
+    change.cgroupsPath = group.cgroupsPath
+    (change.memoryLimit, change.memorySwap) = (nil, nil)
+    if group.kind != .legacy {
+      let cpu = state.base.firstInner
+      if cpu != declared { (change.cpuQuota, change.cpuPeriod) = (cpu.quota ?? -1, cpu.period) }
+    }
     if let memory = state.memory, memory.firstInner != memory.declared ?? MemoryBase.unlimited {
       change.memoryLimit = memory.firstInner
       change.memorySwap = memory.requestedSwap(at: memory.firstInner)
     }
-    try apply(change, edit, bundle)
   }
 
   func apply(

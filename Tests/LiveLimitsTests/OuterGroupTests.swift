@@ -6,7 +6,7 @@ import Testing
 
 private func request(_ path: String?, isSystemds: Bool = false) -> GroupPlan.Request {
   GroupPlan.Request(
-    isReactive: true, isUnified: true, isRoot: true,
+    isReactive: true, movesMemory: true, isUnified: true, isRoot: true,
     cgroup: CgroupsPath(path, id: "web", isSystemds: isSystemds))
 }
 
@@ -87,7 +87,7 @@ private func outer(_ path: String?, isSystemds: Bool = false) -> OuterGroup? {
 
   @Test func `other containers have one group, which needs no reason`() {
     let conditions: [WritableKeyPath<GroupPlan.Request, Bool>] = [
-      \.isReactive, \.isUnified, \.isRoot,
+      \.isReactive, \.isRoot,
     ]
     for condition in conditions {
       var request = request("/a/b")

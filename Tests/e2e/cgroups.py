@@ -70,20 +70,21 @@ def without_unified():
     kernel.mount("cgroup2", point, "cgroup2")
 
 
-# What the groups around containers' own are called, on cgroup v2; systemd's in a slice of its own.
+# What the groups around containers' own are called; systemd's in a slice of its own.
 OUTER = re.compile(r"(\S*-)?escra[0-9a-f]{64}(\.slice)?")
 
 
 def located(path):
     """Where a container's cgroup is that was asked for as `path`: one of ours may be around it."""
-    if VERSION == 1 or os.path.isdir(HIERARCHIES[""] + path):
+    root = HIERARCHIES.get("memory", HIERARCHIES.get(""))
+    if os.path.isdir(root + path):
         return path
     parent, name = os.path.split(path)
-    parent = HIERARCHIES[""] + parent.rstrip("/")
+    parent = root + parent.rstrip("/")
     found = [
         each for each in glob.glob(f"{parent}/*escra*/{glob.escape(name)}")
         if OUTER.fullmatch(each.split("/")[-2])]
-    return found[0][len(HIERARCHIES[""]):] if found else path
+    return found[0][len(root):] if found else path
 
 
 def outer(path):
@@ -117,8 +118,8 @@ def inner(path):
 
 
 def moving(path):
-    """The group of a container whose limits move."""
-    return outer(path) if outer(path) != path else inner(path)
+    """The group of a container whose CPU limit moves."""
+    return outer(path) if VERSION == 2 and outer(path) != path else inner(path)
 
 
 def quota_file(path):
@@ -150,11 +151,10 @@ def set_quota(path, quota, period=100_000):
 
 def memory_limit(path):
     """What a group's memory may be, in bytes."""
-    if VERSION == 1:
-        limit = int(read(path, "memory.limit_in_bytes", "memory"))
-        return limit if limit < 1 << 60 else float("inf")
-    texts = [read(each, "memory.max", "memory") for each in {path, outer(path)}]
-    return min(float("inf") if text == "max" else int(text) for text in texts)
+    name = "memory.limit_in_bytes" if VERSION == 1 else "memory.max"
+    texts = [read(each, name, "memory") for each in {path, outer(path)}]
+    limits = [1 << 63 if text == "max" else int(text) for text in texts]
+    return min(limit if limit < 1 << 60 else float("inf") for limit in limits)
 
 
 def set_memory_limit(path, size):

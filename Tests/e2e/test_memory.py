@@ -229,7 +229,8 @@ for size in (400, 300):
         wait_until(
             lambda: limit(made) < usage(made) + MARGIN * MIB < 130 * MIB, 8, "slack given back")
         assert limit(made) >= usage(made)
-        swap = cgroups.directory(made.cgroup, "memory") + "/memory.memsw.limit_in_bytes"
+        swap = cgroups.directory(
+                cgroups.outer(made.cgroup), "memory") + "/memory.memsw.limit_in_bytes"
         if os.path.exists(swap):
             assert int(open(swap).read()) == limit(made)
         if cgroups.VERSION == 2:

@@ -295,7 +295,11 @@ class Container(Supervised):
 
     @property
     def first_quota(self):
-        """The quota that the low-level runtime has read in config.json."""
+        """The quota that the low-level runtime has read in config.json, or that ours began with."""
+        [state] = self.states()
+        if "inner" in state:
+            self.supervisor()
+            return self.record()[0].after // 1000
         directory = os.path.join(self.runtime.globals[1], self.id)
         if IS_CRUN:
             with open(os.path.join(directory, "config.json")) as file:

@@ -22,11 +22,13 @@ public struct CgroupLocation: Equatable, Sendable {
   /// The directory that holds cpuacct.usage; nil on v2, where ``cpu`` has cpu.stat.
   public let cpuacct: String?
   /// The directory of the memory controller.
-  public let memory: String?
+  public private(set) var memory: String?
   /// The directory of v1's freezer; nil on v2, where ``cpu`` has cgroup.freeze.
   public let freezer: String?
   /// The directory of v1's pids controller; nil on v2.
   public let pids: String?
+  /// The directory of v1's blkio controller; nil on v2.
+  public let blkio: String?
   /// The directory of the cpuset controller.
   public let cpuset: String?
   /// The group in the cpuset hierarchy, from its root.
@@ -70,6 +72,7 @@ public struct CgroupLocation: Equatable, Sendable {
       memory = directory(of: "memory")?.path
       freezer = directory(of: "freezer")?.path
       pids = directory(of: "pids")?.path
+      blkio = directory(of: "blkio")?.path
     } else if let found = unified, !groups.contains(where: { $0.controllers.contains("cpu") }) {
       version = .v2
       (cpu, cpuRoot) = found
@@ -77,6 +80,7 @@ public struct CgroupLocation: Equatable, Sendable {
       memory = found.path
       freezer = nil
       pids = nil
+      blkio = nil
     } else {
       return nil
     }
@@ -106,6 +110,15 @@ public struct CgroupLocation: Equatable, Sendable {
     let controllers = CgroupMount.parse(mounts).flatMap(\.controllers)
     let membership = controllers.map { "1:\($0):\(group)\n" }.joined() + "0::\(group)\n"
     self.init(membership: membership, mounts: mounts)
+  }
+
+  /// The same, with the group around the container's own as its group of memory.
+  func aroundMemory() -> CgroupLocation {
+    var location = self
+    if let memory, let slash = memory.utf8.lastIndex(of: UInt8(ascii: "/")) {
+      location.memory = String(memory[..<slash])
+    }
+    return location
   }
 
   /// The directories above the container in the cpu hierarchy, nearest first, without the root.

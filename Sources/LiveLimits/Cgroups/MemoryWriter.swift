@@ -18,6 +18,8 @@ public struct MemoryWriter: ~Copyable {
   private let outerFile: FileDescriptor
   /// memory.max of the container's own group, where the group whose limit moves is around it.
   private let innerFile: FileDescriptor
+  /// memory.memsw.limit_in_bytes of that group.
+  private let innerSwapFile: FileDescriptor
   /// Whether this writer may change anything.
   public let isReadOnly: Bool
 
@@ -44,13 +46,17 @@ public struct MemoryWriter: ~Copyable {
     let lineFile =
       isV1 ? FileDescriptor.none : try FileDescriptor.open(directory + "/memory.high", flags)
     let innerFile =
-      if let inner { try FileDescriptor.open(inner + "/memory.max", flags) } else {
+      if let inner {
+        try FileDescriptor.open(
+          inner + (isV1 ? "/memory.limit_in_bytes" : "/memory.max"), flags)
+      } else {
         FileDescriptor.none
       }
     self.limitFile = limitFile
     self.lineFile = lineFile
     self.innerFile = innerFile
     swapFile = Self.file("memory.memsw.limit_in_bytes", in: isV1 ? directory : nil, flags)
+    innerSwapFile = Self.file("memory.memsw.limit_in_bytes", in: isV1 ? inner : nil, flags)
     outerFile = Self.file("memory.max", in: isV1 ? nil : scope, flags)
     isReadOnly = readOnly
   }
@@ -64,13 +70,15 @@ public struct MemoryWriter: ~Copyable {
   init(
     limit: consuming FileDescriptor, swap: consuming FileDescriptor,
     line: consuming FileDescriptor, outer: consuming FileDescriptor,
-    inner: consuming FileDescriptor = .none, readOnly: Bool
+    inner: consuming FileDescriptor = .none, innerSwap: consuming FileDescriptor = .none,
+    readOnly: Bool
   ) {
     limitFile = limit
     swapFile = swap
     lineFile = line
     outerFile = outer
     innerFile = inner
+    innerSwapFile = innerSwap
     isReadOnly = readOnly
   }
 
@@ -78,12 +86,13 @@ public struct MemoryWriter: ~Copyable {
   consuming func release() -> Files {
     Files(
       limit: limitFile.release(), swap: swapFile.release(), line: lineFile.release(),
-      outer: outerFile.release(), inner: innerFile.release())
+      outer: outerFile.release(), inner: innerFile.release(),
+      innerSwap: innerSwapFile.release())
   }
 
   /// The numbers of open files; -1 for one that is not there.
   struct Files {
-    let limit, swap, line, outer, inner: Int32
+    let limit, swap, line, outer, inner, innerSwap: Int32
   }
 
   /// The limit of the container's own group in bytes, if the outer group is written; nil for a
@@ -101,6 +110,9 @@ public struct MemoryWriter: ~Copyable {
   ///   reader.
   func raiseInner(to limit: Int64) throws(SystemError) {
     if isReadOnly { throw SystemError("write", "the memory limit", errno: EBADF) }
+    if innerSwapFile.isOpen, try Self.number(innerSwapFile) < limit {
+      try write(limit, to: innerSwapFile)
+    }
     try write(limit, to: innerFile)
   }
 

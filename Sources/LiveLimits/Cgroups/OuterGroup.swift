@@ -2,10 +2,13 @@
 public import OCISpec
 internal import Syscalls
 
-/// A group of ours around a container's own, on cgroup v2.
+/// A group of ours around a container's own.
 ///
 /// The limits that move are those of the outer group. The container's own group has what config.json
 /// declares: engines write it, and programs read it. The lesser of the two holds.
+///
+/// On cgroup v1 the kernel refuses a CPU limit below that of a group in it (tg_cfs_schedulable_down of
+/// kernel/sched/core.c). There the memory limit alone is the outer group's.
 public struct OuterGroup: Equatable, Sendable {
   /// Its path from the hierarchy's root.
   public let path: String
@@ -13,8 +16,18 @@ public struct OuterGroup: Equatable, Sendable {
   public let inner: String
   /// What config.json says for the low-level runtime to make the container's own group in it.
   public let cgroupsPath: String
-  /// The slice that systemd makes for it; nil where the group is made directly.
-  public let slice: String?
+  /// How it comes to be.
+  public let kind: Kind
+
+  /// How a group comes to be, and in which hierarchies.
+  public enum Kind: Equatable, Sendable {
+    /// It is made in the unified hierarchy.
+    case unified
+    /// systemd makes a slice of this name.
+    case slice(String)
+    /// It is made in the hierarchies of cgroup v1, for the memory limit.
+    case legacy
+  }
 
   /// What it is called: the last part of ``path``.
   public var name: String {
@@ -28,7 +41,7 @@ public struct OuterGroup: Equatable, Sendable {
   }
 
   /// Makes it for a group that the runtime makes itself; nil for what is not the plain path of one.
-  init?(around path: String, name: String) {
+  init?(around path: String, name: String, _ kind: Kind) {
     var parts = path.split(at: "/")
     guard !parts.contains("."), !parts.contains(".."), let inner = parts.popLast() else {
       return nil
@@ -36,7 +49,7 @@ public struct OuterGroup: Equatable, Sendable {
     self.path = (parts.map { String($0) } + [name]).map { "/" + $0 }.joined()
     self.inner = String(inner)
     cgroupsPath = self.path + "/" + inner
-    slice = nil
+    self.kind = kind
   }
 
   /// Makes it for a scope in a slice of systemd's: "a-b.slice" is the parent of "a-b-NAME.slice"
@@ -54,7 +67,7 @@ public struct OuterGroup: Equatable, Sendable {
     self.path = String(Substring(path.utf8.dropLast(place.name.utf8.count + 1)))
     self.inner = place.name
     cgroupsPath = inner.text
-    self.slice = slice
+    kind = .slice(slice)
   }
 
   /// The name of a unit has fewer bytes (UNIT_NAME_MAX of systemd's src/basic/unit-name.h).
@@ -70,8 +83,10 @@ public enum GroupPlan: Equatable, Sendable {
 
   /// What is known of a container before it is created.
   public struct Request {
-    /// Whether its limits are to move.
+    /// Whether its limits are to move, and programs in it are not to see that.
     public var isReactive: Bool
+    /// Whether its memory limit is to move.
+    public var movesMemory: Bool
     /// Whether CPU limits are in the unified hierarchy.
     public var isUnified: Bool
     /// Whether the caller is root.
@@ -81,9 +96,10 @@ public enum GroupPlan: Equatable, Sendable {
 
     /// Makes a request.
     public init(
-      isReactive: Bool, isUnified: Bool, isRoot: Bool, cgroup: CgroupsPath
+      isReactive: Bool, movesMemory: Bool, isUnified: Bool, isRoot: Bool, cgroup: CgroupsPath
     ) {
       self.isReactive = isReactive
+      self.movesMemory = movesMemory
       self.isUnified = isUnified
       self.isRoot = isRoot
       self.cgroup = cgroup
@@ -97,7 +113,10 @@ public enum GroupPlan: Equatable, Sendable {
   ///   - root: The runtime's `--root`, absolute.
   ///   - id: The container's id.
   public init(_ request: Request, root: String, id: String) {
-    guard request.isReactive, request.isUnified, request.isRoot else {
+    let unit = request.cgroup.unit
+    guard request.isReactive, request.isRoot,
+      request.isUnified || (request.movesMemory && unit == nil)
+    else {
       self = .one(because: nil)
       return
     }
@@ -107,12 +126,12 @@ public enum GroupPlan: Equatable, Sendable {
     }
     let name = OuterGroup.name(root: root, id: id)
     let group =
-      if let unit = request.cgroup.unit { OuterGroup(around: unit, name: name) } else {
-        OuterGroup(around: path, name: name)
+      if let unit { OuterGroup(around: unit, name: name) } else {
+        OuterGroup(around: path, name: name, request.isUnified ? .unified : .legacy)
       }
     guard let group else {
       self = .one(
-        because: "the cgroupsPath \"\(request.cgroup.unit?.text ?? path)\" is not the plain path of a "
+        because: "the cgroupsPath \"\(unit?.text ?? path)\" is not the plain path of a "
           + "group")
       return
     }

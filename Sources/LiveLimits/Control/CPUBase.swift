@@ -22,6 +22,8 @@ public struct CPUBase: Equatable, Sendable {
   /// The limit of the container's own group, as it was read last, where the limit that moves is that of
   /// a group around it; nil for a container that has one group.
   public var inner: CPUQuota?
+  /// Whether programs see the limit that moves, and count CPUs by it: JVM, Go and .NET round up.
+  public var countsCPUs = false
   /// The limits above its group; found out anew for each supervisor.
   public var above = LimitsAbove()
 
@@ -104,11 +106,22 @@ public struct CPUBase: Equatable, Sendable {
   /// - Parameter hasAlarm: Whether a call comes when it starts to work.
   /// - Returns: The bounds, never below the least quota the kernel takes.
   public func bounds(hasAlarm: Bool) -> QuotaBounds {
-    let floor = hasAlarm ? self.floor : max(self.floor, min(declaredCores ?? limit, ceiling) / 2)
-    let least = CPUQuota.minimum * 1000
+    let least = leastCores
+    let floor = hasAlarm ? least : max(least, min(declaredCores ?? limit, ceiling) / 2)
+    let minimum = CPUQuota.minimum * 1000
     return QuotaBounds(
-      floor: max(least, quota(ofCores: floor)), ceiling: max(least, quota(ofCores: ceiling)))
+      floor: max(minimum, quota(ofCores: floor)), ceiling: max(minimum, quota(ofCores: ceiling)))
   }
+
+  /// The least it is given, in nanocores: where programs count CPUs by it, enough for as many as they
+  /// count by what is declared.
+  public var leastCores: Int64 {
+    guard countsCPUs, let declaredCores, declaredCores > Self.core else { return floor }
+    let counted = (declaredCores - 1) / Self.core
+    return max(floor, min(ceiling, counted * Self.core + Self.core / 100))
+  }
+
+  private static let core: Int64 = 1_000_000_000
 
   /// What the container starts with, and goes back to: what it declared, within its bounds.
   public func initial(hasAlarm: Bool = true) -> Nanoseconds {
@@ -149,6 +162,7 @@ extension CPUBase {
       told = CPUQuota(quota: keyed[int: "toldQuota"], period: period)
     }
     application = keyed[int: "applicationCPU"]
+    countsCPUs = keyed[int: "countsCPUs"] == 1
     if let period = keyed[int: "innerPeriod"], period > 0 {
       inner = CPUQuota(quota: keyed[int: "innerQuota"], period: period)
     }
@@ -163,6 +177,7 @@ extension CPUBase {
     keyed[int: "toldQuota"] = told?.quota
     keyed[int: "toldPeriod"] = told?.period
     keyed[int: "applicationCPU"] = application
+    keyed[int: "countsCPUs"] = countsCPUs ? 1 : nil
     keyed[int: "innerQuota"] = inner?.quota
     keyed[int: "innerPeriod"] = inner?.period
   }

@@ -45,12 +45,14 @@ struct FoundContainer {
     if let found = try? writer.current() { try? writer.align(to: found) }
     let watch = try WriteWatch(on: writer.quotaFile, and: writer.outerFile)
     if state.memory != nil {
-      FoundMemory.watch(location, named: state.cgroupName, around: inner, by: watch)
+      FoundMemory.watch(
+        location, named: state.cgroupName, around: state.memoryInner(in: location.memory),
+        by: watch)
     }
     if let inner {
       watch.add(writesTo: try FileDescriptor.open(inner + "/cpu.max", O_RDONLY))
-      open = GroupWeights.open(inner, location.cpu, watch)
     }
+    open = GroupWeights.open(state.outerHierarchies(found.ownLocation), watch)
     // What an engine has written meanwhile is declared.
     if let found = try writer.inner() {
       _ = state.base.takeInner(found) { limit throws(SystemError) in

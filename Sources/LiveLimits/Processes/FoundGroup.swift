@@ -8,6 +8,8 @@ struct FoundGroup: ~Copyable {
   /// No process where init has ended.
   let initProcess: ProcessHandle
   let location: CgroupLocation
+  /// The same, before ``CgroupLocation/aroundMemory()``.
+  let ownLocation: CgroupLocation
   /// ``ContainerState/groups``.
   let groups: String
   /// The directory in the cpu hierarchy.
@@ -35,7 +37,8 @@ struct FoundGroup: ~Copyable {
     guard state.cpuInode ?? inode == inode, directory.hasCgroupMembers else { throw ended }
     self.initProcess = initProcess
     self.groups = groups
-    self.location = location
+    ownLocation = location
+    self.location = state.memoryInnerName == nil ? location : location.aroundMemory()
     self.directory = directory
     self.inode = inode
   }

@@ -21,7 +21,7 @@ enum FoundMemory {
   ) throws(SystemError) -> (base: MemoryBase, files: [Handover.Place: Int32])? {
     guard state.memory != nil, location.memory != nil else { return nil }
     let name = state.cgroupName
-    let inner = state.inner(in: location.memory)
+    let inner = state.memoryInner(in: location.memory)
     guard var base = state.memory else { return nil }
     base.isManaged = !isObserver && tellManager(base.bounds.ceiling, location, named: name)
     // A member starts with what its application has granted.
@@ -67,8 +67,10 @@ enum FoundMemory {
       let calls = try MemoryCalls(
         of: directory, usage: usage, thresholds: thresholds(base, above: use(usage)))
       (open[.memoryCalls], open[.outOfMemory]) = calls.release()
-      open[.memoryKills] = try FileDescriptor.open(directory + "/memory.oom_control", O_RDONLY)
-        .release()
+      // A kill is counted in the group of the process.
+      open[.memoryKills] = try FileDescriptor.open(
+        (inner ?? directory) + "/memory.oom_control", O_RDONLY
+      ).release()
     } else {
       // The events of a group around the container's own include those of that group.
       let isAround = inner != nil
@@ -82,7 +84,7 @@ enum FoundMemory {
     open[.memorySwap] = files.swap
     open[.memoryLine] = files.line
     open[.memoryOuter] = files.outer
-    open[.innerMemory] = files.inner
+    (open[.innerMemory], open[.innerSwap]) = (files.inner, files.innerSwap)
     open[.memoryUsage] = usage.release()
     open[.memoryStatistics] = statistics.release()
     open[.machineMemory] = (try? FileDescriptor.open("/proc/meminfo", O_RDONLY))?.release()
@@ -97,7 +99,7 @@ enum FoundMemory {
     by watch: borrowing WriteWatch
   ) {
     guard let directory = location.memory else { return }
-    var paths = [directory + "/memory.limit_in_bytes"]
+    var paths = [directory, inner].compactMap { $0.map { $0 + "/memory.limit_in_bytes" } }
     if location.version == .v2 {
       paths = [directory + "/memory.max", directory + "/memory.high"]
       if let scope = CgroupLocation.scope(around: directory, named: name) {

@@ -21,7 +21,7 @@ struct Handover {
     case parentQuota, parentPeriod, parentBurst, parentRecord
     case parentMemory, parentMemoryLine, parentMemoryUsage, parentMemoryRecord
     case aboveQuota, abovePeriod, aboveMemory
-    case innerQuota, innerBurst, innerMemory
+    case innerQuota, innerBurst, innerMemory, innerSwap
     case cpuWeight, cpuIdle, ioWeight, memoryMin, memoryLow
     case ownCPUWeight, ownCPUIdle, ownIOWeight, ownMemoryMin, ownMemoryLow
     case rules, filter, alarm
@@ -81,6 +81,7 @@ struct Handover {
       namesWriters ? 1 : 0, law == ControlLaw.Parameters(named: "headroom") ? 1 : 0,
       found.quota ?? -1, found.period, above[1], above[2], above[3],
       base.inner?.quota ?? -1, base.inner?.period ?? -1, base.application ?? -1,
+      base.countsCPUs ? 1 : 0,
     ]
     return words.map { "\($0)" } + (memory.map { [$0.argument] } ?? [])
       + (update.map { [$0.argument] } ?? [])
@@ -108,7 +109,7 @@ struct Handover {
       update = update ?? PendingUpdate(argument: argument)
       index += 1
     }
-    guard words.count == 24 else { return nil }
+    guard words.count == 25 else { return nil }
     func present(_ word: Int64) -> Int64? { word < 0 ? nil : word }
     self.init(
       base: CPUBase(
@@ -124,6 +125,7 @@ struct Handover {
     base.inner = present(words[22]).map { CPUQuota(quota: present(words[21]), period: $0) }
     base.told = present(words[13]).map { CPUQuota(quota: present(words[12]), period: $0) }
     base.application = present(words[23])
+    base.countsCPUs = words[24] == 1
     namesWriters = words[14] == 1
     law = ControlLaw.Parameters(named: words[15] == 1 ? "headroom" : nil)
     self.memory = memory

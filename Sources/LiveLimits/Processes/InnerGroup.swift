@@ -27,17 +27,21 @@ struct GroupWeights {
     }
   }
 
-  /// Writes in a group around a container's own what that one has.
-  ///
-  /// - Parameters:
-  ///   - inner: The container's own group.
-  ///   - outer: The group around it.
-  fileprivate static func carry(from inner: String, to outer: String) {
-    for (name, _, _) in places {
-      guard let from = try? FileDescriptor.open(inner + "/" + name, O_RDONLY),
-        let to = try? FileDescriptor.open(outer + "/" + name, O_RDWR)
-      else { continue }
-      Pair(from, to).carry()
+  /// Where a container's group and the one around it are in one hierarchy.
+  struct Directories {
+    let inner: String
+    let outer: String
+  }
+
+  /// Writes in groups around a container's own what those have.
+  fileprivate static func carry(_ hierarchies: [Directories]) {
+    for (file, _, _) in places {
+      for directories in hierarchies {
+        guard let from = try? FileDescriptor.open(directories.inner + "/" + file, O_RDONLY),
+          let to = try? FileDescriptor.open(directories.outer + "/" + file, O_RDWR)
+        else { continue }
+        Pair(from, to).carry()
+      }
     }
   }
 
@@ -46,7 +50,8 @@ struct GroupWeights {
   /// The files, and where both are: an idle group takes no weight, so that comes first.
   private static let places: [(name: String, inner: Handover.Place, outer: Handover.Place)] = [
     ("cpu.idle", .ownCPUIdle, .cpuIdle), ("cpu.weight", .ownCPUWeight, .cpuWeight),
-    ("io.weight", .ownIOWeight, .ioWeight), ("memory.low", .ownMemoryLow, .memoryLow),
+    ("cpu.shares", .ownCPUWeight, .cpuWeight), ("io.weight", .ownIOWeight, .ioWeight),
+    ("blkio.bfq.weight", .ownIOWeight, .ioWeight), ("memory.low", .ownMemoryLow, .memoryLow),
     ("memory.min", .ownMemoryMin, .memoryMin),
   ]
 
@@ -55,22 +60,24 @@ struct GroupWeights {
   /// Opens the files of both groups, as far as they have them.
   ///
   /// - Parameters:
-  ///   - inner: The container's own group.
-  ///   - outer: The group around it.
+  ///   - hierarchies: The groups.
   ///   - watch: Reports each write to one of them: systemd writes what it knows of a slice.
   /// - Returns: The descriptors by place.
   static func open(
-    _ inner: String, _ outer: String, _ watch: borrowing WriteWatch
+    _ hierarchies: [Directories], _ watch: borrowing WriteWatch
   ) -> [Handover.Place: Int32] {
     var files: [Handover.Place: Int32] = [:]
-    for (name, own, ours) in places {
-      guard let from = try? FileDescriptor.open(inner + "/" + name, O_RDONLY),
-        let to = try? FileDescriptor.open(outer + "/" + name, O_RDWR)
-      else { continue }
-      watch.add(writesTo: from)
-      watch.add(writesTo: to)
-      files[own] = from.release()
-      files[ours] = to.release()
+    for (name, own, ours) in places where files[own] == nil {
+      for directories in hierarchies {
+        guard let from = try? FileDescriptor.open(directories.inner + "/" + name, O_RDONLY),
+          let to = try? FileDescriptor.open(directories.outer + "/" + name, O_RDWR)
+        else { continue }
+        watch.add(writesTo: from)
+        watch.add(writesTo: to)
+        files[own] = from.release()
+        files[ours] = to.release()
+        break
+      }
     }
     return files
   }
@@ -94,19 +101,24 @@ struct GroupWeights {
 /// systemd, asked for a scope in it, writes the most that it was told.
 final class FirstOuter {
   let watch = FileWatch.ifAvailable()
-  private let inner: String
+  private let hierarchies: [GroupWeights.Directories]
+  /// The group whose limits move.
   private let outer: String
   private var limits: [(name: String, text: String)] = []
 
   /// Starts to listen; nil for a container that has one group.
   init?(_ state: ContainerState) {
-    guard state.innerName != nil, let path = state.cgroupPath,
-      let mounts = try? FileDescriptor.text(of: "/proc/self/mountinfo"),
-      let outer = CgroupLocation(group: path, mounts: mounts)?.cpu,
-      let inner = state.inner(in: outer), (try? watch.addChildren(of: outer)) != nil
+    guard let mounts = try? FileDescriptor.text(of: "/proc/self/mountinfo"),
+      let path = state.cgroupPath, let location = CgroupLocation(group: path, mounts: mounts)
     else { return nil }
-    self.inner = inner
+    hierarchies = state.outerHierarchies(location)
+    guard let outer = hierarchies.last?.outer, (try? watch.addChildren(of: outer)) != nil else {
+      return nil
+    }
     self.outer = outer
+    // The low-level runtime makes those of cgroup v1 on its way to the container's own.
+    for directories in hierarchies.dropLast() { _ = mkdir(directories.outer, 0o755) }
+    for directories in hierarchies.dropLast() { try? watch.addChildren(of: directories.outer) }
     for name in ["cpu.max", "memory.max"] {
       try? watch.addWrites(toFile: outer + "/" + name)
       keep(name)
@@ -116,16 +128,22 @@ final class FirstOuter {
   /// Writes what an application has granted: no process is in the group yet.
   ///
   /// - Parameters:
-  ///   - cpu: The CPU limit.
+  ///   - cpu: The CPU limit; cgroup v1 has it in the container's own group.
   ///   - memory: The memory limit in bytes; nil where that is left alone.
+  ///   - swap: The limit of memory and swap together, on cgroup v1.
   /// - Throws: ``SystemError``.
-  func limit(_ cpu: CPUQuota, _ memory: Int64?) throws(SystemError) {
-    let none: [(String, String)?] = [
-      ("cpu.max", cpu.cpuMax), memory.map { ("memory.max", "\($0)") },
-    ]
-    for case let (name, text)? in none {
-      try FileDescriptor.open(outer + "/" + name, O_WRONLY).overwrite(text, subject: name)
-      keep(name)
+  func limit(_ cpu: CPUQuota, _ memory: Int64?, swap: Int64?) throws(SystemError) {
+    let isLegacy = limits.isEmpty
+    if !isLegacy {
+      try FileDescriptor.open(outer + "/cpu.max", O_WRONLY).overwrite(
+        cpu.cpuMax, subject: "cpu.max")
+      keep("cpu.max")
+    }
+    if let memory {
+      let writer = try MemoryWriter(
+        directory: outer, version: isLegacy ? .v1 : .v2, readOnly: false)
+      try writer.set(memory, swap: swap) { 0 }
+      if !isLegacy { keep("memory.max") }
     }
   }
 
@@ -137,8 +155,12 @@ final class FirstOuter {
   /// The container's own group was made, or another process has written a file.
   func look() {
     watch.drain()
-    for name in GroupWeights.names { try? watch.addWrites(toFile: inner + "/" + name) }
-    GroupWeights.carry(from: inner, to: outer)
+    for directories in hierarchies {
+      for name in GroupWeights.names {
+        try? watch.addWrites(toFile: directories.inner + "/" + name)
+      }
+    }
+    GroupWeights.carry(hierarchies)
     for (name, text) in limits where (try? FileDescriptor.text(of: outer + "/" + name)) != text {
       bringBack(name, text)
     }
@@ -154,6 +176,24 @@ final class FirstOuter {
       }
     } else if let file = try? FileDescriptor.open(outer + "/" + name, O_WRONLY) {
       try? file.overwrite(text, subject: name)
+    }
+  }
+}
+
+extension ContainerState {
+  /// Where its own group and the one around it are in each hierarchy that has weights; that with the
+  /// limits that move is the last one.
+  ///
+  /// - Parameter location: Where the group is that ``cgroupPath`` names.
+  func outerHierarchies(_ location: CgroupLocation) -> [GroupWeights.Directories] {
+    if let inner = inner(in: location.cpu) {
+      return [GroupWeights.Directories(inner: inner, outer: location.cpu)]
+    }
+    guard memoryInnerName != nil else { return [] }
+    let own = [location.cpu, location.blkio, location.memory]
+    return own.compactMap { path in
+      guard let path, let slash = path.utf8.lastIndex(of: UInt8(ascii: "/")) else { return nil }
+      return GroupWeights.Directories(inner: path, outer: String(path[..<slash]))
     }
   }
 }
@@ -199,9 +239,11 @@ extension Supervision {
   ///
   /// - Parameter amounts: What is about to be granted, in nanocores and bytes.
   func followApplication(_ amounts: (cpu: Int64, memory: Int64) = (0, 0)) {
-    guard base.application != nil, let limits = application?.limits else { return }
+    guard base.application != nil || memory?.base.application != nil,
+      let limits = application?.limits
+    else { return }
     let before = (base.inner, memory?.base.inner)
-    base.application = max(limits.cpu, amounts.cpu)
+    if base.application != nil { base.application = max(limits.cpu, amounts.cpu) }
     if let found = (try? attachment.writer.inner()) ?? nil {
       _ = base.takeInner(found) { limit throws(SystemError) in
         try attachment.writer.raiseInner(to: limit)

@@ -56,7 +56,7 @@ extension ContainerState {
     guard let path = memoryDirectory, let version else { return nil }
     return try MemoryWriter(
       directory: path, version: version, readOnly: readOnly,
-      in: CgroupLocation.scope(around: path, named: cgroupName), around: inner(in: path))
+      in: CgroupLocation.scope(around: path, named: cgroupName), around: memoryInner(in: path))
   }
 
   /// What it uses of memory, in bytes.
@@ -77,7 +77,7 @@ extension ContainerState {
     }
     if let memory, let path = memoryDirectory, let version {
       FoundMemory.giveBack(
-        memory, path, version, named: cgroupName, around: inner(in: path))
+        memory, path, version, named: cgroupName, around: memoryInner(in: path))
     }
   }
 }

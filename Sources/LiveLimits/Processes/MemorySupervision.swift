@@ -87,7 +87,7 @@ final class MemorySupervision: MemoryController.Surroundings {
     writer = MemoryWriter(
       limit: take(.memoryLimit), swap: take(.memorySwap), line: take(.memoryLine),
       outer: take(.memoryOuter), inner: take(.innerMemory),
-      readOnly: isObserver)
+      innerSwap: take(.innerSwap), readOnly: isObserver)
     meter = MemoryMeter(
       usage: take(.memoryUsage), statistics: take(.memoryStatistics), kills: take(.memoryKills),
       machine: take(.machineMemory), pressure: take(.machinePressure))
@@ -492,7 +492,7 @@ final class MemorySupervision: MemoryController.Surroundings {
   ///   - swap: Memory and swap together likewise.
   /// - Returns: Bytes, -1 for no limit; nil for what is left out.
   func applied(limit: Int64?, swap: Int64?) -> (limit: Int64?, swap: Int64?) {
-    guard !writer.isReadOnly else { return (nil, nil) }
+    guard !writer.isReadOnly, base.inner == nil else { return (nil, nil) }
     var next = base
     next.redeclare(limit: limit, swap: swap)
     // A service manager writes what it was told last whenever it likes: that is never to be a kill.

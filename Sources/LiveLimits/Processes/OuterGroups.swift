@@ -31,6 +31,8 @@ public struct FirstLimits: Equatable, Sendable {
   public var cpu: CPUQuota?
   /// The memory limit in bytes; nil for none.
   public var memory: Int64?
+  /// What memory and swap together are limited to under that limit, on cgroup v1; nil for none.
+  public var swap: Int64?
   /// The most that the memory limit may ever be, in bytes; nil for none.
   public var mostMemory: Int64?
 
@@ -45,7 +47,10 @@ public struct FirstLimits: Equatable, Sendable {
     guard let memory, memory.firstInner < MemoryBase.unlimited else { return }
     mostMemory = memory.firstInner
     let least = max(memory.needed ?? 0, memory.bounds.clamp(memory.declared ?? memory.limit))
-    if least < memory.firstInner { self.memory = least }
+    if least < memory.firstInner {
+      self.memory = least
+      swap = memory.memorySwap(at: least)
+    }
   }
 
   /// Those of a member of an application, which is granted more: systemd, which writes them at any
@@ -74,9 +79,9 @@ public enum OuterGroups {
     _ group: OuterGroup, of id: String, _ nonce: UInt64, _ limits: FirstLimits, _ root: StateRoot
   ) throws(NoOuterGroup) {
     guard let mounts = try? FileDescriptor.text(of: "/proc/self/mountinfo"),
-      let location = CgroupLocation(group: group.path, mounts: mounts), location.version == .v2
-    else { throw NoOuterGroup("the unified hierarchy is mounted nowhere") }
-    let directory = location.cpu
+      let location = CgroupLocation(group: group.path, mounts: mounts),
+      let directory = location.memory
+    else { throw NoOuterGroup("the memory hierarchy is mounted nowhere") }
     guard let slash = directory.utf8.lastIndex(of: UInt8(ascii: "/")) else { return }
     let parent = String(directory[..<slash])
     // A group that another process has made has limits, and perhaps processes, of its own.
@@ -86,18 +91,22 @@ public enum OuterGroups {
     do throws(SystemError) {
       let registry = try locked(root)
       let entry = ApplicationRoom.name(of: nonce)
-      let note = Note(path: directory, slice: group.slice)
+      var note = Note(path: directory)
+      if case .slice(let slice) = group.kind { note.slice = slice }
+      if group.kind == .legacy { note.group = group.path }
       try registry.open(entry, O_WRONLY | O_CREAT | O_EXCL).write(note.text)
       // From now on it is not swept. systemd may take its time, and others want the lock.
       flock(registry.number, LOCK_UN)
       do throws(SystemError) {
-        if let slice = group.slice {
-          try start(slice, for: id, limits)
-        } else {
-          try make(directory, in: parent, location.cpuRoot)
+        switch group.kind {
+        case .slice(let slice): try start(slice, for: id, limits)
+        case .unified: try make(directory, in: parent, location.cpuRoot)
+        case .legacy: try makeLegacy(directory, limits)
         }
-        try check(directory)
-        try limit(directory, limits)
+        if group.kind != .legacy {
+          try check(directory)
+          try limit(directory, limits)
+        }
       } catch {
         // Else the keeper tries again when the instance is gone.
         if remove(note, within: milliseconds) { try registry.remove(entry) }
@@ -111,21 +120,24 @@ public enum OuterGroups {
     /// Its directory.
     let path: String
     /// The slice that it is, if systemd has made it.
-    let slice: String?
+    var slice: String?
+    /// Its path from the root of all hierarchies of cgroup v1, if it is in those.
+    var group: String?
 
-    init(path: String, slice: String?) { (self.path, self.slice) = (path, slice) }
+    init(path: String) { self.path = path }
 
     init?(_ entry: String, in directory: borrowing FileDescriptor) {
       guard let bytes = try? directory.open(entry, O_RDONLY).readAll(limit: 8192) else { return nil }
       let keyed = KeyedText(String(decoding: bytes, as: UTF8.self))
       guard let path = keyed["path"] else { return nil }
-      self.init(path: path, slice: keyed["slice"])
+      self.init(path: path)
+      (slice, group) = (keyed["slice"], keyed["group"])
     }
 
     var text: String {
       var keyed = KeyedText()
       keyed["path"] = path
-      keyed["slice"] = slice
+      (keyed["slice"], keyed["group"]) = (slice, group)
       return keyed.text
     }
   }
@@ -187,10 +199,46 @@ public enum OuterGroups {
   ///
   /// - Returns: Whether it is gone.
   private static func remove(_ note: Note, within milliseconds: Int32) -> Bool {
+    if let group = note.group { return removeLegacy(group) }
     guard let slice = note.slice else { return rmdir(note.path) == 0 || errno == ENOENT }
     // systemd would end a scope in it.
     guard !hasGroups(note.path) else { return false }
     return stop(slice, within: milliseconds)
+  }
+
+  /// Makes it in the memory hierarchy of cgroup v1; the low-level runtime makes it in the others, on
+  /// the way to the container's own.
+  private static func makeLegacy(
+    _ directory: String, _ limits: FirstLimits
+  ) throws(SystemError) {
+    // A group left by a container of this id is empty. Any other group is not ours.
+    guard makeAll(directory) || (errno == EEXIST && rmdir(directory) == 0 && makeAll(directory))
+    else { throw SystemError.last("make", directory) }
+    guard let memory = limits.memory else { return }
+    let writer = try MemoryWriter(directory: directory, version: .v1, readOnly: false)
+    try writer.set(memory, swap: limits.swap) { 0 }
+  }
+
+  /// Makes a directory and those above it.
+  private static func makeAll(_ directory: String) -> Bool {
+    if mkdir(directory, 0o755) != 0 {
+      guard errno == ENOENT, let slash = directory.utf8.lastIndex(of: UInt8(ascii: "/")),
+        makeAll(String(directory[..<slash])) || errno == EEXIST, mkdir(directory, 0o755) == 0
+      else { return false }
+    }
+    chmod(directory, 0o755)
+    return true
+  }
+
+  /// - Returns: Whether it is gone from all hierarchies of cgroup v1.
+  private static func removeLegacy(_ group: String) -> Bool {
+    let mounts = CgroupMount.parse((try? FileDescriptor.text(of: "/proc/self/mountinfo")) ?? "")
+    var isGone = true
+    for mount in mounts {
+      guard let directory = mount.directory(for: group[...])?.path else { continue }
+      if rmdir(directory) != 0, errno != ENOENT, errno != EROFS { isGone = false }
+    }
+    return isGone
   }
 
   private static func hasGroups(_ path: String) -> Bool {
@@ -265,17 +313,20 @@ public enum OuterGroups {
     let isLive = { (name: String) in ApplicationRoom.nonce(name).map(nonces.contains) ?? false }
     let live = Set(names.filter(isLive).compactMap { Note($0, in: registry)?.path })
     var left = 0
+    var mustRetry = false
     for name in names where !isLive(name) {
       if let note = Note(name, in: registry), !live.contains(note.path) {
         watch(note.path)
         if !remove(note, within: millisecondsLocked) {
           left += 1
+          // The runtime removes one hierarchy's group after the other, and one is watched.
+          mustRetry = mustRetry || (note.group != nil && !hasGroups(note.path))
           continue
         }
       }
       try? registry.remove(name)
     }
-    return left
+    return mustRetry ? nil : left
   }
 
   private static func locked(_ root: StateRoot) throws(SystemError) -> FileDescriptor {

@@ -93,7 +93,7 @@ package enum Release {
       memory.declared ?? MemoryBase.unlimited < found
     {
       FoundMemory.giveBack(
-        memory, path, version, named: state.cgroupName, around: state.inner(in: path))
+        memory, path, version, named: state.cgroupName, around: state.memoryInner(in: path))
     }
   }
 

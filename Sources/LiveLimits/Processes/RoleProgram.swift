@@ -248,7 +248,9 @@ extension Role {
       let mounts = try? FileDescriptor.text(of: "/proc/self/mountinfo"),
       let location = CgroupLocation(group: path, mounts: mounts)
     {
-      state.findLimits(above: location, isFound: false, root)
+      state.findLimits(
+        above: state.memoryInnerName == nil ? location : location.aroundMemory(), isFound: false,
+        root)
     }
     let record = MemberRecord(
       nonce: directory.nonce, priority: membership.priority, cpu: state.base.share,
@@ -291,10 +293,14 @@ extension Role {
     _ cpu: CPUQuota, _ memory: Int64?, _ directory: borrowing StateDirectory, _ root: StateRoot
   ) -> Bool {
     do throws(SystemError) {
-      try outer.limit(cpu, memory)
+      try outer.limit(cpu, memory, swap: memory.flatMap { state.memory?.memorySwap(at: $0) })
       let room = try ApplicationRoom(opening: root.applications + "/" + membership.room)
       let limits = room.limits()
-      if limits.cpu.most > 0 { state.base.application = limits.cpu.most }
+      if state.innerName == nil {
+        state.base.told = cpu
+      } else if limits.cpu.most > 0 {
+        state.base.application = limits.cpu.most
+      }
       if limits.memory.most > 0 { state.memory?.application = limits.memory.most }
       state.takeFirstInner()
       try directory.save(state)

@@ -53,6 +53,8 @@ public struct ContainerState: Equatable, Sendable {
   ///
   /// Everything else here is said of the group whose limits move.
   public var innerName: String?
+  /// What its own group is called on cgroup v1, where one of ours has the memory limit that moves.
+  public var memoryInnerName: String?
   /// Why it has one group although it could be expected to have two, as a clause.
   public var oneGroup: String?
   /// The container's own groups as they were found first, in the form of `/proc/PID/cgroup`.
@@ -152,6 +154,7 @@ public struct ContainerState: Equatable, Sendable {
     cgroupName = keyed["cgroupName"]
     cgroupPath = keyed["cgroupPath"]
     innerName = keyed["inner"]
+    memoryInnerName = keyed["memoryInner"]
     oneGroup = keyed["oneGroup"]
     groups = keyed["groups"]
     unsupervised = keyed["unsupervised"]
@@ -202,6 +205,7 @@ public struct ContainerState: Equatable, Sendable {
     keyed["cgroupName"] = cgroupName
     keyed["cgroupPath"] = cgroupPath
     keyed["inner"] = innerName
+    keyed["memoryInner"] = memoryInnerName
     keyed["oneGroup"] = oneGroup
     keyed["groups"] = groups
     keyed["unsupervised"] = unsupervised
@@ -236,16 +240,28 @@ public struct ContainerState: Equatable, Sendable {
     return directory + "/" + innerName
   }
 
+  /// The same in the memory hierarchy.
+  func memoryInner(in directory: String?) -> String? {
+    guard let name = innerName ?? memoryInnerName, let directory else { return nil }
+    return directory + "/" + name
+  }
+
   /// Puts the container into one of our groups, in which its own will be.
   public mutating func enter(_ outer: OuterGroup) {
-    (cgroupName, cgroupPath, innerName) = (outer.name, outer.path, outer.inner)
+    if outer.kind == .legacy {
+      (cgroupName, cgroupPath, memoryInnerName) = (outer.inner, outer.cgroupsPath, outer.inner)
+    } else {
+      (cgroupName, cgroupPath, innerName) = (outer.name, outer.path, outer.inner)
+    }
     takeFirstInner()
   }
 
   /// Its own group is going to have the most that is known by now.
   mutating func takeFirstInner() {
-    let cpu = base.firstInner
-    (base.inner, base.told) = (cpu, cpu)
+    if innerName != nil {
+      let cpu = base.firstInner
+      (base.inner, base.told) = (cpu, cpu)
+    }
     let most = memory?.firstInner
     memory?.inner = most
     memory?.told = most
@@ -257,7 +273,7 @@ public struct ContainerState: Equatable, Sendable {
   ///   - name: What that is called.
   ///   - path: Its path, as far as that is known.
   public mutating func leaveOuter(name: String, path: String?) {
-    (cgroupName, cgroupPath, innerName) = (name, path, nil)
+    (cgroupName, cgroupPath, innerName, memoryInnerName) = (name, path, nil, nil)
     (base.inner, base.told) = (nil, nil)
     memory?.inner = nil
   }
