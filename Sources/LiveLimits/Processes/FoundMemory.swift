@@ -54,7 +54,9 @@ enum FoundMemory {
     let isV1 = location.version == .v1
     let usage = try FileDescriptor.open(
       directory + (isV1 ? "/memory.usage_in_bytes" : "/memory.current"), O_RDONLY)
-    let statistics = try FileDescriptor.open(directory + "/memory.stat", O_RDONLY)
+    // The kernel brings the sums of a group up to date when many pages have changed in it, and of a
+    // group above only every two seconds (memcg_rstat_updated, mm/memcontrol.c).
+    let statistics = try FileDescriptor.open((inner ?? directory) + "/memory.stat", O_RDONLY)
     let writer = try MemoryWriter(
       directory: directory, version: location.version, readOnly: isObserver,
       in: CgroupLocation.scope(around: directory, named: name), around: inner)
