@@ -212,7 +212,8 @@ def test_what_may_be_swapped_is_what_it_is_without_us(container, plain, updates)
             made.supervisor()
 
         def swap():
-            numbers = [int(cgroups.read(made.cgroup, f"memory.{name}limit_in_bytes", "memory"))
+            group = cgroups.outer(made.cgroup)
+            numbers = [int(cgroups.read(group, f"memory.{name}limit_in_bytes", "memory"))
                        for name in ("memsw.", "")]
             return (numbers[0] - numbers[1]) >> 20 if numbers[0] < 1 << 60 else None
 

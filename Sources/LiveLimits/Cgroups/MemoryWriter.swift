@@ -105,13 +105,15 @@ public struct MemoryWriter: ~Copyable {
 
   /// Raises the limit of the container's own group, as ``CgroupWriter`` does.
   ///
-  /// - Parameter limit: Bytes.
+  /// - Parameters:
+  ///   - limit: Bytes.
+  ///   - swap: Bytes of memory and swap together, on cgroup v1; nil for no more than memory.
   /// - Throws: ``SystemError``; ENODEV once the group is gone, EBADF where there is none, or for a
   ///   reader.
-  func raiseInner(to limit: Int64) throws(SystemError) {
+  func raiseInner(to limit: Int64, swap: Int64? = nil) throws(SystemError) {
     if isReadOnly { throw SystemError("write", "the memory limit", errno: EBADF) }
-    if innerSwapFile.isOpen, try Self.number(innerSwapFile) < limit {
-      try write(limit, to: innerSwapFile)
+    if innerSwapFile.isOpen, try Self.number(innerSwapFile) < max(limit, swap ?? 0) {
+      try write(max(limit, swap ?? 0), to: innerSwapFile)
     }
     try write(limit, to: innerFile)
   }

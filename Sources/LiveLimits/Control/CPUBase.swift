@@ -70,9 +70,7 @@ public struct CPUBase: Equatable, Sendable {
   /// a group around it: the most that it may have.
   public var firstInner: CPUQuota {
     guard let explicitCeiling else { return declared }
-    let most = min(limit, explicitCeiling, application ?? .max)
-    guard declaredCores ?? 0 < most else { return declared }
-    return limit(of: quota(ofCores: most))
+    return limit(of: quota(ofCores: min(limit, explicitCeiling, application ?? .max)))
   }
 
   /// Takes note of the limit of the container's own group: what an engine, a kubelet or a person

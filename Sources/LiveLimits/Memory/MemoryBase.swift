@@ -85,7 +85,7 @@ public struct MemoryBase: Equatable, Sendable {
   /// a group around it: the most that it may have; ``unlimited`` for none.
   public var firstInner: Int64 {
     guard let explicitCeiling else { return declared ?? Self.unlimited }
-    return max(declared ?? 0, min(limit, explicitCeiling, application ?? .max))
+    return min(limit, explicitCeiling, application ?? .max)
   }
 
   /// Takes note of the limit of the container's own group, as ``CPUBase`` does.

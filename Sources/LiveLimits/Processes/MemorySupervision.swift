@@ -357,9 +357,11 @@ final class MemorySupervision: MemoryController.Surroundings {
   /// Takes the limit of the container's own group, where another process has written it, as the one
   /// that is declared.
   private func takeInner() -> [RecordEntry] {
-    guard let found = (try? writer.inner()) ?? nil else { return [] }
+    // A runtime writes memory and swap one after the other: cgroup v1 compares them.
+    guard !isUpdating, let found = (try? writer.inner()) ?? nil else { return [] }
+    let known = base
     let isNew = base.takeInner(found) { limit throws(SystemError) in
-      try writer.raiseInner(to: limit)
+      try writer.raiseInner(to: limit, swap: known.memorySwap(at: limit))
     }
     guard isNew else { return [] }
     isBaseChanged = true
@@ -381,7 +383,10 @@ final class MemorySupervision: MemoryController.Surroundings {
     guard base.application != nil else { return }
     base.application = limit
     guard let found = (try? writer.inner()) ?? nil else { return }
-    _ = base.takeInner(found) { limit throws(SystemError) in try writer.raiseInner(to: limit) }
+    let known = base
+    _ = base.takeInner(found) { limit throws(SystemError) in
+      try writer.raiseInner(to: limit, swap: known.memorySwap(at: limit))
+    }
   }
 
   /// Has it start from what is declared, as it would at create, if it fits.
@@ -461,6 +466,13 @@ final class MemorySupervision: MemoryController.Surroundings {
   ///   - swap: Memory and swap together likewise.
   /// - Returns: What is to be recorded.
   func update(limit: Int64?, swap: Int64?) -> [RecordEntry] {
+    if base.inner != nil {
+      base.redeclare(limit: limit, swap: swap)
+      isBaseChanged = true
+      let entries = look()
+      writer.alignSwap(to: base.memorySwap(at: ours))
+      return entries
+    }
     var entries = look()
     let before = controller.limit
     base.redeclare(limit: limit, swap: swap)
