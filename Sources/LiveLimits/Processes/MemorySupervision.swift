@@ -504,9 +504,15 @@ final class MemorySupervision: MemoryController.Surroundings {
   ///   - swap: Memory and swap together likewise.
   /// - Returns: Bytes, -1 for no limit; nil for what is left out.
   func applied(limit: Int64?, swap: Int64?) -> (limit: Int64?, swap: Int64?) {
-    guard !writer.isReadOnly, base.inner == nil else { return (nil, nil) }
+    guard !writer.isReadOnly else { return (nil, nil) }
     var next = base
     next.redeclare(limit: limit, swap: swap)
+    if base.inner != nil {
+      // Programs go on to see the most that an annotation allows.
+      guard base.explicitCeiling != nil else { return (nil, nil) }
+      let most = next.firstInner
+      return (most, next.requestedSwap(at: most))
+    }
     // A service manager writes what it was told last whenever it likes: that is never to be a kill.
     let told = base.isManaged ? next.bounds.ceiling : ours
     expected = (told, monotonicNow() + Self.expectation)
