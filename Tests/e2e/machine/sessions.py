@@ -73,7 +73,15 @@ SESSIONS = (
     Session("strict-crun", "trixie", (), STRICT, runtime="crun", machine=3),
     Session("strict-crun-systemd", "trixie", (), STRICT, driver="systemd", runtime="crun",
             machine=3),
+    Session("runtimes", "trixie", files("runtimes"), files("runtimes"), machine=3),
+    Session("runtimes-systemd", "trixie", (), files("runtimes"), driver="systemd", machine=4),
+    Session("runtimes-crun", "trixie", (), files("runtimes"), runtime="crun", machine=4),
+    Session("runtimes-crun-systemd", "trixie", (), files("runtimes"), driver="systemd",
+            runtime="crun", machine=4),
     Session("runc-6.1", "bookworm", ("-m", "v2", *files("reactive")), CALLS),
+    Session("runtimes-6.1", "bookworm", (), files("runtimes")),
+    # Go counts no less than two CPUs, so it tells something where there are more.
+    Session("runtimes-numa", "numa", (), files("runtimes")),
     Session("strict-6.1", "bookworm", (), STRICT),
     Session("strict-numa", "numa", ("-k", "node or core or side", *files("strict_v2")), STRICT),
 )
