@@ -27,6 +27,7 @@ unit: build
 	@.build/release/simulate --seeds $(or $(SEEDS),1000) --large $(or $(LARGE),10000)
 
 e2e: build ## Run real containers under escra-runc (needs root)
+	@scripts/deps-runtimes >/dev/null
 	@scripts/e2e
 
 chaos: build ## Kill and stop at random, 5 minutes (SECONDS=, CONTAINERS=, APPS=, ESCRA_SEED=)
@@ -36,6 +37,7 @@ chaos: build ## Kill and stop at random, 5 minutes (SECONDS=, CONTAINERS=, APPS=
 
 e2e-v2: build ## Run it in emulated machines with cgroup v2 and systemd (CASES=all: whole)
 	@scripts/deps-machine
+	@scripts/deps-runtimes >/dev/null
 	@Tests/e2e/machine/machine suite $(if $(filter all,$(CASES)),--all)
 
 bpf: deps ## Compile the programs in the scheduler into their skeleton

@@ -259,9 +259,12 @@ public enum OuterGroups {
       .split(whereSeparator: { $0 == " " || $0 == "\n" })
     var path = top
     func handDown() {
-      guard let file = try? FileDescriptor.open(path + "/cgroup.subtree_control", O_WRONLY) else {
-        return
-      }
+      // A threaded group, whose processes cannot be read, and one with processes have no memory
+      // controller to hand down. With others handed down they would be of another type: leave them.
+      let processes = try? FileDescriptor.text(of: path + "/cgroup.procs")
+      guard path == top || processes?.isEmpty == true,
+        let file = try? FileDescriptor.open(path + "/cgroup.subtree_control", O_WRONLY)
+      else { return }
       for name in controllers { try? file.write("+" + name) }
     }
     handDown()

@@ -47,11 +47,11 @@ def stage(target):
     for name in built:
         if not os.path.exists(os.path.join(os.fsencode(image.REPOSITORY), name)):
             raise MachineError(f"{name.decode()} is missing; run: make build")
-    # Programs of the benchmarks, where somebody has built them.
-    helpers = ".build/release/helpers"
-    if os.path.isdir(os.path.join(image.REPOSITORY, helpers)):
-        names += [os.fsencode(os.path.join(helpers, name))
-                  for name in os.listdir(os.path.join(image.REPOSITORY, helpers))]
+    # Programs of the benchmarks and for language runtimes, if they have been built.
+    for helpers in (".build/release/helpers", ".build/runtimes"):
+        if os.path.isdir(os.path.join(image.REPOSITORY, helpers)):
+            names += [os.fsencode(os.path.join(helpers, name))
+                      for name in os.listdir(os.path.join(image.REPOSITORY, helpers))]
     os.makedirs(directory)
     archive = subprocess.run(
         ["tar", "-C", image.REPOSITORY, "--null", "-T", "-", "-ch"],

@@ -23,7 +23,8 @@ SYSTEM = (
     "libpam-systemd", "linux-image-cloud-amd64", "procps", "systemd", "systemd-sysv", "udev",
     "zstd")
 # What the suite itself wants, and builds of nothing.
-SUITE = ("busybox-static", "curl", "make", "python3", "python3-pytest")
+SUITE = (
+    "busybox-static", "curl", "default-jre-headless", "make", "nodejs", "python3", "python3-pytest")
 ENGINES = (
     "ca-certificates", "conmon", "containerd", "criu", "crun", "docker.io", "fuse-overlayfs",
     "iptables", "podman", "runc", "uidmap")
@@ -152,8 +153,9 @@ def install(shape, root):
         # This machine's apt may be told to take an archive whose date is past.
         '--aptopt=Acquire::Check-Valid-Until "false"', "--dpkgopt=path-exclude=/usr/share/doc/*",
         "--dpkgopt=path-exclude=/usr/share/man/*", "--dpkgopt=path-exclude=/usr/share/locale/*",
+        # Java's alternatives have links to pages, which have to have a place.
+        '--essential-hook=mkdir -p "$1/etc/initramfs-tools/conf.d" "$1/usr/share/man/man1"',
         # A driver of nothing that is emulated makes no initrd larger.
-        '--essential-hook=mkdir -p "$1/etc/initramfs-tools/conf.d"',
         '--essential-hook=printf "MODULES=list\\nCOMPRESS=zstd\\n" '
         '> "$1/etc/initramfs-tools/conf.d/machine"',
         '--essential-hook=printf "virtio_pci\\nvirtio_blk\\next4\\n" '
