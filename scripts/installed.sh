@@ -16,4 +16,5 @@ declare -A completions=(
   [zsh]=$share/zsh/site-functions/_escra
   [fish]=$share/fish/vendor_completions.d/escra.fish
 )
+documents=(CHANGELOG.md LICENSE NOTICE)
 monitoring=(alerts.yml dashboard.json)

@@ -111,7 +111,7 @@ podman_uses() {
       for file in "$directory"/storage/libpod/bolt_state.db "$directory"/storage/db.sql; do
         [ -f "$file" ] || continue
         reason="a container of Podman in $directory"
-        if [ "$directory" = /var/lib/containers ] && ids=$(podman ps --all --quiet); then
+        if [ "$directory" = /var/lib/containers ] && ids=$(timeout 20 podman ps --all --quiet); then
           for id in $ids; do
             podman inspect --type container --format '{{.OCIRuntime}}' "$id" |
               report "the container $id of Podman"
@@ -127,7 +127,7 @@ podman_uses() {
 containerd_uses() {
   file=/var/lib/containerd/io.containerd.metadata.v1.bolt/meta.db
   [ -f "$file" ] || return
-  if ! namespaces=$(ctr namespaces list --quiet); then
+  if ! namespaces=$(timeout 20 ctr namespaces list --quiet); then
     # The bytes that follow a path there may be anything.
     grep -aoE '(/[A-Za-z0-9._+@-]+)+/escra-runc(\.(reactive|observe|strict))?' "$file" |
       report "a container of containerd in $file"
