@@ -36,7 +36,8 @@ struct ReleaseCommand: ParsableCommand {
 
 /// Which containers a command is about.
 struct WhichContainers: ParsableArguments {
-  @Argument(help: "The container's id, or the beginning of one.")
+  @Argument(
+    help: "The container's id, or the beginning of one.", completion: Completion.containers)
   var id: String?
 
   @Flag(help: "All there are.")
