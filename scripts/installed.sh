@@ -7,7 +7,7 @@ share=$prefix/share
 own=$prefix/libexec/escra-runc
 programs=(escra-runc escra)
 links=(escra-runc.reactive escra-runc.observe escra-runc.strict)
-pages=(escra-runc.8 escra.8)
+pages=(escra-runc.8 escra.8 escra-config.5 escra-annotations.7)
 # Of uninstall and of what it leaves where it must.
 scripts=(installed.sh pass-through uninstall uses.sh)
 # By what they complete for.

@@ -14,6 +14,7 @@ import pytest
 
 import cgroups
 import kernel
+import pages
 from processes import PATIENCE, arguments, is_alive, keepers, supervisors, wait_until
 from world import ESCRA_RUNC, PATH, REPOSITORY, Runtime
 
@@ -149,6 +150,7 @@ def test_from_the_installation_to_the_purge(root, inside, engine, capsys):
     one.wait_for_quota(lambda quota: quota == FLOOR, 6, "down to the floor")
     assert one.id in root("escra", "ps") and "escra-runc version" in root("escra-runc", "--version")
     for path in ("man/man8/escra-runc.reactive.8.gz", "man/man8/escra.8.gz",
+                 "man/man5/escra-config.5.gz", "man/man7/escra-annotations.7.gz",
                  "bash-completion/completions/escra", "zsh/vendor-completions/_escra",
                  "fish/vendor_completions.d/escra.fish", "doc/escra-runc/examples/config.json",
                  "doc/escra-runc/copyright", "escra-runc/dashboard.json"):
@@ -257,6 +259,15 @@ def test_the_tarball_is_a_prefix_that_removes_itself(root, inside):
     os.unlink(root.path + "/usr/bin/escra-runc")
     os.symlink("../sbin/runc", root.path + "/usr/bin/escra-runc")
     made.call("delete", "--force")
+
+
+def test_the_page_about_installing_is_what_happens(root):
+    """Each command of docs/install.md but those that need the repository."""
+    for path in (*PACKAGES, *TARBALLS):
+        root.put(path)
+    pages.execute(
+        "install.md", {"PATH": PATH, "DEBIAN_FRONTEND": "noninteractive", "HOME": "/root"},
+        {"From source"}, within=["chroot", root.path], directory="/")
 
 
 def test_lintian_finds_no_error_and_no_warning():
