@@ -4,8 +4,8 @@
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 .PHONY: help bpf deps deps-build build test unit e2e e2e-v2 simulate fuzz model demo check bench
-.PHONY: bench-burst bench-requests bench-switch bench-memory bench-memory-v2 bench-app chaos docs fmt install
-.PHONY: shrink-race uninstall clean deb tarball package-test
+.PHONY: bench-burst bench-requests bench-switch bench-memory bench-memory-v2 bench-app chaos docs
+.PHONY: fmt install shrink-race uninstall clean deb tarball package-test
 
 PREFIX ?= /usr/local
 DESTDIR ?=
