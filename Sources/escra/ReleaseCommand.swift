@@ -17,6 +17,8 @@ struct ReleaseCommand: ParsableCommand {
   @OptionGroup var common: CommonOptions
   @OptionGroup var which: WhichContainers
 
+  func validate() throws { try which.check() }
+
   func run() throws {
     // Supervisors read what is made here without any capability.
     umask(0o077)
@@ -48,7 +50,8 @@ struct WhichContainers: ParsableArguments {
     transform: StateRoot.runtimeRoot)
   var root: String?
 
-  func validate() throws {
+  /// Refuses what names none, or one and all.
+  func check() throws {
     if (id == nil) == !all {
       throw ValidationError("say which container: its ID, or --all for all there are")
     }
