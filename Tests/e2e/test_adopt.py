@@ -92,6 +92,19 @@ def test_a_cgroup_is_adopted_whatever_made_it(foreign):
     assert made.quota == DECLARED
 
 
+def test_an_update_by_its_runtime_is_the_new_base(foreign):
+    """Which does not know of us."""
+    made = foreign()
+    adopt(made, "--policy", "reactive")
+    made.wait_for_quota(lambda quota: quota == FLOOR, 6, "down to the floor")
+    made.call("update", "--cpu-quota", "40000")
+    wait_until(lambda: row(made)["cpu"]["declared"] == 0.4, 4, "another base")
+    made.work(2)
+    made.wait_for_quota(lambda quota: quota == 40_000, 6, "up to the new limit")
+    escra_tool("release", made.id)
+    assert made.quota == 40_000
+
+
 def test_its_memory_limit_moves_and_comes_back(foreign, bundle):
     """What the kernel has is what it declares."""
     made_bundle = bundle({}, quota=DECLARED)
