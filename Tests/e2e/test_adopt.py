@@ -11,7 +11,7 @@ import engines
 from applications import members
 from processes import PATIENCE, is_alive, kill, ours, supervisors, wait_until
 from test_application import memory_limit
-from world import ESCRA, escra_tool
+from world import ESCRA, Runtime, escra_tool
 
 pytestmark = pytest.mark.v2
 FLOOR, DECLARED, MIB = 5_000, 20_000, 1 << 20
@@ -130,6 +130,18 @@ def test_it_joins_an_application(foreign, container):
     assert made.quota + member.quota <= 2 * DECLARED
     escra_tool("release", made.id)
     assert made.quota == DECLARED and len(members("shop")) == 1
+
+
+@pytest.mark.skipif(cgroups.VERSION == 2, reason="there the whole suite runs with crun beneath")
+def test_crun_tells_of_its_containers_too(container, world, no_unified):
+    """In a file of another name and form."""
+    crun = Runtime("/usr/bin/crun", "--root", world.root)
+    made = container(runtime=crun, policy=None, quota=DECLARED).started()
+    adopt(made, "--policy", "reactive")
+    made.wait_for_quota(lambda quota: quota == FLOOR, 6, "down to the floor")
+    escra_tool("release", made.id)
+    assert made.quota == DECLARED
+    made.call("delete", "--force")
 
 
 def test_what_an_engine_runs_is_found_by_its_id(run_engine, world):
