@@ -179,7 +179,7 @@ def test_after_the_removal_an_engine_can_exec_stop_and_remove(engine, prefix, wo
     assert engine("exec", names[0], "echo", "again").out == "again\n"
     pids.append(engine.pid(names[0]))
     assert engine("stop", "--time", "2", names[1]).seconds < 3 * PATIENCE
-    assert "stays as a pass-through" in prefix.remove(), "nobody may remove it yet"
+    assert "stays as a pass-through" in prefix.remove(), "it is in use"
 
     engine.forget()
     assert "stays as a pass-through" in prefix.remove(), "what runs names it"
@@ -210,7 +210,7 @@ def test_a_runtime_with_arguments_is_found_behind_dockers_script(
             "run", "--detach", "--name", name, "--runtime", "ours", *docker.OPTIONS, docker.image,
             "sleep", "1000").out.strip()
         wait_until(supervisors, 6, "a supervisor")
-        # Not told to Docker yet: before version 23 it removes its script then, and is stranded itself.
+        # Docker is not told: before version 23 it removes its script then, and is stranded itself.
         configure()
         assert prefix.uses() == {
             "escra-runc": [f"the container {id} of containerd, namespace moby"]}
