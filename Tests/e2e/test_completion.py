@@ -8,7 +8,7 @@ import pytest
 from terminal import Terminal
 from world import ESCRA, PATH, escra_tool
 
-# How a shell is started without anybody's settings, and told of the completions.
+# How a shell is started with no settings of a user, and told of the completions.
 SHELLS = {
     "bash": (["bash", "--norc", "--noprofile"], "source {script}"),
     "zsh": (["zsh", "-f"], "fpath=({directory} $fpath); autoload -Uz compinit; compinit -u -D"),

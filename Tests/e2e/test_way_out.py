@@ -95,7 +95,7 @@ class Engine:
             "docker": ([], ["--runtime", "escra-reactive"]),
             "podman": (["--runtime", "escra-runc.reactive"], [])}[engine.name]
         if engine.name == "podman":
-            # The suite's Podman reads another file than the one that every Podman reads.
+            # The suite's Podman reads a file of its own, and every other Podman this one.
             shutil.copy(engine.directory + "/containers.conf", config)
 
     def __call__(self, *words, code=0):

@@ -131,7 +131,7 @@ package struct ForeignContainer {
     guard let state = state(policy, hostReserve: hostReserve) else { throw ReleaseError.ended }
     let directory = try StateDirectory.create(in: stateRoot, root: root, id: id)
     do {
-      // As one that was released: until all is in its place, no keeper starts a supervisor.
+      // Like a released container: until all is in its place, no keeper starts a supervisor.
       try directory.mark(.done)
       try directory.save(state)
       if state.policy != PolicyName.observe.rawValue,
