@@ -9,14 +9,19 @@ internal import Syscalls
 /// `escra adopt`.
 struct AdoptCommand: ParsableCommand {
   static let configuration = CommandConfiguration(
-    commandName: "adopt", abstract: "Have released containers supervised again.",
+    commandName: "adopt", abstract: "Have containers supervised that are not, while they run.",
     discussion: """
-      A member of an application gets what that has free, and a strict container CPUs of its own; \
-      where there is no room for it, it stays released.
+      Without --policy it undoes a release. A member of an application gets what that has free, and \
+      a strict container CPUs of its own; where there is no room for it, it stays released.
+
+      With --policy it takes a container that was started without escra-runc: by its id in runc or \
+      crun, or by --cgroup. Its limits of this moment are what it declares. Nothing in it notices. \
+      escra release gives it back.
       """)
 
   @OptionGroup var common: CommonOptions
   @OptionGroup var which: WhichContainers
+  @OptionGroup var foreign: ForeignOptions
 
   @Option(
     help: ArgumentHelp(
@@ -24,10 +29,21 @@ struct AdoptCommand: ParsableCommand {
       valueName: "file"))
   var escraConfig: String?
 
+  func validate() throws {
+    if foreign.policy == nil { try which.check() }
+    try foreign.check(which)
+  }
+
   func run() throws {
     // Supervisors read what is made here without any capability.
     umask(0o077)
     let root = try common.stateRoot
+    if foreign.policy != nil {
+      let adopted = try adoptForeign(root)
+      RuntimeProgram.callKeeper(root)
+      try waitForSupervisor(of: adopted.id, adopted.path)
+      return try Output.write(lines: [adopted.sentence])
+    }
     let chosen = try which.choose(root).filter { which.id != nil || Self.isReleased($0) }
     if chosen.isEmpty { return try Output.write(lines: ["No container is released."]) }
     var adopted: [(id: String, path: String)] = []
@@ -46,11 +62,25 @@ struct AdoptCommand: ParsableCommand {
         throw Complaint("\(state.id) stays released: \(error.description)")
       } catch { throw Complaint("\(state.id) stays released") }
     }
-    for (id, path) in adopted where !Self.isSupervised(path) {
-      throw Complaint(
-        "no supervisor of \(id) is there after \(Self.patience / 1_000_000_000) s;"
-          + " the next call of the runtime for it starts one")
-    }
+    for one in adopted { try waitForSupervisor(of: one.id, one.path) }
+  }
+
+  /// Waits for a supervisor that has found its container, or for the container's end.
+  private func waitForSupervisor(of id: String, _ path: String) throws(Complaint) {
+    if Self.isSupervised(path) { return }
+    throw Complaint(
+      "no supervisor of \(id) is there after \(Self.patience / 1_000_000_000) s;"
+        + " the next call of the runtime for it starts one")
+  }
+
+  /// Takes a container that was started without escra-runc.
+  private func adoptForeign(_ root: StateRoot) throws -> ForeignOptions.Adopted {
+    let path = escraConfig ?? OperatorConfig.defaultPath
+    let config: OperatorConfig
+    do throws(OperatorConfigError) {
+      config = try OperatorConfig.load(path: path, isRequired: escraConfig != nil)
+    } catch { throw Complaint(error.description) }
+    return try foreign.adopt(which, config, root)
   }
 
   /// The operator's CPUs that no strict container gets.
@@ -69,7 +99,7 @@ struct AdoptCommand: ParsableCommand {
   /// How long a supervisor may take: it is ready within milliseconds, but for a crowded machine.
   private static let patience: Nanoseconds = 10_000_000_000
 
-  /// Waits for a supervisor that has found its container, or for the container's end.
+  /// Whether one comes, or the container ends, within ``patience``.
   private static func isSupervised(_ path: String) -> Bool {
     let deadline = monotonicNow() + patience
     while monotonicNow() < deadline {

@@ -32,7 +32,9 @@ struct AppListCommand: ParsableCommand {
 
 /// What names an application.
 struct ApplicationOptions: ParsableArguments {
-  @Argument(help: "What the application is called, or its directory in apps/.")
+  @Argument(
+    help: "What the application is called, or its directory in apps/.",
+    completion: Completion.applications)
   var name: String
 
   @Option(help: ArgumentHelp("The Kubernetes namespace.", valueName: "name"))

@@ -11,7 +11,8 @@ struct ExplainCommand: ParsableCommand {
 
   @OptionGroup var common: CommonOptions
 
-  @Argument(help: "The container's id, or the beginning of one.")
+  @Argument(
+    help: "The container's id, or the beginning of one.", completion: Completion.containers)
   var id: String
 
   @Option(

@@ -17,6 +17,8 @@ struct ReleaseCommand: ParsableCommand {
   @OptionGroup var common: CommonOptions
   @OptionGroup var which: WhichContainers
 
+  func validate() throws { try which.check() }
+
   func run() throws {
     // Supervisors read what is made here without any capability.
     umask(0o077)
@@ -36,7 +38,8 @@ struct ReleaseCommand: ParsableCommand {
 
 /// Which containers a command is about.
 struct WhichContainers: ParsableArguments {
-  @Argument(help: "The container's id, or the beginning of one.")
+  @Argument(
+    help: "The container's id, or the beginning of one.", completion: Completion.containers)
   var id: String?
 
   @Flag(help: "All there are.")
@@ -47,7 +50,8 @@ struct WhichContainers: ParsableArguments {
     transform: StateRoot.runtimeRoot)
   var root: String?
 
-  func validate() throws {
+  /// Refuses what names none, or one and all.
+  func check() throws {
     if (id == nil) == !all {
       throw ValidationError("say which container: its ID, or --all for all there are")
     }

@@ -18,7 +18,8 @@ struct WatchCommand: ParsableCommand {
 
   @OptionGroup var common: CommonOptions
 
-  @Argument(help: "The container's id, or the beginning of one.")
+  @Argument(
+    help: "The container's id, or the beginning of one.", completion: Completion.containers)
   var id: String?
 
   @Option(

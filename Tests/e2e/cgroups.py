@@ -72,6 +72,8 @@ def without_unified():
 
 # What the groups around containers' own are called; systemd's in a slice of its own.
 OUTER = re.compile(r"(\S*-)?escra[0-9a-f]{64}(\.slice)?")
+# In the names of another suite's containers and engines: each has its pid there.
+_ANOTHERS = re.compile(rf"e2e-(?!{os.getpid()}-)\d+-")
 
 
 def located(path):
@@ -200,14 +202,25 @@ def join(path, controllers=("cpu", "memory")):
 
 
 def of_ours(prefix):
-    """Every cgroup that has the prefix in its name, deepest first, without the hierarchy."""
+    """Every cgroup that has the prefix in its name, deepest first, without the hierarchy.
+
+    And every outer group, unless there is a container of another suite in it.
+    """
     found = set()
     for mount in mounts():
         for parent, names, _ in os.walk(mount):
             found.update(
-                os.path.join(parent, name)[len(mount):] for name in names
-                if prefix in os.path.join(parent, name) or OUTER.search(os.path.join(parent, name)))
+                path[len(mount):] for path in (os.path.join(parent, name) for name in names)
+                if prefix in path or OUTER.search(path) and not _is_anothers(path))
     return sorted(found, key=len, reverse=True)
+
+
+def _is_anothers(path):
+    top = path[:OUTER.search(path).end()]
+    try:
+        return any(_ANOTHERS.search(name) for name in (path, *os.listdir(top)))
+    except FileNotFoundError:
+        return False
 
 
 def remove(path):

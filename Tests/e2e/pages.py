@@ -55,16 +55,24 @@ def steps(name):
         yield step
 
 
-def execute(name, environment, without=(), timeout=300):
-    """Runs a page's commands to the first that fails, then compares what each has printed."""
+def sections(name):
+    """Those that have commands."""
+    return list(dict.fromkeys(step.section for step in steps(name)))
+
+
+def execute(name, environment, without=(), timeout=300, within=(), directory=REPOSITORY):
+    """Runs a page's commands to the first that fails, then compares what each has printed.
+
+    - within: the beginning of a command that runs a shell elsewhere, as `chroot DIRECTORY`
+    """
     todo = [step for step in steps(name) if step.section not in without]
     assert todo, f"{name}: no commands"
     script = "".join(
         "{\n%s\n} </dev/null 2>&1; printf '\\n%s %%d\\n' $?\n" % ("\n".join(step.command), _MARK)
         for step in todo)
     done = subprocess.run(
-        ["bash", "-c", script], capture_output=True, text=True, timeout=timeout * PATIENCE,
-        env=environment, cwd=REPOSITORY)
+        [*within, "bash", "-c", script], capture_output=True, text=True,
+        timeout=timeout * PATIENCE, env=environment, cwd=directory)
     outputs = re.split(rf"\n{_MARK} (\d+)\n", done.stdout)
     assert len(outputs) == 2 * len(todo) + 1, done
     for step, output, code in zip(todo, outputs[0::2], outputs[1::2]):

@@ -128,6 +128,12 @@ def machine(world):
     made.close()
 
 
+def test_the_page_about_installing_is_what_happens_from_source(machine):
+    """Its other sections happen in a fresh Debian: test_package.py."""
+    name = "install.md"
+    pages.execute(name, machine.environment, set(pages.sections(name)) - {"From source"})
+
+
 def test_the_docker_page_is_what_happens(machine, world):
     """From `make install` to `make uninstall`."""
     if not shutil.which("dockerd", path=PATH):

@@ -330,26 +330,6 @@ def test_a_limit_that_the_machine_has_not_is_told(two):
     assert text == "small: 0.50 cores from now on\n"
 
 
-def test_uninstall_names_the_containers_and_the_ways_out(container, world):
-    """By the ids that the operator knows."""
-    made = container().started()
-    made.supervisor()
-    script = os.path.join(REPOSITORY, "scripts/uninstall")
-
-    def uninstall():
-        return subprocess.run(
-            [script], capture_output=True, text=True, timeout=10 * PATIENCE,
-            env={"PATH": PATH, "PREFIX": world.path("prefix")})
-
-    done = uninstall()
-    assert done.returncode == 1 and done.stdout == ""
-    assert made.id in done.stderr.split()
-    assert "escra ps" in done.stderr and "escra release --all" in done.stderr
-    assert os.path.basename(made.states()[0]["directory"]) not in done.stderr
-    escra_tool("release", made.id)
-    assert uninstall().returncode == 0
-
-
 def test_the_doctor_says_that_it_is_not_root():
     """And concludes nothing from what only root can try."""
     done = subprocess.run(

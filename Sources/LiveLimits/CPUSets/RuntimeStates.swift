@@ -26,14 +26,14 @@ struct RuntimeStates {
   func cpus(_ group: String) -> CPUSet? { declared[group] }
 
   /// Those of Podman and CRI-O, then containerd's and Docker's, which have one for each namespace.
-  private static func usualRoots() -> [String] {
+  static func usualRoots() -> [String] {
     let docker = subdirectories("/run/docker").filter { $0.utf8.starts(with: "runtime-".utf8) }
     let shared = ["/run/containerd/runc"] + docker.map { "/run/docker/" + $0 }
     return ["/run/runc", "/run/crun"]
       + shared.flatMap { parent in subdirectories(parent).map { parent + "/" + $0 } }
   }
 
-  private static func subdirectories(_ path: String) -> [String] {
+  static func subdirectories(_ path: String) -> [String] {
     (try? FileDescriptor.open(path, O_RDONLY | O_DIRECTORY).subdirectories()) ?? []
   }
 
@@ -65,10 +65,17 @@ struct RuntimeStates {
   /// - Parameter directory: Where the low-level runtime keeps the container's state.
   /// - Returns: nil where there is none, or the runtime has another form for it.
   static func initProcess(in directory: String) -> Int32? {
-    let runc = document(directory + "/state.json")?.integer(at: ["init_process_pid"])
-    return (runc ?? document(directory + "/status")?.integer(at: ["pid"])).flatMap {
-      Int32(exactly: $0)
-    }
+    integer(in: directory, runc: "init_process_pid", crun: "pid").flatMap { Int32(exactly: $0) }
+  }
+
+  /// When that process started, as ``ProcessIdentity`` has it; nil likewise.
+  static func initStart(in directory: String) -> Int64? {
+    integer(in: directory, runc: "init_process_start", crun: "process-start-time")
+  }
+
+  private static func integer(in directory: String, runc: String, crun: String) -> Int64? {
+    document(directory + "/state.json")?.integer(at: [runc])
+      ?? document(directory + "/status")?.integer(at: [crun])
   }
 
   private static func document(_ path: String) -> JSONValue? {

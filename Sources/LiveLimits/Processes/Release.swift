@@ -132,6 +132,8 @@ package enum ReleaseError: Error, Equatable, CustomStringConvertible {
   case held
   /// Its cgroup has another container, which is supervised: why, as a clause.
   case owned(String)
+  /// It has a supervisor already, or a group of ours around its own: its policy.
+  case known(String)
   /// Its application has no room for it: why, as a clause.
   case noRoom(String)
   /// What failed.
@@ -144,6 +146,8 @@ package enum ReleaseError: Error, Equatable, CustomStringConvertible {
     case .ended: "has ended; there is nothing left to do"
     case .held: "is held by a process that does not end within 5 s; try again"
     case .owned(let reason): "stays unsupervised: \(reason)"
+    case .known(let policy):
+      "is under the policy \(policy) already; release it first, or adopt it without --policy"
     case .noRoom(let reason): "finds no room in its application: \(reason)"
     case .system(let error): "could not be given all that is its own: \(error); try again"
     }

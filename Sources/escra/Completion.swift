@@ -1,0 +1,20 @@
+// SPDX-License-Identifier: Apache-2.0
+internal import ArgumentParser
+internal import LiveLimits
+
+/// What a shell may complete an argument to.
+enum Completion {
+  /// The ids of the containers that have a state.
+  static var containers: CompletionKind { .custom { _, _, _ in unique(states().map(\.id)) } }
+
+  /// The names of the applications.
+  static var applications: CompletionKind {
+    .custom { _, _, _ in unique(states().compactMap { $0.app }) }
+  }
+
+  private static func states() -> [ContainerState] {
+    StateRoot.system.instances().compactMap { (try? StateDirectory(opening: $0))?.load() }
+  }
+
+  private static func unique(_ words: [String]) -> [String] { Set(words).sorted() }
+}
