@@ -28,27 +28,27 @@ struct AdoptCommand: ParsableCommand {
     // Supervisors read what is made here without any capability.
     umask(0o077)
     let root = try common.stateRoot
-    let chosen = try which.choose(root).filter { which.id != nil || Self.isReleased($0) }
+    let chosen = try which.choose(root).filter { which.id != nil || Self.isReleased($0.path) }
     if chosen.isEmpty { return try Output.write(lines: ["No container is released."]) }
-    var adopted: [(id: String, path: String)] = []
-    try eachOf(chosen, root) { directory, state throws(Complaint) in
+    var adopted: [Instance] = []
+    try eachOf(chosen, root) { directory, state, label throws(Complaint) in
       // Who has no CPUs of its own needs nothing of the config, which may be broken.
-      let reserved = state.claim == nil ? CPUSet() : try reservedCPUs(for: state.id)
+      let reserved = state.claim == nil ? CPUSet() : try reservedCPUs(for: label)
       do {
         guard try Release.adopt(directory, reserved: reserved, root) else {
-          return "\(state.id) was not released, so there is nothing to undo."
+          return "\(label) was not released, so there is nothing to undo."
         }
-        adopted.append((state.id, directory.path))
-        return "\(state.id) is to be supervised again."
+        adopted.append(Instance(path: directory.path, label: label))
+        return "\(label) is to be supervised again."
       } catch let error as ReleaseError {
-        throw Complaint("\(state.id) \(error)")
+        throw Complaint("\(label) \(error)")
       } catch let error as any (Error & CustomStringConvertible) {
-        throw Complaint("\(state.id) stays released: \(error.description)")
-      } catch { throw Complaint("\(state.id) stays released") }
+        throw Complaint("\(label) stays released: \(error.description)")
+      } catch { throw Complaint("\(label) stays released") }
     }
-    for (id, path) in adopted where !Self.isSupervised(path) {
+    for container in adopted where !Self.isSupervised(container.path) {
       throw Complaint(
-        "no supervisor of \(id) is there after \(Self.patience / 1_000_000_000) s;"
+        "no supervisor of \(container.label) is there after \(Self.patience / 1_000_000_000) s;"
           + " the next call of the runtime for it starts one")
     }
   }

@@ -11,7 +11,7 @@ struct ExplainCommand: ParsableCommand {
 
   @OptionGroup var common: CommonOptions
 
-  @Argument(help: "The container's id, or the beginning of one.")
+  @Argument(help: "The container's name, its id, or the beginning of that.")
   var id: String
 
   @Option(
@@ -34,7 +34,7 @@ struct ExplainCommand: ParsableCommand {
     let observer = Observer(stateRoot)
     let sights = observer.lookTwice()
     let sight = sights[
-      try choose(id, root: root, among: sights.map { ($0.state.id, $0.state.root) })]
+      try choose(id, root: root, among: sights.map(\.candidate))]
     let mounts = (try? FileDescriptor.text(of: "/proc/self/mountinfo")) ?? ""
     let explanation = Explanation(
       state: sight.state, report: sight.report, entries: sight.entries,

@@ -5,7 +5,7 @@ extension Table {
   static func list(of reports: [ContainerReport]) -> Table {
     Table(
       columns: [
-        Column(title: "ID"), Column(title: "POLICY"), Column(title: "APP"),
+        Column(title: "NAME"), Column(title: "ID"), Column(title: "POLICY"), Column(title: "APP"),
         Column(title: "CPU DECLARED", isNumber: true), Column(title: "CPU LIMIT", isNumber: true),
         Column(title: "CPU USED", isNumber: true), Column(title: "MEM DECLARED", isNumber: true),
         Column(title: "MEM LIMIT", isNumber: true), Column(title: "MEM USED", isNumber: true),
@@ -13,13 +13,38 @@ extension Table {
       ],
       rows: reports.map { report in
         [
-          report.shortID, report.policy, report.appCell,
+          report.nameCell, report.shortID, report.policy, report.appCell,
           report.cpu.declared.map(cores) ?? "none", report.cpuLimitCell, report.cpuUsedCell,
           report.memory.declared.map(bytes) ?? "none", report.memoryLimitCell,
           report.memoryUsedCell, report.source ?? "-",
           report.memorySource ?? "-", report.supervisorCell,
         ]
       })
+  }
+
+  /// What `escra ps` prints on a terminal: whole columns that fit, and which do not.
+  static func list(of reports: [ContainerReport], columns width: Int) -> [String] {
+    let reports = reports.map { report in
+      var report = report
+      // The other columns that are kept longest take 52 characters.
+      report.name = ContainerName(elided(report.nameCell, to: max(12, width - 52)))
+      return report
+    }
+    let (table, missing) = list(of: reports).fitting(
+      width,
+      leavingOut: [
+        "MEM SOURCE", "SOURCE", "SUPERVISOR", "ID", "MEM DECLARED", "CPU DECLARED", "APP",
+      ])
+    if missing.isEmpty || reports.isEmpty { return table.lines }
+    return table.lines
+      + wrapped("Not shown: \(missing.joined(separator: ", ")); --wide shows all", to: width)
+  }
+
+  /// The text with "…" for its middle where it is too long: pods differ in their names' ends.
+  static func elided(_ text: String, to width: Int) -> String {
+    guard text.count > width, width > 4 else { return text }
+    let head = (width - 1) / 3
+    return text.prefix(head) + "…" + text.suffix(width - 1 - head)
   }
 
   /// What `escra top` prints: less text, and a bar.
@@ -31,8 +56,8 @@ extension Table {
   static func top(of reports: [ContainerReport], bar width: Int = 22) -> Table {
     Table(
       columns: [
-        Column(title: "ID"), Column(title: "POLICY"), Column(title: "CPU LIMIT", isNumber: true),
-        Column(title: "CPU USED", isNumber: true),
+        Column(title: "NAME"), Column(title: "POLICY"),
+        Column(title: "CPU LIMIT", isNumber: true), Column(title: "CPU USED", isNumber: true),
         Column(title: barTitle(width)),
         Column(title: "MEM LIMIT", isNumber: true), Column(title: "MEM USED", isNumber: true),
         Column(title: "APP"), Column(title: "SUPERVISOR"),
@@ -42,7 +67,7 @@ extension Table {
           used: report.cpu.used ?? 0, limit: report.cpu.limit.value ?? report.ceiling,
           scale: report.ceiling, width: width)
         return [
-          report.shortID, report.policy, report.cpuLimitCell, report.cpuUsedCell,
+          report.nameCell, report.policy, report.cpuLimitCell, report.cpuUsedCell,
           report.cpu.limit == .unknown ? "-" : bar, report.memoryLimitCell, report.memoryUsedCell,
           report.appCell, report.supervisorCell,
         ]

@@ -153,7 +153,8 @@ def test_events_are_the_decisions_as_they_are_made(container, world):
         own = [event for event in told if event["id"] == one.id]
         decisions = explained(one)["decisions"]
         assert own == [
-            {"id": one.id, "policy": "reactive", "app": None, "root": world.root, **decision}
+            {"id": one.id, "name": None, "namespace": None, "policy": "reactive", "app": None,
+             "root": world.root, **decision}
             for decision in decisions]
     assert [event["timeNanoseconds"] for event in told] == sorted(
         event["timeNanoseconds"] for event in told)
@@ -315,6 +316,19 @@ def test_a_terminal_that_is_too_small_is_told_what_is_missing(container):
             assert not {title for title in titles if title not in text}, text
         else:
             assert f"{4 - shown} more" in text, text
+
+
+def test_of_two_equal_names_none_is_taken(container):
+    """nerdctl's names are annotations, and may be equal in two of its namespaces."""
+    made = [container({"nerdctl/name": "web"}).started() for _ in range(2)]
+    for one in made:
+        one.supervisor()
+    done = run("explain", "web")
+    assert done.returncode == 1 and done.stdout == ""
+    ids = ", ".join(sorted(one.id for one in made))
+    assert done.stderr == (
+        f'Error: 2 containers are called "web"; say which by its id: {ids}\n')
+    assert escra_tool("explain", made[0].id).startswith(f"web ({made[0].id}) runs")
 
 
 def test_a_limit_that_the_machine_has_not_is_told(two):

@@ -33,9 +33,9 @@ import Testing
     }
     #expect(
       Table.list(of: [report]).lines == [
-        "ID   POLICY    APP   CPU DECLARED  CPU LIMIT  CPU USED  MEM DECLARED  MEM LIMIT  MEM USED"
+        "NAME  ID   POLICY    APP   CPU DECLARED  CPU LIMIT  CPU USED  MEM DECLARED  MEM LIMIT  MEM USED"
           + "  SOURCE          MEM SOURCE  SUPERVISOR",
-        "web  reactive  shop          1.00       0.05      0.01         512Mi      512Mi       3Mi"
+        "web   web  reactive  shop          1.00       0.05      0.01         512Mi      512Mi       3Mi"
           + "  perf, sampling  bpf         4712",
       ])
   }
@@ -48,13 +48,15 @@ import Testing
     }
     let unknown = Table.list(of: [ContainerReport(state)]).rows
     #expect(
-      unknown == [["web", "reactive", "-", "none", "-", "-", "none", "-", "-", "-", "-", "(none)"]])
+      unknown == [
+        ["web", "web", "reactive", "-", "none", "-", "-", "none", "-", "-", "-", "-", "(none)"]
+      ])
     let unlimited = exampleReport {
       $0.cpu.limit = .unlimited
       $0.memory.limit = .unlimited
     }
     let row = Table.list(of: [unlimited]).rows[0]
-    #expect(row[4] == "none" && row[7] == "none")
+    #expect(row[5] == "none" && row[8] == "none")
   }
 
   @Test func `under observe, what the limit would be is in parentheses`() {
@@ -63,7 +65,7 @@ import Testing
       $0.cpu.limit = .at(1)
       $0.wouldBe = 0.05
     }
-    #expect(Table.list(of: [report]).rows[0][4] == "1.00 (0.05)")
+    #expect(Table.list(of: [report]).rows[0][5] == "1.00 (0.05)")
     #expect(Table.top(of: [report]).rows[0][2] == "1.00 (0.05)")
   }
 
@@ -85,6 +87,8 @@ import Testing
       json == """
         {
           "id": "web",
+          "name": null,
+          "namespace": null,
           "policy": "reactive",
           "app": null,
           "phase": "running",
