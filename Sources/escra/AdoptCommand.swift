@@ -99,6 +99,11 @@ enum RuntimeProgram {
     }
   }
 
+  /// The first of the places where it is, else the usual one.
+  static var path: String {
+    candidates.first { access($0, X_OK) == 0 } ?? "/usr/local/bin/escra-runc"
+  }
+
   /// Beside this program, then where engines are told to find it.
   private static var candidates: [String] {
     let resolved = realpath("/proc/self/exe", nil)

@@ -111,14 +111,16 @@ struct ApplicationReport: Equatable {
     }
     let rows = members.map { member in
       [
-        member.label, member.id.map(shortID) ?? "-", "\(member.priority)", Self.cores(member.record.cpu.declared),
+        member.label, member.id.map(shortID) ?? "-", "\(member.priority)",
+        Self.cores(member.record.cpu.declared),
         Self.cores(member.record.cpu.held), member.record.memory.map { bytes($0.declared) } ?? "-",
         member.record.memory.map { bytes($0.held) } ?? "-",
       ]
     }
     let table = Table(
       columns: [
-        Table.Column(title: "NAME"), Table.Column(title: "ID"), Table.Column(title: "PRIORITY", isNumber: true),
+        Table.Column(title: "NAME"), Table.Column(title: "ID"),
+        Table.Column(title: "PRIORITY", isNumber: true),
         Table.Column(title: "CPU DECLARED", isNumber: true),
         Table.Column(title: "CPU GRANTED", isNumber: true),
         Table.Column(title: "MEM DECLARED", isNumber: true),

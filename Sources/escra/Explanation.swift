@@ -63,7 +63,8 @@ struct Explanation {
     switch (report.phase, report.pid) {
     case ("running", let pid?):
       sentences.append("\(report.label) runs as process \(pid) under the policy \(report.policy).")
-    case ("ended", _): sentences.append("\(report.label) has ended; its policy was \(report.policy).")
+    case ("ended", _):
+      sentences.append("\(report.label) has ended; its policy was \(report.policy).")
     default: sentences.append("\(report.label) is being started under the policy \(report.policy).")
     }
     if let app = report.app, !report.isReleased {

@@ -129,7 +129,8 @@ struct ReleaseSentence {
     }
     if let cpus = limits.cpus { parts.append("it runs on the CPUs \(cpus) with all others") }
     text =
-      "\(label ?? state.id) is released" + (parts.isEmpty ? "" : ": " + parts.joined(separator: "; ")) + "."
+      "\(label ?? state.id) is released"
+      + (parts.isEmpty ? "" : ": " + parts.joined(separator: "; ")) + "."
   }
 
   private static func cores(_ limit: CPUQuota) -> String {

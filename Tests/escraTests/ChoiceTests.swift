@@ -14,7 +14,10 @@ import Testing
 
   @Test(arguments: [
     ("we", "\"we\" is the beginning of 2 ids; type more of one: web, webby"),
-    ("x", "no supervised container is called \"x\" or has an id that begins so; escra ps lists them"),
+    (
+      "x",
+      "no supervised container is called \"x\" or has an id that begins so; escra ps lists them"
+    ),
     ("", "no supervised container is called \"\" or has an id that begins so; escra ps lists them"),
   ])
   func `anything else is a sentence`(wanted: String, sentence: String) {

@@ -21,11 +21,12 @@ final class NameReader {
   /// By the directory of the instance.
   private var sources: [String: Source] = [:]
 
-  /// The name of a container; nil where no engine has named it.
+  /// Finds the name of a container.
   ///
   /// - Parameters:
   ///   - state: What is written down of it.
   ///   - instance: Its directory.
+  /// - Returns: nil where no engine has named it.
   func name(of state: ContainerState, at instance: String) -> ContainerName? {
     switch sources[instance] {
     case .fixed(let name)?: return name
