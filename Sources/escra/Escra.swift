@@ -60,5 +60,8 @@ struct Complaint: Error, Equatable, CustomStringConvertible {
   let description: String
 
   /// Makes a complaint of one sentence.
-  init(_ description: String) { self.description = Table.printable(description) }
+  init(_ description: String) { self.init(lines: [description]) }
+
+  /// Makes one of several sentences, each in a line of its own.
+  init(lines: [String]) { description = lines.map(Table.printable).joined(separator: "\n") }
 }

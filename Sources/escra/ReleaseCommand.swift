@@ -95,7 +95,7 @@ func eachOf(
     }
   }
   RuntimeProgram.callKeeper(root)
-  if !complaints.isEmpty { throw Complaint(complaints.joined(separator: "\n")) }
+  if !complaints.isEmpty { throw Complaint(lines: complaints) }
 }
 
 /// What a container has that was just released.

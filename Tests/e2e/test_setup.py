@@ -239,6 +239,8 @@ def test_docker_runs_a_reactive_container_after_it(installed, world, text):
     installed("docker", "load", "--input", installed.archive)
     said = installed("escra", "setup", "docker")
     assert "does not know the runtimes yet; run systemctl reload docker" in said
+    assert "does not know the runtime escra yet; run systemctl reload" in installed(
+        "escra", "doctor")
     installed("systemctl", "reload", "docker")
     assert "knows escra, escra-observe" in installed("escra", "setup", "docker")
     installed("docker", "run", "--detach", "--name", "web", "--runtime", "escra-reactive",

@@ -90,6 +90,12 @@ struct EngineFiles {
     }
   }
 
+  /// All files of an engine whose config is TOML, in the order in which it reads them.
+  func texts() throws(Complaint) -> [TOMLText] {
+    if engine != .containerd { return try beside("") }
+    return try containerd(stripped: false).0.files.map(\.toml)
+  }
+
   /// The other files that the engine reads, in that order.
   private func beside(_ dropIn: String) throws(Complaint) -> [TOMLText] {
     var paths = engine == .podman ? ["/usr/share/containers/containers.conf"] : []
@@ -102,7 +108,9 @@ struct EngineFiles {
   }
 
   /// containerd's files, and what they become without our block.
-  private func containerd() throws(Complaint) -> (ContainerdSetup, changes: [FileChange]) {
+  private func containerd(
+    stripped: Bool = true
+  ) throws(Complaint) -> (ContainerdSetup, changes: [FileChange]) {
     var paths = [config]
     var files: [ContainerdSetup.File] = []
     var changes: [FileChange] = []
@@ -111,7 +119,7 @@ struct EngineFiles {
       let path = paths[files.count]
       let text = try FileChange.read(path)
       var bare = text
-      if let text { bare = try ContainerdSetup.unregistered(text, path: path) }
+      if stripped, let text { bare = try ContainerdSetup.unregistered(text, path: path) }
       changes.append(FileChange(path: path, before: text, after: bare))
       let toml = try TOMLText(bare ?? "", path: path)
       files.append(ContainerdSetup.File(path: path, text: bare, toml: toml))

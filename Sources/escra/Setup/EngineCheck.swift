@@ -72,15 +72,19 @@ struct EngineCheck {
     }
   }
 
+  /// The runtimes that Docker's daemon knows; nil if it does not answer.
+  var known: Set<String>? {
+    guard let program = Program.find("docker") else { return nil }
+    let result = Program.run(
+      program, ["info", "--format", "{{range $name, $_ := .Runtimes}}{{println $name}}{{end}}"])
+    return result.code == 0 ? Set(result.output.split(separator: "\n").map(String.init)) : nil
+  }
+
   /// Whether the running engine knows our names; nil if it cannot be asked or does not run.
   func isKnown(changed: [FileChange]) -> Bool? {
     switch engine {
     case .docker:
-      guard daemon != nil, let program = Program.find("docker") else { return nil }
-      let result = Program.run(
-        program, ["info", "--format", "{{range $name, $_ := .Runtimes}}{{println $name}}{{end}}"])
-      guard result.code == 0 else { return nil }
-      let known = Set(result.output.split(separator: "\n").map(String.init))
+      guard daemon != nil, let known else { return nil }
       return known.isSuperset(of: RuntimeNames.words)
     case .podman: return Program.find("podman") == nil ? nil : true
     case .containerd, .crio:
