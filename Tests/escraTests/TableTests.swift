@@ -66,7 +66,7 @@ import Testing
       $0.wouldBe = 0.05
     }
     #expect(Table.list(of: [report]).rows[0][5] == "1.00 (0.05)")
-    #expect(Table.top(of: [report]).rows[0][2] == "1.00 (0.05)")
+    #expect(Table.top(of: [.init(report: report)]).rows[0][2] == "1.00 (0.05)")
   }
 
   @Test(arguments: [
@@ -166,26 +166,6 @@ import Testing
       counted("observe")
         == "Since it began there would have been: 1 raise, 0 of them before the quota was used "
         + "up; 1 return.")
-  }
-
-  @Test func `on a screen what does not fit is counted and named`() {
-    let reports = (0..<30).map { number in exampleReport { $0.id = "web-\(number)" } }
-    func lines(_ columns: Int, _ rows: Int) -> [String] {
-      Table.top(of: reports, columns: columns, rows: rows, note: "A note.")
-    }
-    let all = lines(200, 40)
-    #expect(all.count == 32 && all.last == "A note.")
-    #expect(all[0] == Table.top(of: reports).lines[0])
-    let low = lines(200, 12)
-    #expect(low.count == 12 && low.last == "… 20 more; escra ps lists all")
-    #expect(low[10].hasPrefix("web-9 "))
-    let narrow = lines(80, 40)
-    #expect(narrow.suffix(2) == ["Not shown: SUPERVISOR", "A note."])
-    #expect(narrow.allSatisfy { $0.count <= 80 } && narrow[0].contains("OF ITS MOST"))
-    let tiny = lines(24, 6)
-    #expect(tiny.contains { $0.hasPrefix("… ") } && tiny.count <= 6)
-    #expect(lines(24, 60).joined(separator: " ").contains("POLICY"))
-    for rows in 0...3 { #expect(lines(80, rows).contains { $0.hasPrefix("… ") }) }
   }
 
   @Test func `a use above the limit is told to be of another time`() {
