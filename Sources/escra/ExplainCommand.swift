@@ -11,7 +11,9 @@ struct ExplainCommand: ParsableCommand {
 
   @OptionGroup var common: CommonOptions
 
-  @Argument(help: "The container's name, its id, or the beginning of that.")
+  @Argument(
+    help: "The container's name, its id, or the beginning of that.",
+    completion: .custom(containerWords))
   var id: String
 
   @Option(

@@ -43,7 +43,9 @@ struct Instance {
 
 /// Which containers a command is about.
 struct WhichContainers: ParsableArguments {
-  @Argument(help: "The container's name, its id, or the beginning of that.")
+  @Argument(
+    help: "The container's name, its id, or the beginning of that.",
+    completion: .custom(containerWords))
   var id: String?
 
   @Flag(help: "All there are.")

@@ -18,7 +18,9 @@ struct WatchCommand: ParsableCommand {
 
   @OptionGroup var common: CommonOptions
 
-  @Argument(help: "The container's name, its id, or the beginning of that.")
+  @Argument(
+    help: "The container's name, its id, or the beginning of that.",
+    completion: .custom(containerWords))
   var id: String?
 
   @Option(

@@ -396,6 +396,30 @@ def test_of_two_equal_names_none_is_taken(container):
     assert escra_tool("explain", made[0].id).startswith(f"web ({made[0].id}) runs")
 
 
+def test_bash_completes_the_names_of_containers(container):
+    """Through the script that `escra` makes; ids of containers without a name."""
+    made = [container({"nerdctl/name": "web-front"}).started(), container().started()]
+    for one in made:
+        one.supervisor()
+    script = """
+PATH=$1:$PATH
+eval "$(escra --generate-completion-script bash)"
+COMP_WORDS=(escra explain "$2") COMP_CWORD=2 COMP_LINE="escra explain $2" COMP_TYPE=9
+COMP_POINT=${#COMP_LINE}
+_escra
+printf '%s\\n' "${COMPREPLY[@]}"
+"""
+
+    def offered(word):
+        done = subprocess.run(
+            ["bash", "-c", script, "bash", os.path.dirname(ESCRA), word], capture_output=True,
+            text=True, timeout=10 * PATIENCE)
+        return {line.strip() for line in done.stdout.splitlines() if line.strip()}
+
+    assert offered("web-") == {"web-front"}
+    assert {"web-front", made[1].id} <= offered("") and made[0].id not in offered("")
+
+
 def test_a_limit_that_the_machine_has_not_is_told(two):
     """What was set instead of what was asked for, and why."""
     cpus, asked = os.cpu_count(), os.cpu_count() + 98
