@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+internal import CLinux
 internal import Glibc
 internal import Syscalls
 
@@ -65,6 +66,36 @@ enum Program {
         code: -1, output: texts[0], errors: "\(path) could not be started, or was killed")
     }
     return Result(code: status >> 8 & 0xff, output: texts[0], errors: texts[1])
+  }
+
+  /// Starts a program that goes on, with no signal blocked.
+  ///
+  /// - Parameters:
+  ///   - path: The program.
+  ///   - arguments: Its arguments, without its name.
+  ///   - output: Its standard output.
+  ///   - errors: A file for its standard error.
+  /// - Returns: Its pid; nil where it could not be started.
+  static func spawn(
+    _ path: String, _ arguments: [String], output: CInt, errors: String
+  ) -> pid_t? {
+    var actions = posix_spawn_file_actions_t()
+    posix_spawn_file_actions_init(&actions)
+    defer { posix_spawn_file_actions_destroy(&actions) }
+    posix_spawn_file_actions_addopen(&actions, 0, "/dev/null", O_RDONLY, 0)
+    posix_spawn_file_actions_adddup2(&actions, output, 1)
+    posix_spawn_file_actions_addopen(&actions, 2, errors, O_WRONLY | O_CREAT | O_TRUNC, 0o600)
+    var attributes = posix_spawnattr_t()
+    posix_spawnattr_init(&attributes)
+    defer { posix_spawnattr_destroy(&attributes) }
+    var none = sigset_t()
+    sigemptyset(&none)
+    posix_spawnattr_setsigmask(&attributes, &none)
+    posix_spawnattr_setflags(&attributes, Int16(POSIX_SPAWN_SETSIGMASK))
+    var words: [UnsafeMutablePointer<CChar>?] = ([path] + arguments).map { strdup($0) } + [nil]
+    defer { for word in words { free(word) } }
+    var pid: pid_t = 0
+    return posix_spawn(&pid, path, &actions, &attributes, &words, environ) == 0 ? pid : nil
   }
 
   /// Reads pipes to their ends; kills the program after ten seconds.
