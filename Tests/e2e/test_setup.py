@@ -360,6 +360,64 @@ def test_cri_o_gets_a_drop_in(world, programs):
     assert "nothing was changed" in escra_setup(*arguments, "--undo")
 
 
+@pytest.mark.parametrize("arguments, engine, image", [
+    ([], "containerd", "escra-runc:"),
+    (["--nodes", "crio", "--image", "registry.example/escra:1"], "crio",
+     "registry.example/escra:1")])
+def test_manifests_for_kubernetes_are_valid(arguments, engine, image):
+    """By the schemas of its API, without a field that they do not know."""
+    found = subprocess.run(
+        [os.path.join(REPOSITORY, "scripts/deps-kubernetes")], capture_output=True, text=True)
+    if found.returncode:
+        (pytest.fail if os.environ.get("CI") else pytest.skip)(found.stderr.strip())
+    script = """
+import json, sys, yaml, kubernetes_validate
+documents = list(yaml.safe_load_all(sys.stdin))
+for one in documents:
+    kubernetes_validate.validate(one, sys.argv[1], strict=True)
+print(json.dumps(documents))
+"""
+    text = escra_setup("kubernetes", *arguments)
+    for version in ("1.25", "1.37"):
+        done = subprocess.run(
+            ["/usr/bin/python3", "-c", script, version], input=text, capture_output=True, text=True,
+            env={"PYTHONPATH": found.stdout.strip()})
+        assert done.returncode == 0, done
+    documents = json.loads(done.stdout)
+    assert [one["kind"] for one in documents] == ["RuntimeClass", "DaemonSet"] + ["Deployment"] * 3
+    assert documents[0]["handler"] == "escra"
+    [install] = documents[1]["spec"]["template"]["spec"]["initContainers"]
+    assert install["image"].startswith(image)
+    shell = install["command"][-1]
+    assert f"escra setup {engine}" in shell and f"systemctl restart {engine}" in shell
+    assert subprocess.run(["sh", "-n", "-c", shell]).returncode == 0
+    policies = []
+    for one in documents[2:]:
+        pod = one["spec"]["template"]
+        assert pod["spec"]["runtimeClassName"] == "escra"
+        policies.append(pod["metadata"]["annotations"]["io.escra.policy"])
+        assert one["spec"]["selector"]["matchLabels"] == pod["metadata"]["labels"]
+    assert policies == ["reactive", "reactive", "strict"]
+    # Each command line is of its own target.
+    assert "prints manifests" in escra_setup("kubernetes", "--undo", code=64)
+    assert "escra setup kubernetes" in escra_setup("docker", "--image", "x", code=64)
+
+
+@pytest.mark.parametrize("annotations, cpu", [
+    ({"io.escra.policy": "reactive", "io.escra.cpu.max": "1"}, 50_000),
+    ({"io.escra.policy": "reactive", "io.escra.app": "shop"}, 50_000),
+    ({"io.escra.policy": "strict"}, 100_000)])
+def test_the_annotations_of_the_manifests_are_taken(container, annotations, cpu):
+    """They are in the text as they are here, and a container with them starts."""
+    text = escra_setup("kubernetes")
+    for key, value in annotations.items():
+        assert re.search(rf'(?m)^ +{re.escape(key)}: "?{value}"?$', text)
+    if annotations["io.escra.policy"] == "strict" and os.cpu_count() < 2:
+        pytest.skip("one CPU is always shared")
+    made = container(annotations, policy=annotations["io.escra.policy"], quota=cpu)
+    made.started().supervisor()
+
+
 def test_where_nothing_may_be_written_nothing_is(world, programs):
     """A program that is not there, a directory that is a file, a user who is not root."""
     path = world.path("etc/daemon.json")

@@ -12,11 +12,30 @@ struct SetupCommand: ParsableCommand {
       escra-reactive and escra-strict, with the settings that it has for runc. Podman, CRI-O and \
       containerd with imports get a file of their own; daemon.json and config.toml are edited, and \
       all that is in them stays as it is. Doing it twice changes nothing; --undo restores the files \
-      byte for byte.
+      byte for byte. kubernetes prints manifests: a RuntimeClass, a DaemonSet that installs and \
+      registers the runtime on each node, and three Deployments as examples.
       """)
 
-  @Argument(help: "docker, containerd, podman or crio.")
-  var engine: Engine
+  /// What can be set up.
+  enum Target: Equatable, ExpressibleByArgument {
+    case engine(Engine)
+    case kubernetes
+
+    static let allValueStrings = Engine.allCases.map(\.rawValue) + ["kubernetes"]
+
+    init?(argument: String) {
+      if argument == "kubernetes" {
+        self = .kubernetes
+      } else if let engine = Engine(rawValue: argument) {
+        self = .engine(engine)
+      } else {
+        return nil
+      }
+    }
+  }
+
+  @Argument(help: "docker, containerd, podman, crio or kubernetes.")
+  var target: Target
 
   @Flag(help: "Print what would change as a diff, and change nothing.")
   var dryRun = false
@@ -33,7 +52,43 @@ struct SetupCommand: ParsableCommand {
     help: ArgumentHelp("The program escra-runc, if it is not beside escra.", valueName: "file"))
   var binary: String?
 
+  @Option(
+    help: ArgumentHelp(
+      "kubernetes: an image with escra-runc in /usr/bin, and nsenter.", valueName: "image"))
+  var image: String?
+
+  @Option(
+    help: ArgumentHelp("kubernetes: the nodes' engine, containerd or crio.", valueName: "engine"))
+  var nodes: Engine?
+
+  private var engine: Engine {
+    if case .engine(let engine) = target { engine } else { .containerd }
+  }
+
+  func validate() throws {
+    let isKubernetes = target == .kubernetes
+    if !isKubernetes, image != nil || nodes != nil {
+      throw ValidationError("--image and --nodes are for escra setup kubernetes")
+    }
+    if isKubernetes, dryRun || undo || config != nil || binary != nil {
+      throw ValidationError(
+        "escra setup kubernetes prints manifests and changes nothing; it takes --image and --nodes")
+    }
+    if let nodes, nodes != .containerd, nodes != .crio {
+      throw ValidationError("--nodes must be containerd or crio")
+    }
+    if let image, image.utf8.contains(where: { $0 <= 32 || $0 >= 127 || $0 == UInt8(ascii: "#") }) {
+      throw ValidationError("--image \(image) is no name of an image")
+    }
+  }
+
   func run() throws {
+    if target == .kubernetes {
+      var manifests = KubernetesManifests()
+      manifests.image = image ?? manifests.image
+      manifests.engine = nodes ?? manifests.engine
+      return try Output.write(manifests.text)
+    }
     let config = config.map { StateRoot.runtimeRoot($0) } ?? engine.config
     let files = EngineFiles(engine: engine, config: config)
     let check = EngineCheck(engine: engine, config: config)
