@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`escra demo`: two real containers, without an engine or an image, and the difference in figures."""
+"""`escra demo`: two real containers, without an engine or an image, and what differs."""
 import os
 import re
 import signal

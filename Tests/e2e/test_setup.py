@@ -322,6 +322,11 @@ def test_a_pod_gets_its_policy_after_it(installed, world):
     write(CONFIG, text)
     undo = comes_and_goes(CONFIG, ["containerd", "--binary", "/usr/local/bin/escra-runc"])
     installed("systemctl", "start", "containerd")
+    os.utime(CONFIG)
+    assert "was started before its config was changed; run systemctl restart" in installed(
+        "escra", "doctor")
+    assert "does not know the runtimes yet" in installed("escra", "setup", "containerd")
+    installed("systemctl", "restart", "containerd")
     assert "knows escra, escra-observe" in installed("escra", "setup", "containerd")
     engine = Containerd(world.directory, socket="/run/containerd/containerd.sock")
     [sandbox] = re.findall(

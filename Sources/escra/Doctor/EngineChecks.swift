@@ -187,6 +187,15 @@ struct EngineChecks {
           "it runs and does not know the runtime \(missing) yet; run \(check.reload(isUndone: false))"
         ))
     }
+    if engine == .containerd || engine == .crio, let daemon = check.daemon,
+      check.isKnown(changed: []) == false
+    {
+      checks.append(
+        .warning(
+          engine.title,
+          "process \(daemon.pid) was started before its config was changed; run "
+            + check.reload(isUndone: false)))
+    }
     if engine == .docker, let version = dockerVersion, version < 24 {
       let hasPolicies = registration.runtimes.contains(where: \.hasPolicy)
       let sentence =

@@ -90,6 +90,14 @@ struct EngineFiles {
     }
   }
 
+  /// The files that the engine reads and that are there.
+  func paths() -> [String] {
+    guard engine == .containerd else {
+      return [config] + Self.glob(config + ".d/*.conf")
+    }
+    return (try? containerd(stripped: false).changes.map(\.path)) ?? [config]
+  }
+
   /// All files of an engine whose config is TOML, in the order in which it reads them.
   func texts() throws(Complaint) -> [TOMLText] {
     if engine != .containerd { return try beside("") }

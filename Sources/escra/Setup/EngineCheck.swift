@@ -90,7 +90,7 @@ struct EngineCheck {
     case .containerd, .crio:
       // They read their files when they start.
       guard let daemon else { return nil }
-      let paths = changed.isEmpty ? [config, engine.dropIn(config)] : changed.map(\.path)
+      let paths = EngineFiles(engine: engine, config: config).paths()
       let newest = paths.compactMap { try? FileStatus.following($0) }.map(\.modified).max() ?? 0
       return changed.isEmpty && daemon.started > newest
     }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 internal import CLinux
 internal import Glibc
+internal import Hooks
 internal import Syscalls
 
 /// A program of the machine that is asked for something.
@@ -137,14 +138,20 @@ struct DaemonProcess {
     let names = (try? FileDescriptor.open("/proc", O_RDONLY | O_DIRECTORY).entries()) ?? []
     return names.compactMap { Int32($0) }.sorted().compactMap { pid in
       guard let bytes = try? FileDescriptor.open("/proc/\(pid)/cmdline", O_RDONLY).readAll(),
-        let status = try? FileStatus.following("/proc/\(pid)")
+        let identity = ProcessIdentity(pid: pid)
       else { return nil }
       let words = bytes.split(separator: 0).map { String(decoding: $0, as: UTF8.self) }
       guard words.first?.split(separator: "/").last.map(String.init) == name,
         (try? FileStatus.following("/proc/\(pid)/root/etc").identity) == ours
       else { return nil }
-      return DaemonProcess(pid: pid, arguments: words, started: status.modified)
+      return DaemonProcess(pid: pid, arguments: words, started: Self.time(of: identity))
     }
+  }
+
+  /// The times of /proc/PID itself are those of its inode, which comes and goes.
+  private static func time(of process: ProcessIdentity) -> Nanoseconds {
+    let age = ProcessIdentity.nowTicks() - process.startTicks
+    return wallClockNow() - age * 1_000_000_000 / Int64(sysconf(CInt(_SC_CLK_TCK)))
   }
 
   /// The value of one of its flags.
