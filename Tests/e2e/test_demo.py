@@ -63,7 +63,7 @@ def test_a_busy_machine_is_told_instead():
         text=True, timeout=10 * PATIENCE)
     os.unlink("/run/pressure")
     assert done.returncode == 1 and done.stdout == "", done
-    assert "this machine is busy: tasks waited for a CPU in 35 % of the last 10 s" in done.stderr
+    assert "this machine was busy: tasks waited for a CPU in 35 % of the last 10 s" in done.stderr
     assert not left()
 
 

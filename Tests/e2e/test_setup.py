@@ -360,7 +360,7 @@ def test_cri_o_gets_a_drop_in(world, programs):
     assert "nothing was changed" in escra_setup(*arguments)
     escra_setup(*arguments, "--undo")
     assert sorted(os.listdir(path + ".d")) == ["00-default.conf"]
-    write(drop_in, "# Somebody's.\n")
+    write(drop_in, "# Mine.\n")
     assert "is not a file of escra setup" in escra_setup(*arguments, code=1)
     assert "nothing was changed" in escra_setup(*arguments, "--undo")
 

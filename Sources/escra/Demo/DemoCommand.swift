@@ -32,7 +32,9 @@ struct DemoCommand: ParsableCommand {
       pressure: (try? FileDescriptor.text(of: "/proc/pressure/cpu")) ?? "",
       cpus: Machine.onlineCPUs().count)
     if let busy, !anyway {
-      throw Complaint("\(busy); try again when it is idle, or add --anyway")
+      throw Complaint(
+        "\(busy), so the figures would be those of the machine; try again when it is idle, or add "
+          + "--anyway")
     }
     let name = "escra-demo-\(getpid())"
     let parent = "/run/\(name)"
@@ -58,7 +60,10 @@ struct DemoCommand: ParsableCommand {
       )
     }
     try Output.write(
-      lines: Self.conclusion(containers[0], containers[1]) + [busy].compactMap(\.self))
+      lines: Self.conclusion(containers[0], containers[1])
+        + [busy].compactMap {
+          $0.map { "Before it began, \($0), so these figures are partly those of the machine." }
+        })
   }
 
   /// Why the machine is too busy for a demo; nil where it is not.
@@ -66,15 +71,14 @@ struct DemoCommand: ParsableCommand {
   /// - Parameters:
   ///   - pressure: The text of /proc/pressure/cpu; empty where there is none.
   ///   - cpus: CPUs of the machine.
-  /// - Returns: A sentence without its end.
+  /// - Returns: A clause.
   static func busy(pressure: String, cpus: Int) -> String? {
     if cpus < 2 { return "this machine has one CPU, which the two containers would have to share" }
     let some = pressure.split(separator: "\n").first { $0.hasPrefix("some ") }
     let average = some?.split(separator: " ").first { $0.hasPrefix("avg10=") }?.dropFirst(6)
     guard let average = average.flatMap({ Double($0) }), average >= 10 else { return nil }
     return
-      "this machine is busy: tasks waited for a CPU in \(fixed(average, 0)) % of the last 10 s, so "
-      + "the figures would be those of the machine"
+      "this machine was busy: tasks waited for a CPU in \(fixed(average, 0)) % of the last 10 s"
   }
 
   /// Looks until both have ended.

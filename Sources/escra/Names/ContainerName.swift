@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 internal import OCISpec
 
-/// What people call a container: "web" under Docker and Podman, "POD/CONTAINER" in Kubernetes.
+/// The name of a container: "web" under Docker and Podman, "POD/CONTAINER" in Kubernetes.
 struct ContainerName: Equatable, Hashable {
   /// The name that tables show.
   let text: String

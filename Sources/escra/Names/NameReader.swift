@@ -106,7 +106,7 @@ final class NameReader {
 
 /// What a shell offers where a container is meant: names, and ids of those without one.
 ///
-/// Whoever may not look at the state files is offered nothing.
+/// A user who may not read the state files is offered nothing.
 @Sendable func containerWords(_: [String], _: Int, _ prefix: String) -> [String] {
   Observer(.system).look().map { $0.report.name?.text ?? $0.report.id }
     .filter { $0.utf8.starts(with: prefix.utf8) }

@@ -20,7 +20,7 @@ enum DockerSetup {
       return "{\n  \"runtimes\": {\n\(lines)\n  }\n}\n"
     }
     if let runtimes = root.object("runtimes") {
-      // Last the first one, so that an object that was empty is told from one that we made.
+      // In reverse, so that an object that was empty is told from an object of ours.
       let ours = runtimes.members.isEmpty ? Array(entries.reversed()) : entries
       return runtimes.inserting(
         ours.map { "\n    " + $0 }.joined(separator: ",") + (runtimes.members.isEmpty ? "" : ","))
