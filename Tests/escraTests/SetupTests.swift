@@ -158,6 +158,7 @@ import Testing
   }
 
   @Test(arguments: [
+    ("disabled_plugins = [\"cri\"]\n", "run escra setup docker if"),
     ("[plugins.cri]\n", "version 1"), ("version = 1\n", "version 1"),
     ("version = 2\n[x\n", "line 2"),
     (

@@ -44,6 +44,16 @@ struct ContainerdSetup {
   /// containerd 1 takes the table of a plugin from the last file that has one, as a whole; that is the
   /// file for the handlers.
   func registered(_ names: RuntimeNames) throws(Complaint) -> (path: String, text: String) {
+    if let file = files.first(where: { file in
+      file.toml.strings(["disabled_plugins"]).contains {
+        ["cri", "io.containerd.grpc.v1.cri", "io.containerd.cri.v1.runtime"].contains($0)
+      }
+    }) {
+      // Docker's packages come with such a file.
+      throw Complaint(
+        "\(file.path) has the CRI plugin in disabled_plugins, so no kubelet can use this containerd; "
+          + "take it out first, or run escra setup docker if this containerd is Docker's")
+    }
     let version = try version()
     let plugin = Self.plugin(version: version)
     let runtimes = plugin + ["containerd", "runtimes"]
