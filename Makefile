@@ -58,9 +58,9 @@ fuzz: deps ## Give the decoder of applications' frames a minute of any bytes
 model: ## Check the model of the negotiation in docs/model with spin, every interleaving
 	@scripts/model
 
-demo: build ## Watch a container's CPU limit follow its use (needs root)
+demo: build ## Run the same requests under a static limit and under reactive (needs root)
 	@scripts/deps demo
-	@scripts/demo
+	@.build/release/escra demo
 
 check: deps ## Format, warnings, documentation, scripts, house rules
 	@scripts/check

@@ -51,6 +51,13 @@ public struct ProcessIdentity: Hashable, Sendable, CustomStringConvertible {
     return String(Substring(text.utf8.prefix { $0 != UInt8(ascii: "\n") }))
   }
 
+  /// The parent of a process: field 4 of /proc/PID/stat.
+  ///
+  /// - Returns: nil for one that has ended.
+  public static func parent(of process: Int32) -> Int32? {
+    stat(of: process).flatMap { field(4, inStat: $0) }.flatMap { Int32($0) }
+  }
+
   /// Whether a process is running, or waits in the kernel for what nothing interrupts.
   ///
   /// One that was stopped does neither.

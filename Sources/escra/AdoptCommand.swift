@@ -44,25 +44,25 @@ struct AdoptCommand: ParsableCommand {
       try waitForSupervisor(of: adopted.id, adopted.path)
       return try Output.write(lines: [adopted.sentence])
     }
-    let chosen = try which.choose(root).filter { which.id != nil || Self.isReleased($0) }
+    let chosen = try which.choose(root).filter { which.id != nil || Self.isReleased($0.path) }
     if chosen.isEmpty { return try Output.write(lines: ["No container is released."]) }
-    var adopted: [(id: String, path: String)] = []
-    try eachOf(chosen, root) { directory, state throws(Complaint) in
+    var adopted: [Instance] = []
+    try eachOf(chosen, root) { directory, state, label throws(Complaint) in
       // Who has no CPUs of its own needs nothing of the config, which may be broken.
-      let reserved = state.claim == nil ? CPUSet() : try reservedCPUs(for: state.id)
+      let reserved = state.claim == nil ? CPUSet() : try reservedCPUs(for: label)
       do {
         guard try Release.adopt(directory, reserved: reserved, root) else {
-          return "\(state.id) was not released, so there is nothing to undo."
+          return "\(label) was not released, so there is nothing to undo."
         }
-        adopted.append((state.id, directory.path))
-        return "\(state.id) is to be supervised again."
+        adopted.append(Instance(path: directory.path, label: label))
+        return "\(label) is to be supervised again."
       } catch let error as ReleaseError {
-        throw Complaint("\(state.id) \(error)")
+        throw Complaint("\(label) \(error)")
       } catch let error as any (Error & CustomStringConvertible) {
-        throw Complaint("\(state.id) stays released: \(error.description)")
-      } catch { throw Complaint("\(state.id) stays released") }
+        throw Complaint("\(label) stays released: \(error.description)")
+      } catch { throw Complaint("\(label) stays released") }
     }
-    for one in adopted { try waitForSupervisor(of: one.id, one.path) }
+    for one in adopted { try waitForSupervisor(of: one.label, one.path) }
   }
 
   /// Waits for a supervisor that has found its container, or for the container's end.
@@ -127,6 +127,11 @@ enum RuntimeProgram {
       _ = Launcher.callKeeper(root, of: program.number)
       return
     }
+  }
+
+  /// The first of the places where it is, else the usual one.
+  static var path: String {
+    candidates.first { access($0, X_OK) == 0 } ?? "/usr/local/bin/escra-runc"
   }
 
   /// Beside this program, then where engines are told to find it.

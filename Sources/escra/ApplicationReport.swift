@@ -9,8 +9,13 @@ struct ApplicationReport: Equatable {
   struct Member: Equatable {
     /// The container's id; nil where its state cannot be read.
     var id: String?
+    /// What engines call it.
+    var name: ContainerName?
     var priority: Int32
     var record: MemberRecord
+
+    /// What a row calls it.
+    var label: String { name?.text ?? id.map(shortID) ?? "-" }
   }
 
   /// What it is called.
@@ -56,7 +61,8 @@ struct ApplicationReport: Equatable {
         .array(
           members.map { member in
             .object([
-              ("id", .optional(member.id)), ("priority", .integer(Int64(member.priority))),
+              ("id", .optional(member.id)), ("name", .optional(member.name?.text)),
+              ("priority", .integer(Int64(member.priority))),
               ("cpu", .number(Double(member.record.cpu.held) / 1e9)),
               ("cpuDeclared", .number(Double(member.record.cpu.declared) / 1e9)),
               ("memory", .optional(member.record.memory?.held)),
@@ -105,14 +111,16 @@ struct ApplicationReport: Equatable {
     }
     let rows = members.map { member in
       [
-        member.id ?? "-", "\(member.priority)", Self.cores(member.record.cpu.declared),
+        member.label, member.id.map(shortID) ?? "-", "\(member.priority)",
+        Self.cores(member.record.cpu.declared),
         Self.cores(member.record.cpu.held), member.record.memory.map { bytes($0.declared) } ?? "-",
         member.record.memory.map { bytes($0.held) } ?? "-",
       ]
     }
     let table = Table(
       columns: [
-        Table.Column(title: "ID"), Table.Column(title: "PRIORITY", isNumber: true),
+        Table.Column(title: "NAME"), Table.Column(title: "ID"),
+        Table.Column(title: "PRIORITY", isNumber: true),
         Table.Column(title: "CPU DECLARED", isNumber: true),
         Table.Column(title: "CPU GRANTED", isNumber: true),
         Table.Column(title: "MEM DECLARED", isNumber: true),
@@ -158,12 +166,16 @@ struct ApplicationObserver {
       .sorted { ($0.name, $0.namespace ?? "", $0.room) < ($1.name, $1.namespace ?? "", $1.room) }
   }
 
-  private func report(_ directory: String, _ ids: [UInt64: String]) -> ApplicationReport? {
+  private func report(
+    _ directory: String, _ ids: [UInt64: (id: String, name: ContainerName?)]
+  ) -> ApplicationReport? {
     guard let room = try? ApplicationRoom(opening: root.applications + "/" + directory),
       let scope = room.scope
     else { return nil }
     let members = ((try? room.registered()) ?? []).map { record in
-      ApplicationReport.Member(id: ids[record.nonce], priority: record.priority, record: record)
+      ApplicationReport.Member(
+        id: ids[record.nonce]?.id, name: ids[record.nonce]?.name, priority: record.priority,
+        record: record)
     }
     guard !members.isEmpty else { return nil }
     func figures(_ resource: SharedResource) -> ApplicationMessage.Figures? {
@@ -178,12 +190,13 @@ struct ApplicationObserver {
       members: members.sorted { ($0.id ?? "", $0.record.nonce) < ($1.id ?? "", $1.record.nonce) })
   }
 
-  /// Ids of containers by nonce.
-  private func identities() -> [UInt64: String] {
-    var ids: [UInt64: String] = [:]
+  /// Ids and names of containers by nonce.
+  private func identities() -> [UInt64: (id: String, name: ContainerName?)] {
+    let names = NameReader()
+    var ids: [UInt64: (id: String, name: ContainerName?)] = [:]
     for path in root.instances() {
       if let directory = try? StateDirectory(opening: path), let state = directory.load() {
-        ids[directory.nonce] = state.id
+        ids[directory.nonce] = (state.id, names.name(of: state, at: path))
       }
     }
     return ids

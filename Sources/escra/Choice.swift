@@ -1,6 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
 
-/// Finds the container that a person means by an id or the beginning of one.
+/// A container that a person may mean.
+struct Candidate {
+  let id: String
+  /// The runtime's root.
+  let root: String
+  /// What engines call it.
+  var name: ContainerName?
+}
+
+/// Finds the container that a person means: by its id, its name, or the beginning of its id.
+///
+/// In this order, which is Docker's: what is a whole id or name is the beginning of no other.
 ///
 /// - Parameters:
 ///   - wanted: What was typed.
@@ -9,30 +20,33 @@
 /// - Returns: The index of the one that is meant.
 /// - Throws: ``Complaint`` when there is none, or more than one.
 func choose(
-  _ wanted: String, root: String? = nil, among candidates: [(id: String, root: String)]
+  _ wanted: String, root: String? = nil, among candidates: [Candidate]
 ) throws(Complaint) -> Int {
-  let matching = candidates.indices.filter {
-    candidates[$0].id.utf8.starts(with: wanted.utf8)
-      && (root ?? candidates[$0].root) == candidates[$0].root
-  }
-  let exact = matching.filter { candidates[$0].id == wanted }
-  let found = exact.isEmpty ? matching : exact
-  if wanted.isEmpty || found.isEmpty {
-    throw Complaint("no supervised container's id begins with \"\(wanted)\"; escra ps lists them")
-  }
-  guard let only = found.first, found.count == 1 else {
-    let ids = Set(found.map { candidates[$0].id })
-    let roots = Set(found.map { candidates[$0].root })
-    if ids.count == 1 && roots.count > 1 {
-      throw Complaint(
-        "\(found.count) containers are called \"\(wanted)\"; say which with --root: "
-          + roots.sorted().joined(separator: ", "))
-    }
-    // The same container twice: an earlier instance is on its way out, the list's last is newer.
-    if ids.count == 1, let last = found.last { return last }
+  let all = candidates.indices.filter { (root ?? candidates[$0].root) == candidates[$0].root }
+  let named = all.filter { candidates[$0].name?.words.contains(wanted) == true }
+  let exact = all.filter { candidates[$0].id == wanted }
+  let begun = all.filter { candidates[$0].id.utf8.starts(with: wanted.utf8) }
+  let found = exact.isEmpty ? named.isEmpty ? begun : named : exact
+  guard !wanted.isEmpty, let last = found.last else {
     throw Complaint(
-      "\"\(wanted)\" is the beginning of \(ids.count) ids; type more of one: "
-        + ids.sorted().joined(separator: ", "))
+      "no supervised container is called \"\(wanted)\" or has an id that begins so; escra ps lists "
+        + "them")
   }
-  return only
+  if found.count == 1 { return last }
+  let ids = Set(found.map { candidates[$0].id })
+  let roots = Set(found.map { candidates[$0].root })
+  guard ids.count == 1 else {
+    let list = ids.sorted().joined(separator: ", ")
+    throw Complaint(
+      exact.isEmpty && !named.isEmpty
+        ? "\(ids.count) containers are called \"\(wanted)\"; say which by its id: \(list)"
+        : "\"\(wanted)\" is the beginning of \(ids.count) ids; type more of one: \(list)")
+  }
+  if roots.count > 1 {
+    throw Complaint(
+      "\(found.count) containers are called \"\(wanted)\"; say which with --root: "
+        + roots.sorted().joined(separator: ", "))
+  }
+  // The same container twice: an earlier instance is on its way out, the list's last is newer.
+  return last
 }

@@ -4,9 +4,6 @@ internal import LiveLimits
 
 /// What a shell may complete an argument to.
 enum Completion {
-  /// The ids of the containers that have a state.
-  static var containers: CompletionKind { .custom { _, _, _ in unique(states().map(\.id)) } }
-
   /// The names of the applications.
   static var applications: CompletionKind {
     .custom { _, _, _ in unique(states().compactMap { $0.app }) }

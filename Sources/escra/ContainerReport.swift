@@ -43,6 +43,8 @@ extension CPUController.Counters {
 /// What one container has and uses at one moment.
 struct ContainerReport: Equatable {
   var id: String
+  /// What engines call it; nil where none has named it.
+  var name: ContainerName?
   var root: String
   var bundle: String
   var policy: String
@@ -88,7 +90,9 @@ struct ContainerReport: Equatable {
     if policy == "observe" { cpuMembers.append(("wouldBe", .optional(wouldBe))) }
     cpuMembers.append(("counters", counters?.json ?? .null))
     return .object([
-      ("id", .string(id)), ("policy", .string(policy)), ("app", .optional(app)),
+      ("id", .string(id)), ("name", .optional(name?.text)),
+      ("namespace", .optional(name?.namespace)),
+      ("policy", .string(policy)), ("app", .optional(app)),
       ("phase", .string(phase)), ("pid", .optional(pid)), ("source", .optional(source)),
       ("supervisorPid", .optional(supervisor)), ("released", .bool(isReleased)),
       ("unsupervised", .optional(unsupervised)),
@@ -114,9 +118,21 @@ struct ContainerReport: Equatable {
     return used > limit + 0.005
   }
 
-  /// The id as tables show it: the 64 hex digits of an engine's id are unique after twelve.
-  var shortID: String {
-    let isHex = id.utf8.allSatisfy { (48...57).contains($0) || (97...102).contains($0) }
-    return id.utf8.count == 64 && isHex ? String(id.prefix(12)) : id
+  /// The id as tables show it.
+  var shortID: String { escra.shortID(id) }
+
+  /// The container in a sentence: "web (4f725930caf1)"; its id where it has no name.
+  var label: String {
+    guard let name, name.text != id else { return id }
+    return "\(name.text) (\(shortID))"
   }
+
+  /// The container in a table.
+  var nameCell: String { name?.text ?? shortID }
+}
+
+/// An id as tables show it: the 64 hex digits of an engine's id are unique after twelve.
+func shortID(_ id: String) -> String {
+  let isHex = id.utf8.allSatisfy { (48...57).contains($0) || (97...102).contains($0) }
+  return id.utf8.count == 64 && isHex ? String(id.prefix(12)) : id
 }

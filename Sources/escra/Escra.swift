@@ -17,7 +17,7 @@ struct Escra: ParsableCommand {
     subcommands: [
       ListCommand.self, TopCommand.self, ExplainCommand.self, WatchCommand.self, AppCommand.self,
       ReleaseCommand.self, AdoptCommand.self, DoctorCommand.self, MetricsCommand.self,
-      EventsCommand.self,
+      EventsCommand.self, SetupCommand.self, DemoCommand.self, DemoLoadCommand.self,
     ])
 
   /// Runs the command; help and versions, too, are output that can fail to be written.
@@ -60,5 +60,8 @@ struct Complaint: Error, Equatable, CustomStringConvertible {
   let description: String
 
   /// Makes a complaint of one sentence.
-  init(_ description: String) { self.description = Table.printable(description) }
+  init(_ description: String) { self.init(lines: [description]) }
+
+  /// Makes one of several sentences, each in a line of its own.
+  init(lines: [String]) { description = lines.map(Table.printable).joined(separator: "\n") }
 }

@@ -36,6 +36,7 @@ struct EventsCommand: ParsableCommand {
 /// One decision about one container.
 struct Event: Equatable {
   var id: String
+  var name: ContainerName?
   var root: String
   var policy: String
   var app: String?
@@ -44,7 +45,9 @@ struct Event: Equatable {
   /// The event as one line of JSON; its members are a public contract.
   var line: String {
     var members: [(name: String, value: JSON)] = [
-      ("id", .string(id)), ("policy", .string(policy)), ("app", .optional(app)),
+      ("id", .string(id)), ("name", .optional(name?.text)),
+      ("namespace", .optional(name?.namespace)),
+      ("policy", .string(policy)), ("app", .optional(app)),
       ("root", .string(root)),
     ]
     if case .object(let decision) = entry.json { members += decision }
@@ -55,6 +58,7 @@ struct Event: Equatable {
 /// Reads the records of all containers, again and again.
 struct EventLog {
   private let root: StateRoot
+  private let names = NameReader()
   /// How far each instance's record was read, by its directory.
   private var places: [String: (sequence: UInt64, settled: Nanoseconds?)] = [:]
 
@@ -76,12 +80,14 @@ struct EventLog {
       else { continue }
       var place = places[path] ?? (0, nil)
       if place.settled != modified, let state = directory.load() {
+        let name = names.name(of: state, at: path)
         let isSettled = wallClockNow() - modified > Self.resolution
         for entry in Record.entries(in: directory.descriptor) where entry.sequence > place.sequence
         {
           found.append(
             Event(
-              id: state.id, root: state.root, policy: state.policy, app: state.app, entry: entry))
+              id: state.id, name: name, root: state.root, policy: state.policy, app: state.app,
+              entry: entry))
           place.sequence = entry.sequence
         }
         place.settled = isSettled ? modified : nil
@@ -89,6 +95,7 @@ struct EventLog {
       next[path] = place
     }
     places = next
+    names.keep(next.keys)
     return found.sorted { ($0.entry.time, $0.id) < ($1.entry.time, $1.id) }
   }
 }

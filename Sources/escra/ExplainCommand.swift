@@ -12,7 +12,8 @@ struct ExplainCommand: ParsableCommand {
   @OptionGroup var common: CommonOptions
 
   @Argument(
-    help: "The container's id, or the beginning of one.", completion: Completion.containers)
+    help: "The container's name, its id, or the beginning of that.",
+    completion: .custom(containerWords))
   var id: String
 
   @Option(
@@ -35,7 +36,7 @@ struct ExplainCommand: ParsableCommand {
     let observer = Observer(stateRoot)
     let sights = observer.lookTwice()
     let sight = sights[
-      try choose(id, root: root, among: sights.map { ($0.state.id, $0.state.root) })]
+      try choose(id, root: root, among: sights.map(\.candidate))]
     let mounts = (try? FileDescriptor.text(of: "/proc/self/mountinfo")) ?? ""
     let explanation = Explanation(
       state: sight.state, report: sight.report, entries: sight.entries,

@@ -62,9 +62,10 @@ struct Explanation {
     var sentences: [String] = []
     switch (report.phase, report.pid) {
     case ("running", let pid?):
-      sentences.append("\(report.id) runs as process \(pid) under the policy \(report.policy).")
-    case ("ended", _): sentences.append("\(report.id) has ended; its policy was \(report.policy).")
-    default: sentences.append("\(report.id) is being started under the policy \(report.policy).")
+      sentences.append("\(report.label) runs as process \(pid) under the policy \(report.policy).")
+    case ("ended", _):
+      sentences.append("\(report.label) has ended; its policy was \(report.policy).")
+    default: sentences.append("\(report.label) is being started under the policy \(report.policy).")
     }
     if let app = report.app, !report.isReleased {
       sentences.append(

@@ -10,18 +10,25 @@ internal import Syscalls
 /// supervisor finds its lock free.
 struct MetricsReader {
   let root: StateRoot
+  private let names = NameReader()
+
+  init(root: StateRoot) { self.root = root }
 
   /// Reads all containers and applications.
   func read() -> NodeMetrics {
     let applications = applications()
     var found: [(metrics: ContainerMetrics, started: Int64)] = []
-    for path in root.instances() {
+    let instances = root.instances()
+    for path in instances {
       // An instance that is just being made, or removed, has no state to read.
       guard let directory = try? StateDirectory(opening: path), let state = directory.load(),
-        let metrics = container(directory, state, applications)
+        var metrics = container(directory, state, applications)
       else { continue }
+      metrics.name = names.name(of: state, at: path)
+      metrics.namespace = metrics.namespace ?? metrics.name?.namespace
       found.append((metrics, state.readyTicks))
     }
+    names.keep(instances)
     // An instance that is on its way out may still be beside the next one of the same id.
     found.sort {
       ($0.metrics.id, $0.metrics.root, -$0.started)

@@ -24,6 +24,8 @@ struct ContainerMetrics: MetricSubject {
   var root: String
   var policy: String
   var application: String?
+  /// What engines call it.
+  var name: ContainerName?
   /// The Kubernetes namespace.
   var namespace: String?
   var state: State
@@ -61,10 +63,12 @@ struct ContainerMetrics: MetricSubject {
     counters.flatMap { $0.supervisors > 0 ? $0 : nil }
   }
 
-  /// The labels of all its series; names of containers and pods belong here, too.
+  /// The labels of all its series: `pod` and `container` are those of other exporters, and `name` is
+  /// the id where no engine has named it.
   var labels: MetricLabels {
     MetricLabels([
-      ("id", id), ("policy", policy), ("application", application), ("namespace", namespace),
+      ("id", id), ("name", name?.text ?? id), ("pod", name?.pod), ("container", name?.container),
+      ("policy", policy), ("application", application), ("namespace", namespace),
       ("root", root),
     ])
   }

@@ -9,6 +9,8 @@ final class Observer {
   private let root: StateRoot
   private var readings: [String: (time: Nanoseconds, usage: Nanoseconds)] = [:]
 
+  private let names = NameReader()
+
   init(_ root: StateRoot) { self.root = root }
 
   /// The time between the last two looks, over which use is a mean; nil before the second.
@@ -25,6 +27,9 @@ final class Observer {
     let report: ContainerReport
     /// Its decisions, oldest first, where they were asked for.
     let entries: [RecordEntry]
+
+    /// The container as a person may mean it.
+    var candidate: Candidate { Candidate(id: state.id, root: state.root, name: report.name) }
   }
 
   /// Takes two looks, 100 ms apart, at all containers together.
@@ -49,6 +54,7 @@ final class Observer {
       else { continue }
       let entries = Record.entries(in: directory.descriptor)
       var report = ContainerReport(state)
+      report.name = names.name(of: state, at: path)
       // The CPU limit of a strict container does not move.
       if state.policy != "strict" {
         report.counters = CounterFile.counters(in: directory.descriptor)
@@ -79,6 +85,7 @@ final class Observer {
       sights.append(Sight(path: path, state: state, report: report, entries: entries))
     }
     readings = seen
+    names.keep(sights.map(\.path))
     return sights.sorted {
       ($0.state.id, $0.state.root, $0.path) < ($1.state.id, $1.state.root, $1.path)
     }

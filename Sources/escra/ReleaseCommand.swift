@@ -25,21 +25,29 @@ struct ReleaseCommand: ParsableCommand {
     let root = try common.stateRoot
     let chosen = try which.choose(root)
     if chosen.isEmpty { return try Output.write(lines: ["No container is supervised."]) }
-    try eachOf(chosen, root) { directory, state throws(Complaint) in
+    try eachOf(chosen, root) { directory, state, label throws(Complaint) in
       let before = directory.releaseStage
       do throws(ReleaseError) {
         let limits = try Release.release(directory, root)
         return before == .done
-          ? "\(state.id) was released before." : ReleaseSentence(state, limits).text
-      } catch { throw Complaint("\(state.id) \(error)") }
+          ? "\(label) was released before." : ReleaseSentence(state, limits, label: label).text
+      } catch { throw Complaint("\(label) \(error)") }
     }
   }
+}
+
+/// One container, and what sentences call it.
+struct Instance {
+  /// Its directory.
+  let path: String
+  let label: String
 }
 
 /// Which containers a command is about.
 struct WhichContainers: ParsableArguments {
   @Argument(
-    help: "The container's id, or the beginning of one.", completion: Completion.containers)
+    help: "The container's name, its id, or the beginning of that.",
+    completion: .custom(containerWords))
   var id: String?
 
   @Flag(help: "All there are.")
@@ -53,16 +61,16 @@ struct WhichContainers: ParsableArguments {
   /// Refuses what names none, or one and all.
   func check() throws {
     if (id == nil) == !all {
-      throw ValidationError("say which container: its ID, or --all for all there are")
+      throw ValidationError("say which container: its NAME or ID, or --all for all there are")
     }
   }
 
-  /// Their instances, as paths.
-  func choose(_ stateRoot: StateRoot) throws(Complaint) -> [String] {
+  /// Their instances.
+  func choose(_ stateRoot: StateRoot) throws(Complaint) -> [Instance] {
     let sights = Observer(stateRoot).look().filter { (root ?? $0.state.root) == $0.state.root }
-    guard let id else { return sights.map(\.path) }
-    let index = try escra.choose(id, root: root, among: sights.map { ($0.state.id, $0.state.root) })
-    return [sights[index].path]
+    let instances = sights.map { Instance(path: $0.path, label: $0.report.label) }
+    guard let id else { return instances }
+    return [instances[try escra.choose(id, root: root, among: sights.map(\.candidate))]]
   }
 }
 
@@ -71,29 +79,28 @@ struct WhichContainers: ParsableArguments {
 /// What does not work with one is no reason to leave out the next.
 ///
 /// - Parameters:
-///   - paths: Their instances.
+///   - instances: The containers.
 ///   - root: Where states are.
 ///   - body: What to do; returns the sentence about it.
 /// - Throws: ``Complaint``, of all that did not work.
 func eachOf(
-  _ paths: [String], _ root: StateRoot,
-  _ body: (borrowing StateDirectory, ContainerState) throws(Complaint) -> String
+  _ instances: [Instance], _ root: StateRoot,
+  _ body: (borrowing StateDirectory, ContainerState, String) throws(Complaint) -> String
 ) throws(Complaint) {
   var complaints: [String] = []
-  for path in paths {
+  for instance in instances {
     // Gone in the meantime, there is nothing left to do.
-    guard let directory = try? StateDirectory(opening: path), let state = directory.load() else {
-      continue
-    }
+    guard let directory = try? StateDirectory(opening: instance.path), let state = directory.load()
+    else { continue }
     do throws(Complaint) {
-      try Output.write(lines: [Table.printable(try body(directory, state))])
+      try Output.write(lines: [Table.printable(try body(directory, state, instance.label))])
     } catch {
       // That standard output takes nothing is told once.
       if !complaints.contains(error.description) { complaints.append(error.description) }
     }
   }
   RuntimeProgram.callKeeper(root)
-  if !complaints.isEmpty { throw Complaint(complaints.joined(separator: "\n")) }
+  if !complaints.isEmpty { throw Complaint(lines: complaints) }
 }
 
 /// What a container has that was just released.
@@ -106,7 +113,8 @@ struct ReleaseSentence {
   /// - Parameters:
   ///   - state: What it declares.
   ///   - limits: What the kernel has.
-  init(_ state: ContainerState, _ limits: LimitsInForce) {
+  ///   - label: What to call it; else its id.
+  init(_ state: ContainerState, _ limits: LimitsInForce, label: String? = nil) {
     var parts: [String] = []
     if let found = limits.cpu {
       let declared = state.base.declared
@@ -126,7 +134,8 @@ struct ReleaseSentence {
     }
     if let cpus = limits.cpus { parts.append("it runs on the CPUs \(cpus) with all others") }
     text =
-      "\(state.id) is released" + (parts.isEmpty ? "" : ": " + parts.joined(separator: "; ")) + "."
+      "\(label ?? state.id) is released"
+      + (parts.isEmpty ? "" : ": " + parts.joined(separator: "; ")) + "."
   }
 
   private static func cores(_ limit: CPUQuota) -> String {

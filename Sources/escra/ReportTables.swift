@@ -5,7 +5,7 @@ extension Table {
   static func list(of reports: [ContainerReport]) -> Table {
     Table(
       columns: [
-        Column(title: "ID"), Column(title: "POLICY"), Column(title: "APP"),
+        Column(title: "NAME"), Column(title: "ID"), Column(title: "POLICY"), Column(title: "APP"),
         Column(title: "CPU DECLARED", isNumber: true), Column(title: "CPU LIMIT", isNumber: true),
         Column(title: "CPU USED", isNumber: true), Column(title: "MEM DECLARED", isNumber: true),
         Column(title: "MEM LIMIT", isNumber: true), Column(title: "MEM USED", isNumber: true),
@@ -13,7 +13,7 @@ extension Table {
       ],
       rows: reports.map { report in
         [
-          report.shortID, report.policy, report.appCell,
+          report.nameCell, report.shortID, report.policy, report.appCell,
           report.cpu.declared.map(cores) ?? "none", report.cpuLimitCell, report.cpuUsedCell,
           report.memory.declared.map(bytes) ?? "none", report.memoryLimitCell,
           report.memoryUsedCell, report.source ?? "-",
@@ -22,75 +22,33 @@ extension Table {
       })
   }
 
-  /// What `escra top` prints: less text, and a bar.
-  ///
-  /// - Parameters:
-  ///   - reports: The containers.
-  ///   - width: Characters of the bar.
-  /// - Returns: The table.
-  static func top(of reports: [ContainerReport], bar width: Int = 22) -> Table {
-    Table(
-      columns: [
-        Column(title: "ID"), Column(title: "POLICY"), Column(title: "CPU LIMIT", isNumber: true),
-        Column(title: "CPU USED", isNumber: true),
-        Column(title: barTitle(width)),
-        Column(title: "MEM LIMIT", isNumber: true), Column(title: "MEM USED", isNumber: true),
-        Column(title: "APP"), Column(title: "SUPERVISOR"),
-      ],
-      rows: reports.map { report in
-        let bar = bar(
-          used: report.cpu.used ?? 0, limit: report.cpu.limit.value ?? report.ceiling,
-          scale: report.ceiling, width: width)
-        return [
-          report.shortID, report.policy, report.cpuLimitCell, report.cpuUsedCell,
-          report.cpu.limit == .unknown ? "-" : bar, report.memoryLimitCell, report.memoryUsedCell,
-          report.appCell, report.supervisorCell,
-        ]
-      })
-  }
-
-  private static func barTitle(_ width: Int) -> String {
-    width < 20 ? "OF ITS MOST" : "OF THE MOST IT GETS"
-  }
-
-  /// What `escra top` shows on a screen: columns that do not fit are named, rows are counted.
-  ///
-  /// - Parameters:
-  ///   - reports: The containers.
-  ///   - columns: Characters of a line.
-  ///   - rows: Lines there are for it.
-  ///   - note: A line below, which goes first where there is no room.
-  /// - Returns: At most so many lines.
-  static func top(
-    of reports: [ContainerReport], columns: Int, rows: Int, note: String
-  ) -> [String] {
-    let full = top(of: reports)
-    let isWide = full.lines.allSatisfy { $0.count <= columns }
-    let (table, missing) =
-      isWide
-      ? (full, [])
-      : top(of: reports, bar: 11).fitting(
-        columns,
-        leavingOut: [
-          "SUPERVISOR", "APP", barTitle(11), "POLICY", "MEM USED", "MEM LIMIT", "CPU USED",
-        ])
-    var notes: [String] = []
-    if !missing.isEmpty {
-      notes += wrapped("Not shown: " + missing.joined(separator: ", "), to: columns)
+  /// What `escra ps` prints on a terminal: whole columns that fit, and which do not.
+  static func list(of reports: [ContainerReport], columns width: Int) -> [String] {
+    let reports = reports.map { report in
+      var report = report
+      // The other columns that are kept longest take 52 characters.
+      report.name = ContainerName(elided(report.nameCell, to: max(12, width - 52)))
+      return report
     }
-    let lines = table.lines
-    let explanation = wrapped(note, to: columns)
-    if lines.count + notes.count + explanation.count <= rows { notes += explanation }
-    let room = rows - notes.count
-    guard lines.count > room else { return lines + notes }
-    // The last line there is says how many there are below it.
-    let shown = max(0, room - 2)
-    return lines.prefix(room > 1 ? 1 + shown : 0)
-      + ["… \(reports.count - shown) more; escra ps lists all"] + notes
+    let (table, missing) = list(of: reports).fitting(
+      width,
+      leavingOut: [
+        "MEM SOURCE", "SOURCE", "SUPERVISOR", "ID", "MEM DECLARED", "CPU DECLARED", "APP",
+      ])
+    if missing.isEmpty || reports.isEmpty { return table.lines }
+    return table.lines
+      + wrapped("Not shown: \(missing.joined(separator: ", ")); --wide shows all", to: width)
+  }
+
+  /// The text with "…" for its middle where it is too long: pods differ in their names' ends.
+  static func elided(_ text: String, to width: Int) -> String {
+    guard text.count > width, width > 4 else { return text }
+    let head = (width - 1) / 3
+    return text.prefix(head) + "…" + text.suffix(width - 1 - head)
   }
 
   /// Text as lines of whole words.
-  private static func wrapped(_ text: String, to width: Int) -> [String] {
+  static func wrapped(_ text: String, to width: Int) -> [String] {
     var lines = [""]
     for word in text.split(separator: " ") {
       let last = lines[lines.count - 1]
@@ -109,22 +67,22 @@ extension Table {
 extension ContainerReport {
   /// The kernel's limit; under `observe` what it would be follows in parentheses, under `strict` it
   /// is the CPUs themselves.
-  fileprivate var cpuLimitCell: String {
+  var cpuLimitCell: String {
     if let ownCPUs, !isReleased { return "CPUs \(ownCPUs)" }
     let limit = Self.cell(cpu.limit, cores)
     guard policy == "observe", let wouldBe else { return limit }
     return "\(limit) (\(cores(wouldBe)))"
   }
 
-  fileprivate var cpuUsedCell: String { cpu.used.map(cores) ?? "-" }
-  fileprivate var memoryLimitCell: String { Self.cell(memory.limit, bytes) }
-  fileprivate var memoryUsedCell: String { memory.used.map(bytes) ?? "-" }
-  fileprivate var supervisorCell: String {
+  var cpuUsedCell: String { cpu.used.map(cores) ?? "-" }
+  var memoryLimitCell: String { Self.cell(memory.limit, bytes) }
+  var memoryUsedCell: String { memory.used.map(bytes) ?? "-" }
+  var supervisorCell: String {
     supervisor.map { "\($0)" }
       ?? (unsupervised != nil ? "(unsupervised)" : isReleased ? "(released)" : "(none)")
   }
   /// Who was released is no member of anything.
-  fileprivate var appCell: String { isReleased ? "-" : app ?? "-" }
+  var appCell: String { isReleased ? "-" : app ?? "-" }
 
   private static func cell<Number>(_ limit: Limit<Number>, _ text: (Number) -> String) -> String {
     switch limit {

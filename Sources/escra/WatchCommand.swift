@@ -19,7 +19,8 @@ struct WatchCommand: ParsableCommand {
   @OptionGroup var common: CommonOptions
 
   @Argument(
-    help: "The container's id, or the beginning of one.", completion: Completion.containers)
+    help: "The container's name, its id, or the beginning of that.",
+    completion: .custom(containerWords))
   var id: String?
 
   @Option(
@@ -88,12 +89,12 @@ struct WatchCommand: ParsableCommand {
     let root = try common.stateRoot
     while true {
       let sights = Observer(root).look()
-      let index = try choose(id ?? "", among: sights.map { ($0.state.id, $0.state.root) })
+      let index = try choose(id ?? "", among: sights.map(\.candidate))
       if let probe = CgroupProbe(sights[index].state) {
-        return (probe, sights[index].state.id, sights[index].report.ceiling)
+        return (probe, sights[index].report.label, sights[index].report.ceiling)
       }
       guard monotonicNow() < deadline else {
-        throw Complaint("the cgroup of \"\(sights[index].state.id)\" is not known, or gone")
+        throw Complaint("the cgroup of \"\(sights[index].report.label)\" is not known, or gone")
       }
       usleep(20_000)
     }

@@ -50,10 +50,10 @@ imports = []
     pause_threshold = 0.02
 """
 
-# It lays a file's tables over the defaults, refuses a table that is there twice, and writes every
-# string as a literal one, as containerd 2 does.
+# It lays a file's tables over the defaults, and those of what it imports, refuses a table that is
+# there twice, and writes every string as a literal one, as containerd 2 does.
 PROGRAM = """#!/usr/bin/python3
-import sys, tomllib
+import glob, os, sys, tomllib
 
 DEFAULT = %r
 
@@ -79,8 +79,13 @@ if sys.argv[-1] == "default":
     print(DEFAULT, end="")
 else:
     known = tomllib.loads(DEFAULT)
-    with open(sys.argv[sys.argv.index("--config") + 1], "rb") as file:
-        lay(known, tomllib.load(file))
+    paths = [sys.argv[sys.argv.index("--config") + 1]]
+    for path in paths:
+        with open(path, "rb") as file:
+            read = tomllib.load(file)
+        for pattern in read.get("imports", []):
+            paths += sorted(glob.glob(os.path.join(os.path.dirname(path), pattern)))
+        lay(known, read)
     show(known, [])
 """
 

@@ -10,7 +10,6 @@ import tomllib
 import pytest
 
 import cgroups
-import containerd2
 import kernel
 import pages
 from containerd import Containerd
@@ -168,135 +167,6 @@ def test_the_containerd_page_is_what_happens(machine):
         assert config.read() == before
 
 
-NVIDIA = """
-# Theirs.
-[plugins."{cri}".containerd.runtimes.nvidia]
-  runtime_type = "io.containerd.runc.v2"
-  [plugins."{cri}".containerd.runtimes.nvidia.options]
-    BinaryName = "/usr/bin/nvidia-container-runtime"
-
-[plugins."{cri}".registry]
-  config_path = "/etc/containerd/certs.d"
-"""
-SYSTEMD = """version = {version}
-[plugins."{cri}".containerd.runtimes.runc]
-  runtime_type = "io.containerd.runc.v2"
-  base_runtime_spec = "/etc/containerd/base.json"
-  pod_annotations = ["others.*"]
-  [plugins."{cri}".containerd.runtimes.runc.options]
-    SystemdCgroup = true
-    BinaryName = "/opt/runc"
-"""
-
-
-@pytest.mark.parametrize("version", [2, 3])
-@pytest.mark.parametrize("start", [
-    "nothing", "an empty file", "its version", "the distribution's", "the defaults",
-    "systemd's driver", "another runtime", "no end of line", "literal strings"])
-def test_the_handler_comes_and_goes_with_any_config(world, version, start):
-    """containerd reads the result, nothing else changes, and what others add behind it stays."""
-    path = world.path("etc/config.toml")
-    cri = RUNTIMES[version]
-    directories = [PATH]
-    if version == 3:
-        containerd2.install(world.directory)
-        default = containerd2.DEFAULT
-        directories.insert(0, world.directory)
-    else:
-        default = subprocess.run(
-            ["containerd", "config", "default"], capture_output=True, text=True, check=True).stdout
-        if "version = 2" not in default:
-            pytest.skip("this containerd writes another version")
-    text = {
-        "nothing": None, "an empty file": "", "its version": f"version = {version}\n",
-        "the distribution's": f'version = {version}\n[plugins]\n  [plugins."{cri}"]\n'
-                              f'    [plugins."{cri}".cni]\n      bin_dir = "/usr/lib/cni"\n',
-        "the defaults": default, "systemd's driver": SYSTEMD,
-        "another runtime": SYSTEMD + NVIDIA, "no end of line": f"version = {version}",
-        "literal strings": SYSTEMD.replace('"', "'")}[start]
-    if text is not None:
-        os.mkdir(os.path.dirname(path))
-        if text != default:
-            text = text.replace("{cri}", cri).replace("{version}", str(version))
-        with open(path, "w") as file:
-            file.write(text)
-
-    def page(section):
-        [step] = [step for step in pages.steps("containerd.md")
-                  if step.section == section and CONFIG in step.command[0]]
-        done = subprocess.run(
-            ["bash", "-c", "\n".join(step.command).replace(CONFIG, path)], capture_output=True,
-            text=True, env={"PATH": ":".join(directories)})
-        assert done.returncode == 0, done
-
-    def content():
-        with open(path) as file:
-            return file.read()
-
-    def effective():
-        done = subprocess.run(
-            ["containerd", "--config", path, "config", "dump"], capture_output=True, text=True,
-            env={"PATH": ":".join(directories)})
-        assert done.returncode == 0, done.stderr
-        return tomllib.loads(done.stdout)
-
-    page("Under Kubernetes")
-    added = content()
-    assert added.startswith(text or "")
-    runtimes = effective()["plugins"][cri]["containerd"]["runtimes"]
-    escra = runtimes["escra"]
-    assert escra["options"]["BinaryName"] == "/usr/local/bin/escra-runc"
-    assert escra["runtime_type"] == "io.containerd.runc.v2"
-    for kind in ("pod", "container"):
-        assert escra[kind + "_annotations"] == ["io.escra.*", "io.escra.*/*"]
-    is_systemd = (text or "").startswith(SYSTEMD[:9]) and "SystemdCgroup = true" in (text or "")
-    assert runtimes["runc"]["runtime_type"] == "io.containerd.runc.v2"
-    assert bool(escra["options"].get("SystemdCgroup")) == is_systemd
-    if is_systemd:
-        assert escra["base_runtime_spec"] == "/etc/containerd/base.json"
-        assert runtimes["runc"]["options"]["BinaryName"] == "/opt/runc"
-    page("Under Kubernetes")
-    assert content() == added
-    page("Removing it")
-    version_line = f"version = {version}\n"
-    whole = (text or version_line) + ("" if (text or "\n").endswith("\n") else "\n")
-    assert content() == whole
-    # Others come behind ours, and stay with all that they need.
-    if start != "another runtime":
-        page("Under Kubernetes")
-        behind = NVIDIA.replace("{cri}", cri)
-        if start == "the defaults":
-            # They have a registry.
-            behind = behind[:behind.rindex("[plugins.")]
-        with open(path, "a") as file:
-            file.write(behind)
-        before = effective()["plugins"][cri]
-        page("Removing it")
-        assert content().startswith(text or version_line) and content().endswith(behind)
-        del before["containerd"]["runtimes"]["escra"]
-        assert effective()["plugins"][cri] == before
-
-
-def test_the_page_changes_nothing_that_containerd_would_not_take(world):
-    """A table that its commands do not know for runc's, and a config of version 1."""
-    cri = RUNTIMES[2]
-    for text in (
-            f'version = 2\nplugins."{cri}".containerd.runtimes.escra.runtime_type = "x"\n',
-            "[plugins.cri]\n", "version = 2\n[broken\n"):
-        path = world.path("config.toml")
-        with open(path, "w") as file:
-            file.write(text)
-        [step] = [step for step in pages.steps("containerd.md")
-                  if step.section == "Under Kubernetes" and CONFIG in step.command[0]]
-        done = subprocess.run(
-            ["bash", "-c", "\n".join(step.command).replace(CONFIG, path)], capture_output=True,
-            text=True, env={"PATH": PATH})
-        assert done.returncode != 0
-        with open(path) as file:
-            assert file.read() == text
-        assert [name for name in os.listdir(world.directory) if "config.toml." in name] == []
-
-
 def test_the_pod_of_the_containerd_page_gets_its_policies(machine, world):
     """The page's handler and the page's annotations, asked for as a kubelet does it."""
     [(_, _, yaml)] = pages.blocks("containerd.md", "yaml")
@@ -306,7 +176,7 @@ def test_the_pod_of_the_containerd_page_gets_its_policies(machine, world):
     [name] = re.findall(r"^    - name: (\S+)$", text, re.MULTILINE)
     install = [step for step in pages.steps("containerd.md")
                if "make install" in step.command[0]
-               or step.section == "Under Kubernetes" and CONFIG in step.command[0]]
+               or step.section == "Under Kubernetes" and "escra setup" in step.command[0]]
     for step in install:
         machine("bash", "-c", "cd %s\n%s" % (pages.REPOSITORY, "\n".join(step.command)))
     # Root may lack CAP_SYS_RESOURCE, without which no sandbox is protected from the OOM killer.

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Pods under containerd's CRI plugin: annotations of the pod reach the container they are for."""
 import json
+import re
 
 import pytest
 
@@ -54,6 +55,31 @@ def test_a_policy_is_the_pods_or_the_containers_own(pod):
     web.wait_for_quota(lambda quota: quota == FLOOR, 5, "down to the floor")
     assert other.quota == 50_000
     assert supervisors(made.id) == []
+
+
+def test_a_container_of_a_pod_has_the_pods_name_too(pod):
+    """And its namespace, by which two pods of one name differ."""
+
+    def listed(id):
+        [one] = [one for one in json.loads(escra_tool("ps", "--json")) if one["id"] == id]
+        return one
+
+    made = [pod({"io.escra.policy": "reactive", "io.escra.app": "shop"}) for _ in range(2)]
+    ids = [one.container("web") for one in made]
+    names = [one.name + "/web" for one in made]
+    for id, name in zip(ids, names):
+        wait_until(lambda: listed(id)["name"] == name, 4, "it has its name")
+        assert listed(id)["namespace"] == "tests"
+        assert escra_tool("explain", name) and escra_tool("explain", "tests/" + name)
+    text = escra_tool("metrics")
+    for one in made:
+        assert f'name="{one.name}/web",pod="{one.name}",container="web"' in text
+    assert 'namespace="tests"' in text
+    shown = escra_tool("app", "show", "shop")
+    for id, name in zip(ids, names):
+        assert re.search(rf"^{re.escape(name)} +{id[:12]} ", shown, re.M), shown
+    members = json.loads(escra_tool("app", "show", "shop", "--json"))["members"]
+    assert {member["name"] for member in members} == set(names)
 
 
 def test_only_what_is_narrowed_to_it_reaches_a_container(pod):

@@ -153,7 +153,8 @@ def test_events_are_the_decisions_as_they_are_made(container, world):
         own = [event for event in told if event["id"] == one.id]
         decisions = explained(one)["decisions"]
         assert own == [
-            {"id": one.id, "policy": "reactive", "app": None, "root": world.root, **decision}
+            {"id": one.id, "name": None, "namespace": None, "policy": "reactive", "app": None,
+             "root": world.root, **decision}
             for decision in decisions]
     assert [event["timeNanoseconds"] for event in told] == sorted(
         event["timeNanoseconds"] for event in told)
@@ -292,29 +293,131 @@ def test_output_that_cannot_be_written_is_an_error(container):
     assert made.supervisor()
 
 
-def test_a_terminal_that_is_too_small_is_told_what_is_missing(container):
-    """Rows are counted and columns are named, at any size."""
+def screens(text):
+    """The lines of each screen that was drawn, the last one last."""
+    plain = [re.sub(r"\x1b\[[?0-9]*[a-zA-Z]", "", part) for part in text.split("\x1b[H")[1:]]
+    return [[line for line in part.splitlines() if line] for part in plain]
+
+
+def test_a_terminal_of_any_size_has_names_and_says_what_is_missing(container):
+    """Columns that do not fit are named where there is a line for it."""
     for _ in range(4):
         container().started().supervisor()
-
-    def screen(rows, columns):
+    titles = {"POLICY", "CPU LIMIT", "CPU USED", "MEM LIMIT", "MEM USED", "APP", "SUPERVISOR"}
+    for rows, columns in ((24, 80), (24, 60), (24, 200), (12, 132), (7, 80), (3, 20)):
         terminal = Terminal([ESCRA, "top", "--count", "1"], {"PATH": PATH}, rows, columns)
         code, text = terminal.end()
         assert code == 0
-        return [line for line in re.sub(r"\x1b\[[?0-9]*[a-zA-Z]", "", text).splitlines() if line]
-
-    titles = {"POLICY", "CPU LIMIT", "CPU USED", "MEM LIMIT", "MEM USED", "APP", "SUPERVISOR"}
-    for rows, columns in ((24, 80), (7, 80), (24, 60), (24, 200), (8, 132), (3, 20)):
-        lines = screen(rows, columns)
+        [lines] = screens(text)
         assert len(lines) < rows and all(len(line) <= columns for line in lines), lines
         text = "\n".join(lines)
-        shown = sum("reactive" in line or line.startswith("e2e-") for line in lines)
+        shown = sum(line.startswith("e2e-") for line in lines)
+        assert shown == min(4, max(0, rows - 4)), lines
         if rows > 7:
-            if shown < 4:
-                assert f"{4 - shown} more" in text, text
             assert not {title for title in titles if title not in text}, text
-        else:
-            assert f"{4 - shown} more" in text, text
+        elif rows > 3:
+            assert f"1-{shown} of 4 by name" in text, text
+
+
+def test_80_columns_and_24_lines_reach_every_one_of_100_containers(container, world):
+    """By keys: scrolling, sorting, a filter. The states are copies of one container's."""
+    made = container().started()
+    made.supervisor()
+    [state] = made.states()
+    with open(os.path.join(state["directory"], "state")) as file:
+        text = file.read()
+    for number in range(100):
+        directory = world.path(f"state/containers/{number}/{number}")
+        os.makedirs(directory)
+        with open(os.path.join(directory, "state"), "w") as file:
+            file.write(re.sub("(?m)^id=.*$", f"id=copy-{number:03}", text))
+    terminal = Terminal(
+        [ESCRA, "top", "--state", world.path("state"), "--interval", "100s"], {"PATH": PATH})
+    terminal.wait_for("1-20 of 100 by name")
+    seen = set()
+    for keys, said in (("\x1b[6~", "21-40 of"), (" ", "41-60 of"), ("\x1b[6~", "61-80 of"),
+                       ("G", "81-100 of")):
+        terminal.type(keys)
+        terminal.wait_for(said)
+    for screen in screens(terminal.text):
+        assert all(len(line) <= 80 for line in screen) and len(screen) < 24
+        assert {"NAME", "LIMIT"} <= set(screen[1].split())
+        seen |= {line.split()[0] for line in screen if line.startswith("copy-")}
+    assert len(seen) == 100
+    for keys, said in (("\x1b[H", "1-20 of"), ("r", "by name, reversed"), ("c", "by CPU used"),
+                       ("/", "Filter: _"), ("copy-042", "Filter: copy-042_"),
+                       ("\r", '1 row with "copy-042" by CPU used')):
+        terminal.type(keys)
+        terminal.wait_for(said)
+    [row] = [line for line in screens(terminal.text)[-1] if line.startswith("copy-")]
+    assert row.split()[0] == "copy-042"
+    terminal.type("q")
+    assert terminal.end()[0] == 0
+
+
+def test_an_application_is_a_row_above_its_members(two):
+    """With what they hold together, out of what it may use."""
+    text = escra_tool("top", "--count", "1", "--sort", "limit", "--filter", "small")
+    [row] = [line for line in text.splitlines() if line.startswith("small (2 members)")]
+    held = sum(json.loads(escra_tool("app", "show", "small", "--json"))["members"][index]["cpu"]
+               for index in (0, 1))
+    assert float(row.split()[4]) == pytest.approx(held, abs=0.3)
+    for one in two:
+        assert re.search(rf"(?m)^  {one.id} +reactive ", text), text
+    assert "small" not in escra_tool("top", "--count", "1", "--filter", "no such")
+
+
+def test_ps_fits_its_terminal(container):
+    """The name comes first, internals last; --wide and pipes have everything."""
+    made = container().started()
+    made.supervisor()
+    for columns, missing in ((80, "Not shown: MEM SOURCE"), (200, None)):
+        terminal = Terminal([ESCRA, "ps"], {"PATH": PATH}, 24, columns)
+        code, text = terminal.end()
+        lines = text.splitlines()
+        assert code == 0 and all(len(line) <= columns for line in lines), lines
+        assert lines[0].startswith("NAME ") and lines[1].startswith(made.id)
+        assert "CPU LIMIT" in lines[0] and "MEM USED" in lines[0]
+        assert (missing or lines[0]) in text and ("Not shown" in text) == bool(missing)
+    _, text = Terminal([ESCRA, "ps", "--wide"], {"PATH": PATH}).end()
+    assert "SUPERVISOR" in text and "SUPERVISOR" in escra_tool("ps")
+
+
+def test_of_two_equal_names_none_is_taken(container):
+    """nerdctl's names are annotations, and may be equal in two of its namespaces."""
+    made = [container({"nerdctl/name": "web"}).started() for _ in range(2)]
+    for one in made:
+        one.supervisor()
+    done = run("explain", "web")
+    assert done.returncode == 1 and done.stdout == ""
+    ids = ", ".join(sorted(one.id for one in made))
+    assert done.stderr == (
+        f'Error: 2 containers are called "web"; say which by its id: {ids}\n')
+    assert escra_tool("explain", made[0].id).startswith(f"web ({made[0].id}) runs")
+
+
+def test_bash_completes_the_names_of_containers(container):
+    """Through the script that `escra` makes; ids of containers without a name."""
+    made = [container({"nerdctl/name": "web-front"}).started(), container().started()]
+    for one in made:
+        one.supervisor()
+    script = """
+PATH=$1:$PATH
+eval "$(escra --generate-completion-script bash)"
+COMP_WORDS=(escra explain "$2") COMP_CWORD=2 COMP_LINE="escra explain $2" COMP_TYPE=9
+COMP_POINT=${#COMP_LINE}
+_escra
+printf '%s\\n' "${COMPREPLY[@]}"
+"""
+
+    def offered(word):
+        done = subprocess.run(
+            ["bash", "-c", script, "bash", os.path.dirname(ESCRA), word], capture_output=True,
+            text=True, timeout=10 * PATIENCE)
+        return {line.strip() for line in done.stdout.splitlines() if line.strip()}
+
+    assert offered("web-") == {"web-front"}
+    assert {"web-front", made[1].id} <= offered("") and made[0].id not in offered("")
 
 
 def test_a_limit_that_the_machine_has_not_is_told(two):

@@ -24,8 +24,8 @@ private func report(_ change: (inout ApplicationReport) -> Void = { _ in }) -> A
       report().lines == [
         "shop has 1 member.", "CPU: the limit is 0.50; 0.30 are granted.",
         "Process 4711 is the broker.", "",
-        "ID   PRIORITY  CPU DECLARED  CPU GRANTED  MEM DECLARED  MEM GRANTED",
-        "web         3          0.50         0.30             -            -",
+        "NAME  ID   PRIORITY  CPU DECLARED  CPU GRANTED  MEM DECLARED  MEM GRANTED",
+        "web   web         3          0.50         0.30             -            -",
       ])
   }
 

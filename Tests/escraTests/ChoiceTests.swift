@@ -5,26 +5,29 @@ import Testing
 @testable import escra
 
 @Suite struct ChoiceTests {
-  private static let two = [("web", "/a"), ("webby", "/a"), ("db", "/a")]
+  private static let three = ["web", "webby", "db"].map { Candidate(id: $0, root: "/a") }
 
   @Test(arguments: [("web", 0), ("webb", 1), ("webby", 1), ("d", 2)])
   func `an id, or the beginning of one`(wanted: String, index: Int) throws {
-    #expect(try choose(wanted, among: Self.two.map { ($0.0, $0.1) }) == index)
+    #expect(try choose(wanted, among: Self.three) == index)
   }
 
   @Test(arguments: [
     ("we", "\"we\" is the beginning of 2 ids; type more of one: web, webby"),
-    ("x", "no supervised container's id begins with \"x\"; escra ps lists them"),
-    ("", "no supervised container's id begins with \"\"; escra ps lists them"),
+    (
+      "x",
+      "no supervised container is called \"x\" or has an id that begins so; escra ps lists them"
+    ),
+    ("", "no supervised container is called \"\" or has an id that begins so; escra ps lists them"),
   ])
   func `anything else is a sentence`(wanted: String, sentence: String) {
     #expect(throws: Complaint(sentence)) {
-      try choose(wanted, among: Self.two.map { ($0.0, $0.1) })
+      try choose(wanted, among: Self.three)
     }
   }
 
   @Test func `the same id under two roots needs the root`() throws {
-    let same = [(id: "web", root: "/b"), (id: "web", root: "/a")]
+    let same = [Candidate(id: "web", root: "/b"), Candidate(id: "web", root: "/a")]
     #expect(throws: Complaint("2 containers are called \"web\"; say which with --root: /a, /b")) {
       try choose("web", among: same)
     }
@@ -33,7 +36,33 @@ import Testing
   }
 
   @Test func `of two instances of one container it is the later one`() throws {
-    #expect(try choose("web", among: [("web", "/a"), ("web", "/a")]) == 1)
+    let twice = [Candidate(id: "web", root: "/a"), Candidate(id: "web", root: "/a")]
+    #expect(try choose("web", among: twice) == 1)
+  }
+
+  @Test func `a name counts after a whole id and before the beginning of one`() throws {
+    let pod = ContainerName(pod: "shop", container: "web", namespace: "prod")
+    let all = [
+      Candidate(id: "aa11", root: "/a", name: ContainerName("web")),
+      Candidate(id: "web1", root: "/a", name: ContainerName("db")),
+      Candidate(id: "db", root: "/a", name: ContainerName("other")),
+      Candidate(id: "bb22", root: "/a", name: pod),
+    ]
+    for (wanted, index) in [
+      ("web", 0), ("web1", 1), ("we", 1), ("db", 2), ("shop/web", 3), ("prod/shop/web", 3),
+    ] {
+      #expect(try choose(wanted, among: all) == index, "\(wanted)")
+    }
+    #expect(throws: Complaint.self) { try choose("shop", among: all) }
+  }
+
+  @Test func `two equal names are told with both ids`() {
+    let two = ["bb22", "aa11"].map {
+      Candidate(id: $0, root: "/a", name: ContainerName("web"))
+    }
+    #expect(
+      throws: Complaint("2 containers are called \"web\"; say which by its id: aa11, bb22")
+    ) { try choose("web", among: two) }
   }
 
   @Test func `a root is the same one however it is typed`() throws {

@@ -35,7 +35,9 @@ import Testing
     let events = log.read()
     #expect(events.map(\.id) == ["two"] && events.map(\.entry.sequence) == [2])
     #expect(log.read().isEmpty)
-    #expect(events[0].line.hasPrefix(#"{"id": "two","policy": "reactive","app": null,"root""#))
+    #expect(
+      events[0].line.hasPrefix(
+        #"{"id": "two","name": null,"namespace": null,"policy": "reactive","app": null,"root""#))
     #expect(!events[0].line.contains("\n"))
   }
 }

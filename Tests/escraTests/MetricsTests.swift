@@ -23,7 +23,7 @@ import Testing
       .split(separator: "\n").map(String.init)
   }
 
-  private static let labels = #"{id="web",policy="reactive",root="/run/runc"}"#
+  private static let labels = #"{id="web",name="web",policy="reactive",root="/run/runc"}"#
 
   @Test func `Prometheus describes the series' names`() {
     let lines = lines([example()])

@@ -33,9 +33,9 @@ import Testing
     }
     #expect(
       Table.list(of: [report]).lines == [
-        "ID   POLICY    APP   CPU DECLARED  CPU LIMIT  CPU USED  MEM DECLARED  MEM LIMIT  MEM USED"
+        "NAME  ID   POLICY    APP   CPU DECLARED  CPU LIMIT  CPU USED  MEM DECLARED  MEM LIMIT  MEM USED"
           + "  SOURCE          MEM SOURCE  SUPERVISOR",
-        "web  reactive  shop          1.00       0.05      0.01         512Mi      512Mi       3Mi"
+        "web   web  reactive  shop          1.00       0.05      0.01         512Mi      512Mi       3Mi"
           + "  perf, sampling  bpf         4712",
       ])
   }
@@ -48,13 +48,15 @@ import Testing
     }
     let unknown = Table.list(of: [ContainerReport(state)]).rows
     #expect(
-      unknown == [["web", "reactive", "-", "none", "-", "-", "none", "-", "-", "-", "-", "(none)"]])
+      unknown == [
+        ["web", "web", "reactive", "-", "none", "-", "-", "none", "-", "-", "-", "-", "(none)"]
+      ])
     let unlimited = exampleReport {
       $0.cpu.limit = .unlimited
       $0.memory.limit = .unlimited
     }
     let row = Table.list(of: [unlimited]).rows[0]
-    #expect(row[4] == "none" && row[7] == "none")
+    #expect(row[5] == "none" && row[8] == "none")
   }
 
   @Test func `under observe, what the limit would be is in parentheses`() {
@@ -63,8 +65,8 @@ import Testing
       $0.cpu.limit = .at(1)
       $0.wouldBe = 0.05
     }
-    #expect(Table.list(of: [report]).rows[0][4] == "1.00 (0.05)")
-    #expect(Table.top(of: [report]).rows[0][2] == "1.00 (0.05)")
+    #expect(Table.list(of: [report]).rows[0][5] == "1.00 (0.05)")
+    #expect(Table.top(of: [.init(report: report)]).rows[0][2] == "1.00 (0.05)")
   }
 
   @Test(arguments: [
@@ -85,6 +87,8 @@ import Testing
       json == """
         {
           "id": "web",
+          "name": null,
+          "namespace": null,
           "policy": "reactive",
           "app": null,
           "phase": "running",
@@ -162,26 +166,6 @@ import Testing
       counted("observe")
         == "Since it began there would have been: 1 raise, 0 of them before the quota was used "
         + "up; 1 return.")
-  }
-
-  @Test func `on a screen what does not fit is counted and named`() {
-    let reports = (0..<30).map { number in exampleReport { $0.id = "web-\(number)" } }
-    func lines(_ columns: Int, _ rows: Int) -> [String] {
-      Table.top(of: reports, columns: columns, rows: rows, note: "A note.")
-    }
-    let all = lines(200, 40)
-    #expect(all.count == 32 && all.last == "A note.")
-    #expect(all[0] == Table.top(of: reports).lines[0])
-    let low = lines(200, 12)
-    #expect(low.count == 12 && low.last == "… 20 more; escra ps lists all")
-    #expect(low[10].hasPrefix("web-9 "))
-    let narrow = lines(80, 40)
-    #expect(narrow.suffix(2) == ["Not shown: SUPERVISOR", "A note."])
-    #expect(narrow.allSatisfy { $0.count <= 80 } && narrow[0].contains("OF ITS MOST"))
-    let tiny = lines(24, 6)
-    #expect(tiny.contains { $0.hasPrefix("… ") } && tiny.count <= 6)
-    #expect(lines(24, 60).joined(separator: " ").contains("POLICY"))
-    for rows in 0...3 { #expect(lines(80, rows).contains { $0.hasPrefix("… ") }) }
   }
 
   @Test func `a use above the limit is told to be of another time`() {

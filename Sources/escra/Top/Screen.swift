@@ -10,7 +10,8 @@ internal import Syscalls
 final class Screen {
   private let signals: FileDescriptor
   private var found = termios()
-  private let hasKeys: Bool
+  private let isTerminal: Bool
+  private var hasKeys: Bool
 
   /// Takes the terminal.
   ///
@@ -24,7 +25,8 @@ final class Screen {
       owning: try retrying("make", "a signal descriptor") {
         signalfd(-1, &mask, CInt(SFD_CLOEXEC))
       })
-    hasKeys = tcgetattr(STDIN_FILENO, &found) == 0
+    isTerminal = tcgetattr(STDIN_FILENO, &found) == 0
+    hasKeys = isTerminal
     if hasKeys {
       var raw = found
       // Keys without Return and without echo; Ctrl-C and Ctrl-\ stay signals, Ctrl-Z does not:
@@ -39,7 +41,7 @@ final class Screen {
   /// Leaves the terminal as it was.
   func giveBack() {
     try? Output.write("\u{1b}[?25h\u{1b}[?1049l")
-    if hasKeys { tcsetattr(STDIN_FILENO, TCSANOW, &found) }
+    if isTerminal { tcsetattr(STDIN_FILENO, TCSANOW, &found) }
   }
 
   /// Shows lines from the top, cut to the terminal's size; a line that is cut ends in "…".
@@ -51,25 +53,25 @@ final class Screen {
     try Output.write("\u{1b}[H" + shown.joined() + "\u{1b}[J")
   }
 
-  /// Waits until a moment, or until somebody wants to end.
+  /// Waits until a moment, or until a key is pressed.
   ///
   /// - Parameter moment: On the monotonic clock.
-  /// - Returns: Whether to end: q, Ctrl-C, Ctrl-D or a signal.
-  func wantsEnd(before moment: Nanoseconds) -> Bool {
-    var isListening = hasKeys
+  /// - Returns: What was typed, nothing at the moment; nil to end: by a signal, or since the terminal
+  ///   is gone.
+  func keys(before moment: Nanoseconds) -> [UInt8]? {
     while true {
       let left = (moment - monotonicNow() + 999_999) / 1_000_000
-      guard left > 0 else { return false }
+      guard left > 0 else { return [] }
       var entries = [pollfd(fd: signals.number, events: Int16(POLLIN), revents: 0)]
-      if isListening { entries.append(pollfd(fd: STDIN_FILENO, events: Int16(POLLIN), revents: 0)) }
+      if hasKeys { entries.append(pollfd(fd: STDIN_FILENO, events: Int16(POLLIN), revents: 0)) }
       guard poll(&entries, nfds_t(entries.count), CInt(min(left, 60_000))) > 0 else { continue }
-      if entries[0].revents != 0 { return true }
-      var key: UInt8 = 0
-      let count = read(STDIN_FILENO, &key, 1)
-      if count == 1, [UInt8(ascii: "q"), UInt8(ascii: "Q"), 4].contains(key) { return true }
-      if count == 0 { isListening = false }
+      if entries[0].revents != 0 { return nil }
+      var keys = [UInt8](repeating: 0, count: 64)
+      let count = read(STDIN_FILENO, &keys, keys.count)
+      if count > 0 { return Array(keys.prefix(count)) }
+      if count == 0 { hasKeys = false }
       // The terminal is gone.
-      if count < 0, errno != EINTR, errno != EAGAIN { return true }
+      if count < 0, errno != EINTR, errno != EAGAIN { return nil }
     }
   }
 }

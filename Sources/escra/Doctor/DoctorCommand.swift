@@ -10,11 +10,12 @@ internal import Syscalls
 struct DoctorCommand: ParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "doctor",
-    abstract: "Say what this kernel offers, what is missing, and what that costs.",
+    abstract: "Say whether it will work: what is missing, what that costs, and what to do.",
     discussion: """
-      Everything is tried, for a moment and beside whatever runs, as a supervisor would try it. \
-      Run it as root: most of it is refused to anybody else. It ends with 1 where the operator's \
-      config would fail containers, or something could not be tried.
+      Each line is ok, a warning or a problem: of the programs, the operator's config, the runtime \
+      beneath, the engines, cgroups, what runs, and what the kernel offers, which is tried for a \
+      moment and beside whatever runs. Run it as root: most of it is refused to anybody else. It \
+      ends with 1 where there is a problem: something would fail, or could not be tried.
       """)
 
   @Option(
@@ -23,16 +24,24 @@ struct DoctorCommand: ParsableCommand {
       valueName: "file"))
   var escraConfig: String?
 
+  @OptionGroup var common: CommonOptions
+
   @Flag(help: "Print a JSON object.")
   var json = false
 
   func run() throws {
     var diagnosis = Examination.diagnosis()
-    Examination.readConfig(escraConfig, &diagnosis)
+    let program = RuntimeProgram.path
+    diagnosis.checks =
+      RuntimeChecks(program: program, named: escraConfig).checks + EngineChecks().checks
+      + NodeChecks(program: program, root: StateRoot(path: common.statePath)).checks
     if geteuid() != 0 { diagnosis.admitNotRoot() }
-    try Output.write(lines: json ? [diagnosis.json.text] : diagnosis.lines)
+    try Output.write(
+      lines: json
+        ? [diagnosis.json.text]
+        : diagnosis.lines(columns: Output.isTerminal ? Output.size.columns : nil))
     if !diagnosis.problems.isEmpty {
-      throw Complaint(diagnosis.problems.joined(separator: "\n"))
+      throw Complaint(lines: diagnosis.problems)
     }
   }
 }
@@ -55,40 +64,6 @@ enum Examination {
       prediction: findings[0], nets: Array(findings.dropFirst()), memory: memory,
       hasLine: hasLine, perf: perf(mounts),
       others: [writers, pressure, partitions(mounts), twoGroups])
-  }
-
-  /// Reads the operator's config as the runtime does, and looks for the runtimes that it names.
-  ///
-  /// - Parameters:
-  ///   - named: The file that was named by hand, which has to be there.
-  ///   - diagnosis: Gets what is wrong.
-  static func readConfig(_ named: String?, _ diagnosis: inout Diagnosis) {
-    let path = named ?? OperatorConfig.defaultPath
-    let runtimes: [String]
-    do throws(OperatorConfigError) {
-      runtimes = try OperatorConfig.load(path: path, isRequired: named != nil).runtimes
-    } catch {
-      diagnosis.problems.append(
-        "\(error.description); until it is mended, create of every container with a policy fails")
-      return
-    }
-    let missing = runtimes.compactMap { runtime in
-      failure { () throws(SystemError) in
-        if access(runtime, X_OK) != 0 { throw SystemError.last("execute", runtime) }
-        guard try FileStatus.following(runtime).isRegularFile else {
-          throw SystemError("execute", runtime, errno: EACCES)
-        }
-      }.map { "\(runtime) (\($0))" }
-    }
-    guard !missing.isEmpty else { return }
-    let sentence =
-      "\"runtimes\" of \(path) names what cannot be executed: " + missing.joined(separator: ", ")
-    if missing.count < runtimes.count {
-      diagnosis.remarks.append("\(sentence). Another one of the list is used.")
-    } else {
-      diagnosis.problems.append(
-        "\(sentence); so the first of the built-in list that is there is used instead")
-    }
   }
 
   private static func memoryFinding(_ program: SchedulerProgram, _ hasLine: Bool) -> Finding {

@@ -11,7 +11,11 @@ struct TopCommand: ParsableCommand {
     discussion: """
       A bar shows what is used (#), what is reserved and not used (-) and the limit (|), out of \
       the most that the container may get. Use is the mean since the last refresh, limits are those \
-      of the moment. q ends it. Where standard output is no terminal, one block is printed each time.
+      of the moment. Members are below a row of their application, whose bar is out of what that may \
+      use. Keys: arrows, PgUp, PgDn, Home and End scroll; n, c, l and m sort by name, CPU used, CPU \
+      limit and memory used, r reverses; / filters by name, id, application or policy; a takes \
+      application rows away; q ends. Where standard output is no terminal, one block is printed each \
+      time.
       """)
 
   @OptionGroup var common: CommonOptions
@@ -25,6 +29,15 @@ struct TopCommand: ParsableCommand {
   @Option(help: ArgumentHelp("End after so many refreshes.", valueName: "number"))
   var count: Int?
 
+  @Option(
+    help: ArgumentHelp("Sort by name, cpu, limit or memory; else by name.", valueName: "column"))
+  var sort: TopOrder?
+
+  @Option(
+    help: ArgumentHelp(
+      "Show what has this in its name, id, application or policy.", valueName: "text"))
+  var filter: String?
+
   func validate() throws {
     if let count, count < 1 { throw ValidationError("--count must be at least 1") }
   }
@@ -33,27 +46,41 @@ struct TopCommand: ParsableCommand {
     let observer = Observer(try common.stateRoot)
     _ = observer.look()
     usleep(100_000)
+    var view = TopView()
+    view.order = sort ?? .name
+    view.filter = filter ?? ""
     guard Output.isTerminal else {
-      try repeatedly { number throws(Complaint) in
+      return try repeatedly { number throws(Complaint) in
         if number > 1 { try Output.write("\n") }
         let (heading, reports, note) = look(observer)
-        try Output.write(lines: [heading, ""] + Table.top(of: reports).lines + ["", note])
-      } wait: { moment in
+        let table = Table.top(of: view.rows(of: reports))
+        try Output.write(lines: [heading, ""] + table.lines + ["", note])
+      } wait: { moment throws(Complaint) in
         sleep(until: moment)
         return false
       }
-      return
     }
     let screen = try Screen()
     defer { screen.giveBack() }
-    try repeatedly { _ throws(Complaint) in
-      let (heading, reports, note) = look(observer)
+    var (heading, reports, note) = ("", [ContainerReport](), "")
+    func draw() throws(Complaint) {
       let size = Output.size
-      try screen.show(
-        [heading]
-          + Table.top(of: reports, columns: size.columns, rows: size.rows - 2, note: note))
-    } wait: { moment in
-      screen.wantsEnd(before: moment)
+      let lines = Table.top(
+        &view, of: reports, columns: size.columns, lines: size.rows - 2, note: note)
+      try screen.show([heading] + lines)
+    }
+    try repeatedly { _ throws(Complaint) in
+      (heading, reports, note) = look(observer)
+      try draw()
+    } wait: { moment throws(Complaint) in
+      while let bytes = screen.keys(before: moment) {
+        if bytes.isEmpty { return false }
+        for key in TopKey.parse(bytes) {
+          if !view.press(key, page: max(1, Output.size.rows - 4)) { return true }
+        }
+        try draw()
+      }
+      return true
     }
   }
 
@@ -78,7 +105,7 @@ struct TopCommand: ParsableCommand {
   ///   - wait: Waits until a moment; says whether to end there.
   /// - Throws: What a refresh throws.
   private func repeatedly(
-    _ refresh: (Int) throws(Complaint) -> Void, wait: (Nanoseconds) -> Bool
+    _ refresh: (Int) throws(Complaint) -> Void, wait: (Nanoseconds) throws(Complaint) -> Bool
   ) throws(Complaint) {
     var moment = monotonicNow()
     var number = 0
@@ -88,10 +115,12 @@ struct TopCommand: ParsableCommand {
       if let count, number >= count { return }
       // A machine that was asleep owes nobody the refreshes in between.
       moment = max(moment + interval.nanoseconds, monotonicNow())
-      if wait(moment) { return }
+      if try wait(moment) { return }
     }
   }
 }
+
+extension TopOrder: ExpressibleByArgument {}
 
 /// What the figures of a use and of a limit are, which need not go together.
 ///

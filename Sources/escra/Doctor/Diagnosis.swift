@@ -16,10 +16,12 @@ struct Finding: Equatable {
 
   var works: Bool { failure == nil }
 
-  /// "yes", or why not, and what that means.
-  var cells: [String] {
-    if needsRoot { return [name, "not known", "only root can try it: \(use)"] }
-    return [name, failure.map { "no (\($0))" } ?? "yes", works ? use : instead]
+  /// The finding as a check: what is missing and costs nothing is well.
+  var check: Check {
+    if needsRoot { return .warning(name, "not known: only root can try it: \(use)") }
+    guard let failure else { return .ok(name, use) }
+    let level: Check.Level = instead.hasPrefix("not ") ? .ok : .warning
+    return Check(level: level, name: name, sentence: "no (\(failure)): \(instead)")
   }
 
   /// For programs.
@@ -44,10 +46,8 @@ struct Diagnosis {
   var perf: Finding
   /// Everything else.
   var others: [Finding]
-  /// What is worth a sentence, and fails nothing.
-  var remarks: [String] = []
-  /// What would fail containers, or keeps the diagnosis from being one: each is a sentence.
-  var problems: [String] = []
+  /// What was looked at beside the kernel.
+  var checks: [Check] = []
   /// Whether everything could be tried.
   private(set) var isComplete = true
 
@@ -65,10 +65,18 @@ struct Diagnosis {
     perf = admit(perf)
     others = others.map(admit)
     let names = findings.filter(\.needsRoot).map(\.name).joined(separator: ", ")
-    problems.append(
-      "this user is not root, so escra doctor could not try \(names.isEmpty ? "all" : names); run "
-        + "it as root")
+    checks.append(
+      .problem(
+        "user",
+        "this user is not root, so escra doctor could not try \(names.isEmpty ? "all" : names); run "
+          + "it as root"))
   }
+
+  /// Everything that was looked at.
+  var all: [Check] { checks + findings.map(\.check) }
+
+  /// What would fail containers, or keeps the diagnosis from being one: each is a sentence.
+  var problems: [String] { all.filter { $0.level == .problem }.map(\.sentence) }
 
   var findings: [Finding] { [prediction] + nets + [memory].compactMap(\.self) + [perf] + others }
 
@@ -102,15 +110,16 @@ struct Diagnosis {
     return "A new reactive container's need is heard of by: \(source). So \(meaning)."
   }
 
-  /// Lines for a terminal.
-  var lines: [String] {
-    var table = Table(columns: [.init(title: "WHAT"), .init(title: "WORKS"), .init(title: "MEANS")])
-    table.rows = findings.map(\.cells)
+  /// Lines for a terminal of so many columns, or for none.
+  func lines(columns: Int? = nil) -> [String] {
     let conclusions = [
       conclusion, "That its memory limit has to move is heard of by: \(memorySource.rawValue).",
     ]
-    let sentences = remarks + (isComplete ? conclusions : [])
-    return table.lines + (sentences.isEmpty ? [] : [""]) + sentences
+    let sentences = isComplete ? [""] + conclusions : []
+    return Check.lines(all, columns: columns)
+      + sentences.flatMap { sentence in
+        columns.map { Table.wrapped(sentence, to: $0) } ?? [sentence]
+      }
   }
 
   /// For programs.
@@ -119,7 +128,7 @@ struct Diagnosis {
       ("source", isComplete ? .string(source) : .null),
       ("memorySource", isComplete ? .string(memorySource.rawValue) : .null),
       ("findings", .array(findings.map(\.json))),
-      ("remarks", .array(remarks.map { .string($0) })),
+      ("checks", .array(all.map(\.json))),
       ("problems", .array(problems.map { .string($0) })),
     ])
   }
