@@ -113,6 +113,8 @@ struct SupervisedStart {
   private let raisesPod: (cpu: Bool, memory: Bool)
   /// Whether the application's limits are to stay what they are.
   let refusesConflicts: Bool
+  /// What the operator wants to be remembered.
+  let history: OperatorConfig.History?
   /// What is to be restored; nil where nothing is, or nobody will move the memory limit.
   private let image: CheckpointImage?
 
@@ -138,6 +140,7 @@ struct SupervisedStart {
     (document, policy) = parsed
     memoryReserve = config.hostMemoryReserve
     raisesPod = (config.ceiling.cpu != nil, config.ceiling.memory != nil)
+    history = config.history
     refusesConflicts = config.appConflict == .refuse
     self.id = id
     self.call = call
@@ -496,6 +499,7 @@ struct SupervisedStart {
     state.memory = memoryBase
     state.membership = membership
     state.app = policy.app
+    state.profile = profile
     if policy.name == .reactive {
       (state.raisesPodCPU, state.raisesPodMemory) = raisesPod
     }

@@ -81,6 +81,7 @@ struct FoundContainer {
     handover.law = ControlLaw.Parameters(named: state.law)
     handover.update = state.update
     handover.priority = state.membership?.priority
+    handover.declaredMemory = max(0, state.declaredMemory ?? 0)
     let files = writer.release()
     open[.quota] = files.quota
     open[.period] = files.period
@@ -108,6 +109,7 @@ struct FoundContainer {
       CgroupLocation.scope(around: location.cpu, named: state.cgroupName),
     ].compactMap { $0 }
     open[.initProcess] = found.release()
+    open.merge(FoundHistory.open(state.profile, location, nonce, id: state.id)) { $1 }
     open[.members] = Self.open(
       location.version == .v2
         ? [location.cpu + "/cgroup.events"] : location.pids.map { [$0 + "/pids.current"] } ?? [])

@@ -87,6 +87,8 @@ public struct ContainerState: Equatable, Sendable {
   public var memory: MemoryBase?
   /// The application that it shares its limits with; nil for a container alone.
   public var membership: ApplicationMembership?
+  /// What its history is kept under; nil where none is.
+  public var profile: ProfileTarget?
   /// Whether the operator's ceiling lets the CPU limit of its pod rise with its own.
   public var raisesPodCPU = false
   /// The same of the memory limit.
@@ -172,6 +174,7 @@ public struct ContainerState: Equatable, Sendable {
     memoryParent = keyed["memoryParent"]
     claim = CPUClaim(keyed)
     membership = ApplicationMembership(keyed)
+    profile = ProfileTarget(keyed)
     update = PendingUpdate(keyed)
     if let device = keyed["staleDevice"].flatMap({ UInt64($0) }),
       let inode = keyed["staleInode"].flatMap({ UInt64($0) })
@@ -224,6 +227,7 @@ public struct ContainerState: Equatable, Sendable {
     memory?.write(to: &keyed)
     claim?.write(to: &keyed)
     membership?.write(to: &keyed)
+    profile?.write(to: &keyed)
     update?.write(to: &keyed)
     return keyed.text
   }
