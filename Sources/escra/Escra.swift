@@ -17,7 +17,7 @@ struct Escra: ParsableCommand {
     subcommands: [
       ListCommand.self, TopCommand.self, ExplainCommand.self, WatchCommand.self, AppCommand.self,
       ReleaseCommand.self, AdoptCommand.self, DoctorCommand.self, MetricsCommand.self,
-      EventsCommand.self, HistoryCommand.self, RecommendCommand.self,
+      EventsCommand.self, HistoryCommand.self, RecommendCommand.self, ReplayCommand.self,
     ])
 
   /// Runs the command; help and versions, too, are output that can fail to be written.

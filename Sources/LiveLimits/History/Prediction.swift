@@ -1,0 +1,22 @@
+// SPDX-License-Identifier: Apache-2.0
+
+/// What a container's first limits should be, by what earlier runs needed in their first seconds.
+///
+/// The law raises what turns out to be too little.
+package struct Prediction: Equatable, Sendable {
+  /// The CPU limit, in nanocores.
+  package var cpu: Int64
+  /// The memory limit, in bytes.
+  package var memory: Int64
+
+  /// Concludes from a profile; nil where it has fewer than ``Recommendation/leastRuns`` runs.
+  package init?(_ profile: Profile) {
+    // A run that goes on may still be in its first seconds.
+    guard profile.runs.count >= Recommendation.leastRuns,
+      let cpu = profile.percentile(0.98, of: { $0.earlyCPU }),
+      let memory = profile.percentile(0.98, of: { $0.earlyMemory })
+    else { return nil }
+    self.cpu = cpu + cpu / 100 * 15
+    self.memory = memory + memory / 100 * 15
+  }
+}
