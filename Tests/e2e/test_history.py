@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """What is remembered of containers: records, recommendations, replays, predictions."""
+import csv
 import glob
+import io
 import json
 import os
 import subprocess
@@ -121,3 +123,165 @@ def test_a_live_container_is_recommended_for(history, remembered):
     made.rest()
     [run] = ended(made, history)
     assert run["isFinal"], "the record of the end takes the place of the snapshot"
+
+
+def run_of(made):
+    """Runs a container that does its work by itself, to its end."""
+    result = made.runtime(
+        "run", "--bundle", made.bundle.path, "--pid-file", made.pid_file, made.id)
+    assert result.code == 0, result
+    return result
+
+
+# A function: some CPU time, then a rest. Its shell counts.
+FUNCTION = ["sh", "-c", "i=0; while [ $i -lt 60000 ]; do i=$((i+1)); done; sleep 0.3"]
+
+
+def five_runs(history, remembered, **options):
+    """Leaves as many runs as a prediction needs."""
+    for number in range(1, 6):
+        made = remembered(args=FUNCTION, **options)
+        made.bundle.give_memory(256 * MIB)
+        run_of(made)
+        wait_until(lambda: len(history.runs("web")) == number, 4, f"{number} records")
+    return history.runs("web")
+
+
+@pytest.mark.v2
+def test_first_limits_are_what_earlier_runs_needed(history, remembered):
+    """From the fifth run on, and no less than what the law gives back is there when it is needed."""
+    annotations = {"io.escra.cpu.max": "2", "io.escra.memory.max": "256Mi"}
+    history.settings(predict="start")
+    runs = five_runs(history, remembered, annotations=annotations, quota=200_000)
+    assert all(run["isFinal"] and run["declaredMemory"] == 256 * MIB for run in runs)
+    first = remembered(annotations=annotations, quota=200_000)
+    first.bundle.give_memory(256 * MIB)
+    first.started().supervisor()
+    peak = max(run["earlyCPUPeak"] for run in runs)
+    [row] = json.loads(escra_tool("ps", "--json"))
+    assert row["cpu"]["limit"] < 1.2 * peak + 0.05 and row["cpu"]["limit"] < 2
+    assert row["memory"]["limit"] < 128 * MIB and row["memory"]["declared"] == 256 * MIB
+    first.work(2)
+    first.wait_for_quota(lambda quota: quota > 120_000, 4, "raised as ever")
+    first.fill(150)
+    wait_until(
+        lambda: json.loads(escra_tool("ps", "--json"))[0]["memory"]["limit"] > 150 * MIB, 4,
+        "memory, too")
+    history.tool("history forget", "web")
+    second = remembered(annotations=annotations, quota=200_000).started()
+    second.supervisor()
+    assert second.quota == 200_000, "what is forgotten predicts nothing"
+
+
+def test_an_application_takes_in_what_is_predicted_to_fit(history, remembered):
+    """A newcomer that needed more than is left is refused, with the figures."""
+    history.settings(predict="admit")
+    five_runs(history, remembered, annotations={"io.escra.memory.max": "256Mi"}, quota=100_000)
+    app = {"io.escra.app": "shop", "io.escra.app.cpu": "2", "io.escra.app.memory": "17Mi"}
+    made = remembered(annotations=app, quota=100_000)
+    need = max(run["earlyMemoryPeak"] for run in history.runs("web"))
+    made.bundle.give_memory(256 * MIB)
+    said = made.pid_file + ".err"
+    with open(said, "wb") as stderr:
+        code = made.create(stderr=stderr).wait(20)
+    with open(said) as stderr:
+        text = stderr.read()
+    if need * 1.15 <= 17 * MIB:
+        assert code == 0, text
+    else:
+        assert code == 1 and "escra history forget web" in text and "17Mi" in text, text
+
+
+def test_a_trace_is_replayed(history, remembered):
+    """Of any law and any limit, side by side."""
+    made = remembered(
+        policy="observe", quota=200_000, annotations={"io.escra.record": "trace"})
+    made.bundle.give_memory(64 * MIB)
+    made.started().supervisor()
+    for _ in range(4):
+        time.sleep(0.5)
+        made.work(1)
+        time.sleep(0.3)
+        made.rest()
+    ended(made, history)
+    told = json.loads(history.tool(
+        "replay --as json --static 300m --static 2 --law headroom --law escra --memory-max 64Mi "
+        "--memory-max 1Mi", "web"))
+    names = [row["candidate"] for row in told["candidates"]]
+    assert names[0] == "no limit" and names[1].startswith("recommended ")
+    assert names[2:] == ["static 0.30", "static 2.00", "headroom", "escra"]
+    rows = dict(zip(names, told["candidates"]))
+    assert told["cpuSeconds"] == pytest.approx(1.2, rel=0.4) and rows["no limit"]["bursts"] >= 4
+    assert rows["no limit"]["throttledSeconds"] == rows["static 2.00"]["throttledSeconds"] == 0
+    assert rows["static 0.30"]["throttledSeconds"] > 1
+    assert rows["headroom"]["throttledSeconds"] < 0.2 * rows["static 0.30"]["throttledSeconds"]
+    assert rows["headroom"]["writes"] > 3 and rows["static 0.30"]["writes"] == 0
+    assert [each["isKilled"] for each in told["memory"]] == [False, True]
+    text = history.tool("replay --as svg --static 300m", "web")
+    assert text.startswith("<svg ") and text.endswith("</svg>\n") and "static 0.30" in text
+    [trace] = history.files("trace-*")
+    assert json.loads(escra_tool("replay", trace, "--as", "json"))["seconds"] == told["seconds"]
+    assert "THROTTLED" in history.tool("replay", "web")
+
+
+def test_torn_and_foreign_bytes_cost_themselves_alone(history, remembered):
+    """A record that was torn, before a container ends and after it."""
+    ended(remembered().started(), history)
+    [segment] = history.files()
+    with open(segment, "ab") as file:
+        file.write(open(segment, "rb").read()[:700])
+    ended(remembered().started(), history, runs=2)
+    with open(segment, "ab") as file:
+        file.write(os.urandom(5000))
+    assert len(history.runs("web")) == 2
+    assert "no records" in history.tool("history", "web")
+    assert json.loads(history.tool("history --json"))[0]["isDamaged"]
+
+
+def test_a_directory_that_cannot_be_written_costs_the_record_alone(history, remembered):
+    """Whatever is there instead of it: the container runs."""
+    os.makedirs(os.path.dirname(history.directory))
+    with open(history.directory, "w"):
+        pass
+    made = remembered().started()
+    made.supervisor()
+    made.work(2)
+    made.wait_for_quota(lambda quota: quota == 20_000, 4, "it is supervised all the same")
+
+
+def test_a_supervisor_that_died_leaves_its_part_to_the_next_one(history, remembered):
+    """What the second one sees is recorded as the same run."""
+    made = remembered().started()
+    pid = made.supervisor()
+    os.kill(pid, 9)
+    wait_until(lambda: supervisors(made.id) and made.supervisor() != pid, 6, "another one")
+    [run] = ended(made, history)
+    assert run["isFinal"] and run["declaredCPU"] == 0.2
+
+
+def test_what_is_exported_reads_back(history, remembered):
+    """By programs that know nothing of us."""
+    for profile in ("a", "b"):
+        ended(remembered(profile=profile).started(), history, profile)
+    rows = json.loads(history.tool("history export --json"))
+    assert [row["profile"] for row in rows] == ["a", "b"]
+    read = list(csv.DictReader(io.StringIO(history.tool("history export --csv"))))
+    assert [(row["profile"], float(row["seconds"])) for row in read] == [
+        (row["profile"], row["seconds"]) for row in rows]
+    assert "a" in history.tool("history") and "RUNS" in history.tool("history")
+    done = subprocess.run(
+        [ESCRA, "recommend", "c", "--config", history.config], capture_output=True, text=True)
+    assert done.returncode == 1 and 'no profile "c" has a history' in done.stderr
+
+
+@pytest.mark.parametrize("annotations, said", [
+    ({"io.escra.profile": "A/B"}, "is no profile name"),
+    ({"io.escra.record": "all"}, "is nothing that can be recorded; write trace"),
+])
+def test_annotations_that_mean_nothing_are_refused(container, annotations, said):
+    """With one sentence that says what to write."""
+    made = container(annotations)
+    path = made.pid_file + ".err"
+    with open(path, "wb") as stderr:
+        assert made.create(stderr=stderr).wait(20) == 1
+    assert said in open(path).read()

@@ -19,6 +19,8 @@ public struct CPUBase: Equatable, Sendable {
   /// The limit of the container's own group, as it was read last, where the limit that moves is that of
   /// a group around it; nil for a container that has one group.
   public var inner: CPUQuota?
+  /// What its earlier runs needed at first, in nanocores; nil once the container was found.
+  public var predicted: Int64?
   /// The limits above its group; found out anew for each supervisor.
   public var above = LimitsAbove()
 
@@ -104,9 +106,11 @@ public struct CPUBase: Equatable, Sendable {
       floor: max(least, quota(ofCores: floor)), ceiling: max(least, quota(ofCores: ceiling)))
   }
 
-  /// What the container starts with, and goes back to: what it declared, within its bounds.
+  /// What the container starts with: what it declared, or less if its earlier runs needed less,
+  /// within its bounds.
   public func initial(hasAlarm: Bool = true) -> Nanoseconds {
-    bounds(hasAlarm: hasAlarm).clamp(quota(ofCores: declaredCores ?? limit))
+    bounds(hasAlarm: hasAlarm).clamp(
+      quota(ofCores: min(predicted ?? .max, declaredCores ?? limit)))
   }
 
   /// Nanoseconds of CPU time a period as the limit that is written, to the microsecond below.
@@ -139,6 +143,7 @@ extension CPUBase {
     self.init(
       declared: CPUQuota(quota: keyed[int: "declaredQuota"], period: period), floor: floor,
       explicitCeiling: keyed[int: "ceiling"], limit: limit)
+    predicted = keyed[int: "predictedCPU"]
     if let period = keyed[int: "toldPeriod"], period > 0 {
       told = CPUQuota(quota: keyed[int: "toldQuota"], period: period)
     }
@@ -153,6 +158,7 @@ extension CPUBase {
     keyed[int: "floor"] = floor
     keyed[int: "ceiling"] = explicitCeiling
     keyed[int: "limit"] = limit
+    keyed[int: "predictedCPU"] = predicted
     keyed[int: "toldQuota"] = told?.quota
     keyed[int: "toldPeriod"] = told?.period
     keyed[int: "innerQuota"] = inner?.quota

@@ -6,8 +6,8 @@
 package struct Prediction: Equatable, Sendable {
   /// The CPU limit, in nanocores.
   package var cpu: Int64
-  /// The memory limit, in bytes.
-  package var memory: Int64
+  /// The memory limit, in bytes; nil where no run's memory could be read.
+  package var memory: Int64?
 
   /// Concludes from a profile; nil where it has fewer than ``Recommendation/leastRuns`` runs.
   package init?(_ profile: Profile) {
@@ -17,6 +17,6 @@ package struct Prediction: Equatable, Sendable {
       let memory = profile.percentile(0.98, of: { $0.earlyMemory })
     else { return nil }
     self.cpu = cpu + cpu / 100 * 15
-    self.memory = memory + memory / 100 * 15
+    self.memory = memory > 0 ? memory + memory / 100 * 15 : nil
   }
 }

@@ -32,6 +32,7 @@ struct FoundContainer {
     let location = found.location
     let (inode, memberships) = (found.inode, found.groups)
     let inner = state.inner(in: location.cpu)
+    state.base.predicted = nil
     let isObserver = state.policy == "observe"
     var writer = try CgroupWriter(
       directory: found.directory, version: location.version, readOnly: isObserver,

@@ -131,7 +131,7 @@ public enum OuterGroups {
       try writer.set(base.limit(of: first), from: try writer.current())
     }
     guard let memory else { return }
-    let least = max(memory.needed ?? 0, memory.bounds.clamp(memory.declared ?? memory.limit))
+    let least = memory.first ?? memory.bounds.clamp(memory.declared ?? memory.limit)
     if memory.firstInner < MemoryBase.unlimited, least < memory.firstInner {
       let writer = try MemoryWriter(directory: directory, version: .v2, readOnly: false)
       try writer.set(least, swap: nil) { 0 }

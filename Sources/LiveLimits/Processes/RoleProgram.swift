@@ -241,7 +241,7 @@ extension Role {
   ) -> ControlMessage? {
     guard let membership = state.membership else {
       return .ready(
-        state.base.limit(of: state.base.initial()), memory: state.memory?.needed)
+        state.base.limit(of: state.base.initial()), memory: state.memory?.first)
     }
     if let path = state.cgroupPath,
       let mounts = try? FileDescriptor.text(of: "/proc/self/mountinfo"),
@@ -249,9 +249,12 @@ extension Role {
     {
       state.findLimits(above: location, isFound: false, root)
     }
+    // It is charged what its earlier runs needed; and let in with nothing less, if that is asked for.
+    let cpu = state.base.share.predicted(state.base.predicted, admits: state.admitsPrediction)
+    let memory = state.memory?.share().predicted(
+      state.memory?.predicted, admits: state.admitsPrediction)
     let record = MemberRecord(
-      nonce: nonce, priority: membership.priority, cpu: state.base.share,
-      memory: state.memory?.share())
+      nonce: nonce, priority: membership.priority, cpu: cpu, memory: memory)
     let outcome = try? FirstGrant.obtain(
       record, membership, most: (state.base.limit, state.memory?.limit ?? .max), root)
     switch outcome {

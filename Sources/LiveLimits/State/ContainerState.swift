@@ -89,6 +89,8 @@ public struct ContainerState: Equatable, Sendable {
   public var membership: ApplicationMembership?
   /// What its history is kept under; nil where none is.
   public var profile: ProfileTarget?
+  /// Whether an application lets it in only if there is what its earlier runs needed.
+  public var admitsPrediction = false
   /// Whether the operator's ceiling lets the CPU limit of its pod rise with its own.
   public var raisesPodCPU = false
   /// The same of the memory limit.
@@ -168,6 +170,7 @@ public struct ContainerState: Equatable, Sendable {
     version = keyed["cgroup"].flatMap { CgroupLocation.Version(rawValue: $0) }
     declaredMemory = keyed[int: "declaredMemory"]
     memory = MemoryBase(keyed)
+    admitsPrediction = keyed[int: "admitsPrediction"] == 1
     raisesPodCPU = keyed[int: "podCPU"] == 1
     raisesPodMemory = keyed[int: "podMemory"] == 1
     cpuParent = keyed["cpuParent"]
@@ -219,6 +222,7 @@ public struct ContainerState: Equatable, Sendable {
     keyed["cgroup"] = version?.rawValue
     keyed[int: "declaredMemory"] = declaredMemory
     keyed[int: "ready"] = readyTicks
+    keyed[int: "admitsPrediction"] = admitsPrediction ? 1 : nil
     keyed[int: "podCPU"] = raisesPodCPU ? 1 : nil
     keyed[int: "podMemory"] = raisesPodMemory ? 1 : nil
     keyed["cpuParent"] = cpuParent

@@ -28,13 +28,14 @@ extension DemandTrace {
 }
 
 @Suite struct ReplayTests {
-  @Test func `without a limit nothing is throttled, and a burst takes what it takes`() {
+  @Test func `without a limit nothing is throttled, and a burst takes what it takes`() throws {
     for cpus in [Int64(1), 2, 4] {
       let trace = DemandTrace.bursts(80 * cpus * ms, every: 1000 * ms, for: 60_000 * ms, cpus: cpus)
       let replay = Replay(trace)
       let outcome = replay.outcome(of: .init(limit: replay.most))
       #expect(outcome.throttled == 0 && outcome.bursts.count == 60)
-      #expect(outcome.burst(0.5) == 80 * ms)
+      // The rest of a burst may be on fewer CPUs than the burst.
+      #expect((80 * ms...100 * ms).contains(try #require(outcome.burst(0.5))))
     }
   }
 
@@ -194,9 +195,9 @@ extension DemandTrace {
     let old = run([90 * ms], every: 800 * ms, memory: 300 << 20, ended: 0)
     let fresh = run([90 * ms], every: 800 * ms, memory: 300 << 20, ended: 99 * day)
     let forgotten = try #require(Prediction(Profile([old] + runs, now: 100 * day)))
-    #expect(forgotten.memory < 70 << 20 && forgotten.cpu < 400_000_000)
+    #expect(try #require(forgotten.memory) < 70 << 20 && forgotten.cpu < 400_000_000)
     let remembered = try #require(Prediction(Profile(runs + [fresh], now: 100 * day)))
-    #expect(remembered.memory >= 300 << 20 && remembered.cpu > 900_000_000)
+    #expect(try #require(remembered.memory) >= 300 << 20 && remembered.cpu > 900_000_000)
   }
 
   @Test(arguments: [(30, 10, 180), (30, 40, 0), (60, 40, 60), (200, 50, 150)])
