@@ -61,7 +61,8 @@ def remembered(history, container, escra):
 
 
 def ended(made, history, profile="web", runs=1):
-    """Ends a container and waits for its record."""
+    """Ends a container that was found and waits for its record."""
+    made.supervisor()
     made.close()
     wait_until(lambda: made.status == "stopped", 4, "the container ends")
     made.call("delete")
@@ -203,7 +204,7 @@ def test_a_trace_is_replayed(history, remembered):
         made.work(1)
         time.sleep(0.3)
         made.rest()
-    ended(made, history)
+    [run] = ended(made, history)
     told = json.loads(history.tool(
         "replay --as json --static 300m --static 2 --law headroom --law escra --memory-max 64Mi "
         "--memory-max 1Mi", "web"))
@@ -211,6 +212,7 @@ def test_a_trace_is_replayed(history, remembered):
     assert names[0] == "no limit" and names[1].startswith("recommended ")
     assert names[2:] == ["static 0.30", "static 2.00", "headroom", "escra"]
     rows = dict(zip(names, told["candidates"]))
+    assert told["cpuSeconds"] == pytest.approx(run["cpuSeconds"], abs=0.03), (run, told)
     assert told["cpuSeconds"] == pytest.approx(1.2, rel=0.4) and rows["no limit"]["bursts"] >= 4
     assert rows["no limit"]["throttledSeconds"] == rows["static 2.00"]["throttledSeconds"] == 0
     assert rows["static 0.30"]["throttledSeconds"] > 1
@@ -285,3 +287,17 @@ def test_annotations_that_mean_nothing_are_refused(container, annotations, said)
     with open(path, "wb") as stderr:
         assert made.create(stderr=stderr).wait(20) == 1
     assert said in open(path).read()
+
+
+@pytest.mark.parametrize("quota", [None, 200_000])
+def test_an_observed_container_is_heard_each_time_it_wakes(history, remembered, quota):
+    """Although no limit of it runs short, and it may have none."""
+    made = remembered(policy="observe", quota=quota, period=None if quota is None else 100_000)
+    made.started().supervisor()
+    for _ in range(5):
+        time.sleep(0.8)
+        made.do("i=0; while [ $i -lt 30000 ]; do i=$((i+1)); done")
+    time.sleep(0.8)
+    [run] = ended(made, history)
+    assert sum(bucket["count"] for bucket in run["bursts"]) in (5, 6), run
+    assert run["busySeconds"] < 0.6 * run["seconds"], run

@@ -139,7 +139,9 @@ struct FoundContainer {
       if (try? socket.write(order.text)) != nil { open[.promise] = socket.release() }
     case .none: break
     }
-    if source == nil { source = openAlarm(location, cpus) ? "perf, sampling" : "sampling" }
+    // An observed container is far from its limit when it wakes, so that no hook tells of it.
+    let hasAlarm = (source == nil || isObserver) && openAlarm(location, cpus)
+    if source == nil { source = hasAlarm ? "perf, sampling" : "sampling" }
     state.complete(with: location, inode: inode, groups: memberships)
     state.source = (source ?? "sampling") + (hears ? "" : ", no inotify")
   }
