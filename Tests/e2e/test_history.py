@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """What is remembered of containers: records, recommendations, replays, predictions."""
 import csv
+import errno
+import fcntl
 import glob
 import io
 import json
@@ -10,7 +12,9 @@ import time
 
 import pytest
 
+from injection import Injected
 from processes import PATIENCE, supervisors, wait_until
+from test_confinement import confined
 from world import ESCRA, escra_tool
 
 MIB = 1 << 20
@@ -301,3 +305,29 @@ def test_an_observed_container_is_heard_each_time_it_wakes(history, remembered, 
     [run] = ended(made, history)
     assert sum(bucket["count"] for bucket in run["bursts"]) in (5, 6), run
     assert run["busySeconds"] < 0.6 * run["seconds"], run
+
+
+@pytest.mark.parametrize("app", [None, "shop"])
+def test_code_in_a_supervisor_can_append_and_nothing_else(history, remembered, app):
+    """Neither cut nor overwrite what earlier runs have left, by whatever number of the file."""
+    ended(remembered(annotations={"io.escra.record": "trace"}).started(), history)
+    more = {"io.escra.app": app} if app else {}
+    made = remembered(annotations={"io.escra.record": "trace", **more}).started()
+    pid = made.supervisor()
+    wait_until(lambda: confined(made, 0) == pid, 2, "it is confined")
+    links = {int(name): os.readlink(f"/proc/{pid}/fd/{name}") for name in os.listdir(
+        f"/proc/{pid}/fd")}
+    files = [number for number, path in links.items() if history.directory in path]
+    assert len(files) == 2
+    [segment] = history.files()
+    before = open(segment, "rb").read()
+    with Injected(pid) as it:
+        for number in files + [file | 1 << 32 for file in files]:
+            assert it.ftruncate(number, 0) == -errno.EPERM
+            assert it.pwrite64(number, b"x", 1, 0) == -errno.EPERM
+            assert it.fcntl(number, fcntl.F_SETFL, 0) == -errno.EPERM
+            assert it.fcntl(number, fcntl.F_SETFL, os.O_ASYNC | os.O_NONBLOCK) == -errno.EPERM
+            assert it.fcntl(number, fcntl.F_DUPFD_CLOEXEC, 100) == -errno.EPERM
+    assert open(segment, "rb").read() == before
+    ended(made, history, runs=2)
+    assert open(segment, "rb").read().startswith(before)
