@@ -226,12 +226,12 @@ class Workshop:
             file.write(text)
         return path
 
-    def player(self, name, schedule, annotations=None, cpu=None):
+    def player(self, name, schedule, annotations=None, cpu=None, operator=None):
         """A container that waits for its start, then plays a schedule.
 
         schedule: triples of arrival, CPU time and least wall time, in nanoseconds.
         """
-        container = self.waiting(name, ["player"], annotations, cpu)
+        container = self.waiting(name, ["player"], annotations, cpu, operator=operator)
         with open(os.path.join(container.shared, "schedule"), "wb") as file:
             for request in schedule:
                 file.write(struct.pack("=3q", *request))

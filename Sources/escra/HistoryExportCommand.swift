@@ -8,7 +8,10 @@ internal import Syscalls
 struct HistoryExportCommand: ParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "export", abstract: "Print all runs of all profiles, for other programs.",
-    discussion: "CPU is in cores, memory in bytes; a figure that is not known is left out.")
+    discussion: """
+      CPU is in cores, memory in bytes; a figure that is not known is left out. An SQLite file gets a \
+      table `runs`, which is made anew.
+      """)
 
   @OptionGroup var options: HistoryOptions
 
@@ -21,13 +24,19 @@ struct HistoryExportCommand: ParsableCommand {
   @Flag(help: "Print a JSON array.")
   var json = false
 
+  @Option(help: ArgumentHelp("Write an SQLite database.", valueName: "file"))
+  var sqlite: String?
+
   func validate() throws {
-    if csv == json { throw ValidationError("Write either --csv or --json.") }
+    if [csv, json, sqlite != nil].filter({ $0 }).count != 1 {
+      throw ValidationError("Write one of --csv, --json and --sqlite FILE.")
+    }
   }
 
   func run() throws {
     let all = try options.profiles()
     let profiles = try name.map { [try chooseProfile($0, among: all)] } ?? all
+    if let sqlite { return try RunDatabase(path: sqlite).write(profiles) }
     if csv { return try Output.write(lines: runsAsCSV(profiles)) }
     let runs = profiles.flatMap { profile in
       profile.runs.map { run -> JSON in

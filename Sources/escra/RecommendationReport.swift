@@ -88,7 +88,7 @@ struct RecommendationReport {
   var docker: String {
     let it = recommendation
     return "--cpus \(cpu(it.cpuLimit.target)) --cpu-shares "
-      + "\(max(2, it.cpuRequest * 1024 / 1_000_000_000)) --memory \(it.memoryLimit.target >> 20)m "
+      + "\(max(2, it.cpuRequest * 1024 / 1_000_000_000)) --memory \(max(6, it.memoryLimit.target >> 20))m "
       + "--memory-reservation \(max(6, it.memoryRequest >> 20))m"
   }
 

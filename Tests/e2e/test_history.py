@@ -7,6 +7,7 @@ import glob
 import io
 import json
 import os
+import sqlite3
 import subprocess
 import time
 
@@ -274,6 +275,15 @@ def test_what_is_exported_reads_back(history, remembered):
     read = list(csv.DictReader(io.StringIO(history.tool("history export --csv"))))
     assert [(row["profile"], float(row["seconds"])) for row in read] == [
         (row["profile"], row["seconds"]) for row in rows]
+    path = os.path.join(history.directory, "runs.sqlite")
+    for _ in range(2):
+        history.tool("history export --sqlite", path)
+    with sqlite3.connect(path) as database:
+        assert database.execute("select profile, seconds, kills from runs").fetchall() == [
+            (row["profile"], row["seconds"], 0) for row in rows]
+    assert "cannot write the database" in subprocess.run(
+        [ESCRA, "history", "export", "--sqlite", "/proc/no", "--config", history.config],
+        capture_output=True, text=True).stderr
     assert "a" in history.tool("history") and "RUNS" in history.tool("history")
     done = subprocess.run(
         [ESCRA, "recommend", "c", "--config", history.config], capture_output=True, text=True)

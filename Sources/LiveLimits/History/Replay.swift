@@ -56,7 +56,7 @@ package struct Replay {
   package init(_ trace: DemandTrace) {
     self.trace = trace
     let most = trace.pieces.reduce(0) { max($0, $1.use) }
-    cpus = min(64, max(2, Int((most + trace.step - 1) / trace.step)))
+    cpus = min(64, max(1, Int((most + trace.step - 1) / trace.step)))
   }
 
   /// The most that it can use, in nanocores: no limit of CPUs is more than that.
@@ -64,6 +64,21 @@ package struct Replay {
 
   private func whole(_ time: Nanoseconds) -> Nanoseconds {
     time / BandwidthModel.step * BandwidthModel.step
+  }
+
+  /// In how many parts the use of a step comes that is one of many that are not full.
+  private static let parts: Int64 = 4
+
+  /// Whether a step is not full, and neither are those before and behind it: its work did not come at
+  /// once, as that of a burst does.
+  private func isTrickle(_ index: Int) -> Bool {
+    func isPartial(_ other: Int, _ start: Nanoseconds) -> Bool {
+      guard trace.pieces.indices.contains(other) else { return false }
+      return trace.pieces[other].start == start && trace.pieces[other].use < trace.step / 10 * 9
+    }
+    let start = trace.pieces[index].start
+    return isPartial(index, start) && isPartial(index - 1, start - trace.step)
+      && isPartial(index + 1, start + trace.step)
   }
 
   /// The work of the pieces from one on that follow each other.
@@ -113,8 +128,13 @@ package struct Replay {
       // What is no whole step of the model's is the next piece's.
       let work = whole(piece.use + carried)
       carried += piece.use - work
-      simulation.backlog.add(work, within: trace.step)
-      arrived += work
+      let parts = isTrickle(index) ? Self.parts : 1
+      for part in 0..<parts {
+        if part > 0 { run(until: piece.start + trace.step * part / Self.parts) }
+        let share = whole(work * (part + 1) / parts) - whole(work * part / parts)
+        simulation.backlog.add(share, within: trace.step)
+        arrived += share
+      }
     }
     run(until: trace.duration)
     outcome.throttled = simulation.kernel.throttled
