@@ -7,6 +7,7 @@ import glob
 import io
 import json
 import os
+import shutil
 import sqlite3
 import subprocess
 import time
@@ -16,7 +17,7 @@ import pytest
 from injection import Injected
 from processes import PATIENCE, supervisors, wait_until
 from test_confinement import confined
-from world import ESCRA, escra_tool
+from world import ESCRA, REPOSITORY, Container, escra_tool
 
 MIB = 1 << 20
 
@@ -277,10 +278,10 @@ def test_what_is_exported_reads_back(history, remembered):
         (row["profile"], row["seconds"]) for row in rows]
     path = os.path.join(history.directory, "runs.sqlite")
     for _ in range(2):
-        history.tool("history export --sqlite", path)
+        history.tool("history export", "--sqlite", path)
     with sqlite3.connect(path) as database:
         assert database.execute("select profile, seconds, kills from runs").fetchall() == [
-            (row["profile"], row["seconds"], 0) for row in rows]
+            (row["profile"], pytest.approx(row["seconds"], abs=1e-6), 0) for row in rows]
     assert "cannot write the database" in subprocess.run(
         [ESCRA, "history", "export", "--sqlite", "/proc/no", "--config", history.config],
         capture_output=True, text=True).stderr
@@ -341,3 +342,62 @@ def test_code_in_a_supervisor_can_append_and_nothing_else(history, remembered, a
     assert open(segment, "rb").read() == before
     ended(made, history, runs=2)
     assert open(segment, "rb").read().startswith(before)
+
+
+def commands(page):
+    """The commands of a page: what is indented and begins with the tool's name."""
+    with open(os.path.join(REPOSITORY, "docs", page)) as file:
+        return [line.split() for line in file if line.startswith("    escra ")]
+
+
+def test_the_commands_of_the_page_run(world, escra, bundle, shared):
+    """In its order, with the places that it names, and the operator's config where it is."""
+    path = "/etc/escra/config.json"
+    before = open(path).read() if os.path.exists(path) else None
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    with open(path, "w") as file:
+        json.dump({**json.loads(before or "{}"), "history": {}}, file)
+    try:
+        made = Container(escra, bundle(
+            {"io.escra.policy": "observe", "io.escra.profile": "web", "io.escra.record": "trace"},
+            quota=100_000, period=100_000), "web")
+        world.containers.append(made)
+        made.started().supervisor()
+        made.work(1)
+        time.sleep(1)
+        made.rest()
+        # The page's commands are those of an operator with a container that runs.
+        escra_tool("recommend", "web", "--live")
+        page = commands("history.md")
+        last = next(words for words in page if words[1:3] == ["history", "forget"])
+        assert len(page) > 10
+        for words in [words for words in page if words != last] + [last]:
+            done = subprocess.run(
+                [ESCRA, *words[1:]], capture_output=True, text=True, cwd=world.directory,
+                timeout=20 * PATIENCE)
+            # Until its first block of 1 KiB is full, a trace has nothing to replay.
+            is_early = words[1] == "replay" and "no CPU time yet" in done.stderr
+            assert done.returncode == 0 or is_early, (words, done)
+        made.close()
+        wait_until(lambda: made.status == "stopped", 4, "the container ends")
+        made.call("delete")
+        # Behind its end the trace is there.
+        again = Container(escra, made.bundle, "web")
+        world.containers.append(again)
+        again.started().supervisor()
+        again.work(1)
+        time.sleep(0.5)
+        again.close()
+        wait_until(lambda: again.status == "stopped", 4, "the container ends")
+        again.call("delete")
+        wait_until(lambda: not supervisors("web"), 4, "its record is there")
+        for words in page:
+            if words[1] == "replay":
+                escra_tool(*words[1:])
+    finally:
+        shutil.rmtree("/var/lib/escra", ignore_errors=True)
+        if before is None:
+            os.unlink(path)
+        else:
+            with open(path, "w") as file:
+                file.write(before)

@@ -41,8 +41,8 @@ package struct DemandTrace: Equatable, Sendable {
   static let headerSize = 40
   /// Bytes of the longest payload.
   static let longest = 1024 - headerSize
-  /// A trace is not read beyond so many steps: a year of the shortest.
-  private static let mostSteps: Int64 = 1 << 36
+  /// A trace is not read beyond ten years.
+  private static let most: Nanoseconds = 3650 * 86_400_000_000_000
   /// What one step can use: 8192 CPUs.
   private static let mostUnits: UInt64 = 1 << 20
 
@@ -65,11 +65,11 @@ package struct DemandTrace: Equatable, Sendable {
       self.step = step
       // A wall clock that was set back does not take back what was recorded.
       let (offset, isTooMuch) = block.time.subtractingReportingOverflow(time)
-      if isTooMuch || offset / step > Self.mostSteps { break }
+      if isTooMuch || offset > Self.most { break }
       var position = max(duration, offset / step * step)
-      for token in block.tokens {
+      for token in block.tokens where position <= Self.most - step {
         if token & 1 == 1 {
-          position += Int64(min(token >> 1, UInt64(Self.mostSteps))) * step
+          position += Int64(min(token >> 1, UInt64((Self.most - position) / step))) * step
         } else {
           if token > 0 {
             let units = Int64(min(token >> 1, Self.mostUnits))
@@ -77,7 +77,6 @@ package struct DemandTrace: Equatable, Sendable {
           }
           position += step
         }
-        if position / step > Self.mostSteps { break }
       }
       duration = position
       place += Self.headerSize + block.length

@@ -160,7 +160,8 @@ package struct Recommendation: Equatable, Sendable {
   }
 
   private static func rate(_ amount: Int64, over time: Nanoseconds, _ unit: Int64) -> Int64 {
-    CPUQuota.scaled(amount, by: unit, over: max(1, time))
+    // What is more is no figure of a container, and is added to others.
+    min(CPUQuota.scaled(amount, by: unit, over: max(1, time)), 1 << 52)
   }
 }
 

@@ -7,7 +7,7 @@ import Testing
 extension RunRecord {
   /// A record with any figures that may be in one.
   static func random(_ random: inout SeededGenerator) -> RunRecord {
-    func figure() -> Int64 { Int64.random(in: 0...(1 << 50), using: &random) }
+    func figure() -> Int64 { Int64.random(in: 0...(1 << 54), using: &random) }
     var record = RunRecord(
       nonce: random.next(), started: figure(),
       period: Int64.random(in: 1_000_000...1_000_000_000, using: &random))
