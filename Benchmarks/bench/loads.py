@@ -76,7 +76,7 @@ class Memory:
         """Plays a load without a limit and remembers it; how long each request took."""
         made = self.shop.player(
             profile, schedule, {"io.escra.policy": "observe", "io.escra.profile": profile,
-                                "io.escra.record": "trace"}, operator=self.operator)
+                                "io.escra.record": "trace"}, operator=self.operator, quietly=True)
         made.start()
         made.supervisor
         time.sleep(0.3)

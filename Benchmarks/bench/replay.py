@@ -16,7 +16,7 @@ GOAL_THROTTLED, GOAL_SLACK, GOAL_DAY = 0.05, 0.03, 1.0
 
 def reality(shop, name, schedule, limit, seconds):
     """Throttled time and what was left over of a limit, in seconds of CPU time."""
-    made = shop.player(f"static{len(name)}", schedule, cpu=limit)
+    made = shop.player(f"static{len(name)}", schedule, cpu=limit, quietly=True)
     made.start()
     time.sleep(0.3)
     before = made.group.throttled()[0], made.group.used()
@@ -53,9 +53,9 @@ def run(shop, quick):
         ["load", "limit, CPUs", "throttled: kernel", "replay", "off by", "slack: kernel", "replay",
          "off by", "goal"],
         [f"Loads of one thread, {seconds} s each, traced without a limit under observe and then "
-         "played again under runc with each static limit. Throttled time and slack are parts of the "
-         "time that was played; what they are off by is a part of the kernel's figure where that is "
-         "more than a fiftieth of the time, and of a fiftieth where it is less."])
+         "played again under runc with each static limit. Throttled time and slack are parts of "
+         "the time that was played; what they are off by is a part of the kernel's figure where "
+         "that is more than a fiftieth of the time, and of a fiftieth where it is less."])
     chosen = list(loads(seconds).items())
     only = os.environ.get("ESCRA_BENCH_LOADS")
     if only:
@@ -68,9 +68,8 @@ def run(shop, quick):
             throttled, slack, spent = reality(shop, name, schedule, limit, seconds)
             told = memory.tool("replay", f"load{number}", "--config", memory.config,
                                "--static", f"{limit * 1000:.0f}m")
-            row = next(each for each in told["candidates"] if each["candidate"].startswith("static"))
+            row = told["candidates"][-1]
             kernel = throttled / spent, slack / spent
-            model = row["throttledSeconds"] / told["seconds"], row["meanSlack"]
             # The replay goes on for as long as the container was there.
             model = row["throttledSeconds"] / spent, limit - (
                 limit - row["meanSlack"]) * told["seconds"] / spent

@@ -31,6 +31,8 @@ struct HistoryOptions: ParsableArguments {
   /// The profile of a name.
   ///
   /// - Parameter typed: NAME, or NAMESPACE/NAME.
+  /// - Returns: The profile.
+  /// - Throws: ``Complaint`` where there is none, or more than one.
   func profile(_ typed: String) throws -> StoredProfile {
     try chooseProfile(typed, among: try profiles())
   }
@@ -46,6 +48,7 @@ extension StoredProfile {
 /// - Parameters:
 ///   - typed: NAME, NAMESPACE/NAME, or the name of the profile's directory.
 ///   - profiles: All there are.
+/// - Returns: The profile.
 /// - Throws: ``Complaint`` where there is none, or more than one.
 func chooseProfile(
   _ typed: String, among profiles: [StoredProfile]

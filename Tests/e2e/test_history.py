@@ -156,7 +156,7 @@ def five_runs(history, remembered, **options):
 
 @pytest.mark.v2
 def test_first_limits_are_what_earlier_runs_needed(history, remembered):
-    """From the fifth run on, and no less than what the law gives back is there when it is needed."""
+    """From the sixth run on; what turns out to be too little is raised."""
     annotations = {"io.escra.cpu.max": "2", "io.escra.memory.max": "256Mi"}
     history.settings(predict="start")
     runs = five_runs(history, remembered, annotations=annotations, quota=200_000)

@@ -78,6 +78,7 @@ package struct BandwidthModel: Sendable {
   /// For how long nothing happens but that the same CPUs run: to the next tick or period.
   ///
   /// - Parameter runnable: A bit for each CPU that has something to run.
+  /// - Returns: The time.
   package func undisturbed(_ runnable: UInt64) -> Nanoseconds {
     var time = periodEnd - self.time
     for cpu in cpus.indices where runnable >> UInt64(cpu) & 1 == 1 && !cpus[cpu].isThrottled {

@@ -46,10 +46,9 @@ package struct DemandTrace: Equatable, Sendable {
   /// What one step can use: 8192 CPUs.
   private static let mostUnits: UInt64 = 1 << 20
 
-  /// Reads a file.
+  /// Reads a file; nil where no block is in it.
   ///
   /// - Parameter bytes: Any bytes.
-  /// - Returns: nil where no block is in them.
   package init?(decoding bytes: [UInt8]) {
     var place = 0
     var first: (time: Int64, step: Int64)?

@@ -101,7 +101,7 @@ package struct RunRecorder: Sendable {
     memorySecond = (0, 0)
   }
 
-  /// - Parameter used: CPU time since the window was opened.
+  /// Counts a window whose period is over, and opens the next one unless the container is quiet.
   private mutating func close(_ start: Nanoseconds, used: Nanoseconds, at now: Nanoseconds) {
     let period = record.period
     let periods = max(1, (now - start + period / 2) / period)

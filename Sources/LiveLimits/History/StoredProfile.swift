@@ -81,6 +81,7 @@ extension HistoryStore {
   ///   - instance: The container's instance directory.
   ///   - target: Its profile.
   /// - Returns: The run; nil where no record came within a second.
+  /// - Throws: ``SystemError``; ENOENT or ECONNREFUSED where it has no supervisor.
   package func snapshot(
     of instance: String, _ target: ProfileTarget
   ) throws(SystemError) -> [Run]? {
