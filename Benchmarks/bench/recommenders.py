@@ -8,7 +8,7 @@ SECOND = 1_000_000_000
 
 
 def means(schedule, interval, seconds):
-    """The mean use of each interval in CPUs, where each request runs at once on a CPU of its own."""
+    """The mean use of each interval in CPUs, where each request runs when it arrives."""
     found = [0.0] * (seconds // interval)
     for arrival, work, _ in schedule:
         index = int(arrival // SECOND) // interval
@@ -62,8 +62,8 @@ def krr(schedule, seconds):
 
 
 def autopilot(schedule, seconds):
-    """The moving-window rule for a serving job: p95 of seconds, each with its use as its weight, 15 %
-    more; the highest of an hour's windows."""
+    """The moving-window rule for a serving job: p95 of seconds, each with its use as its weight,
+    15 % more; the highest of the windows."""
     samples = means(schedule, 1, seconds)
     most = 0.0
     for start in range(0, len(samples), 300):

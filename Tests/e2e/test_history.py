@@ -124,7 +124,7 @@ def test_a_live_container_is_recommended_for(history, remembered):
     time.sleep(1.5)
     text = history.tool("recommend --as json", made.id, "--live")
     told = json.loads(text)
-    assert told["cpu"]["limit"]["target"] >= 0.8 and told["confidence"]["runs"] == 1
+    assert told["cpu"]["limit"]["target"] >= 0.3 and told["confidence"]["runs"] == 1
     [run] = history.runs("web")
     assert not run["isFinal"]
     made.rest()
@@ -140,8 +140,9 @@ def run_of(made):
     return result
 
 
-# A function: some CPU time, then a rest. Its shell counts.
-FUNCTION = ["sh", "-c", "i=0; while [ $i -lt 60000 ]; do i=$((i+1)); done; sleep 0.3"]
+# A function: some CPU time now and then. Its shell counts.
+FUNCTION = ["sh", "-c", "n=0; while [ $n -lt 3 ]; do i=0; while [ $i -lt 5000 ]; do i=$((i+1)); "
+            "done; n=$((n+1)); sleep 0.15; done"]
 
 
 def five_runs(history, remembered, **options):
@@ -165,11 +166,12 @@ def test_first_limits_are_what_earlier_runs_needed(history, remembered):
     first.bundle.give_memory(256 * MIB)
     first.started().supervisor()
     peak = max(run["earlyCPUPeak"] for run in runs)
+    begun = first.wait_for_quota(
+        lambda quota: quota < 120_000 * peak + 5_000 and quota < 200_000, 1, "what is predicted")
     [row] = json.loads(escra_tool("ps", "--json"))
-    assert row["cpu"]["limit"] < 1.2 * peak + 0.05 and row["cpu"]["limit"] < 2
     assert row["memory"]["limit"] < 128 * MIB and row["memory"]["declared"] == 256 * MIB
     first.work(2)
-    first.wait_for_quota(lambda quota: quota > 120_000, 4, "raised as ever")
+    first.wait_for_quota(lambda quota: quota > 1.2 * begun, 4, "raised as ever")
     first.fill(150)
     wait_until(
         lambda: json.loads(escra_tool("ps", "--json"))[0]["memory"]["limit"] > 150 * MIB, 4,
@@ -219,9 +221,9 @@ def test_a_trace_is_replayed(history, remembered):
     assert names[2:] == ["static 0.30", "static 2.00", "headroom", "escra"]
     rows = dict(zip(names, told["candidates"]))
     assert told["cpuSeconds"] == pytest.approx(run["cpuSeconds"], abs=0.03), (run, told)
-    assert told["cpuSeconds"] == pytest.approx(1.2, rel=0.4) and rows["no limit"]["bursts"] >= 4
+    assert 0.3 < told["cpuSeconds"] < 2.4 and rows["no limit"]["bursts"] >= 4
     assert rows["no limit"]["throttledSeconds"] == rows["static 2.00"]["throttledSeconds"] == 0
-    assert rows["static 0.30"]["throttledSeconds"] > 1
+    assert rows["static 0.30"]["throttledSeconds"] > 0.2
     assert rows["headroom"]["throttledSeconds"] < 0.2 * rows["static 0.30"]["throttledSeconds"]
     assert rows["headroom"]["writes"] > 3 and rows["static 0.30"]["writes"] == 0
     assert [each["isKilled"] for each in told["memory"]] == [False, True]

@@ -20,6 +20,8 @@ public struct CPUBase: Equatable, Sendable {
   /// a group around it; nil for a container that has one group.
   public var inner: CPUQuota?
   /// What its earlier runs needed at first, in nanocores; nil once the container was found.
+  ///
+  /// Until then it has what it declares: the low-level runtime works in its group, too.
   public var predicted: Int64?
   /// The limits above its group; found out anew for each supervisor.
   public var above = LimitsAbove()
@@ -106,11 +108,9 @@ public struct CPUBase: Equatable, Sendable {
       floor: max(least, quota(ofCores: floor)), ceiling: max(least, quota(ofCores: ceiling)))
   }
 
-  /// What the container starts with: what it declared, or less if its earlier runs needed less,
-  /// within its bounds.
+  /// What the container starts with, and goes back to: what it declared, within its bounds.
   public func initial(hasAlarm: Bool = true) -> Nanoseconds {
-    bounds(hasAlarm: hasAlarm).clamp(
-      quota(ofCores: min(predicted ?? .max, declaredCores ?? limit)))
+    bounds(hasAlarm: hasAlarm).clamp(quota(ofCores: declaredCores ?? limit))
   }
 
   /// Nanoseconds of CPU time a period as the limit that is written, to the microsecond below.

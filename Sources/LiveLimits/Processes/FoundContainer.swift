@@ -32,6 +32,7 @@ struct FoundContainer {
     let location = found.location
     let (inode, memberships) = (found.inode, found.groups)
     let inner = state.inner(in: location.cpu)
+    let predicted = state.base.predicted
     state.base.predicted = nil
     let isObserver = state.policy == "observe"
     var writer = try CgroupWriter(
@@ -82,6 +83,7 @@ struct FoundContainer {
     handover.law = ControlLaw.Parameters(named: state.law)
     handover.update = state.update
     handover.priority = state.membership?.priority
+    handover.predicted = predicted ?? 0
     handover.declaredMemory = max(0, state.declaredMemory ?? 0)
     let files = writer.release()
     open[.quota] = files.quota

@@ -49,6 +49,8 @@ struct Handover {
   var priority: Int32?
   /// What the container declares of memory in bytes, whether or not that moves; 0 for nothing.
   var declaredMemory: Int64 = 0
+  /// What its earlier runs needed at first, in nanocores; 0 where that is not known.
+  var predicted: Int64 = 0
   /// An update that was on its way when the supervisor before this one died.
   var update: PendingUpdate?
   /// Places that hold nothing, a bit each.
@@ -93,6 +95,7 @@ struct Handover {
     return words.map { "\($0)" } + (memory.map { [$0.argument] } ?? [])
       + (update.map { [$0.argument] } ?? [])
       + (priority.map { ["\(Self.priorityMark)\($0)"] } ?? [])
+      + (predicted > 0 ? ["\(Self.predictionMark)\(predicted)"] : [])
       + (declaredMemory > 0 ? ["\(Self.memoryMark)\(declaredMemory)"] : [])
   }
 
@@ -109,12 +112,14 @@ struct Handover {
     var priority: Int32?
     var update: PendingUpdate?
     var declaredMemory: Int64?
+    var predicted: Int64?
     var index = first
     while index < arguments.count {
       let argument = arguments[index]
       if let word = Int64(argument) { words.append(word) }
       memory = memory ?? MemoryBase(argument: argument)
       priority = priority ?? Self.priority(argument)
+      predicted = predicted ?? Self.number(argument, behind: Self.predictionMark)
       declaredMemory = declaredMemory ?? Self.number(argument, behind: Self.memoryMark)
       update = update ?? PendingUpdate(argument: argument)
       index += 1
@@ -140,10 +145,12 @@ struct Handover {
     self.priority = priority
     self.update = update
     self.declaredMemory = declaredMemory ?? 0
+    self.predicted = predicted ?? 0
   }
 
   private static let priorityMark = "priority:"
 
+  private static let predictionMark = "predicted:"
   private static let memoryMark = "declared-memory:"
 
   private static func priority(_ argument: String) -> Int32? {

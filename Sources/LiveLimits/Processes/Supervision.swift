@@ -132,6 +132,7 @@ final class Supervision: CPUController.Surroundings {
       promise = HookPromise(socket: promised)
     }
     append(rule: .start, before: quota, after: quota, use: 0)
+    if handover.predicted > 0, handover.priority == nil { startWith(handover.predicted) }
     settleParent()
     if let update = handover.update {
       let now = monotonicNow()
@@ -145,6 +146,17 @@ final class Supervision: CPUController.Surroundings {
     }
     nextReading = monotonicNow()
     try takePart(handover)
+  }
+
+  /// Lowers the limit to what earlier runs of the container needed at first.
+  private func startWith(_ cores: Int64) {
+    let wanted = controller.bounds.clamp(base.quota(ofCores: cores))
+    let before = controller.quota
+    guard wanted < before, (try? setLimit(base.limit(of: wanted), from: foreign.ours)) != nil
+    else { return }
+    foreign.wrote(base.limit(of: wanted))
+    adopt(quota: wanted, bounds: controller.bounds)
+    append(rule: .start, before: before, after: wanted, use: 0)
   }
 
   /// Supervises until the container has ended, then leaves.
