@@ -93,3 +93,30 @@ import Testing
     #expect(HistoryStore.last(of: target).isDamaged)
   }
 }
+
+@Suite struct ProfileTargetTests {
+  @Test func `equal names are different profiles for different owners`() {
+    func target(_ user: UInt32, _ root: String, _ namespace: String?) -> ProfileTarget {
+      ProfileTarget(
+        profile: "web", user: user, root: root, namespace: namespace, directory: "/h", runs: 1,
+        keep: 1, isTraced: false)
+    }
+    let all = [
+      target(0, "/run/runc", nil), target(1000, "/run/runc", nil), target(0, "/run/docker", nil),
+      target(0, "/run/runc", "shop"), target(0, "/run/runc", "a\nuser=1000"),
+    ]
+    #expect(Set(all.map(\.path)).count == all.count)
+    #expect(all.allSatisfy { $0.path.hasPrefix("/h/") && $0.path.count == 3 + 64 })
+  }
+
+  @Test func `a newcomer is charged what it needed, and let in with no less if that is asked for`()
+  {
+    let share = MemberRecord.Share(declared: 100, floor: 10, ceiling: 200)
+    #expect(share.predicted(nil, admits: true) == share)
+    #expect(share.predicted(40, admits: false).declared == 40)
+    #expect(share.predicted(40, admits: false).floor == 10)
+    #expect(share.predicted(40, admits: true).floor == 40)
+    #expect(share.predicted(5, admits: true).declared == 10)
+    #expect(share.predicted(500, admits: true).declared == 100)
+  }
+}
