@@ -62,7 +62,7 @@ class Memory:
     def __init__(self, shop):
         self.shop = shop
         self.operator = {"history": {"directory": os.path.join(shop.path, "history")}}
-        self.config = shop.operator_config(self.operator)
+        self.config = shop.operator_config({"history": dict(self.operator["history"])})
         self.escra = os.path.join(os.path.dirname(shop.original), "escra")
 
     def tool(self, *arguments):

@@ -162,7 +162,7 @@ class Workshop:
         shutil.copy(self.busybox, os.path.join(self.rootfs, "bin/busybox"))
         programs = (
             "player", "wake", "batch", "spin", "burst", "switches", "requests", "grow", "saw",
-            "cache", "swing")
+            "cache", "swing", "function")
         for name in programs:
             shutil.copy(self.helper(name), os.path.join(self.rootfs, "bin"))
         for applet in ("true", "sleep", "sh"):

@@ -11,10 +11,11 @@ package struct Prediction: Equatable, Sendable {
 
   /// Concludes from a profile; nil where it has fewer than ``Recommendation/leastRuns`` runs.
   package init?(_ profile: Profile) {
-    // A run that goes on may still be in its first seconds.
+    // One run in ten is given more memory by the law, as it takes it: a limit that is kept for the
+    // rarest runs is not used by all others.
     guard profile.runs.count >= Recommendation.leastRuns,
       let cpu = profile.percentile(0.98, of: { $0.earlyCPU }),
-      let memory = profile.percentile(0.98, of: { $0.earlyMemory })
+      let memory = profile.percentile(0.9, of: { $0.earlyMemory })
     else { return nil }
     self.cpu = cpu + cpu / 100 * 15
     self.memory = memory > 0 ? memory + memory / 100 * 15 : nil
