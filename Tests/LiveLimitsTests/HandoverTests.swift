@@ -65,6 +65,10 @@ import Testing
     #expect(heard?.arguments == said.arguments)
   }
 
+  @Test func `which places hold nothing is told by a bit each`() {
+    #expect(Handover.Place.allCases.count <= 64)
+  }
+
   @Test func `a place that holds nothing gives no file`() throws {
     var said = handover(quota: nil, explicit: nil, above: nil)
     said.leaveOut(.burst)

@@ -97,7 +97,7 @@ def test_a_run_leaves_a_record(history, remembered, policy):
     assert sum(bucket["count"] for bucket in run["busyPeriods"]) >= 5
     assert run["bursts"] and run["memorySeconds"] and run["cpuPeak"] > 0.3
     assert run["raises"] > 0 and run["kills"] == 0
-    assert len(history.files()) == 1 and os.path.getsize(history.files()[0]) == 1024
+    assert len(history.files()) == 1 and os.path.getsize(history.files()[0]) == 2048
 
 
 def test_a_container_without_a_profile_leaves_nothing(history, remembered):
@@ -332,6 +332,9 @@ def test_code_in_a_supervisor_can_append_and_nothing_else(history, remembered, a
         f"/proc/{pid}/fd")}
     files = [number for number, path in links.items() if history.directory in path]
     assert len(files) == 2
+    with open(f"/proc/{pid}/limits") as file:
+        [most] = [line.split()[3:5] for line in file if line.startswith("Max file size")]
+    assert most == [str(4 * MIB)] * 2, "nor fill the disk"
     [segment] = history.files()
     before = open(segment, "rb").read()
     with Injected(pid) as it:
@@ -403,3 +406,25 @@ def test_the_commands_of_the_page_run(world, escra, bundle, shared):
         else:
             with open(path, "w") as file:
                 file.write(before)
+
+
+def test_a_state_that_was_changed_leads_to_no_other_profile(history, remembered):
+    """Code in a supervisor may write its state, and die: the next one writes nowhere."""
+    ended(remembered(profile="victim").started(), history, "victim")
+    [victim] = history.files()
+    before = open(victim, "rb").read()
+    made = remembered(profile="web").started()
+    pid = made.supervisor()
+    [state] = made.states()
+    path = os.path.join(state["directory"], "state")
+    with open(path) as file:
+        text = file.read()
+    with open(path, "w") as file:
+        file.write(text.replace("profile=name=web", "profile=name=victim").replace(
+            "historyKeep=2592000", "historyKeep=1"))
+    os.kill(pid, 9)
+    wait_until(lambda: supervisors(made.id) and made.supervisor() != pid, 6, "another one")
+    made.close()
+    wait_until(lambda: not supervisors(made.id), 6, "the container has ended")
+    assert open(victim, "rb").read() == before
+    assert len(history.runs("victim")) == 1 and history.runs("web") == []

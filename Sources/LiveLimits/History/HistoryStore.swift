@@ -32,15 +32,23 @@ public struct HistoryStore: Sendable {
 
   /// Opens what a run is recorded in, before privileges are dropped.
   ///
+  /// The first supervisor of a run leaves an empty record. A later one is told the profile by a state
+  /// that code in the first one may have changed: without that record it gets nothing, and it removes
+  /// and makes nothing.
+  ///
   /// - Parameters:
   ///   - target: The profile.
   ///   - nonce: The instance of the container.
+  ///   - isFirst: Whether it is the first supervisor of the run.
   /// - Returns: Files to append to; no trace where none is asked for.
   /// - Throws: ``SystemError``: ENOSPC, EROFS; then the run is not recorded.
   static func open(
-    _ target: ProfileTarget, nonce: UInt64
+    _ target: ProfileTarget, nonce: UInt64, isFirst: Bool = true
   ) throws(SystemError) -> (segment: Int32, trace: Int32?) {
     let store = HistoryStore(path: target.directory)
+    guard isFirst || StoredProfile(path: target.path)?.has(nonce) == true else {
+      throw SystemError("find", "this run in \(target.path)", errno: ENOENT)
+    }
     try make(directories: target.directory)
     // A directory that another process removes, having found it empty, is made again.
     for attempt in 0..<8 {
@@ -50,7 +58,8 @@ public struct HistoryStore: Sendable {
         if try profile.status(of: nameFile) == nil {
           try profile.replace(nameFile, with: target.name, by: ".name.\(nonce)")
         }
-        guard let segment = try openSegment(of: profile, target) else { continue }
+        guard let segment = try openSegment(of: profile, target, isFirst: isFirst) else { continue }
+        if isFirst { try begin(nonce, in: segment) }
         var trace: Int32?
         if target.isTraced {
           let name = tracePrefix + ApplicationRoom.name(of: nonce)
@@ -58,7 +67,7 @@ public struct HistoryStore: Sendable {
           _ = try file.lock(exclusive: false)
           trace = file.release()
         }
-        store.sweepDaily(keep: target.keep)
+        if isFirst { store.sweepDaily(keep: target.keep) }
         return (segment, trace)
       } catch {
         guard attempt < 7, error.errno == ENOENT else { throw error }
@@ -75,14 +84,25 @@ public struct HistoryStore: Sendable {
     }
   }
 
+  /// Appends a record of nothing.
+  private static func begin(_ nonce: UInt64, in segment: Int32) throws(SystemError) {
+    let record = RunRecord(nonce: nonce, started: wallClockNow(), period: 100_000_000)
+    try retrying("write", "a record") {
+      withUnsafeTemporaryAllocation(byteCount: RunRecord.size, alignment: 8) { buffer in
+        record.encode(into: buffer)
+        return Glibc.write(segment, buffer.baseAddress, buffer.count)
+      }
+    }
+  }
+
   /// - Returns: nil where the segment was removed meanwhile.
   private static func openSegment(
-    of profile: borrowing FileDescriptor, _ target: ProfileTarget
+    of profile: borrowing FileDescriptor, _ target: ProfileTarget, isFirst: Bool
   ) throws(SystemError) -> Int32? {
     let newest = segments(in: try profile.entries()).last ?? 0
     var number = max(1, newest)
     let size = newest == 0 ? 0 : try profile.status(of: "\(newest)")?.size ?? 0
-    if size >= segmentRecords * RunRecord.size {
+    if isFirst, size >= segmentRecords * RunRecord.size {
       number += 1
       retire(profile, target)
     }

@@ -17,7 +17,10 @@ package struct Run: Equatable, Sendable {
   /// - Returns: The runs, in the order in which they began.
   package static func all(of records: [RunRecord]) -> [Run] {
     var newest: [UInt64: [Nanoseconds: RunRecord]] = [:]
-    for record in records { newest[record.nonce, default: [:]][record.started] = record }
+    // What a run begins with says nothing of it.
+    for record in records where record.duration > 0 {
+      newest[record.nonce, default: [:]][record.started] = record
+    }
     return newest.values.map { parts in Run(parts.values.sorted { $0.started < $1.started }) }
       .sorted { ($0.total.started, $0.total.nonce) < ($1.total.started, $1.total.nonce) }
   }

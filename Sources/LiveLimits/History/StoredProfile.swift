@@ -44,6 +44,9 @@ package struct StoredProfile {
     self.traces = traces.sorted { $0.1 < $1.1 }.map { path + "/" + $0.0 }
   }
 
+  /// Whether a run is among its records.
+  func has(_ nonce: UInt64) -> Bool { records.contains { $0.nonce == nonce } }
+
   /// Its runs, each from its last records, in the order in which they began.
   package var runs: [Run] { Run.all(of: records) }
 

@@ -18,13 +18,14 @@ struct FoundContainer {
   /// - Parameters:
   ///   - state: Must have an ``ContainerState/initProcess``.
   ///   - nonce: Of its instance.
+  ///   - start: Whether a supervisor had it before.
   ///   - hooks: Hooks in the scheduler that this process listens to, or will.
   ///   - root: Where they are shared.
   /// - Throws: ``SystemError``: ESRCH when the container has ended already, EXDEV when its init is
   ///   not in a cgroup of its own, and whatever opening a file says.
   init(
-    _ state: inout ContainerState, nonce: UInt64, hooks: consuming HookRequest.Answer,
-    _ root: StateRoot
+    _ state: inout ContainerState, nonce: UInt64, _ start: SupervisorStart,
+    hooks: consuming HookRequest.Answer, _ root: StateRoot
   ) throws(SystemError) {
     // By now it is in no group that may not have realtime processes.
     Manners.hurry()
@@ -112,7 +113,10 @@ struct FoundContainer {
       CgroupLocation.scope(around: location.cpu, named: state.cgroupName),
     ].compactMap { $0 }
     open[.initProcess] = found.release()
-    open.merge(FoundHistory.open(state.profile, location, nonce, id: state.id)) { $1 }
+    open.merge(
+      FoundHistory.open(
+        state.profile, location, nonce, id: state.id, isFirst: start != .resumed)
+    ) { $1 }
     open[.members] = Self.open(
       location.version == .v2
         ? [location.cpu + "/cgroup.events"] : location.pids.map { [$0 + "/pids.current"] } ?? [])

@@ -12,20 +12,24 @@ enum FoundHistory {
   ///   - location: Where the container is.
   ///   - nonce: Its instance.
   ///   - id: Its id, for a message.
+  ///   - isFirst: Whether no supervisor has had it before.
   /// - Returns: The files; none where it cannot be recorded, which syslog is told.
   static func open(
-    _ target: ProfileTarget?, _ location: CgroupLocation, _ nonce: UInt64, id: String
+    _ target: ProfileTarget?, _ location: CgroupLocation, _ nonce: UInt64, id: String,
+    isFirst: Bool
   ) -> [Handover.Place: Int32] {
     guard let target else { return [:] }
     var open: [Handover.Place: Int32] = [:]
     do throws(SystemError) {
-      let files = try HistoryStore.open(target, nonce: nonce)
+      let files = try HistoryStore.open(target, nonce: nonce, isFirst: isFirst)
       open[.history] = files.segment
       open[.historyTrace] = files.trace
     } catch {
       escra_syslog(true, "escra: container \(id) is not recorded in the history: \(error)")
       return [:]
     }
+    // What runs in a supervisor that was taken over fills no disk.
+    _ = escra_limit_file_size(UInt(HistoryStore.largestFile))
     let isUnified = location.version == .v2
     func file(_ path: String?) -> Int32? {
       path.flatMap { try? FileDescriptor.open($0, O_RDONLY).release() }

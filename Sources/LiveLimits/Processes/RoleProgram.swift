@@ -138,7 +138,8 @@ extension Role {
     state.unsupervised = nil
     var found: FoundContainer
     do throws(SystemError) {
-      found = try FoundContainer(&state, nonce: directory.nonce, hooks: hooks, root)
+      found = try FoundContainer(
+        &state, nonce: directory.nonce, start, hooks: hooks, root)
     } catch {
       if state.unsupervised != nil { return try leaveUnsupervised(state, directory, root) }
       // ESRCH, ENOENT, ENODEV: it was over before it was found. That is no failure. After anything

@@ -132,6 +132,8 @@ extension DemandTrace {
       first: .init(time: 0, usage: 0, quota: 100 * ms), quietUse: ms)
     var (time, usage): (Nanoseconds, Nanoseconds) = (0, 0)
     func look() { recorder.note(.init(time: time, usage: usage, quota: 100 * ms)) }
+    time += ms
+    look()
     for burst in bursts {
       time += interval
       look()

@@ -94,12 +94,16 @@ extension RunRecord {
   @Test func `the later record of a run counts, and several supervisors are one run`() {
     var first = RunRecord(nonce: 7, started: 10, period: 100_000_000)
     (first.written, first.usedCPU, first.memoryPeak) = (20, 5, 100)
+    first.duration = 10
     var later = first
     (later.written, later.usedCPU, later.memoryPeak) = (30, 6, 300)
     var next = RunRecord(nonce: 7, started: 40, period: 100_000_000)
     (next.written, next.usedCPU, next.memoryPeak, next.isFinal) = (50, 3, 200, true)
-    let other = RunRecord(nonce: 8, started: 15, period: 100_000_000)
-    let runs = Run.all(of: [first, later, other, next])
+    next.duration = 10
+    var other = RunRecord(nonce: 8, started: 15, period: 100_000_000)
+    other.duration = 1
+    let begun = RunRecord(nonce: 9, started: 15, period: 100_000_000)
+    let runs = Run.all(of: [first, later, begun, other, next])
     #expect(runs.map(\.total.nonce) == [7, 8])
     #expect(runs[0].total.usedCPU == 9 && runs[0].total.memoryPeak == 300)
     #expect(runs[0].total.isFinal && runs[0].total.written == 50)
