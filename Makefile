@@ -52,7 +52,7 @@ simulate: build ## Run applications in virtual time against any delay and death 
 shrink-race: deps build ## Give memory back under who grows then, 10,000 times (needs root, ROUNDS=)
 	@ESCRA_SHRINKS=$(or $(ROUNDS),10000) scripts/e2e Tests/e2e/test_shrink_race.py -s -k not_killed
 
-fuzz: deps ## Give the decoder of applications' frames a minute of any bytes
+fuzz: deps ## Give the decoders of frames and the readers of histories any bytes, a minute each
 	@scripts/fuzz
 
 model: ## Check the model of the negotiation in docs/model with spin, every interleaving

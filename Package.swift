@@ -45,6 +45,8 @@ let package = Package(
     .systemLibrary(
       name: "CJansson", pkgConfig: "jansson", providers: [.apt(["libjansson-dev"])]),
     .systemLibrary(
+      name: "CSQLite", pkgConfig: "sqlite3", providers: [.apt(["libsqlite3-dev"])]),
+    .systemLibrary(
       name: "CSeccomp", pkgConfig: "libseccomp", providers: [.apt(["libseccomp-dev"])]),
 
     // The programs in the scheduler, and the calls to them. What bpf/ holds is for another machine:
@@ -79,7 +81,7 @@ let package = Package(
     .executableTarget(
       name: "escra",
       dependencies: [
-        "LiveLimits", "OCISpec", "CLinux", "Syscalls",
+        "LiveLimits", "OCISpec", "CLinux", "CSQLite", "Syscalls",
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
       ],
       swiftSettings: strict, linkerSettings: staticExecutable + staticFoundation),

@@ -162,7 +162,7 @@ class Workshop:
         shutil.copy(self.busybox, os.path.join(self.rootfs, "bin/busybox"))
         programs = (
             "player", "wake", "batch", "spin", "burst", "switches", "requests", "grow", "saw",
-            "cache", "swing")
+            "cache", "swing", "function")
         for name in programs:
             shutil.copy(self.helper(name), os.path.join(self.rootfs, "bin"))
         for applet in ("true", "sleep", "sh"):
@@ -226,12 +226,16 @@ class Workshop:
             file.write(text)
         return path
 
-    def player(self, name, schedule, annotations=None, cpu=None):
+    def player(self, name, schedule, annotations=None, cpu=None, operator=None,
+               quietly=False):
         """A container that waits for its start, then plays a schedule.
 
         schedule: triples of arrival, CPU time and least wall time, in nanoseconds.
+        quietly: it looks at its CPU clock as seldom as ordinary programs do.
         """
-        container = self.waiting(name, ["player"], annotations, cpu)
+        container = self.waiting(
+            name, ["player", "quietly"] if quietly else ["player"], annotations, cpu,
+            operator=operator)
         with open(os.path.join(container.shared, "schedule"), "wb") as file:
             for request in schedule:
                 file.write(struct.pack("=3q", *request))

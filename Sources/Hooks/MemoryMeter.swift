@@ -95,7 +95,7 @@ public struct MemoryMeter: ~Copyable {
   }
 
   /// The number behind a name that begins a line.
-  static func number(behind name: String, in text: String) -> Int64? {
+  package static func number(behind name: String, in text: String) -> Int64? {
     var rest = text.utf8[...]
     while !rest.isEmpty {
       if rest.starts(with: name.utf8) { return number(rest.dropFirst(name.utf8.count)) }

@@ -12,6 +12,8 @@ enum AnnotationKey: String, CaseIterable, Sendable {
   case memoryMax = "memory.max"
   case priority
   case visible
+  case profile
+  case record
 
   /// The whole key.
   var name: String { "\(Annotations.prefix)\(rawValue)" }
@@ -41,6 +43,8 @@ public struct Annotations {
   private(set) var isSandbox = false
   /// The Kubernetes namespace; nil outside of Kubernetes.
   private(set) var namespace: String?
+  /// The name of the container in its pod; nil where the engine gives none.
+  private(set) var containerName: String?
   /// The first key that is none of ours, or is narrowed and must not be.
   private(set) var firstError: PolicyError?
   private var entries: [Entry] = []
@@ -63,8 +67,9 @@ public struct Annotations {
       }
     }
     namespace = namespace ?? podNamespace
+    containerName = criName ?? kubernetesName
     for (key, value) in annotations where key.utf8.starts(with: Self.prefix.utf8) {
-      add(key, value, container: criName ?? kubernetesName)
+      add(key, value, container: containerName)
     }
   }
 

@@ -33,11 +33,34 @@ extension JSONValue {
 
   func absolutePaths() throws(OperatorConfigError.Problem) -> [String] {
     try list("an array of absolute paths") { element throws(OperatorConfigError.Problem) in
-      guard let text = element.string, text.utf8.first == UInt8(ascii: "/") else {
-        throw element.refusal("is no absolute path; write one that begins with /")
-      }
-      return text
+      try element.absolutePath()
     }
+  }
+
+  func absolutePath() throws(OperatorConfigError.Problem) -> String {
+    guard let text = string, text.utf8.first == UInt8(ascii: "/") else {
+      throw refusal("is no absolute path; write one that begins with /")
+    }
+    return text
+  }
+
+  func count(of range: ClosedRange<Int64>) throws(OperatorConfigError.Problem) -> Int64 {
+    if let integer, range.contains(Int64(integer)) { return Int64(integer) }
+    throw refusal(
+      "is out of range; write an integer from \(range.lowerBound) to \(range.upperBound)")
+  }
+
+  /// A time as people write it: "30d", "12h", "45m", "90s".
+  func seconds() throws(OperatorConfigError.Problem) -> Int64 {
+    let units: [(letter: Character, seconds: Int64)] = [
+      ("d", 86_400), ("h", 3600), ("m", 60), ("s", 1),
+    ]
+    if let string, let unit = units.first(where: { $0.letter == string.last }),
+      let number = Int32(string.dropLast()), number > 0, string.first != "+"
+    {
+      return Int64(number) * unit.seconds
+    }
+    throw refusal("is no time; write one such as \"30d\", \"12h\", \"45m\" or \"90s\"")
   }
 
   func choice<Choice: RawRepresentable<String> & CaseIterable>(

@@ -51,6 +51,10 @@ public struct ContainerPolicy: Equatable, Sendable {
   public let appCPU: CPULimit?
   /// What the whole application may use in bytes, where an annotation says so.
   public let appMemory: Int64?
+  /// What the container's history is kept under; nil where it has no name.
+  public let profile: String?
+  /// Whether a trace of its use is kept, too.
+  public let isTraced: Bool
   /// The Kubernetes namespace that the application's name is from; nil outside of Kubernetes.
   public let scope: String?
   /// Between what the CPU limit moves.
@@ -146,7 +150,9 @@ public struct ContainerPolicy: Equatable, Sendable {
     case .standard:
       if let entry = annotations.firstSetting { throw .noPolicy(key: entry.written) }
     case .strict:
-      if let entry = annotations.first(of: [.cpuMin, .cpuMax, .app, .appCPU, .appMemory, .visible]) {
+      if let entry = annotations.first(
+        of: [.cpuMin, .cpuMax, .app, .appCPU, .appMemory, .profile, .record, .visible])
+      {
         throw .notWithStrict(key: entry.written)
       }
     case .reactive, .observe: break
@@ -174,6 +180,8 @@ public struct ContainerPolicy: Equatable, Sendable {
     appCPU = request.cpu.application?.value
     appMemory = request.memory.application?.value.bytes
     self.scope = scope
+    profile = request.profile
+    isTraced = request.isTraced
     self.cpu = cpu
     askedCPUCeiling =
       request.cpu.max == nil && request.cpu.application == nil ? nil : cpu.ceiling

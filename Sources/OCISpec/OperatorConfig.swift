@@ -45,6 +45,30 @@ public struct OperatorConfig: Equatable, Sendable {
     case refuse
   }
 
+  /// What the history is used for when a container is created.
+  public enum Prediction: String, CaseIterable, Sendable {
+    /// For nothing.
+    case off
+    /// Its first limits are what its earlier runs needed.
+    case start
+    /// The same, and an application takes in no container that needs more than it has left.
+    case admit
+  }
+
+  /// What is remembered of containers that have a profile.
+  public struct History: Equatable, Sendable {
+    /// Where it is kept.
+    public var directory = "/var/lib/escra/history"
+    /// How many runs of a profile are kept at the least.
+    public var runs: Int64 = 200
+    /// For how long a run is kept at the most, in seconds.
+    public var keep: Int64 = 30 * 86_400
+    /// What it is used for.
+    public var predict = Prediction.off
+    /// The defaults.
+    public init() {}
+  }
+
   /// A pair of limits that a container gets where it asks for none.
   public struct Floor: Equatable, Sendable {
     /// The least CPU.
@@ -85,6 +109,8 @@ public struct OperatorConfig: Equatable, Sendable {
   public var hostMemoryReserve: Int64 = 0
   /// What happens to a container that contradicts its application.
   public var appConflict = AppConflict.accept
+  /// What is remembered of containers; nil for nothing.
+  public var history: History?
   /// What happens to a container whose supervisor does not start.
   public var onFailure = FailureAction.continue
 

@@ -4,12 +4,17 @@ extension OperatorConfig {
   /// The keys of the config.
   enum Key: String, CaseIterable {
     case runtimes, defaultPolicy, allowedPolicies, law, hooks, floor, ceiling, reservedCPUs
-    case hostMemoryReserve, appConflict, onFailure
+    case hostMemoryReserve, appConflict, onFailure, history
   }
 
   /// The keys of `floor` and `ceiling`.
   enum Resource: String, CaseIterable {
     case cpu, memory
+  }
+
+  /// The keys of `history`.
+  enum HistoryKey: String, CaseIterable {
+    case directory, runs, keep, predict
   }
 
   /// Reads a config from its bytes.
@@ -72,6 +77,18 @@ extension OperatorConfig {
     case .reservedCPUs: reservedCPUs = try value.cpuList()
     case .hostMemoryReserve: hostMemoryReserve = try value.bytes()
     case .appConflict: appConflict = try value.choice(of: AppConflict.self)
+    case .history:
+      var history = History()
+      try value.forEachMember(of: HistoryKey.self) {
+        key, value throws(OperatorConfigError.Problem) in
+        switch key {
+        case .directory: history.directory = try value.absolutePath()
+        case .runs: history.runs = try value.count(of: 5...100_000)
+        case .keep: history.keep = try value.seconds()
+        case .predict: history.predict = try value.choice(of: Prediction.self)
+        }
+      }
+      self.history = history
     case .onFailure: onFailure = try value.choice(of: FailureAction.self)
     }
   }

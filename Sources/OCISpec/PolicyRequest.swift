@@ -19,6 +19,8 @@ struct PolicyRequest {
   var memory = BoundsRequest<ByteQuantity>()
   var priority = 0
   var visible = VisibleLimit.declared
+  var profile: String?
+  var isTraced = false
 
   /// A container that asks for nothing.
   init() {}
@@ -32,7 +34,14 @@ struct PolicyRequest {
       let value = try read(entry.written, entry.checkedValue())
       return Asked(key: entry.written, text: entry.value, value: value)
     }
-    app = try asked(.app, Self.appName)
+    app = try asked(.app) { key, text throws(PolicyError) in
+      try Self.name(key, text, "application")
+    }
+    profile =
+      try asked(.profile) { key, text throws(PolicyError) in
+        try Self.name(key, text, "profile")
+      }?.value ?? annotations.podProfile
+    isTraced = try asked(.record, Self.recorded)?.value ?? false
     cpu.application = try asked(.appCPU, Self.cpu)
     cpu.min = try asked(.cpuMin, Self.cpuFloor)
     cpu.max = try asked(.cpuMax, Self.cpu)
@@ -43,23 +52,34 @@ struct PolicyRequest {
     visible = try asked(.visible, Self.visible)?.value ?? .declared
   }
 
+  private static func name(
+    _ key: String, _ text: String, _ kind: String
+  ) throws(PolicyError) -> String {
+    if isName(text) { return text }
+    throw .badValue(
+      key: key, value: text,
+      why: "is no \(kind) name; write 1 to 63 of a-z, 0-9, - and ., "
+        + "with a letter or a digit at both ends")
+  }
+
+  /// What is kept of its use beside a record of each run.
+  private static func recorded(_ key: String, _ text: String) throws(PolicyError) -> Bool {
+    if text == "trace" { return true }
+    throw .badValue(key: key, value: text, why: "is nothing that can be recorded; write trace")
+  }
+
   /// 1 to 63 of a-z, 0-9, - and ., with a letter or a digit at both ends.
-  private static func appName(_ key: String, _ text: String) throws(PolicyError) -> String {
+  static func isName(_ text: String) -> Bool {
     func isAlphanumeric(_ byte: UInt8?) -> Bool {
       guard let byte else { return false }
       return byte >= UInt8(ascii: "a") && byte <= UInt8(ascii: "z")
         || byte >= UInt8(ascii: "0") && byte <= UInt8(ascii: "9")
     }
-    let isName =
-      text.utf8.count <= 63 && isAlphanumeric(text.utf8.first) && isAlphanumeric(text.utf8.last)
+    return text.utf8.count <= 63 && isAlphanumeric(text.utf8.first)
+      && isAlphanumeric(text.utf8.last)
       && text.utf8.allSatisfy {
         isAlphanumeric($0) || $0 == UInt8(ascii: "-") || $0 == UInt8(ascii: ".")
       }
-    if isName { return text }
-    throw .badValue(
-      key: key, value: text,
-      why: "is no application name; write 1 to 63 of a-z, 0-9, - and ., "
-        + "with a letter or a digit at both ends")
   }
 
   private static func visible(_ key: String, _ text: String) throws(PolicyError) -> VisibleLimit {
@@ -97,6 +117,16 @@ struct PolicyRequest {
       key: key, value: text,
       why: "is no priority; write an integer from \(priorities.lowerBound) "
         + "to \(priorities.upperBound)")
+  }
+}
+
+extension Annotations {
+  /// The profile of a container of a pod that names none: its own name, in the pod's namespace.
+  var podProfile: String? {
+    guard namespace != nil, let containerName, PolicyRequest.isName(containerName) else {
+      return nil
+    }
+    return containerName
   }
 }
 

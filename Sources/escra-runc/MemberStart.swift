@@ -20,19 +20,37 @@ extension SupervisedStart {
   }
 
   /// What it has to have of memory at first, in bytes.
-  private var memoryNeeded: Int64 { max(memoryFloor, memoryBase?.needed ?? 0) }
+  private var memoryNeeded: Int64 {
+    let predicted = admitsPrediction ? memoryBase?.first : nil
+    return max(memoryFloor, memoryBase?.needed ?? predicted ?? 0)
+  }
+
+  /// The same of CPU.
+  private var cpuNeeded: CPULimit {
+    let predicted = admitsPrediction ? prediction?.cpu ?? 0 : 0
+    return max(floor, min(CPULimit(nanocores: predicted), policy.cpuLimit))
+  }
+
+  private var admitsPrediction: Bool { history?.predict == .admit && prediction != nil }
+
+  /// What else can be done where a prediction is in the way.
+  private var waysOut: String {
+    guard admitsPrediction, let profile = policy.profile else { return "" }
+    return
+      "; or have its history forgotten, from which that is known: escra history forget \(profile)"
+  }
 
   /// Why there is no place in the application, as the supervisor was told.
   func refusal(_ resource: UInt8, _ reason: UInt8, _ figure: Int64) -> String {
     switch (resource, reason) {
     case (1, 2):
       "its other members need so much at the least that \(CPULimit(nanocores: figure)) of its CPU "
-        + "is left, and this container needs \(floor); write a smaller "
-        + "io.escra.cpu.min, or a larger io.escra.app.cpu"
+        + "is left, and this container needs \(cpuNeeded); write a smaller "
+        + "io.escra.cpu.min, or a larger io.escra.app.cpu" + waysOut
     case (2, 2):
       "its other members need so much at the least that \(ByteQuantity(bytes: figure)) of its "
         + "memory is left, and this container needs \(ByteQuantity(bytes: memoryNeeded)); "
-        + "write a smaller io.escra.memory.min, or a larger io.escra.app.memory"
+        + "write a smaller io.escra.memory.min, or a larger io.escra.app.memory" + waysOut
     case (1, 4):
       conflict(
         "cpu", asked: policy.appCPU?.description ?? "",

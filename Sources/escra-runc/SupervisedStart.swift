@@ -113,6 +113,10 @@ struct SupervisedStart {
   private let raisesPod: (cpu: Bool, memory: Bool)
   /// Whether the application's limits are to stay what they are.
   let refusesConflicts: Bool
+  /// What the operator wants to be remembered.
+  let history: OperatorConfig.History?
+  /// What its earlier runs needed at first, where the operator wants to start from that.
+  private(set) var prediction: Prediction?
   /// What is to be restored; nil where nothing is, or nobody will move the memory limit.
   private let image: CheckpointImage?
 
@@ -138,6 +142,8 @@ struct SupervisedStart {
     (document, policy) = parsed
     memoryReserve = config.hostMemoryReserve
     raisesPod = (config.ceiling.cpu != nil, config.ceiling.memory != nil)
+    history = config.history
+    prediction = nil
     refusesConflicts = config.appConflict == .refuse
     self.id = id
     self.call = call
@@ -146,6 +152,7 @@ struct SupervisedStart {
     image =
       call.invocation.verb == .restore && isMoved
       ? CheckpointImage(call.invocation.imagePath.map(call.vector.bytes)) : nil
+    if image == nil { prediction = predict() }
     if let image, let most = memoryBase?.bounds.ceiling, image.least > most {
       throw Refusal(sentence: tooLarge(image, most))
     }
@@ -281,9 +288,11 @@ struct SupervisedStart {
 
   /// What the CPU limit starts from and moves between.
   var base: CPUBase {
-    CPUBase(
+    var base = CPUBase(
       declared: declared, floor: floor.nanocores,
       explicitCeiling: explicitCeiling?.nanocores, limit: policy.cpuLimit.nanocores)
+    base.predicted = prediction?.cpu
+    return base
   }
 
   /// A member may have what its application has, unless it says that it wants less.
@@ -317,6 +326,7 @@ struct SupervisedStart {
       let needed = min(image.limit, base.bounds.ceiling)
       if needed > declared ?? 0 { base.needed = needed }
     }
+    base.predicted = prediction?.memory
     return base
   }
 
@@ -342,7 +352,7 @@ struct SupervisedStart {
     let isFirstWritten =
       policy.name == .reactive && edits && isInOneGroup
       && (membership != nil || base.quota(of: declared) != base.quota(of: initial)
-        || memoryBase?.needed != nil)
+        || memoryBase?.first != nil)
     if isFirstWritten { base.told = initial }
     let needsEdit = isFirstWritten || outer.group != nil
 
@@ -503,6 +513,8 @@ struct SupervisedStart {
     state.memory = memoryBase
     state.membership = membership
     state.app = policy.app
+    state.profile = profile
+    state.admitsPrediction = history?.predict == .admit && prediction != nil
     if policy.name == .reactive {
       (state.raisesPodCPU, state.raisesPodMemory) = raisesPod
     }

@@ -18,6 +18,7 @@ struct Escra: ParsableCommand {
       ListCommand.self, TopCommand.self, ExplainCommand.self, WatchCommand.self, AppCommand.self,
       ReleaseCommand.self, AdoptCommand.self, DoctorCommand.self, MetricsCommand.self,
       EventsCommand.self, SetupCommand.self, DemoCommand.self, DemoLoadCommand.self,
+      EventsCommand.self, HistoryCommand.self, RecommendCommand.self, ReplayCommand.self,
     ])
 
   /// Runs the command; help and versions, too, are output that can fail to be written.

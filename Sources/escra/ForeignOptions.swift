@@ -101,7 +101,9 @@ struct ForeignOptions: ParsableArguments {
     let running = RuntimeContainer.all(below: which.root)
     do throws(Complaint) {
       return running[
-        try choose(which.id ?? "", root: which.root, among: running.map { Candidate(id: $0.id, root: $0.root) })]
+        try choose(
+          which.id ?? "", root: which.root,
+          among: running.map { Candidate(id: $0.id, root: $0.root) })]
     } catch {
       guard running.contains(where: { $0.id.utf8.starts(with: (which.id ?? "").utf8) }) else {
         throw Complaint(

@@ -17,7 +17,7 @@ private let messages: [ControlMessage] = [
   .keeperIsHere, .whoIs(4711), .named(4711, "fifteen letters"),
   .named(1, ""), .named(7, "\u{1F600}"), .askEnd, .over,
   .notNoted(errno: 28), .updating, .updateSettled,
-  .updateEnded(isTaken: true), .updateEnded(isTaken: false),
+  .updateEnded(isTaken: true), .updateEnded(isTaken: false), .snapshot,
 ]
 
 @Suite struct ControlMessageTests {
@@ -76,7 +76,7 @@ private let messages: [ControlMessage] = [
       let isNearly = UInt8.random(in: 0...3, using: &random) > 0
       var bytes: [UInt8] = []
       if isNearly {
-        let kind = UInt8.random(in: 0...27, using: &random)
+        let kind = UInt8.random(in: 0...28, using: &random)
         bytes = [0x45, 0x53, 0x43, 0x52, 1, 0, kind, 0]
         for _ in 0..<3 {
           let word = random.number().littleEndian
@@ -95,7 +95,7 @@ private let messages: [ControlMessage] = [
         if limit.period <= 0 || (limit.quota ?? 0) < 0 { Issue.record("no limit: \(bytes)") }
       case .update, .look, .looked, .updateMemory, .applyMemory, .keeperIsHere, .refused, .whoIs,
         .named, .askEnd, .over, .lookAt, .notNoted, .updating,
-        .updateEnded, .updateSettled:
+        .updateEnded, .updateSettled, .snapshot:
         break
       }
       if ControlMessage(bytes: message.bytes) != message { Issue.record("not itself: \(bytes)") }

@@ -33,6 +33,8 @@ import Testing
     said.namesWriters = quota == nil
     said.law = .headroom(.standard)
     said.priority = quota.map { $0 == 1000 ? -1000 : 7 }
+    said.predicted = explicit ?? 0
+    said.declaredMemory = above ?? 0
     said.memory = quota.map {
       MemoryBase(
         declared: $0 == 1000 ? nil : 64, swapAllowance: nil, floor: 16, explicitCeiling: 512,
@@ -50,6 +52,8 @@ import Testing
     #expect(heard?.found == said.found)
     #expect(heard?.memory == said.memory)
     #expect(heard?.priority == said.priority)
+    #expect(heard?.predicted == said.predicted)
+    #expect(heard?.declaredMemory == said.declaredMemory)
     #expect(heard?.version == .v2)
     #expect(heard?.usageFormat == .cpuStat)
     #expect(heard?.isObserver == true)
@@ -59,6 +63,10 @@ import Testing
     let first = Handover.Place.alarm.rawValue + 1
     #expect(heard?.clockDescriptors == Array(first..<first + 64))
     #expect(heard?.arguments == said.arguments)
+  }
+
+  @Test func `which places hold nothing is told by a bit each`() {
+    #expect(Handover.Place.allCases.count <= 64)
   }
 
   @Test func `a place that holds nothing gives no file`() throws {

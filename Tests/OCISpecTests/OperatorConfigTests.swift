@@ -64,7 +64,8 @@ import Testing
     (
       "[1]",
       "the document [1] is no object; write one with runtimes, defaultPolicy, allowedPolicies, law, hooks, "
-        + "floor, ceiling, reservedCPUs, hostMemoryReserve, appConflict and onFailure"
+        + "floor, ceiling, reservedCPUs, hostMemoryReserve, appConflict, onFailure "
+        + "and history"
     ),
     (#"{"runtime": []}"#, "unknown key runtime; the nearest known one is runtimes"),
     (
@@ -75,12 +76,14 @@ import Testing
     (
       #"{"colour": "blue"}"#,
       "unknown key colour; known are runtimes, defaultPolicy, allowedPolicies, law, hooks, floor, ceiling, "
-        + "reservedCPUs, hostMemoryReserve, appConflict and onFailure"
+        + "reservedCPUs, hostMemoryReserve, appConflict, onFailure "
+        + "and history"
     ),
     (
       #"{"a\nb": 1}"#,
       #"unknown key a\u{a}b; known are runtimes, defaultPolicy, allowedPolicies, law, hooks, "#
-        + "floor, ceiling, reservedCPUs, hostMemoryReserve, appConflict and onFailure"
+        + "floor, ceiling, reservedCPUs, hostMemoryReserve, appConflict, onFailure "
+        + "and history"
     ),
     (#"{"floor": {"cpus": "1"}}"#, "unknown key floor.cpus; the nearest known one is floor.cpu"),
     (

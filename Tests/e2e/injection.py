@@ -4,6 +4,7 @@ import ctypes
 import os
 import platform
 import signal
+import time
 
 LIBC = ctypes.CDLL(None, use_errno=True)
 LIBC.ptrace.argtypes = [ctypes.c_long, ctypes.c_long, ctypes.c_void_p, ctypes.c_void_p]
@@ -19,7 +20,8 @@ _SINGLESTEP, _GETREGS, _SETREGS, _ATTACH, _DETACH = 9, 12, 13, 16, 17
 # Numbers of x86-64 (arch/x86/entry/syscalls/syscall_64.tbl).
 NUMBERS = {
     "mmap": 9, "mprotect": 10, "ioctl": 16, "socket": 41, "connect": 42, "sendmsg": 46, "clone": 56,
-    "fork": 57, "execve": 59, "kill": 62, "fcntl": 72, "truncate": 76, "fchdir": 81, "mkdir": 83,
+    "fork": 57, "execve": 59, "kill": 62, "fcntl": 72, "truncate": 76, "ftruncate": 77,
+    "pwrite64": 18, "fchdir": 81, "mkdir": 83,
     "link": 86, "chmod": 90, "fchmod": 91, "ptrace": 101, "setuid": 105, "chroot": 161,
     "mount": 165, "tgkill": 234, "openat": 257, "mknodat": 259, "unlinkat": 263, "close": 3,
     "write": 1, "renameat": 264, "linkat": 265, "fchmodat": 268, "unshare": 272, "setns": 308,
@@ -45,9 +47,17 @@ class Injected:
         self.pid = pid
 
     def __enter__(self):
-        _ptrace(_ATTACH, self.pid)
-        os.waitpid(self.pid, 0x40000000)  # __WALL
-        self._before = self._registers()
+        # One that works is let go on: it waits again in a moment.
+        for _ in range(200):
+            _ptrace(_ATTACH, self.pid)
+            os.waitpid(self.pid, 0x40000000)  # __WALL
+            self._before = self._registers()
+            with open(f"/proc/{self.pid}/mem", "rb", buffering=0) as memory:
+                memory.seek(self._before.rip - 2)
+                if memory.read(2) == b"\x0f\x05":
+                    break
+            _ptrace(_DETACH, self.pid)
+            time.sleep(0.005)
         return self
 
     def __exit__(self, *_):

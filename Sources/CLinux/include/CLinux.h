@@ -81,6 +81,9 @@ long escra_most_descriptors(void);
 /// setrlimit(2): as many open files as this process may have.
 int escra_allow_descriptors(void);
 
+/// setrlimit(2): no file grows beyond so many bytes by this process, which gets EFBIG and no signal.
+int escra_limit_file_size(unsigned long bytes);
+
 /// A connected SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK Unix socket; EAGAIN where its listener is
 /// too busy to take another one.
 int escra_stream_connect(const char *_Nonnull path);

@@ -24,6 +24,10 @@ public struct CPUBase: Equatable, Sendable {
   public var inner: CPUQuota?
   /// Whether programs see the limit that moves, and count CPUs by it: JVM, Go and .NET round up.
   public var countsCPUs = false
+  /// What its earlier runs needed at first, in nanocores; nil once the container was found.
+  ///
+  /// Until then it has what it declares: the low-level runtime works in its group, too.
+  public var predicted: Int64?
   /// The limits above its group; found out anew for each supervisor.
   public var above = LimitsAbove()
 
@@ -156,6 +160,7 @@ extension CPUBase {
     self.init(
       declared: CPUQuota(quota: keyed[int: "declaredQuota"], period: period), floor: floor,
       explicitCeiling: keyed[int: "ceiling"], limit: limit)
+    predicted = keyed[int: "predictedCPU"]
     if let period = keyed[int: "toldPeriod"], period > 0 {
       told = CPUQuota(quota: keyed[int: "toldQuota"], period: period)
     }
@@ -172,6 +177,7 @@ extension CPUBase {
     keyed[int: "floor"] = floor
     keyed[int: "ceiling"] = explicitCeiling
     keyed[int: "limit"] = limit
+    keyed[int: "predictedCPU"] = predicted
     keyed[int: "toldQuota"] = told?.quota
     keyed[int: "toldPeriod"] = told?.period
     keyed[int: "applicationCPU"] = application

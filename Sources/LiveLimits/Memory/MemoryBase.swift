@@ -42,6 +42,8 @@ public struct MemoryBase: Equatable, Sendable {
   /// The first limit of a restored container, where its image needs more than it declares; nil once
   /// the container was found.
   public var needed: Int64?
+  /// What its earlier runs needed at first; nil once the container was found.
+  public var predicted: Int64?
   /// The limit that the kernel had when whoever writes it began to be heard; found out anew for each
   /// supervisor.
   public var found: Int64?
@@ -79,6 +81,11 @@ public struct MemoryBase: Equatable, Sendable {
       floor: floor,
       ceiling: min(
         limit, above.most ?? .max, inner ?? .max, explicitCeiling ?? declared ?? limit))
+  }
+
+  /// The first limit, if that is not what is declared.
+  public var first: Int64? {
+    needed ?? predicted.map { bounds.clamp(min($0, declared ?? limit)) }
   }
 
   /// The limit that the container's own group is to have at first, if the limit that moves is that of
@@ -132,7 +139,7 @@ public struct MemoryBase: Equatable, Sendable {
   mutating func find(_ limit: Int64, isNews: Bool) {
     found = limit
     guard isNews, inner == nil, let declared, !Self.isSame(limit, declared) else { return }
-    if let needed, Self.isSame(limit, needed) { return }
+    if let first, Self.isSame(limit, first) { return }
     // What the service manager was just told it writes some time.
     if isManaged, Self.isSame(limit, bounds.ceiling) { return }
     found = declared
@@ -177,6 +184,7 @@ extension MemoryBase {
       floor: floor, explicitCeiling: keyed[int: "memoryCeiling"], limit: limit,
       hostReserve: keyed[int: "memoryReserve"] ?? 0)
     needed = keyed[int: "memoryNeeded"]
+    predicted = keyed[int: "predictedMemory"]
     inner = keyed[int: "innerMemory"]
     told = keyed[int: "toldMemory"]
     application = keyed[int: "applicationMemory"]
@@ -190,6 +198,7 @@ extension MemoryBase {
     keyed[int: "memoryLimit"] = limit
     keyed[int: "memoryReserve"] = hostReserve
     keyed[int: "memoryNeeded"] = needed
+    keyed[int: "predictedMemory"] = predicted
     keyed[int: "innerMemory"] = inner
     keyed[int: "toldMemory"] = told
     keyed[int: "applicationMemory"] = application

@@ -58,7 +58,7 @@ final class Attachment {
   ///
   /// - Parameter files: Their ring and their links, as ``SchedulerHooks/files(with:)`` gives them.
   func adopt(hooks files: [Int32]) {
-    alarm = nil
+    if !writer.isReadOnly { alarm = nil }
     for (index, file) in files.enumerated() {
       let file = FileDescriptor(owning: file)
       switch index {

@@ -13,10 +13,10 @@ enum Confinement {
   private static let supervisorCalls = [
     // The loop.
     "epoll_create1", "epoll_wait", "epoll_pwait", "epoll_ctl", "timerfd_create", "timerfd_settime",
-    "read", "pread64", "write", "pwrite64", "clock_gettime", "accept4", "recvfrom", "recvmsg",
+    "read", "pread64", "write", "clock_gettime", "accept4", "recvfrom", "recvmsg",
     "sendto", "getsockopt", "geteuid", "getpid", "poll",
     // State: replaced as a whole, removed at the end.
-    "close", "fstat", "newfstatat", "renameat", "renameat2", "ftruncate", "unlinkat",
+    "close", "fstat", "newfstatat", "renameat", "renameat2", "unlinkat",
     // The heap, hashing, and ending in order or in a trap.
     "brk", "munmap", "mremap", "madvise", "getrandom", "futex", "rt_sigreturn",
     "rt_sigprocmask", "restart_syscall", "exit", "exit_group",
@@ -54,15 +54,46 @@ enum Confinement {
     }
   }
 
+  /// Calls that are kept from the files of the history, which nothing but write(2) may change, and
+  /// that must not have another number or lose O_APPEND.
+  ///
+  /// - Parameter limited: The calls.
+  /// - Returns: Each of them for the numbers below those files' and for those above. The kernel takes
+  ///   the lower half of a word for a number, so that a comparison of words would let more through.
+  private static func besidesHistory(_ limited: [Limited]) -> [Limited] {
+    let first = UInt64(Handover.Place.history.rawValue)
+    let last = UInt64(Handover.Place.historyTrace.rawValue)
+    // Equal to the bound in all higher bits, and then less than the first or more than the last.
+    let below = (UInt64(0)..<20).compactMap { bit -> (mask: UInt64, value: UInt64)? in
+      let mask: UInt64 = ~0 << bit
+      return first >> bit & 1 == 1 ? (mask, first & mask & ~(1 << bit)) : nil
+    }
+    let above = (UInt64(0)..<20).compactMap { bit -> (mask: UInt64, value: UInt64)? in
+      let mask: UInt64 = ~0 << bit
+      return last >> bit & 1 == 0 ? (mask, last & mask | 1 << bit) : nil
+    }
+    return limited.flatMap { call in
+      (below + above).map { number in
+        var call = call
+        call.arguments.append((0, number.mask, number.value))
+        return call
+      }
+    }
+  }
+
   /// Calls of every supervisor that would otherwise do more than it needs: F_SETOWN and FIOSETOWN
   /// send signals to any process of root.
   private static let limitedCalls =
-    [F_DUPFD_CLOEXEC, F_GETFD, F_SETFD, F_GETFL, F_SETLK, F_GETLK].map { Limited("fcntl", (1, $0)) }
+    [F_GETFD, F_SETFD, F_GETFL, F_SETLK, F_GETLK].map { Limited("fcntl", (1, $0)) }
     + [
       Limited("ioctl", (1, 0x2402)),  // PERF_EVENT_IOC_REFRESH
       Limited("mmap", 2, mask: PROT_EXEC),
       Limited("openat", 2, mask: 0x20_0000),  // O_PATH
     ]
+
+  private static let fileCalls = besidesHistory([
+    Limited("ftruncate"), Limited("pwrite64"), Limited("fcntl", (1, F_DUPFD_CLOEXEC)),
+  ])
 
   private static let limitedSocket = Limited(
     "socket", (0, AF_UNIX),
@@ -74,8 +105,7 @@ enum Confinement {
       limitedSocket, Limited("mknodat", 2, mask: 0o170000, value: 0o010000),
       Limited("fcntl", (1, F_SETOWN), (2, process)),
       Limited("fcntl", (1, 10), (2, SIGKILL)),  // F_SETSIG
-      Limited("fcntl", (1, F_SETFL), (2, O_ASYNC | O_NONBLOCK)),
-    ]
+    ] + besidesHistory([Limited("fcntl", (1, F_SETFL), (2, O_ASYNC | O_NONBLOCK))])
   }
 
   // MARK: supervisors
@@ -182,7 +212,9 @@ enum Confinement {
       try allow(rules, below: root.path, ESCRA_KEEP_FILES | ESCRA_KEEP_ROOM)
       try allow(rules, below: cpusets, ESCRA_WRITE_FILES)
     }
-    let filter = try filter(supervisorCalls + fenceCalls, limitedCalls + [limitedSocket])
+    let filter = try filter(
+      supervisorCalls + fenceCalls + ["ftruncate", "pwrite64"],
+      limitedCalls + [Limited("fcntl", (1, F_DUPFD_CLOEXEC)), limitedSocket])
     try giveUpCapabilities(keeping: 1 << 1 | (makesPartitions ? 1 << 21 : 0))
     try enter(rules, filter)
   }
@@ -215,7 +247,7 @@ enum Confinement {
   /// - Throws: ``SystemError`` where it cannot be made.
   static func supervisorFilter(isMember: Bool = false) throws(SystemError) -> FileDescriptor {
     // Its lock goes before it does, so that the keeper need not wait for its end.
-    let limited = limitedCalls + [Limited("flock", (1, LOCK_UN))]
+    let limited = limitedCalls + fileCalls + [Limited("flock", (1, LOCK_UN))]
     guard isMember else { return try filter(supervisorCalls, limited) }
     return try filter(supervisorCalls + memberCalls, limited + limitedMemberCalls(getpid()))
   }

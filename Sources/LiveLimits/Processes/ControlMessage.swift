@@ -42,6 +42,8 @@ public enum ControlMessage: Equatable, Sendable {
   case askEnd
   /// Keeper to supervisor: no process is left.
   case over
+  /// Tool to supervisor: append what is known of this run to its history.
+  case snapshot
   /// To the keeper: look at one instance, by the last two parts of its path.
   case lookAt(String)
   /// To the keeper: look at the containers again; to a supervisor: look at its application's limits
@@ -82,6 +84,7 @@ public enum ControlMessage: Equatable, Sendable {
       case .updating: (25, [])
       case .updateEnded(let isTaken): (26, [isTaken ? 1 : 0])
       case .updateSettled: (27, [])
+      case .snapshot: (28, [])
       case .updateMemory(let limit, let swap): (6, [limit ?? Self.absent, swap ?? Self.absent])
       case .applyMemory(let limit, let swap): (7, [limit ?? Self.absent, swap ?? Self.absent])
       case .refused(let resource, let reason, let figure):
@@ -154,6 +157,7 @@ public enum ControlMessage: Equatable, Sendable {
     case (25, _): self = .updating
     case (26, _): self = .updateEnded(isTaken: first == 1)
     case (27, _): self = .updateSettled
+    case (28, _): self = .snapshot
     case (6, _): self = .updateMemory(limit: present(first), swap: present(second))
     case (7, _): self = .applyMemory(limit: present(first), swap: present(second))
     case (8, _):

@@ -18,13 +18,14 @@ struct FoundContainer {
   /// - Parameters:
   ///   - state: Must have an ``ContainerState/initProcess``.
   ///   - nonce: Of its instance.
+  ///   - start: Whether a supervisor had it before.
   ///   - hooks: Hooks in the scheduler that this process listens to, or will.
   ///   - root: Where they are shared.
   /// - Throws: ``SystemError``: ESRCH when the container has ended already, EXDEV when its init is
   ///   not in a cgroup of its own, and whatever opening a file says.
   init(
-    _ state: inout ContainerState, nonce: UInt64, hooks: consuming HookRequest.Answer,
-    _ root: StateRoot
+    _ state: inout ContainerState, nonce: UInt64, _ start: SupervisorStart,
+    hooks: consuming HookRequest.Answer, _ root: StateRoot
   ) throws(SystemError) {
     // By now it is in no group that may not have realtime processes.
     Manners.hurry()
@@ -32,6 +33,8 @@ struct FoundContainer {
     let location = found.location
     let (inode, memberships) = (found.inode, found.groups)
     let inner = state.inner(in: location.cpu)
+    let predicted = state.base.predicted
+    state.base.predicted = nil
     let isObserver = state.policy == "observe"
     var writer = try CgroupWriter(
       directory: found.directory, version: location.version, readOnly: isObserver,
@@ -83,6 +86,8 @@ struct FoundContainer {
     handover.law = ControlLaw.Parameters(named: state.law)
     handover.update = state.update
     handover.priority = state.membership?.priority
+    handover.predicted = predicted ?? 0
+    handover.declaredMemory = max(0, state.declaredMemory ?? 0)
     let files = writer.release()
     open[.quota] = files.quota
     open[.period] = files.period
@@ -110,6 +115,10 @@ struct FoundContainer {
       CgroupLocation.scope(around: location.cpu, named: state.cgroupName),
     ].compactMap { $0 }
     open[.initProcess] = found.release()
+    open.merge(
+      FoundHistory.open(
+        state.profile, location, nonce, id: state.id, isFirst: start != .resumed)
+    ) { $1 }
     open[.members] = Self.open(
       location.version == .v2
         ? [location.cpu + "/cgroup.events"] : location.pids.map { [$0 + "/pids.current"] } ?? [])
@@ -138,7 +147,9 @@ struct FoundContainer {
       if (try? socket.write(order.text)) != nil { open[.promise] = socket.release() }
     case .none: break
     }
-    if source == nil { source = openAlarm(location, cpus) ? "perf, sampling" : "sampling" }
+    // An observed container is far from its limit when it wakes, so that no hook tells of it.
+    let hasAlarm = (source == nil || isObserver) && openAlarm(location, cpus)
+    if source == nil { source = hasAlarm ? "perf, sampling" : "sampling" }
     state.complete(with: location, inode: inode, groups: memberships)
     state.source = (source ?? "sampling") + (hears ? "" : ", no inotify")
   }

@@ -28,8 +28,9 @@ enum FoundMemory {
     let files = try open(
       location, named: name, around: inner, &base,
       isNews: isFirst && state.membership == nil, isObserver: isObserver)
-    base.needed = nil
+    (base.needed, base.predicted) = (nil, nil)
     state.memory?.needed = nil
+    state.memory?.predicted = nil
     state.memory?.inner = base.inner
     state.memory?.declared = base.declared
     return (base, files)

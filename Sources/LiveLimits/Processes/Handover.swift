@@ -24,6 +24,8 @@ struct Handover {
     case innerQuota, innerBurst, innerMemory, innerSwap
     case cpuWeight, cpuIdle, ioWeight, memoryMin, memoryLow
     case ownCPUWeight, ownCPUIdle, ownIOWeight, ownMemoryMin, ownMemoryLow
+    // The first two side by side: the system calls that they are kept from are told by a range.
+    case history, historyTrace, historyMemory, historyPeak, historyStatistics, historyKills
     case rules, filter, alarm
   }
 
@@ -45,6 +47,10 @@ struct Handover {
   var memory: MemoryBase?
   /// The container's priority in its application; nil for a container alone.
   var priority: Int32?
+  /// What the container declares of memory in bytes, whether or not that moves; 0 for nothing.
+  var declaredMemory: Int64 = 0
+  /// What its earlier runs needed at first, in nanocores; 0 where that is not known.
+  var predicted: Int64 = 0
   /// An update that was on its way when the supervisor before this one died.
   var update: PendingUpdate?
   /// Places that hold nothing, a bit each.
@@ -55,14 +61,18 @@ struct Handover {
 
   /// An open file of the other image, now ours alone.
   func take(_ place: Place) -> FileDescriptor {
-    missing >> Int64(place.rawValue) & 1 == 1 ? .none : FileDescriptor(owning: place.rawValue)
+    has(place) ? FileDescriptor(owning: place.rawValue) : .none
   }
 
   /// Whether a place holds a file.
-  func has(_ place: Place) -> Bool { missing >> Int64(place.rawValue) & 1 == 0 }
+  func has(_ place: Place) -> Bool { missing & bit(place) == 0 }
 
   /// Takes note that a place holds nothing.
-  mutating func leaveOut(_ place: Place) { missing |= 1 << Int64(place.rawValue) }
+  mutating func leaveOut(_ place: Place) { missing |= bit(place) }
+
+  private func bit(_ place: Place) -> Int64 {
+    1 << Int64(place.rawValue - Place.directory.rawValue)
+  }
 
   /// The perf events.
   var clockDescriptors: [Int32] {
@@ -86,6 +96,8 @@ struct Handover {
     return words.map { "\($0)" } + (memory.map { [$0.argument] } ?? [])
       + (update.map { [$0.argument] } ?? [])
       + (priority.map { ["\(Self.priorityMark)\($0)"] } ?? [])
+      + (predicted > 0 ? ["\(Self.predictionMark)\(predicted)"] : [])
+      + (declaredMemory > 0 ? ["\(Self.memoryMark)\(declaredMemory)"] : [])
   }
 
   /// Reads ``arguments`` back.
@@ -100,12 +112,16 @@ struct Handover {
     var memory: MemoryBase?
     var priority: Int32?
     var update: PendingUpdate?
+    var declaredMemory: Int64?
+    var predicted: Int64?
     var index = first
     while index < arguments.count {
       let argument = arguments[index]
       if let word = Int64(argument) { words.append(word) }
       memory = memory ?? MemoryBase(argument: argument)
       priority = priority ?? Self.priority(argument)
+      predicted = predicted ?? Self.number(argument, behind: Self.predictionMark)
+      declaredMemory = declaredMemory ?? Self.number(argument, behind: Self.memoryMark)
       update = update ?? PendingUpdate(argument: argument)
       index += 1
     }
@@ -131,13 +147,22 @@ struct Handover {
     self.memory = memory
     self.priority = priority
     self.update = update
+    self.declaredMemory = declaredMemory ?? 0
+    self.predicted = predicted ?? 0
   }
 
   private static let priorityMark = "priority:"
 
+  private static let predictionMark = "predicted:"
+  private static let memoryMark = "declared-memory:"
+
   private static func priority(_ argument: String) -> Int32? {
-    guard argument.utf8.starts(with: priorityMark.utf8) else { return nil }
-    return Int32(argument.dropFirst(priorityMark.count))
+    number(argument, behind: priorityMark).map { Int32(clamping: $0) }
+  }
+
+  private static func number(_ argument: String, behind mark: String) -> Int64? {
+    guard argument.utf8.starts(with: mark.utf8) else { return nil }
+    return Int64(argument.dropFirst(mark.count))
   }
 
   init(

@@ -22,6 +22,9 @@ final class MemorySupervision: MemoryController.Surroundings {
     didSet { parent?.hold(base.excess(of: ours)) }
   }
 
+  /// The limit in force; under `observe` what it would be.
+  var held: Int64 { writer.isReadOnly ? controller.limit : ours }
+
   private let isShared: Bool
   private let writer: MemoryWriter
   /// The limit of the group right above the container's own; ``FileDescriptor/none`` where it is not

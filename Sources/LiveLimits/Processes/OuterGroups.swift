@@ -46,7 +46,7 @@ public struct FirstLimits: Equatable, Sendable {
     if first < base.quota(of: base.firstInner) { cpu = base.limit(of: first) }
     guard let memory, memory.firstInner < MemoryBase.unlimited else { return }
     mostMemory = memory.firstInner
-    let least = max(memory.needed ?? 0, memory.bounds.clamp(memory.declared ?? memory.limit))
+    let least = memory.first ?? memory.bounds.clamp(memory.declared ?? memory.limit)
     if least < memory.firstInner {
       self.memory = least
       swap = memory.memorySwap(at: least)

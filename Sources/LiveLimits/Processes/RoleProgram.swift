@@ -138,7 +138,8 @@ extension Role {
     state.unsupervised = nil
     var found: FoundContainer
     do throws(SystemError) {
-      found = try FoundContainer(&state, nonce: directory.nonce, hooks: hooks, root)
+      found = try FoundContainer(
+        &state, nonce: directory.nonce, start, hooks: hooks, root)
     } catch {
       if state.unsupervised != nil { return try leaveUnsupervised(state, directory, root) }
       // ESRCH, ENOENT, ENODEV: it was over before it was found. That is no failure. After anything
@@ -242,7 +243,7 @@ extension Role {
   ) -> ControlMessage? {
     guard let membership = state.membership else {
       return .ready(
-        state.base.limit(of: state.base.initial()), memory: state.memory?.needed)
+        state.base.limit(of: state.base.initial()), memory: state.memory?.first)
     }
     if let path = state.cgroupPath,
       let mounts = try? FileDescriptor.text(of: "/proc/self/mountinfo"),
@@ -252,9 +253,12 @@ extension Role {
         above: state.memoryInnerName == nil ? location : location.aroundMemory(), isFound: false,
         root)
     }
+    // It is charged what its earlier runs needed; and let in with nothing less, if that is asked for.
+    let cpu = state.base.share.predicted(state.base.predicted, admits: state.admitsPrediction)
+    let memory = state.memory?.share().predicted(
+      state.memory?.predicted, admits: state.admitsPrediction)
     let record = MemberRecord(
-      nonce: directory.nonce, priority: membership.priority, cpu: state.base.share,
-      memory: state.memory?.share())
+      nonce: directory.nonce, priority: membership.priority, cpu: cpu, memory: memory)
     let outcome = try? FirstGrant.obtain(
       record, membership, most: (state.base.limit, state.memory?.limit ?? .max), root)
     switch outcome {

@@ -30,6 +30,8 @@ final class Supervision: CPUController.Surroundings {
   private var hasGoneDeep = true
   private let conversations: Conversations
   let memory: MemorySupervision?
+  /// The record of this run; nil where none is kept.
+  private var history: HistorySupervision?
   /// What the group around the container's own carries of that one.
   let weights: GroupWeights
   /// The container's part in its application; nil for one alone.
@@ -104,6 +106,9 @@ final class Supervision: CPUController.Surroundings {
         isShared: handover.priority != nil), quota: quota,
       bounds: bounds,
       now: monotonicNow(), usage: try attachment.meter.read())
+    history = HistorySupervision(
+      handover, nonce: directory.nonce, memory: memory,
+      usage: (try? attachment.meter.read()) ?? 0)
     self.directory = directory
 
     if attachment.initProcess.descriptor.isOpen {
@@ -127,6 +132,7 @@ final class Supervision: CPUController.Surroundings {
       promise = HookPromise(socket: promised)
     }
     append(rule: .start, before: quota, after: quota, use: 0)
+    if handover.predicted > 0, handover.priority == nil { startWith(handover.predicted) }
     settleParent()
     if let update = handover.update {
       let now = monotonicNow()
@@ -140,6 +146,17 @@ final class Supervision: CPUController.Surroundings {
     }
     nextReading = monotonicNow()
     try takePart(handover)
+  }
+
+  /// Lowers the limit to what earlier runs of the container needed at first.
+  private func startWith(_ cores: Int64) {
+    let wanted = controller.bounds.clamp(base.quota(ofCores: cores))
+    let before = controller.quota
+    guard wanted < before, (try? setLimit(base.limit(of: wanted), from: foreign.ours)) != nil
+    else { return }
+    foreign.wrote(base.limit(of: wanted))
+    adopt(quota: wanted, bounds: controller.bounds)
+    append(rule: .start, before: before, after: wanted, use: 0)
   }
 
   /// Supervises until the container has ended, then leaves.
@@ -167,6 +184,7 @@ final class Supervision: CPUController.Surroundings {
       let floor = min(controller.bounds.floor, controller.quota)
       try? attachment.writer.set(base.limit(of: floor), from: foreign.ours)
     }
+    history?.end(self)
     leaveParents()
     application?.leave()
     // The directory itself is out of reach, and the keeper's to remove.
@@ -182,6 +200,7 @@ final class Supervision: CPUController.Surroundings {
     hasGoneDeep = true
     switch token {
     case Token.exit:
+      noteHistory()
       poller.remove(attachment.initProcess.descriptor.number)
       try attachment.watchMembers(poller, token: Token.members)
       checkMembers()
@@ -225,6 +244,7 @@ final class Supervision: CPUController.Surroundings {
     default:
       let message = conversations.hear(token, poller) { hear(update: $0, from: token) }
       if !conversations.contains(token) { loseShim(token) }
+      if message == .snapshot { noteHistory(isWritten: true) }
       if message == .keeperIsHere {
         keeper = token
       } else if case .named(let process, let name) = message {
@@ -361,6 +381,7 @@ final class Supervision: CPUController.Surroundings {
         wantNoMore()
       }
       comeBackToParent()
+      history?.note(usage, at: now, quota: controller.quota, self)
     } catch {
       // ENODEV: the cgroup is gone, and the pidfd will say so too.
       nextReading = nil
@@ -368,8 +389,17 @@ final class Supervision: CPUController.Surroundings {
     }
   }
 
+  /// What is there of the container's last moments: its group may go with its init.
+  private func noteHistory(isWritten: Bool = false) {
+    guard let history, let usage = try? attachment.meter.read() else { return }
+    history.note(usage, at: monotonicNow(), quota: controller.quota, self)
+    history.lookAtKernel()
+    if isWritten { history.snapshot(self) }
+  }
+
   private func take(_ step: CPUController.Step) {
-    nextReading = step.deadline.map { max($0, budget.next) }
+    let deadline = history?.deadline(step.deadline, at: monotonicNow()) ?? step.deadline
+    nextReading = deadline.map { max($0, budget.next) }
     if nextReading == nil { attachment.events?.rest() }
     if step.armsAlarm { attachment.alarm?.arm() }
   }

@@ -89,6 +89,10 @@ public struct ContainerState: Equatable, Sendable {
   public var memory: MemoryBase?
   /// The application that it shares its limits with; nil for a container alone.
   public var membership: ApplicationMembership?
+  /// What its history is kept under; nil where none is.
+  public var profile: ProfileTarget?
+  /// Whether an application lets it in only if there is what its earlier runs needed.
+  public var admitsPrediction = false
   /// Whether the operator's ceiling lets the CPU limit of its pod rise with its own.
   public var raisesPodCPU = false
   /// The same of the memory limit.
@@ -169,12 +173,14 @@ public struct ContainerState: Equatable, Sendable {
     version = keyed["cgroup"].flatMap { CgroupLocation.Version(rawValue: $0) }
     declaredMemory = keyed[int: "declaredMemory"]
     memory = MemoryBase(keyed)
+    admitsPrediction = keyed[int: "admitsPrediction"] == 1
     raisesPodCPU = keyed[int: "podCPU"] == 1
     raisesPodMemory = keyed[int: "podMemory"] == 1
     cpuParent = keyed["cpuParent"]
     memoryParent = keyed["memoryParent"]
     claim = CPUClaim(keyed)
     membership = ApplicationMembership(keyed)
+    profile = ProfileTarget(keyed)
     update = PendingUpdate(keyed)
     if let device = keyed["staleDevice"].flatMap({ UInt64($0) }),
       let inode = keyed["staleInode"].flatMap({ UInt64($0) })
@@ -220,6 +226,7 @@ public struct ContainerState: Equatable, Sendable {
     keyed["cgroup"] = version?.rawValue
     keyed[int: "declaredMemory"] = declaredMemory
     keyed[int: "ready"] = readyTicks
+    keyed[int: "admitsPrediction"] = admitsPrediction ? 1 : nil
     keyed[int: "podCPU"] = raisesPodCPU ? 1 : nil
     keyed[int: "podMemory"] = raisesPodMemory ? 1 : nil
     keyed["cpuParent"] = cpuParent
@@ -228,6 +235,7 @@ public struct ContainerState: Equatable, Sendable {
     memory?.write(to: &keyed)
     claim?.write(to: &keyed)
     membership?.write(to: &keyed)
+    profile?.write(to: &keyed)
     update?.write(to: &keyed)
     return keyed.text
   }

@@ -146,3 +146,19 @@ package struct MemberRecord: Equatable, Sendable {
     }
   }
 }
+
+extension MemberRecord.Share {
+  /// The share of a newcomer of which it is known what its earlier runs needed at first.
+  ///
+  /// - Parameters:
+  ///   - need: That; nil where it is not known.
+  ///   - admits: Whether it is not to be let in with less.
+  /// - Returns: A share that declares no more than that, within its bounds.
+  func predicted(_ need: Int64?, admits: Bool) -> Self {
+    guard let need else { return self }
+    var share = self
+    share.declared = min(declared, max(need, floor), ceiling)
+    if admits { share.floor = max(floor, share.declared) }
+    return share
+  }
+}

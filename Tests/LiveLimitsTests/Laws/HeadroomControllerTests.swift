@@ -16,9 +16,9 @@ private struct World: CPUController.Surroundings {
 @Suite struct HeadroomControllerTests {
   private func simulation(
     quota: Nanoseconds = 50 * ms, floor: Nanoseconds = 5 * ms, ceiling: Nanoseconds = 200 * ms,
-    phase: Nanoseconds = 0, hook: LawSimulation.Hook = .none
-  ) -> LawSimulation {
-    LawSimulation(
+    phase: Nanoseconds = 0, hook: LimitSimulation.Hook = .none
+  ) -> LimitSimulation {
+    LimitSimulation(
       .headroom(.standard), quota: quota, floor: floor, ceiling: ceiling, phase: phase, hook: hook)
   }
 
@@ -69,9 +69,9 @@ private struct World: CPUController.Surroundings {
 
   @Test(
     arguments: stride(from: 0, to: 100, by: 7).map { Nanoseconds($0) },
-    LawSimulation.Hook.allCases)
+    LimitSimulation.Hook.allCases)
   func `a burst of 30 ms out of rest is done in less than 35, at any phase of the period`(
-    phase: Nanoseconds, hook: LawSimulation.Hook
+    phase: Nanoseconds, hook: LimitSimulation.Hook
   ) {
     var simulation = simulation(phase: phase * ms, hook: hook)
     simulation.run(3000 * ms)
@@ -158,9 +158,9 @@ private struct World: CPUController.Surroundings {
   }
 
   @Test(
-    arguments: [LawSimulation.Hook.blind, .seeing], [Nanoseconds(100 * ms), 200 * ms, 350 * ms])
+    arguments: [LimitSimulation.Hook.blind, .seeing], [Nanoseconds(100 * ms), 200 * ms, 350 * ms])
   func `what wakes for a moment now and then is given no core for it`(
-    hook: LawSimulation.Hook, every: Nanoseconds
+    hook: LimitSimulation.Hook, every: Nanoseconds
   ) {
     var simulation = simulation(hook: hook)
     func wake(_ now: Nanoseconds, _ backlog: inout [Nanoseconds]) {

@@ -14,8 +14,8 @@ private struct Outcome {
   let unserved: Nanoseconds
 
   /// A container of half a core that may have two, under a law; under none its limit stays.
-  init(_ load: Load, _ law: ControlLaw.Parameters?, _ hook: LawSimulation.Hook = .none) {
-    var simulation = LawSimulation(
+  init(_ load: Load, _ law: ControlLaw.Parameters?, _ hook: LimitSimulation.Hook = .none) {
+    var simulation = LimitSimulation(
       law, quota: 50 * ms, floor: 5 * ms, ceiling: 200 * ms, phase: 37 * ms, hook: hook)
     simulation.run(30_000 * ms) { now, backlog in
       for (thread, work) in load.work(at: now).enumerated() { backlog[thread] += work }
@@ -67,7 +67,7 @@ private struct Outcome {
   @Test(arguments: [Load.batches, .random])
   func `with a hook bursts are hardly throttled at all`(load: Load) {
     let sampling = Outcome(load, Self.headroom)
-    for hook in [LawSimulation.Hook.blind, .seeing] {
+    for hook in [LimitSimulation.Hook.blind, .seeing] {
       let hooked = Outcome(load, Self.headroom, hook)
       #expect(hooked.throttled < sampling.throttled / 5)
     }

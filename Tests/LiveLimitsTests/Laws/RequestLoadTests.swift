@@ -10,9 +10,9 @@ private let ms: Nanoseconds = 1_000_000
 /// random, 1 ms of CPU each, under a CPU.
 @Suite struct RequestLoadTests {
   private func simulate(
-    _ law: ControlLaw.Parameters?, _ hook: LawSimulation.Hook, seed: UInt64
-  ) -> LawSimulation {
-    var simulation = LawSimulation(
+    _ law: ControlLaw.Parameters?, _ hook: LimitSimulation.Hook, seed: UInt64
+  ) -> LimitSimulation {
+    var simulation = LimitSimulation(
       law, quota: 100 * ms, floor: 5 * ms, ceiling: 100 * ms, cpus: 2,
       phase: Nanoseconds(seed) * 13 * ms % (100 * ms), hook: hook)
     var random = SeededGenerator(seed: seed)
@@ -24,9 +24,9 @@ private let ms: Nanoseconds = 1_000_000
     return simulation
   }
 
-  @Test(arguments: [LawSimulation.Hook.seeing, .blind, .none], [UInt64(1), 2, 3, 4, 5])
+  @Test(arguments: [LimitSimulation.Hook.seeing, .blind, .none], [UInt64(1), 2, 3, 4, 5])
   func `requests within a limit that is ample wait for it next to never`(
-    hook: LawSimulation.Hook, seed: UInt64
+    hook: LimitSimulation.Hook, seed: UInt64
   ) {
     #expect(simulate(nil, hook, seed: seed).kernel.throttled == 0)
     let simulation = simulate(.headroom(.standard), hook, seed: seed)

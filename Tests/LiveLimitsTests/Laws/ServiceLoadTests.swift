@@ -22,10 +22,10 @@ private enum Service: CaseIterable {
 }
 
 @Suite struct ServiceLoadTests {
-  private func simulate(_ service: Service, isShared: Bool, seed: UInt64) -> LawSimulation {
+  private func simulate(_ service: Service, isShared: Bool, seed: UInt64) -> LimitSimulation {
     var law = HeadroomLaw.Parameters.standard
     law.settling = 0
-    var simulation = LawSimulation(
+    var simulation = LimitSimulation(
       .headroom(law), quota: 60 * ms, floor: ms, ceiling: 100 * ms,
       phase: Nanoseconds(seed) * 13 * ms % (100 * ms), hook: .seeing, isShared: isShared)
     var random = SeededGenerator(seed: seed)
@@ -46,7 +46,7 @@ private enum Service: CaseIterable {
   @Test func `over all loads prompt raises leave less slack, and throttle less`() {
     func total(isShared: Bool) -> (slack: Nanoseconds, throttled: Nanoseconds) {
       Load.allCases.reduce(into: (0, 0)) { total, load in
-        var simulation = LawSimulation(
+        var simulation = LimitSimulation(
           .headroom(.standard), quota: 50 * ms, floor: 5 * ms, ceiling: 200 * ms, phase: 37 * ms,
           hook: .seeing, isShared: isShared)
         simulation.run(30_000 * ms) { now, backlog in

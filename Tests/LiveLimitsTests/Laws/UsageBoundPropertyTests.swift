@@ -8,12 +8,12 @@ private let ms: Nanoseconds = 1_000_000
 
 /// A container with random bounds, and a demand that comes and goes at random.
 struct Trial {
-  var simulation: LawSimulation
+  var simulation: LimitSimulation
   private var random: SeededGenerator
   private var until: Nanoseconds = 0
   private var threads = 0
 
-  init(seed: UInt64, law: ControlLaw.Parameters, hook: LawSimulation.Hook, keepsBooks: Bool) {
+  init(seed: UInt64, law: ControlLaw.Parameters, hook: LimitSimulation.Hook, keepsBooks: Bool) {
     var random = SeededGenerator(seed: seed)
     let period = [20 * ms, 50 * ms, 100 * ms, 250 * ms].randomElement(using: &random) ?? 100 * ms
     let cpus = Int.random(in: 1...6, using: &random)
@@ -21,7 +21,7 @@ struct Trial {
     let ceiling = Nanoseconds.random(in: max(2 * ms, most / 20)...most, using: &random)
     // A high floor makes raises that are small, and so frequent.
     let floor = ceiling * Nanoseconds.random(in: 2...95, using: &random) / 100
-    simulation = LawSimulation(
+    simulation = LimitSimulation(
       law, quota: Nanoseconds.random(in: max(ms, floor)...ceiling, using: &random),
       floor: max(ms, floor), ceiling: ceiling, cpus: cpus, period: period,
       phase: Nanoseconds.random(in: 0..<period, using: &random),
@@ -49,7 +49,7 @@ struct Trial {
         let longest = Bool.random(using: &random) ? period / 4 : 8 * period
         until = now + Nanoseconds.random(in: ms / 2...longest, using: &random)
       }
-      for cpu in backlog.indices { backlog[cpu] = cpu < threads ? SimulatedKernel.step : 0 }
+      for cpu in backlog.indices { backlog[cpu] = cpu < threads ? BandwidthModel.step : 0 }
     }
     (self.random, self.until, self.threads) = (random, until, threads)
   }
@@ -59,8 +59,8 @@ struct Trial {
   private static let laws: [ControlLaw.Parameters] = [.escra(.published), .headroom(.standard)]
 
   private func trials(
-    _ law: ControlLaw.Parameters, _ hook: LawSimulation.Hook, keepsBooks: Bool
-  ) -> [LawSimulation] {
+    _ law: ControlLaw.Parameters, _ hook: LimitSimulation.Hook, keepsBooks: Bool
+  ) -> [LimitSimulation] {
     (UInt64(20)...43).map { seed in
       var trial = Trial(seed: seed, law: law, hook: hook, keepsBooks: keepsBooks)
       trial.run(3000 * ms)
@@ -68,9 +68,9 @@ struct Trial {
     }
   }
 
-  @Test(arguments: laws, LawSimulation.Hook.allCases)
+  @Test(arguments: laws, LimitSimulation.Hook.allCases)
   func `in no window is more used than the limit, one period's worth and a tick a CPU`(
-    law: ControlLaw.Parameters, hook: LawSimulation.Hook
+    law: ControlLaw.Parameters, hook: LimitSimulation.Hook
   ) {
     for (seed, simulation) in trials(law, hook, keepsBooks: true).enumerated() {
       #expect(
@@ -89,9 +89,9 @@ struct Trial {
     }
   }
 
-  @Test(arguments: laws, LawSimulation.Hook.allCases)
+  @Test(arguments: laws, LimitSimulation.Hook.allCases)
   func `without the books the same demand gets more than that`(
-    law: ControlLaw.Parameters, hook: LawSimulation.Hook
+    law: ControlLaw.Parameters, hook: LimitSimulation.Hook
   ) {
     let broken = trials(law, hook, keepsBooks: false).count {
       $0.excess > $0.depth + $0.allowance

@@ -1,65 +1,69 @@
 // SPDX-License-Identifier: Apache-2.0
-import Hooks
-import Syscalls
+package import Hooks
+package import Syscalls
 
-@testable import LiveLimits
-
-/// CFS bandwidth control as the kernel does it (kernel/sched/fair.c, core.c), in steps of 0.1 ms.
+/// CFS bandwidth control as the kernel does it (kernel/sched/fair.c, core.c).
 ///
 /// A pool that the period's timer fills up; slices of it on each CPU that runs; a CPU that finds
 /// the pool empty is throttled. What a CPU used is only known at its tick, so it overruns by up to
 /// one, which it has to pay back, unless somebody writes the quota: then the pool is full, the
-/// slices are gone and so is the debt.
-struct SimulatedKernel {
-  static let step: Nanoseconds = 100_000
-  static let tick: Nanoseconds = 4_000_000
+/// slices are gone and so is the debt. Time is in units of 0.1 ms.
+package struct BandwidthModel: Sendable {
+  /// The shortest time that is told apart.
+  package static let step: Nanoseconds = 100_000
+  /// The kernel's tick, at 250 Hz.
+  package static let tick: Nanoseconds = 4_000_000
   static let slice: Nanoseconds = 5_000_000
   /// What a CPU keeps when it has nothing to run (min_cfs_rq_runtime).
-  static let kept: Nanoseconds = 1_000_000
+  package static let kept: Nanoseconds = 1_000_000
+  /// By how much the ticks of two CPUs are apart.
+  private static let skew: Nanoseconds = 1_300_000
 
-  struct CPU {
+  package struct CPU: Sendable {
     var remaining: Nanoseconds = 0
     var uncounted: Nanoseconds = 0
     var isThrottled = false
     var isRunning = false
     /// Used since the alarm was armed.
-    var sinceArmed: Nanoseconds = 0
+    package var sinceArmed: Nanoseconds = 0
   }
 
   /// What a hook would tell of one step.
-  enum Seen { case nothing, runningOut(left: Nanoseconds), throttled }
+  package enum Seen: Sendable { case nothing, runningOut(left: Nanoseconds), throttled }
 
-  private(set) var time: Nanoseconds = 0
-  private(set) var quota: Nanoseconds
-  private(set) var cpus: [CPU]
-  /// What has been used, and what cpuacct.usage says.
-  private(set) var used: Nanoseconds = 0
-  private(set) var usage: Nanoseconds = 0
+  package private(set) var time: Nanoseconds = 0
+  package private(set) var quota: Nanoseconds
+  package private(set) var cpus: [CPU]
+  /// What has been used.
+  package private(set) var used: Nanoseconds = 0
+  /// What cpuacct.usage says.
+  package private(set) var usage: Nanoseconds = 0
   /// As throttled_time counts: for each CPU.
-  private(set) var throttled: Nanoseconds = 0
+  package private(set) var throttled: Nanoseconds = 0
   private var pool: Nanoseconds
   private let period: Nanoseconds
   private let phase: Nanoseconds
   /// What is worth telling, as Sources/CBPF/bpf/hooks.bpf.c sees it; nil without hooks.
-  var hooks: SchedulerHooks.Limits?
+  package var hooks: SchedulerHooks.Limits?
   private var told = (end: Nanoseconds.min, quota: Nanoseconds.min, left: Nanoseconds.max)
   private var left: Nanoseconds?
 
-  init(quota: Nanoseconds, period: Nanoseconds, phase: Nanoseconds, cpus: Int) {
+  /// A machine that runs nothing yet.
+  package init(quota: Nanoseconds, period: Nanoseconds, phase: Nanoseconds, cpus: Int) {
     self.quota = quota
     self.period = period
-    self.phase = phase / Self.step * Self.step
+    self.phase = phase % period / Self.step * Self.step
     pool = quota
-    self.cpus = Array(repeating: CPU(), count: cpus)
+    self.cpus = Array(repeating: CPU(), count: min(cpus, 64))
   }
 
   /// When the timer refills the pool next.
-  var periodEnd: Nanoseconds {
+  package var periodEnd: Nanoseconds {
     time - (time - phase + period) % period + period
   }
 
   /// tg_set_cfs_bandwidth(): a full refill, whatever the value.
-  mutating func write(_ quota: Nanoseconds) {
+  package mutating func write(_ quota: Nanoseconds) {
     self.quota = quota
     pool = quota
     for cpu in cpus.indices {
@@ -68,42 +72,71 @@ struct SimulatedKernel {
     }
   }
 
-  mutating func arm() { for cpu in cpus.indices { cpus[cpu].sinceArmed = 0 } }
+  /// Arms the alarm of a quiet container.
+  package mutating func arm() { for cpu in cpus.indices { cpus[cpu].sinceArmed = 0 } }
 
-  /// Lets 0.1 ms pass.
+  /// For how long nothing happens but that the same CPUs run: to the next tick or period.
   ///
-  /// - Parameter runnable: Whether there is something to run, for each CPU.
-  /// - Returns: How long each CPU ran, and what a hook would tell.
-  mutating func run(_ runnable: [Bool]) -> (ran: [Bool], seen: Seen) {
+  /// - Parameter runnable: A bit for each CPU that has something to run.
+  /// - Returns: The time.
+  package func undisturbed(_ runnable: UInt64) -> Nanoseconds {
+    var time = periodEnd - self.time
+    for cpu in cpus.indices where runnable >> UInt64(cpu) & 1 == 1 && !cpus[cpu].isThrottled {
+      time = min(time, Self.tick - (self.time + Nanoseconds(cpu) * Self.skew) % Self.tick)
+    }
+    return time
+  }
+
+  /// Lets time pass.
+  ///
+  /// - Parameters:
+  ///   - runnable: A bit for each CPU that has something to run.
+  ///   - span: 0.1 ms, or a multiple of it that is at most ``undisturbed(_:)``.
+  /// - Returns: A bit for each CPU that ran, and what a hook would tell.
+  package mutating func run(
+    _ runnable: UInt64, for span: Nanoseconds = step
+  ) -> (ran: UInt64, seen: Seen) {
     var wasThrottled = false
     left = nil
-    var ran = Array(repeating: false, count: cpus.count)
+    var ran: UInt64 = 0
     for cpu in cpus.indices {
-      if runnable[cpu] && !cpus[cpu].isRunning && !cpus[cpu].isThrottled {
+      let isRunnable = runnable >> UInt64(cpu) & 1 == 1
+      if isRunnable && !cpus[cpu].isRunning && !cpus[cpu].isThrottled {
         // check_enqueue_throttle(): nothing runs without runtime.
         if cpus[cpu].remaining <= 0 { wasThrottled = !assign(cpu) || wasThrottled }
-      } else if !runnable[cpu] && cpus[cpu].isRunning {
+      } else if !isRunnable && cpus[cpu].isRunning {
         wasThrottled = !count(cpu) || wasThrottled
         giveBack(cpu)
       }
-      cpus[cpu].isRunning = runnable[cpu] && !cpus[cpu].isThrottled
-      if runnable[cpu] && cpus[cpu].isThrottled { throttled += Self.step }
+      cpus[cpu].isRunning = isRunnable && !cpus[cpu].isThrottled
+      if isRunnable && cpus[cpu].isThrottled { throttled += span }
       guard cpus[cpu].isRunning else { continue }
-      ran[cpu] = true
-      used += Self.step
-      cpus[cpu].uncounted += Self.step
-      cpus[cpu].sinceArmed += Self.step
+      ran |= 1 << UInt64(cpu)
+      used += span
+      cpus[cpu].uncounted += span
+      cpus[cpu].sinceArmed += span
     }
-    time += Self.step
+    time += span
     for cpu in cpus.indices where cpus[cpu].isRunning {
-      if (time + Nanoseconds(cpu) * 1_300_000) % Self.tick == 0 {
+      if (time + Nanoseconds(cpu) * Self.skew) % Self.tick == 0 {
         wasThrottled = !count(cpu) || wasThrottled
         cpus[cpu].isRunning = !cpus[cpu].isThrottled
       }
     }
-    if time % period == phase % period { refill() }
+    if time % period == phase { refill() }
     if wasThrottled { return (ran, .throttled) }
     return (ran, left.map { .runningOut(left: $0) } ?? .nothing)
+  }
+
+  /// Lets time pass in which nothing is runnable: any multiple of 0.1 ms.
+  package mutating func rest(until end: Nanoseconds) {
+    guard end > time else { return }
+    // What ran until now gives back what it has left.
+    _ = run(0)
+    guard end > time else { return }
+    let isRefilled = end >= periodEnd
+    time = end
+    if isRefilled { refill() }
   }
 
   /// look() of the program behind sched_stat_runtime: before the CPU time is charged.

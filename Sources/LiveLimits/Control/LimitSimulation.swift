@@ -1,57 +1,56 @@
 // SPDX-License-Identifier: Apache-2.0
-import Hooks
-import Syscalls
+internal import Hooks
+package import Syscalls
 
-@testable import LiveLimits
-
-/// One container under a simulated kernel, with a controller or without one.
-struct LawSimulation {
-  struct Quiet: CPUController.Surroundings {
+/// One container under a modelled kernel, with a controller or under a static limit.
+package struct LimitSimulation {
+  private struct Quiet: CPUController.Surroundings {
     func wasContended() -> Bool { false }
     func isFrozen() -> Bool { false }
   }
 
-  struct Write {
-    let time: Nanoseconds
-    let before: Nanoseconds
-    let quota: Nanoseconds
-    let rule: Rule
+  /// A write of a limit.
+  package struct Write {
+    package let time: Nanoseconds
+    package let before: Nanoseconds
+    package let quota: Nanoseconds
+    package let rule: Rule
   }
 
-  var kernel: SimulatedKernel
-  var controller: CPUController?
-  private(set) var writes: [Write] = []
-  private(set) var readings = 0
+  package var kernel: BandwidthModel
+  package var controller: CPUController?
+  package private(set) var writes: [Write] = []
+  package private(set) var readings = 0
   /// The most that use was above the limit: over all windows of any length.
-  private(set) var excess: Nanoseconds = 0
+  package private(set) var excess: Nanoseconds = 0
   /// Quota that was there and not used, as CPU time.
-  private(set) var slack: Nanoseconds = 0
+  package private(set) var slack: Nanoseconds = 0
   /// What is left to do for each thread; thread i runs on CPU i.
-  var backlog: [Nanoseconds]
+  package var backlog: [Nanoseconds]
   /// How late the supervisor is: it has to get a CPU first.
-  var lateness: () -> Nanoseconds = { 0 }
+  package var lateness: () -> Nanoseconds = { 0 }
   /// Whether a hook tells of a running period, and whether it knows when that ends.
-  let hook: Hook
+  private let hook: Hook
 
   /// None, as where there is no BPF; else the hooks, and whether they know when a period ends.
-  enum Hook: CaseIterable { case none, blind, seeing }
+  package enum Hook: CaseIterable { case none, blind, seeing }
 
   private let limit: Nanoseconds
-  let period: Nanoseconds
+  package let period: Nanoseconds
   private let alarmAt: Nanoseconds
   private var level: Nanoseconds = 0
   private var deadline: Nanoseconds?
   private var isArmed = false
 
   /// Starts it; no law is a static limit at `quota`.
-  init(
+  package init(
     _ law: ControlLaw.Parameters?, quota: Nanoseconds, floor: Nanoseconds, ceiling: Nanoseconds,
     cpus: Int = 2, period: Nanoseconds = 100_000_000, phase: Nanoseconds = 0,
     hasAlarm: Bool = true, keepsBooks: Bool = true, hook: Hook = .none, isShared: Bool = false
   ) {
     self.hook = hook
-    kernel = SimulatedKernel(quota: quota, period: period, phase: phase, cpus: cpus)
-    backlog = Array(repeating: 0, count: cpus)
+    kernel = BandwidthModel(quota: quota, period: period, phase: phase, cpus: cpus)
+    backlog = Array(repeating: 0, count: kernel.cpus.count)
     limit = ceiling
     self.period = period
     alarmAt = floor / 5
@@ -75,35 +74,76 @@ struct LawSimulation {
 
   /// What comes on top of the limit and one period's worth: a tick, by which each CPU overruns, and
   /// what it keeps of a slice when it has nothing to run.
-  var allowance: Nanoseconds {
-    (SimulatedKernel.tick + SimulatedKernel.kept) * Nanoseconds(backlog.count)
+  package var allowance: Nanoseconds {
+    (BandwidthModel.tick + BandwidthModel.kept) * Nanoseconds(backlog.count)
   }
 
   /// How far use may be above the limit.
-  var depth: Nanoseconds {
+  package var depth: Nanoseconds {
     let whole = Nanoseconds(backlog.count) * period
     return max(limit, 2 * (limit - limit * limit / whole))
   }
 
-  /// Runs; `arrive` adds to the backlog at the beginning of each step.
-  mutating func run(
+  /// Whether there is nothing left to do.
+  package var isIdle: Bool { backlog.allSatisfy { $0 <= 0 } }
+
+  /// Runs in steps of 0.1 ms; `arrive` adds to the backlog at the beginning of each.
+  package mutating func run(
     _ duration: Nanoseconds, arrive: (Nanoseconds, inout [Nanoseconds]) -> Void = { _, _ in }
   ) {
     let end = kernel.time + duration
     while kernel.time < end {
       arrive(kernel.time, &backlog)
-      let before = kernel.used
-      let (ran, seen) = kernel.run(backlog.map { $0 > 0 })
-      for cpu in ran.indices where ran[cpu] { backlog[cpu] -= SimulatedKernel.step }
-      let used = kernel.used - before
-      level = max(0, level + used - limit * SimulatedKernel.step / period)
-      excess = max(excess, level)
-      slack += kernel.quota * SimulatedKernel.step / period - used
-      supervise(seen)
+      pass(BandwidthModel.step)
     }
   }
 
-  private mutating func supervise(_ seen: SimulatedKernel.Seen) {
+  /// Runs what is left to do, in steps from one event to the next.
+  ///
+  /// - Parameters:
+  ///   - end: When to stop; rounded up to 0.1 ms.
+  ///   - target: The use, since the beginning, at which to stop before.
+  package mutating func run(until end: Nanoseconds, untilUsed target: Nanoseconds = .max) {
+    let step = BandwidthModel.step
+    while kernel.time < end, kernel.used < target {
+      var span = end - kernel.time
+      if let deadline { span = min(span, max(step, deadline - kernel.time)) }
+      if isIdle {
+        let (before, quota) = (kernel.used, kernel.quota)
+        let start = kernel.time
+        kernel.rest(until: start + (span + step - 1) / step * step)
+        slack +=
+          CPUQuota.scaled(quota, by: kernel.time - start, over: period)
+          - (kernel.used - before)
+        supervise(.nothing)
+        continue
+      }
+      for work in backlog where work > 0 { span = min(span, work) }
+      // What a limit of 64 CPUs is in a longer span has no place in an integer.
+      span = min((span + step - 1) / step * step, 100 * step)
+      pass(min(kernel.undisturbed(runnable), span))
+    }
+  }
+
+  private var runnable: UInt64 {
+    var mask: UInt64 = 0
+    for cpu in backlog.indices where backlog[cpu] > 0 { mask |= 1 << UInt64(cpu) }
+    return mask
+  }
+
+  private mutating func pass(_ span: Nanoseconds) {
+    let before = kernel.used
+    let quota = kernel.quota
+    let (ran, seen) = kernel.run(runnable, for: span)
+    for cpu in backlog.indices where ran >> UInt64(cpu) & 1 == 1 { backlog[cpu] -= span }
+    let used = kernel.used - before
+    level = max(0, level + used - limit * span / period)
+    excess = max(excess, level)
+    slack += quota * span / period - used
+    supervise(seen)
+  }
+
+  private mutating func supervise(_ seen: BandwidthModel.Seen) {
     guard controller != nil else { return }
     let end = hook == .seeing ? kernel.periodEnd : nil
     switch (hook, seen) {
