@@ -264,7 +264,8 @@ struct SupervisedStart {
   private var plan: GroupPlan {
     let request = GroupPlan.Request(
       isReactive: policy.name == .reactive && policy.visible == .declared,
-      movesMemory: memoryBase != nil, isUnified: CgroupMount.hasUnifiedCPU, isRoot: geteuid() == 0, cgroup: cgroup)
+      movesMemory: memoryBase != nil, isUnified: CgroupMount.hasUnifiedCPU, isRoot: geteuid() == 0,
+      cgroup: cgroup)
     return GroupPlan(request, root: call.root, id: id)
   }
 

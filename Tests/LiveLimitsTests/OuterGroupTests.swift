@@ -46,15 +46,16 @@ private func outer(_ path: String?, isSystemds: Bool = false) -> OuterGroup? {
     #expect(group?.path == place + "escra" + hash + ".slice")
     #expect(group?.inner == inner)
     let prefix = place.split(separator: "/").last.map { $0.hasSuffix("-") ? String($0) : "" } ?? ""
-    #expect(group?.slice == prefix + "escra" + hash + ".slice")
+    #expect(group?.kind == .slice(prefix + "escra" + hash + ".slice"))
     let rest = text.drop { $0 != ":" }
     #expect(group?.cgroupsPath == "\(prefix)escra\(hash).slice" + rest)
   }
 
-  @Test(arguments: [
-    nil, "a.slice:x:b.slice", "a.service:x:web", "a--b.slice:x:web",
-    String(repeating: "s", count: 190) + ".slice:x:web",
-  ] as [String?])
+  @Test(
+    arguments: [
+      nil, "a.slice:x:b.slice", "a.service:x:web", "a--b.slice:x:web",
+      String(repeating: "s", count: 190) + ".slice:x:web",
+    ] as [String?])
   func `what is no scope in a slice has one group`(text: String?) {
     let request = request(text, isSystemds: true)
     guard case .one(let reason) = GroupPlan(request, root: "/r", id: "web") else {

@@ -129,7 +129,8 @@ def test_as_before_where_it_is_asked_for(container):
     made.wait_for_quota(lambda quota: quota == 5_000, 6, "down to the floor")
 
 
-@pytest.mark.parametrize("declared, least", [(200_000, 101_000), (150_000, 101_000), (90_000, 5_000)])
+@pytest.mark.parametrize("declared, least", [
+    (200_000, 101_000), (150_000, 101_000), (90_000, 5_000)])
 def test_programs_count_as_many_cpus_as_are_declared(container, declared, least):
     """Those that round up: the limit stays above the CPUs before the last one."""
     made = container(quota=declared).started()

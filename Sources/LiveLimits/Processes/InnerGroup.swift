@@ -185,6 +185,7 @@ extension ContainerState {
   /// limits that move is the last one.
   ///
   /// - Parameter location: Where the group is that ``cgroupPath`` names.
+  /// - Returns: None for a container that has one group.
   func outerHierarchies(_ location: CgroupLocation) -> [GroupWeights.Directories] {
     if let inner = inner(in: location.cpu) {
       return [GroupWeights.Directories(inner: inner, outer: location.cpu)]

@@ -127,7 +127,9 @@ public enum OuterGroups {
     init(path: String) { self.path = path }
 
     init?(_ entry: String, in directory: borrowing FileDescriptor) {
-      guard let bytes = try? directory.open(entry, O_RDONLY).readAll(limit: 8192) else { return nil }
+      guard let bytes = try? directory.open(entry, O_RDONLY).readAll(limit: 8192) else {
+        return nil
+      }
       let keyed = KeyedText(String(decoding: bytes, as: UTF8.self))
       guard let path = keyed["path"] else { return nil }
       self.init(path: path)
@@ -161,7 +163,9 @@ public enum OuterGroups {
     let type = (try? FileDescriptor.text(of: directory + "/cgroup.type")) ?? ""
     guard type == "domain\n", access(directory + "/cpu.max", F_OK) == 0,
       access(directory + "/memory.max", F_OK) == 0
-    else { throw SystemError("use the CPU and memory controllers in", directory, errno: EOPNOTSUPP) }
+    else {
+      throw SystemError("use the CPU and memory controllers in", directory, errno: EOPNOTSUPP)
+    }
   }
 
   /// Has systemd make the group, and waits until it is there.
