@@ -60,14 +60,23 @@ extension ReplayReport {
   /// The most that a period of each column's time used, in cores.
   private func demand(_ columns: Int) -> [Double] {
     var found = [Double](repeating: 0, count: columns)
-    var (period, use): (Int64, Nanoseconds) = (-1, 0)
+    func note(_ period: Int64, _ use: Nanoseconds) {
+      let cores = Double(use) / Double(trace.period)
+      let last = column(of: (period + 1) * trace.period - 1, columns)
+      for column in column(of: period * trace.period, columns)...last {
+        found[column] = max(found[column], cores)
+      }
+    }
+    var (period, use): (Int64, Nanoseconds) = (0, 0)
     for piece in trace.pieces {
       let next = piece.start / trace.period
-      if next != period { (period, use) = (next, 0) }
+      if next != period {
+        note(period, use)
+        (period, use) = (next, 0)
+      }
       use += piece.use
-      let column = column(of: piece.start, columns)
-      found[column] = max(found[column], Double(use) / Double(trace.period))
     }
+    note(period, use)
     return found
   }
 

@@ -11,6 +11,7 @@ import shutil
 import sqlite3
 import subprocess
 import time
+from xml.etree import ElementTree
 
 import pytest
 
@@ -228,7 +229,7 @@ def test_a_trace_is_replayed(history, remembered):
     assert rows["headroom"]["writes"] > 3 and rows["static 0.30"]["writes"] == 0
     assert [each["isKilled"] for each in told["memory"]] == [False, True]
     text = history.tool("replay --as svg --static 300m", "web")
-    assert text.startswith("<svg ") and text.endswith("</svg>\n") and "static 0.30" in text
+    assert ElementTree.fromstring(text).tag.endswith("svg") and "static 0.30" in text
     [trace] = history.files("trace-*")
     assert json.loads(escra_tool("replay", trace, "--as", "json"))["seconds"] == told["seconds"]
     assert "THROTTLED" in history.tool("replay", "web")

@@ -81,7 +81,7 @@ long escra_most_descriptors(void);
 /// setrlimit(2): as many open files as this process may have.
 int escra_allow_descriptors(void);
 
-/// setrlimit(2): no file grows beyond so many bytes by this process, which gets EFBIG and no signal.
+/// setrlimit(2): this process makes no file larger than that; it gets EFBIG and no signal.
 int escra_limit_file_size(unsigned long bytes);
 
 /// A connected SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK Unix socket; EAGAIN where its listener is
