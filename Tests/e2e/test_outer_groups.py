@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A group of ours around a container's own changes nothing else: shares of a CPU, parents, depth."""
+"""A group of ours around a container's own: shares of a CPU, parents, groups nested in it."""
 import contextlib
 import json
 import os
@@ -18,6 +18,7 @@ pytestmark = pytest.mark.skipif(cgroups.VERSION == 1, reason="two groups need cg
 by_itself = pytest.mark.skipif(driver.IS_SYSTEMD, reason="systemd makes the groups here")
 
 FLOOR = 5_000
+MIB = 1 << 20
 # For how long shares are measured.
 SECONDS = 5
 
@@ -72,7 +73,7 @@ def test_siblings_share_a_cpu_by_their_weights(container, plain, escra):
 
 @contextlib.contextmanager
 def nested(container, depth):
-    """Has a container's processes in a group so many levels below its own, as a system in it does."""
+    """Has a container's processes in a group so many levels below its own, as its init may do."""
     top = cgroups.located(container.cgroup)
     path = top + "".join(f"/level{number}" for number in range(1, depth + 1))
     os.makedirs(cgroups.directory(path))
@@ -90,7 +91,7 @@ def nested(container, depth):
 
 @pytest.mark.parametrize("depth", [6, 7, 8])
 def test_demand_in_nested_groups_is_detected(container, depth):
-    """The hooks look at 8 levels, and our group is one of them; below, a throttle is what they see."""
+    """The hooks look at 8 levels, and our group is one; further below they see a throttle alone."""
     if not json.loads(escra_tool("doctor", "--json"))["source"].startswith("bpf"):
         pytest.skip("this kernel takes no BPF programs")
     made = container({"io.escra.cpu.max": "1"}, quota=50_000).started()
@@ -112,6 +113,22 @@ def test_demand_in_nested_groups_is_detected(container, depth):
         print(f"depth {depth}: {grown}")
         # Level 0 is the task's own group, and the container's own is below ours.
         assert (grown["predictions"] > 0) == (depth + 1 < 8)
+
+
+@pytest.mark.parametrize("depth", [6, 8])
+def test_memory_in_nested_groups_grows(container, depth):
+    """The limit rises ahead of what is charged far below, and the kernel kills nothing."""
+    made = container({"io.escra.memory.max": "256Mi"})
+    made.bundle.give_memory(256 * MIB)
+    made.started()
+    made.supervisor()
+    with nested(made, depth):
+        wait_until(lambda: cgroups.memory_limit(made.cgroup) < 64 * MIB, 10, "memory is given back")
+        made.fill(150)
+        wait_until(lambda: cgroups.memory_limit(made.cgroup) > 150 * MIB, 10, "memory is raised")
+        time.sleep(0.5 * PATIENCE)
+        events = cgroups.read(made.cgroup, "memory.events").splitlines()
+        assert "oom_kill 0" in events and made.status == "running"
 
 
 @by_itself

@@ -35,8 +35,9 @@ def files(*names):
 
 # What calls the runtime itself, as engines do.
 CALLS = files(
-    "application", "confinement", "ended", "errors", "hooks", "lifecycle", "passthrough",
-    "reactive", "supervisor", "tool", "transaction", "two_groups", "unsupervised", "update")
+    "application", "confinement", "ended", "errors", "hooks", "lifecycle", "outer_groups",
+    "passthrough", "reactive", "supervisor", "tool", "transaction", "two_groups", "unsupervised",
+    "update")
 # A life under a policy through each engine, and what engines do to one that runs.
 LIVES = (
     "Tests/e2e/test_engines_today.py::test_a_life_under_a_policy",
@@ -73,7 +74,7 @@ SESSIONS = (
     Session("strict-crun", "trixie", (), STRICT, runtime="crun", machine=3),
     Session("strict-crun-systemd", "trixie", (), STRICT, driver="systemd", runtime="crun",
             machine=3),
-    Session("runtimes", "trixie", files("runtimes"), files("runtimes"), machine=3),
+    Session("runtimes", "trixie", ("-k", "own", *files("runtimes")), files("runtimes"), machine=3),
     Session("runtimes-systemd", "trixie", (), files("runtimes"), driver="systemd", machine=4),
     Session("runtimes-crun", "trixie", (), files("runtimes"), runtime="crun", machine=4),
     Session("runtimes-crun-systemd", "trixie", (), files("runtimes"), driver="systemd",
@@ -81,7 +82,7 @@ SESSIONS = (
     Session("runc-6.1", "bookworm", ("-m", "v2", *files("reactive")), CALLS),
     Session("runtimes-6.1", "bookworm", (), files("runtimes")),
     # Go counts no less than two CPUs, so it tells something where there are more.
-    Session("runtimes-numa", "numa", (), files("runtimes")),
+    Session("runtimes-numa", "numa", (), ("-k", "own and (go or c)", *files("runtimes"))),
     Session("strict-6.1", "bookworm", (), STRICT),
     Session("strict-numa", "numa", ("-k", "node or core or side", *files("strict_v2")), STRICT),
 )
