@@ -266,7 +266,7 @@ def both(request, shared, namespace, program):
 def test_a_program_sees_what_it_sees_under_the_plain_runtime(both, program, phase):
     """CPUs, memory, and what it makes of them, while another limit holds."""
     plain, ours = (each.reports[phase] for each in both)
-    print(f"{program} {phase}: {json.dumps(plain[0])}")
+    print(f"{program} {phase}: {json.dumps(plain[0])}; (us, bytes) before: {both[1].moved}")
     assert ours == plain, PHASES[phase]
     for moved in (both[1].moved, both[1].late_moved):
         assert moved[0] < CPUS * PERIOD and moved[1] < MEMORY
