@@ -283,6 +283,14 @@ def test_the_plain_runtime_shows_what_is_declared(both):
         assert (found["cpus"], found["memory"]) == (cpus, str(memory)), phase
 
 
+@pytest.mark.parametrize("namespace, program", [("own", "go")])
+def test_go_reads_its_quota(both):
+    """Else its cases say nothing; it counts no less than two CPUs."""
+    for phase, cpus in (("start", CPUS), ("updated", CPUS_UPDATED)):
+        found, _ = both[0].reports[phase]
+        assert found["GOMAXPROCS"] == max(2, cpus), phase
+
+
 @pytest.mark.parametrize("namespace, program", [("own", "java")])
 def test_a_pool_that_is_made_after_idling_is_as_wide(both):
     """A pool keeps the parallelism that it is made with."""

@@ -1,5 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 
+// A program without a module is taken for an old one, which does not read its quota.
+//
+//go:debug containermaxprocs=1
+//go:debug updatemaxprocs=1
+
 // What Go sees of its limits: a line of JSON at once, and one for each line of its input.
 package main
 
