@@ -30,11 +30,49 @@ private struct Row: Sendable {
   @Test(
     arguments: [
       (base(50_000), 50_000), (base(nil), nil), (base(50_000, ceiling: 1000 * milli), 100_000),
-      (base(150_000, ceiling: 500 * milli), 150_000), (base(nil, ceiling: 500 * milli), 50_000),
+      (base(150_000, ceiling: 500 * milli), 50_000), (base(nil, ceiling: 500 * milli), 50_000),
       (base(50_000, ceiling: 8000 * milli), 200_000),
     ] as [(CPUBase, Int64?)])
   func `the container's own group has the most that it may have`(base: CPUBase, quota: Int64?) {
     #expect(base.firstInner == CPUQuota(quota: quota))
+  }
+
+  @Test func `a member's own group has its application's limit, raised when that grows`() {
+    var base = base(50_000, ceiling: 2000 * milli)
+    base.application = 1000 * milli
+    #expect(base.firstInner == CPUQuota(quota: 100_000))
+    (base.inner, base.told) = (base.firstInner, base.firstInner)
+    // It bounds no grant.
+    #expect(base.ceiling == 2000 * milli)
+    base.application = 1500 * milli
+    var raised: CPUQuota?
+    let isNew = base.takeInner(CPUQuota(quota: 100_000)) { limit throws(SystemError) in
+      raised = limit
+    }
+    #expect(!isNew && raised == CPUQuota(quota: 150_000))
+    // systemd writes what it was told at first: that declares nothing.
+    raised = nil
+    let isDeclared = base.takeInner(CPUQuota(quota: 100_000)) { limit throws(SystemError) in
+      raised = limit
+    }
+    #expect(!isDeclared && raised == CPUQuota(quota: 150_000))
+    #expect(base.declared == CPUQuota(quota: 50_000))
+  }
+
+  @Test(
+    arguments: [
+      (50_000, 50 * milli), (100_000, 50 * milli), (100_001, 1_000_010_000),
+      (150_000, 1010 * milli),
+      (200_000, 1010 * milli),
+    ] as [(Int64?, Int64)])
+  func `programs that count CPUs by the limit that moves count as many`(
+    quota: Int64?, least: Int64
+  ) {
+    var base = base(quota)
+    base.countsCPUs = true
+    #expect(base.leastCores == least)
+    base.countsCPUs = false
+    #expect(base.leastCores == 50 * milli)
   }
 
   @Test(

@@ -104,14 +104,14 @@ enum AnnotationTables {
       ["app.mem": "1"],
       "unknown annotation io.escra.app.mem; known are io.escra.policy, io.escra.app, "
         + "io.escra.app.cpu, io.escra.app.memory, io.escra.cpu.min, io.escra.cpu.max, "
-        + "io.escra.memory.min, io.escra.memory.max, io.escra.priority, "
+        + "io.escra.memory.min, io.escra.memory.max, io.escra.priority, io.escra.visible, "
         + "io.escra.profile and io.escra.record"
     ),
     (
       ["colour": "blue"],
       "unknown annotation io.escra.colour; known are io.escra.policy, io.escra.app, "
         + "io.escra.app.cpu, io.escra.app.memory, io.escra.cpu.min, io.escra.cpu.max, "
-        + "io.escra.memory.min, io.escra.memory.max, io.escra.priority, "
+        + "io.escra.memory.min, io.escra.memory.max, io.escra.priority, io.escra.visible, "
         + "io.escra.profile and io.escra.record"
     ),
     (
@@ -122,7 +122,7 @@ enum AnnotationTables {
       ["polic\u{1b}[2J": "x"],
       #"unknown annotation io.escra.polic\u{1b}[2J; known are io.escra.policy, io.escra.app, "#
         + "io.escra.app.cpu, io.escra.app.memory, io.escra.cpu.min, io.escra.cpu.max, "
-        + "io.escra.memory.min, io.escra.memory.max, io.escra.priority, "
+        + "io.escra.memory.min, io.escra.memory.max, io.escra.priority, io.escra.visible, "
         + "io.escra.profile and io.escra.record"
     ),
     (
