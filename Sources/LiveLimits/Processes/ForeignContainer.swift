@@ -48,7 +48,10 @@ package struct ForeignContainer {
     (self.id, self.root, self.location) = (id, root, location)
     (self.membership, self.initProcess) = (membership, initProcess)
     inode = try group.status().identity.inode
-    cpu = try CgroupWriter(directory: group, version: location.version, readOnly: true).current()
+    let scope = CgroupLocation.scope(around: location.cpu, named: Self.name(of: location))
+    cpu = try CgroupWriter(
+      directory: group, version: location.version, readOnly: true, in: scope
+    ).current()
     let limits = try Self.memory(of: location)
     (memory, swapAllowance) = (limits.memory, limits.swap)
   }
@@ -70,9 +73,14 @@ package struct ForeignContainer {
     )
   }
 
-  /// The last part of its group's path.
-  private var name: String? {
-    location.cpu.utf8.split(separator: UInt8(ascii: "/")).last.flatMap { String($0) }
+  /// What its group is called: the last part of the path, or the scope right around that, in which
+  /// crun sets each limit, too (``CgroupLocation/scope(around:named:)``).
+  private var name: String? { Self.name(of: location) }
+
+  private static func name(of location: CgroupLocation) -> String? {
+    let parts = location.cpu.utf8.split(separator: UInt8(ascii: "/")).suffix(2)
+    let names = parts.compactMap { String($0) }
+    return names.first { CgroupLocation.isScope($0) } ?? names.last
   }
 
   /// What a supervisor goes by.
