@@ -128,8 +128,9 @@ containerd_uses() {
   file=/var/lib/containerd/io.containerd.metadata.v1.bolt/meta.db
   [ -f "$file" ] || return
   if ! namespaces=$(timeout 20 ctr namespaces list --quiet); then
-    # The bytes that follow a path there may be anything.
+    # The bytes before and behind a path there may be anything: a length may look like a letter.
     grep -aoE '(/[A-Za-z0-9._+@-]+)+/escra-runc(\.(reactive|observe|strict))?' "$file" |
+      awk '{ for (i = 1; i < length; i++) if (substr($0, i, 1) == "/") print substr($0, i) }' |
       report "a container of containerd in $file"
     return
   fi

@@ -5,6 +5,7 @@
 #include "CLinux.h"
 
 #include <errno.h>
+#include <stdbool.h>
 #include <string.h>
 #include <sys/syscall.h>
 
@@ -32,21 +33,31 @@ static int no_stdio(void) {
 
 // Leaves exactly: 0-2 as they are, the named descriptors from 3 on, the executable behind them.
 static int arrange_descriptors(const struct escra_spawn *spawn) {
-    // First out of the way of their own targets, close-on-exec, then down into place.
-    int base = 3 + spawn->descriptor_count;
-    int executable = fcntl(spawn->executable, F_DUPFD_CLOEXEC, base + spawn->descriptor_count);
-    if (executable < 0)
-        return -1;
-    int moved[spawn->descriptor_count + 1];
-    for (int i = 0; i < spawn->descriptor_count; i++) {
-        moved[i] = fcntl(spawn->descriptors[i], F_DUPFD_CLOEXEC, base);
-        if (moved[i] < 0)
+    int count = spawn->descriptor_count;
+    int base = 3 + count;
+    int from[count + 1];
+    memcpy(from, spawn->descriptors, (size_t)count * sizeof *from);
+    from[count] = spawn->executable;
+    for (int i = 0; i <= count; i++) {
+        int to = 3 + i;
+        // What is there and goes to a later place is put behind all places, and closed when it is
+        // in its own: all of them twice would take too many numbers.
+        int aside = -1;
+        bool is_used = false;
+        for (int j = i + 1; j <= count; j++) {
+            if (from[j] == to) {
+                if (aside < 0 && (aside = fcntl(to, F_DUPFD_CLOEXEC, base + 1)) < 0)
+                    return -1;
+                from[j] = aside;
+            }
+            is_used |= from[j] == from[i];
+        }
+        if (from[i] == to ? fcntl(to, F_SETFD, 0) < 0 : dup2(from[i], to) < 0)
             return -1;
+        if (from[i] > base && !is_used)
+            close(from[i]);
     }
-    for (int i = 0; i < spawn->descriptor_count; i++)
-        if (dup2(moved[i], 3 + i) < 0)
-            return -1;
-    if (dup2(executable, base) < 0 || fcntl(base, F_SETFD, FD_CLOEXEC) < 0)
+    if (fcntl(base, F_SETFD, FD_CLOEXEC) < 0)
         return -1;
     // Not by trusting everybody's close-on-exec: containerd leaks a listening socket, bats has 3.
     if (syscall(SYS_close_range, base + 1, ~0U, 0) < 0)

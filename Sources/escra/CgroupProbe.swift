@@ -24,7 +24,8 @@ final class CgroupProbe {
     guard let path = state.cpuDirectory, let version = state.version else { return nil }
     self.init(
       cpu: path, usage: state.usageDirectory, memory: state.memoryDirectory, version: version,
-      inode: state.cpuInode, inner: state.innerDirectory)
+      inode: state.cpuInode, inner: state.innerDirectory,
+      innerMemory: state.innerMemoryDirectory)
   }
 
   /// Opens the files of a cgroup.
@@ -36,7 +37,7 @@ final class CgroupProbe {
 
   private init?(
     cpu path: String, usage: String?, memory: String?, version: CgroupLocation.Version,
-    inode: UInt64?, inner: String? = nil
+    inode: UInt64?, inner: String? = nil, innerMemory: String? = nil
   ) {
     do throws(SystemError) {
       let directory = try FileDescriptor.open(path, O_RDONLY | O_DIRECTORY)
@@ -54,7 +55,7 @@ final class CgroupProbe {
     } catch { return nil }
     memoryLimitFile = Self.open(memory, ["memory.limit_in_bytes", "memory.max"])
     innerStatistics = Self.open(inner, ["cpu.stat"])
-    innerMemoryFile = Self.open(inner, ["memory.max"])
+    innerMemoryFile = Self.open(innerMemory, ["memory.limit_in_bytes", "memory.max"])
     memoryUseFile = Self.open(memory, ["memory.usage_in_bytes", "memory.current"])
     memoryEvents = Self.open(memory, ["memory.oom_control", "memory.events"])
   }

@@ -54,7 +54,8 @@ struct ExplainCommand: ParsableCommand {
 
 extension ContainerState {
   private func location(_ mounts: String) -> CgroupLocation? {
-    cpuDirectory.flatMap { locate($0, mounts: mounts) }
+    let found = cpuDirectory.flatMap { locate($0, mounts: mounts) }
+    return memoryInnerName == nil ? found : found?.around()
   }
 
   /// The least CPU limit of the groups above the container's own.

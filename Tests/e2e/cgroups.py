@@ -82,6 +82,9 @@ def located(path):
     if os.path.isdir(root + path):
         return path
     parent, name = os.path.split(path)
+    if parent.endswith(".scope"):
+        # crun's group below its scope, around which ours is.
+        return os.path.join(located(parent), name)
     parent = root + parent.rstrip("/")
     found = [
         each for each in glob.glob(f"{parent}/*escra*/{glob.escape(name)}")

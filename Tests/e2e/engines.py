@@ -266,7 +266,7 @@ class PodmanOnCrun(Podman):
     def start(self):
         self.unified = cgroups.without_unified()
         self.unified.__enter__()
-        os.mkdir(os.path.dirname(self.CONFIG))
+        os.makedirs(os.path.dirname(self.CONFIG), exist_ok=True)
         with open(self.CONFIG, "w") as file:
             json.dump({"runtimes": ["/usr/bin/crun"]}, file)
 

@@ -35,7 +35,8 @@ def groups_of(*containers):
     return sorted(
         os.stat(cgroups.directory(path)).st_ino
         for made in containers
-        for path in {made.cgroup, cgroups.inner(made.cgroup), cgroups.outer(made.cgroup)})
+        for path in {
+            made.cgroup, cgroups.inner(made.cgroup), cgroups.moving(made.cgroup)})
 
 
 def at_rest(container, **options):

@@ -16,7 +16,7 @@ public struct CgroupLocation: Equatable, Sendable {
   /// Which interface the cpu controller has here.
   public let version: Version
   /// The directory that holds cpu.cfs_quota_us (v1) or cpu.max (v2).
-  public let cpu: String
+  public private(set) var cpu: String
   /// Where the cpu hierarchy is mounted: no ancestor above it.
   public let cpuRoot: String
   /// The directory that holds cpuacct.usage; nil on v2, where ``cpu`` has cpu.stat.
@@ -115,10 +115,19 @@ public struct CgroupLocation: Equatable, Sendable {
   /// The same, with the group around the container's own as its group of memory.
   func aroundMemory() -> CgroupLocation {
     var location = self
-    if let memory, let slash = memory.utf8.lastIndex(of: UInt8(ascii: "/")) {
-      location.memory = String(memory[..<slash])
-    }
+    location.memory = memory.map(Self.parent)
     return location
+  }
+
+  /// The same, with the group around the container's own as its group: what is above it is above both.
+  public func around() -> CgroupLocation {
+    var location = aroundMemory()
+    location.cpu = Self.parent(cpu)
+    return location
+  }
+
+  private static func parent(_ path: String) -> String {
+    path.utf8.lastIndex(of: UInt8(ascii: "/")).map { String(path[..<$0]) } ?? path
   }
 
   /// The directories above the container in the cpu hierarchy, nearest first, without the root.

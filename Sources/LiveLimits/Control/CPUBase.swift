@@ -118,9 +118,10 @@ public struct CPUBase: Equatable, Sendable {
   /// The least it is given, in nanocores: where programs count CPUs by it, enough for as many as they
   /// count by what is declared.
   public var leastCores: Int64 {
-    guard countsCPUs, let declaredCores, declaredCores > Self.core else { return floor }
-    let counted = (declaredCores - 1) / Self.core
-    return max(floor, min(ceiling, counted * Self.core + Self.core / 100))
+    guard countsCPUs, let declaredCores else { return floor }
+    let most = min(declaredCores, ceiling)
+    guard most > Self.core else { return floor }
+    return max(floor, min(most, (most - 1) / Self.core * Self.core + Self.core / 100))
   }
 
   private static let core: Int64 = 1_000_000_000

@@ -73,7 +73,7 @@ extension Release {
     _ root: StateRoot
   ) throws(ReleaseError) {
     var state = state
-    if let location = try? FoundGroup(of: state).location {
+    if let location = try? FoundGroup(of: state).outermost {
       state.findLimits(above: location, isFound: false, root)
     }
     var record = MemberRecord(nonce: nonce, priority: membership.priority, cpu: state.base.share)

@@ -74,14 +74,14 @@ struct FoundContainer {
     let usesCpuacct = location.version == .v1 && location.cpuacct != nil
 
     let name = state.cgroupName
-    let parents = isObserver ? [] : Self.parents(location, &state, nonce, root)
-    state.findLimits(above: location, isFound: true, root)
+    let parents = isObserver ? [] : Self.parents(found.outermost, &state, nonce, root)
+    state.findLimits(above: found.outermost, isFound: true, root)
     handover = Handover(
       base: state.base, found: limit, version: location.version,
       usageFormat: usesCpuacct ? .nanoseconds : .cpuStat, isObserver: isObserver)
     for parent in parents { open.merge(parent.files) { _, found in found } }
-    open.merge(state.base.above.open(.cpu, of: location, named: name, watch)) { $1 }
-    let memoryAbove = state.memory?.above.open(.memory, of: location, named: name, watch)
+    open.merge(state.base.above.open(.cpu, of: found.outermost, named: name, watch)) { $1 }
+    let memoryAbove = state.memory?.above.open(.memory, of: found.outermost, named: name, watch)
     open.merge(memoryAbove ?? [:]) { $1 }
     handover.law = ControlLaw.Parameters(named: state.law)
     handover.update = state.update

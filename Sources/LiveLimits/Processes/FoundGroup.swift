@@ -10,6 +10,8 @@ struct FoundGroup: ~Copyable {
   let location: CgroupLocation
   /// The same, before ``CgroupLocation/aroundMemory()``.
   let ownLocation: CgroupLocation
+  /// The container's group, or the one of ours around it: what is right above is another's.
+  let outermost: CgroupLocation
   /// ``ContainerState/groups``.
   let groups: String
   /// The directory in the cpu hierarchy.
@@ -38,6 +40,7 @@ struct FoundGroup: ~Copyable {
     self.initProcess = initProcess
     self.groups = groups
     ownLocation = location
+    outermost = state.memoryInnerName == nil ? location : location.around()
     self.location = state.memoryInnerName == nil ? location : location.aroundMemory()
     self.directory = directory
     self.inode = inode

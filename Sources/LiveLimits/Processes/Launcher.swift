@@ -75,12 +75,13 @@ public enum Launcher {
 
   /// How many open files a supervisor needs for a moment.
   ///
-  /// As it becomes the image that supervises, each of those that it keeps is there twice.
+  /// As it becomes the image that supervises, some of those that it keeps are there twice: those that
+  /// are in the place of another one, at most every other one at a time.
   ///
   /// - Parameter cpus: CPUs of the machine.
   /// - Returns: The number.
   public static func descriptors(cpus: Int) -> Int {
-    2 * (Handover.Place.allCases.count + cpus) + 12
+    3 * (Handover.Place.allCases.count + cpus) / 2 + 12
   }
 
   /// The word for a supervisor that wants to hear of memory, too.

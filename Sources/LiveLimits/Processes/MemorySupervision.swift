@@ -510,11 +510,11 @@ final class MemorySupervision: MemoryController.Surroundings {
     guard !writer.isReadOnly else { return (nil, nil) }
     var next = base
     next.redeclare(limit: limit, swap: swap)
-    if base.inner != nil {
-      // Programs go on to see the most that an annotation allows.
-      guard base.explicitCeiling != nil else { return (nil, nil) }
-      let most = next.firstInner
-      return (most, next.requestedSwap(at: most))
+    if let inner = base.inner {
+      // Programs go on to see the most that an annotation allows, or what is declared above that.
+      guard base.explicitCeiling != nil, limit ?? 0 >= 0 else { return (nil, nil) }
+      let most = limit.map { max(next.firstInner, $0) } ?? inner
+      return (most >= MemoryBase.unlimited ? -1 : most, next.requestedSwap(at: most))
     }
     // A service manager writes what it was told last whenever it likes: that is never to be a kill.
     let told = base.isManaged ? next.bounds.ceiling : ours

@@ -250,7 +250,7 @@ extension Role {
       let location = CgroupLocation(group: path, mounts: mounts)
     {
       state.findLimits(
-        above: state.memoryInnerName == nil ? location : location.aroundMemory(), isFound: false,
+        above: state.memoryInnerName == nil ? location : location.around(), isFound: false,
         root)
     }
     // It is charged what its earlier runs needed; and let in with nothing less, if that is asked for.

@@ -243,12 +243,14 @@ public struct ContainerState: Equatable, Sendable {
   /// The directory of the container's own group, where the one whose limits move is around it.
   public var innerDirectory: String? { inner(in: cpuDirectory) }
 
+  /// The same in the memory hierarchy.
+  public var innerMemoryDirectory: String? { memoryInner(in: memoryDirectory) }
+
   func inner(in directory: String?) -> String? {
     guard let innerName, let directory else { return nil }
     return directory + "/" + innerName
   }
 
-  /// The same in the memory hierarchy.
   func memoryInner(in directory: String?) -> String? {
     guard let name = innerName ?? memoryInnerName, let directory else { return nil }
     return directory + "/" + name
