@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-import LiveLimits
+@testable import LiveLimits
 import OCISpec
 import Syscalls
 import Testing
@@ -118,6 +118,26 @@ private func outer(_ path: String?, isSystemds: Bool = false) -> OuterGroup? {
     #expect(try inner.read("cpu.max") == "50000 100000")
     if written.hasPrefix("max") { try outer.write("max 100000", to: "cpu.max") }
     #expect(try writer.current() == CPUQuota(quota: read))
+  }
+
+  @Test func `what is in force stays so when the container's own limit is raised`() throws {
+    let outer = try TemporaryDirectory()
+    let inner = try TemporaryDirectory()
+    try outer.write("max 100000", to: "cpu.max")
+    try inner.write("30000 100000", to: "cpu.max")
+    let writer = try CgroupWriter(
+      directory: try outer.opened(), version: .v2, readOnly: false, around: inner.path)
+    try writer.raiseInner(to: CPUQuota(quota: 60_000))
+    #expect(try outer.read("cpu.max").hasPrefix("30000 100000"))
+    #expect(try inner.read("cpu.max").hasPrefix("60000 100000"))
+    try outer.write("max", to: "memory.max")
+    try outer.write("max", to: "memory.high")
+    try inner.write("300000000", to: "memory.max")
+    let memory = try MemoryWriter(
+      directory: outer.path, version: .v2, readOnly: false, around: inner.path)
+    try memory.raiseInner(to: 600_000_000)
+    #expect(try outer.read("memory.max") == "300000000")
+    #expect(try inner.read("memory.max") == "600000000")
   }
 
   @Test func `its burst is that of the container's own`() throws {

@@ -37,7 +37,6 @@ def ratio(pair):
     return second / first
 
 
-@pytest.mark.v2
 def test_siblings_share_a_cpu_by_their_weights(container, plain, escra):
     """As under the plain runtime, also after an update of the weights."""
 

@@ -104,12 +104,17 @@ public struct CgroupWriter: ~Copyable {
 
   /// Raises the limit of the container's own group, which bounds the outer limit.
   ///
-  /// Nothing else is written there.
+  /// Nothing else is written there. Where that limit was the one in force, it stays so: the outer group
+  /// gets it first.
   ///
   /// - Throws: ``SystemError``; ENODEV once the cgroup is gone, EBADF where there is none, or for a
   ///   reader.
   func raiseInner(to limit: CPUQuota) throws(SystemError) {
     if isReadOnly { throw SystemError("write", "the container's own CPU limit", errno: EBADF) }
+    let outer = CPUQuota(cpuMax: try quotaFile.contents(subject: "the CPU quota"))
+    if outer?.quota == nil, let held = try inner()?.cpuMax {
+      try quotaFile.overwrite(held, subject: "the CPU quota")
+    }
     try innerFile.overwrite(limit.cpuMax, subject: "the container's own CPU limit")
   }
 

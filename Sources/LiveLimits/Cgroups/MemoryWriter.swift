@@ -112,6 +112,11 @@ public struct MemoryWriter: ~Copyable {
   ///   reader.
   func raiseInner(to limit: Int64, swap: Int64? = nil) throws(SystemError) {
     if isReadOnly { throw SystemError("write", "the memory limit", errno: EBADF) }
+    // What was in force stays so: the outer group gets it first.
+    let held = try current()
+    if held < limit, try Self.number(limitFile) >= MemoryBase.unlimited {
+      try write(held, to: limitFile)
+    }
     if innerSwapFile.isOpen, try Self.number(innerSwapFile) < max(limit, swap ?? 0) {
       try write(max(limit, swap ?? 0), to: innerSwapFile)
     }

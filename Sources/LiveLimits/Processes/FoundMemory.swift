@@ -160,6 +160,9 @@ enum FoundMemory {
         directory: directory, version: version, readOnly: false, in: scope, around: inner)
     else { return }
     let limit = base.declared ?? MemoryBase.unlimited
+    if let inner = (try? writer.inner()) ?? nil, inner < limit {
+      try? writer.raiseInner(to: limit, swap: base.memorySwap(at: limit))
+    }
     try? writer.set(
       limit, line: nil, swap: base.declared == nil ? nil : base.memorySwap(at: limit)
     ) { () throws(SystemError) in

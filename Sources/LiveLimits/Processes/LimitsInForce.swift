@@ -73,6 +73,11 @@ extension ContainerState {
   func giveBackLimits() {
     guard policy != "observe" else { return }
     if var writer = try? cpuWriter(), let current = try? writer.current() {
+      if let inner = (try? writer.inner()) ?? nil,
+        inner.nanocores ?? .max < base.declared.nanocores ?? .max
+      {
+        try? writer.raiseInner(to: base.declared)
+      }
       try? writer.set(base.declared, from: current)
     }
     if let memory, let path = memoryDirectory, let version {
