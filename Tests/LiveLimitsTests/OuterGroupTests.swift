@@ -1,8 +1,8 @@
+// SPDX-License-Identifier: Apache-2.0
 import OCISpec
 import Syscalls
 import Testing
 
-// SPDX-License-Identifier: Apache-2.0
 @testable import LiveLimits
 
 private func request(_ path: String?, isSystemds: Bool = false) -> GroupPlan.Request {
