@@ -2,6 +2,7 @@
 """Cgroups by their path, the same on cgroup v1, hybrid and v2."""
 import contextlib
 import glob
+import hashlib
 import os
 import re
 import signal
@@ -72,8 +73,13 @@ def without_unified():
 
 # What the groups around containers' own are called; systemd's in a slice of its own.
 OUTER = re.compile(r"(\S*-)?escra[0-9a-f]{64}(\.slice)?")
-# In the names of another suite's containers and engines: each has its pid there.
-_ANOTHERS = re.compile(rf"e2e-(?!{os.getpid()}-)\d+-")
+# Those of the containers that this suite has made.
+EXPECTED = set()
+
+
+def expect_outer(root, id):
+    """Takes note that a container of this id may have a group of ours around its own."""
+    EXPECTED.add("escra" + hashlib.sha256(f"{root}\0{id}".encode()).hexdigest())
 
 
 def located(path):
@@ -207,23 +213,15 @@ def join(path, controllers=("cpu", "memory")):
 def of_ours(prefix):
     """Every cgroup that has the prefix in its name, deepest first, without the hierarchy.
 
-    And every outer group, unless there is a container of another suite in it.
+    And the outer groups of the containers that this suite has made: another one may run beside it.
     """
     found = set()
     for mount in mounts():
         for parent, names, _ in os.walk(mount):
             found.update(
                 path[len(mount):] for path in (os.path.join(parent, name) for name in names)
-                if prefix in path or OUTER.search(path) and not _is_anothers(path))
+                if prefix in path or any(name in path for name in EXPECTED))
     return sorted(found, key=len, reverse=True)
-
-
-def _is_anothers(path):
-    top = path[:OUTER.search(path).end()]
-    try:
-        return any(_ANOTHERS.search(name) for name in (path, *os.listdir(top)))
-    except FileNotFoundError:
-        return False
 
 
 def remove(path):

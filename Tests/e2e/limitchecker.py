@@ -35,16 +35,16 @@ UNLIMITED = float("inf")
 
 
 class File:
-    """One file of a cgroup that may not be there yet, or not any more."""
+    """One file of a cgroup that may not be there yet, or not any more; `place` says where it is."""
 
-    def __init__(self, path):
-        self.path, self.descriptor = path, None
+    def __init__(self, place):
+        self.place, self.descriptor = place, None
 
     def read(self):
         """Its bytes; None where there is none."""
         try:
             if self.descriptor is None:
-                self.descriptor = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
+                self.descriptor = os.open(self.place(), os.O_RDONLY | os.O_CLOEXEC)
             return os.pread(self.descriptor, 4096, 0)
         except OSError:
             # ENOENT before, ENODEV after.
@@ -64,13 +64,16 @@ class Member:
         self.id = id
         is_v1 = cgroups.VERSION == 1
 
-        def file(controller, name):
-            return File(os.path.join(cgroups.directory(path, controller), name))
+        def file(controller, name, find=lambda path: path):
+            return File(lambda: os.path.join(cgroups.directory(find(path), controller), name))
 
-        self.people = os.path.join(cgroups.directory(path), "cgroup.procs")
+        self.path = path
+        # The lesser limit holds: of its own group, and of ours around it.
+        names = {"cpu": "cpu.cfs_quota_us", "memory": "memory.limit_in_bytes"} if is_v1 else {
+            "cpu": "cpu.max", "memory": "memory.max"}
         self.files = {
-            "cpu": file("cpu", "cpu.cfs_quota_us" if is_v1 else "cpu.max"),
-            "memory": file("memory", "memory.limit_in_bytes" if is_v1 else "memory.max")}
+            name: (file(name, limit), file(name, limit, cgroups.outer))
+            for name, limit in names.items()}
         self.period = file("cpu", "cpu.cfs_period_us") if is_v1 else None
         self.usage = file("cpuacct", "cpuacct.usage") if is_v1 else file("cpu", "cpu.stat")
         self.used = self.before = 0.0
@@ -78,22 +81,23 @@ class Member:
 
     def glance(self, resources):
         """What the files say, as it is."""
-        return [self.files[name].read() for name in resources]
+        return [tuple(file.read() for file in self.files[name]) for name in resources]
 
     def is_inhabited(self):
         """Whether somebody lives in it: zombies wait for their parents elsewhere."""
         # Opened anew: cgroup v1 shows who has it open a list that is up to a second old.
         try:
-            with open(self.people, "rb") as file:
+            with open(os.path.join(cgroups.directory(self.path), "cgroup.procs"), "rb") as file:
                 return bool(file.read(1))
         except OSError:
             return False
 
-    def limit(self, resource, text):
+    def limit(self, resource, texts):
         """CPUs or bytes; 0 before there was a limit, and without a group."""
-        if text is None:
+        if texts[0] is None:
             return 0
-        value = self.cpus(text) if resource == "cpu" else self.bytes(text)
+        read = self.cpus if resource == "cpu" else self.bytes
+        value = min(read(text) for text in texts if text is not None)
         if value < UNLIMITED:
             if resource == "cpu" and resource not in self.limited:
                 # The low-level runtime's own work, under no limit yet, is not the application's.
@@ -132,7 +136,7 @@ class Member:
         return int(text) / 1e9 if self.period else int(text.split()[1]) / 1e6
 
     def close(self):
-        for file in (self.usage, self.period, *self.files.values()):
+        for file in (self.usage, self.period, *sum(self.files.values(), ())):
             if file:
                 file.close()
 

@@ -118,7 +118,7 @@ def test_a_foreign_write_in_an_application_is_seen_by_the_checker(chaos):
     pid = made.supervisor()
     # Within milliseconds it would be put right.
     play.signals.stop(pid, lambda: pid in supervisors(made.id), 0)
-    cgroups.set_quota(made.cgroup, int(CPUS * 150_000))
+    cgroups.set_quota(cgroups.moving(made.cgroup), int(CPUS * 150_000))
     time.sleep(0.1)
     play.signals.resume(everybody=True)
     found = play.finish()

@@ -232,6 +232,7 @@ class Container(Supervised):
     def __init__(self, runtime, bundle, id):
         super().__init__(id, bundle.cgroup)
         self.runtime, self.bundle = runtime, bundle
+        cgroups.expect_outer(runtime.globals[1], id)
         self.pid_file = os.path.join(os.path.dirname(bundle.path), id + ".pid")
         self.stdin = None
 
