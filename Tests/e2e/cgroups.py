@@ -30,6 +30,8 @@ def _hierarchies():
 
 HIERARCHIES = _hierarchies()
 VERSION = 1 if "cpu" in HIERARCHIES else 2
+# Where memory limits are: outer groups are there on either version.
+MEMORY = HIERARCHIES.get("memory", HIERARCHIES.get(""))
 
 
 def has_cpuset():
@@ -84,7 +86,7 @@ def expect_outer(root, id):
 
 def located(path):
     """Where a container's cgroup is that was asked for as `path`: one of ours may be around it."""
-    root = HIERARCHIES.get("memory", HIERARCHIES.get(""))
+    root = MEMORY
     if os.path.isdir(root + path):
         return path
     parent, name = os.path.split(path)
@@ -101,6 +103,8 @@ def located(path):
 def outer(path):
     """The group of ours around a container's own; its own where there is none."""
     parent = os.path.dirname(located(path))
+    if parent.endswith(".scope"):
+        parent = os.path.dirname(parent)
     return parent if OUTER.fullmatch(os.path.basename(parent)) else path
 
 

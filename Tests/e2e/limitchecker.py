@@ -64,20 +64,31 @@ class Member:
         self.id = id
         is_v1 = cgroups.VERSION == 1
 
-        def file(controller, name, find=lambda path: path):
-            return File(lambda: os.path.join(cgroups.directory(find(path), controller), name))
+        def file(controller, name, around=False):
+            return File(lambda: self.place(controller, name, around))
 
         self.path = path
         # The lesser limit holds: of its own group, and of ours around it.
         names = {"cpu": "cpu.cfs_quota_us", "memory": "memory.limit_in_bytes"} if is_v1 else {
             "cpu": "cpu.max", "memory": "memory.max"}
         self.files = {
-            name: (file(name, limit), file(name, limit, cgroups.outer))
+            name: (file(name, limit), file(name, limit, around=True))
             for name, limit in names.items()}
         self.period = file("cpu", "cpu.cfs_period_us") if is_v1 else None
         self.usage = file("cpuacct", "cpuacct.usage") if is_v1 else file("cpu", "cpu.stat")
         self.used = self.before = 0.0
         self.limited = set()
+
+    def place(self, controller, name, around):
+        """Looked up once: it may be made meanwhile, and one group is not to be taken for the other."""
+        found = cgroups.located(self.path)
+        # directory() looks it up as well, and finds what was made since.
+        if not os.path.isdir(cgroups.MEMORY + found):
+            raise FileNotFoundError(found)
+        parent = os.path.dirname(found)
+        if around and cgroups.OUTER.fullmatch(os.path.basename(parent)):
+            found = parent
+        return os.path.join(cgroups.directory(found, controller), name)
 
     def glance(self, resources):
         """What the files say, as it is."""
