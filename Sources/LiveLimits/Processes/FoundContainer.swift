@@ -103,12 +103,13 @@ struct FoundContainer {
       usesCpuacct ? (location.cpuacct ?? "") + "/cpuacct.usage" : location.cpu + "/cpu.stat",
       O_RDONLY
     ).release()
+    // A group whose children are frozen is not: crun freezes the one that it makes in a scope.
+    let below = inner.flatMap { CgroupLocation.isScope($0) ? $0 + "/container/cgroup.events" : nil }
     open[.freezer] = Self.open(
-      // A group whose children are frozen is not.
       [
-        location.freezer.map { $0 + "/freezer.state" }
-          ?? (inner ?? location.cpu) + "/cgroup.events"
-      ])
+        location.freezer.map { $0 + "/freezer.state" }, below,
+        (inner ?? location.cpu) + "/cgroup.events",
+      ].compactMap { $0 })
     open[.pressure] = Self.openWait(location, state.initProcess)
     self.groups = [
       location.cpu, location.memory, inner,
