@@ -80,7 +80,7 @@ class Member:
         self.limited = set()
 
     def place(self, controller, name, around):
-        """Looked up once: it may be made meanwhile, and one group is not to be taken for the other."""
+        """Looked up once: it may be made meanwhile, and one group must not pass for the other."""
         found = cgroups.located(self.path)
         # directory() looks it up as well, and finds what was made since.
         if not os.path.isdir(cgroups.MEMORY + found):
