@@ -471,6 +471,10 @@ final class MemorySupervision: MemoryController.Surroundings {
   func update(limit: Int64?, swap: Int64?) -> [RecordEntry] {
     if base.inner != nil {
       base.redeclare(limit: limit, swap: swap)
+      // As in ``applied(limit:swap:)``.
+      if let limit, limit > 0, base.explicitCeiling != nil {
+        base.told = max(base.firstInner, limit)
+      }
       isBaseChanged = true
       let entries = look()
       writer.alignSwap(to: base.memorySwap(at: ours))
