@@ -43,7 +43,7 @@ extension StoredProfile {
   var title: String { namespace.map { "\($0)/\(name)" } ?? name }
 }
 
-/// Finds the profile that somebody means.
+/// Finds the profile that an argument names.
 ///
 /// - Parameters:
 ///   - typed: NAME, NAMESPACE/NAME, or the name of the profile's directory.

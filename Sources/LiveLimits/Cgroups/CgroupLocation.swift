@@ -126,7 +126,8 @@ public struct CgroupLocation: Equatable, Sendable {
     return location
   }
 
-  private static func parent(_ path: String) -> String {
+  /// The directory that a directory is in.
+  static func parent(_ path: String) -> String {
     path.utf8.lastIndex(of: UInt8(ascii: "/")).map { String(path[..<$0]) } ?? path
   }
 

@@ -6,7 +6,7 @@ package import Syscalls
 ///
 /// A pool that the period's timer fills up; slices of it on each CPU that runs; a CPU that finds
 /// the pool empty is throttled. What a CPU used is only known at its tick, so it overruns by up to
-/// one, which it has to pay back, unless somebody writes the quota: then the pool is full, the
+/// one, which it has to pay back, unless the quota is written: then the pool is full, the
 /// slices are gone and so is the debt. Time is in units of 0.1 ms.
 package struct BandwidthModel: Sendable {
   /// The shortest time that is told apart.
@@ -183,7 +183,7 @@ package struct BandwidthModel: Sendable {
     return !cpus[cpu].isThrottled
   }
 
-  /// return_cfs_rq_runtime(), and the slack timer that gives it to who is throttled.
+  /// return_cfs_rq_runtime(), and the slack timer that gives it to a throttled group.
   private mutating func giveBack(_ cpu: Int) {
     let slack = cpus[cpu].remaining - Self.kept
     guard slack > 0 else { return }

@@ -191,10 +191,8 @@ extension ContainerState {
       return [GroupWeights.Directories(inner: inner, outer: location.cpu)]
     }
     guard memoryInnerName != nil else { return [] }
-    let own = [location.cpu, location.blkio, location.memory]
-    return own.compactMap { path in
-      guard let path, let slash = path.utf8.lastIndex(of: UInt8(ascii: "/")) else { return nil }
-      return GroupWeights.Directories(inner: path, outer: String(path[..<slash]))
+    return [location.cpu, location.blkio, location.memory].compactMap(\.self).map { path in
+      GroupWeights.Directories(inner: path, outer: CgroupLocation.parent(path))
     }
   }
 }
