@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Containers that were started without us are adopted while they run, and given back."""
+import glob
 import json
 import os
 import subprocess
@@ -144,19 +145,26 @@ def test_crun_tells_of_its_containers_too(container, world, no_unified):
     made.call("delete", "--force")
 
 
-def test_what_an_engine_runs_is_found_by_its_id(run_engine, world):
-    """Podman's containers, without a word of where their runtime keeps them."""
-    with run_engine(engines.Podman) as engine:
-        name = world.name()
+@pytest.mark.parametrize("kind", [engines.Docker, engines.Podman], ids=lambda kind: kind.name)
+def test_what_an_engine_runs_is_found_by_its_name(run_engine, world, kind):
+    """Also after it was adopted. The suite's Docker keeps states outside of /run/docker."""
+    with run_engine(kind) as engine:
+        name, (before, after) = world.name(), engine.RUNTIMES["runc"]
         id = engine.cli(
-            "--runtime", "runc", "run", "--detach", "--name", name, "--cpus", "0.2",
+            *before, "run", *after, "--detach", "--name", name, "--cpus", "0.2",
             *engine.OPTIONS, engine.image, "sleep", "1000", cwd=engine.directory).out.strip()
+        label = f"{name} ({id[:12]})"
+        roots = glob.glob(engine.directory + "/exec/runtime-runc/*")
+        root = ["--root", roots[0]] if roots else []
         try:
-            assert id in escra_tool("adopt", "--policy", "reactive", id[:12])
-            group = engine.cgroup(id)
-            wait_until(lambda: cgroups.limit(group)[0] == FLOOR, 6, "down to the floor")
-            escra_tool("release", id)
-            assert cgroups.limit(group)[0] == DECLARED
+            for word in (name, id[:12]):
+                said = escra_tool("adopt", "--policy", "reactive", *root, word)
+                assert said.startswith(f"{label} is under the policy reactive now"), said
+                group = engine.cgroup(id)
+                wait_until(lambda: cgroups.limit(group)[0] == FLOOR, 6, "down to the floor")
+                assert escra_tool("explain", name).startswith(f"{label} runs as process ")
+                assert escra_tool("release", name).startswith(label)
+                assert cgroups.limit(group)[0] == DECLARED
         finally:
             engine.cli(*engine.REMOVE, name, cwd=engine.directory)
         wait_until(lambda: not ours(), 4, "nothing of ours is left")
