@@ -28,9 +28,9 @@ struct ApplicationReport: Equatable {
   var room: String
   /// The broker's pid; nil where there is none at the moment.
   var broker: Int32?
-  /// In nanocores; nil where nobody answers.
+  /// In nanocores; nil if no broker answers.
   var cpu: ApplicationMessage.Figures?
-  /// In bytes; nil where nobody answers, or no member's memory is shared.
+  /// In bytes; nil if no broker answers, or no member's memory is shared.
   var memory: ApplicationMessage.Figures?
   var members: [Member]
 
@@ -209,7 +209,7 @@ struct ApplicationObserver {
 ///   - wanted: Its name, or that of its directory.
 ///   - namespace: The Kubernetes namespace that was typed, if any.
 ///   - reports: The applications there are.
-/// - Returns: The one that is meant.
+/// - Returns: The application that is meant.
 /// - Throws: ``Complaint`` when there is none, or more than one.
 func choose(
   application wanted: String, namespace: String?, among reports: [ApplicationReport]

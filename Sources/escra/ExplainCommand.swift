@@ -7,7 +7,7 @@ internal import Syscalls
 /// `escra explain`.
 struct ExplainCommand: ParsableCommand {
   static let configuration = CommandConfiguration(
-    commandName: "explain", abstract: "Say in sentences why a container's limit is what it is.")
+    commandName: "explain", abstract: "Explain in sentences why a container's limit is what it is.")
 
   @OptionGroup var common: CommonOptions
 
@@ -21,7 +21,7 @@ struct ExplainCommand: ParsableCommand {
     transform: StateRoot.runtimeRoot)
   var root: String?
 
-  @Option(help: ArgumentHelp("How many decisions to tell.", valueName: "number"))
+  @Option(help: ArgumentHelp("How many decisions to show.", valueName: "number"))
   var last = 10
 
   @Flag(help: "Print a JSON object.")

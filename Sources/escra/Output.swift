@@ -34,7 +34,7 @@ enum Output {
     if let failure {
       throw Complaint(
         SystemError("write to", "standard output", errno: failure.errno).description
-          + "; what was to be printed is incomplete")
+          + "; the output is incomplete")
     }
   }
 

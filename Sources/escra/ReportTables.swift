@@ -81,7 +81,7 @@ extension ContainerReport {
     supervisor.map { "\($0)" }
       ?? (unsupervised != nil ? "(unsupervised)" : isReleased ? "(released)" : "(none)")
   }
-  /// Who was released is no member of anything.
+  /// A released container is no member of an application.
   var appCell: String { isReleased ? "-" : app ?? "-" }
 
   private static func cell<Number>(_ limit: Limit<Number>, _ text: (Number) -> String) -> String {

@@ -46,8 +46,8 @@ private func report(_ change: (inout ApplicationReport) -> Void = { _ in }) -> A
       limit: 100_000_000, inForce: 300_000_000, charged: 300_000_000, members: 1, waiting: 0)
     #expect(
       AppSetCommand.sentence("shop", .cpu, figures)
-        == "shop: 0.10 cores as soon as its members have given back the rest; 0.20 cores could not "
-        + "be recalled within a second, and 0.30 cores holds until then")
+        == "shop: 0.10 cores as soon as its members have lowered their limits; 0.20 cores could not "
+        + "be recalled within one second, and 0.30 cores holds until then")
   }
 
   @Test(arguments: [
@@ -77,7 +77,7 @@ private func report(_ change: (inout ApplicationReport) -> Void = { _ in }) -> A
     #expect(outcomes.map(\.0) == [.cpu] && outcomes.map(\.1) == [figures])
     #expect(
       complaint?.description
-        == "shop cannot have 1Mi of memory: its members need 32Mi of memory at the least")
+        == "shop cannot have 1Mi of memory: its members need 32Mi of memory at least")
   }
 
   @Test func `nothing is asked for after a refusal`() {
