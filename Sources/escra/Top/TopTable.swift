@@ -39,7 +39,7 @@ extension Table {
   }
 
   private static func barTitle(_ width: Int) -> String {
-    width < 20 ? "OF ITS MOST" : "OF THE MOST IT GETS"
+    width < 20 ? "OF MAXIMUM" : "OF ITS MAXIMUM"
   }
 
   /// What `escra top` shows on a screen.
