@@ -3,7 +3,10 @@
 import glob
 import json
 import os
+import socket
 import subprocess
+import threading
+import urllib.request
 
 import pytest
 
@@ -79,6 +82,68 @@ def refused_under(made, *words):
         text=True, timeout=30 * PATIENCE)
     assert done.returncode == 1 and made.id in done.stderr, done
     return done.stderr
+
+
+class Client(threading.Thread):
+    """Asks a server for a file, again and again."""
+
+    def __init__(self, port):
+        super().__init__(daemon=True)
+        self.port, self.answers, self.failures, self.is_over = port, 0, [], False
+
+    def ask(self):
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/version", timeout=10) as file:
+            file.read()
+
+    def run(self):
+        while not self.is_over:
+            try:
+                self.ask()
+                self.answers += 1
+            except OSError as error:
+                self.failures.append(error)
+
+    def stop(self):
+        self.is_over = True
+        self.join(20 * PATIENCE)
+
+
+def test_a_server_under_load_loses_no_request(foreign, bundle):
+    """While it is adopted, moved and given back."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    made_bundle = bundle(
+        {}, quota=DECLARED,
+        args=["/bin/busybox", "httpd", "-f", "-p", f"127.0.0.1:{port}", "-h", "/proc"])
+    # The machine's network, on its loopback.
+    made_bundle.config["linux"]["namespaces"] = [
+        one for one in made_bundle.config["linux"]["namespaces"] if one["type"] != "network"]
+    made_bundle.write()
+    made = foreign(bundle_=made_bundle)
+    clients = [Client(port) for _ in range(4)]
+
+    def answers():
+        try:
+            clients[0].ask()
+        except OSError:
+            return False
+        return True
+
+    wait_until(answers, 5, "the server answers")
+    for client in clients:
+        client.start()
+    adopt(made, "--policy", "observe")
+    escra_tool("release", made.id)
+    adopt(made, "--policy", "reactive", "--cpu-max", "1")
+    made.wait_for_quota(lambda quota: quota > DECLARED, 6, "above what it declared")
+    escra_tool("release", made.id)
+    before = [client.answers for client in clients]
+    wait_until(lambda: all(client.answers > count for client, count in zip(clients, before)), 5)
+    for client in clients:
+        client.stop()
+    assert [client.failures for client in clients] == [[]] * 4
+    assert sum(client.answers for client in clients) > 20 and made.quota == DECLARED
 
 
 def test_a_cgroup_is_adopted_whatever_made_it(foreign):

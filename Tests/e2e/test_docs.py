@@ -312,6 +312,8 @@ def test_the_pod_of_the_kubernetes_page_gets_its_policies(machine, world):
         found = Supervised(one, pod.cgroup(one))
         found.supervisor()
         assert [state["policy"] for state in found.states()] == [policy]
+        label = f"{pod.name}/{container} ({one[:12]})"
+        assert machine("escra", "explain", f"{pod.name}/{container}").startswith(label)
     pod.remove()
     machine("systemctl", "stop", "containerd")
 
