@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 internal import ArgumentParser
+internal import Cgroups
 internal import Glibc
-internal import LiveLimits
+internal import Quantities
 internal import Syscalls
 
 /// `escra watch`: draws the kernel's figures of any cgroup, so that a supervised container can be

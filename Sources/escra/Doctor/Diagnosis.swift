@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 internal import LiveLimits
+internal import State
 
 /// A feature of the kernel, and whether it works here.
 struct Finding: Equatable {
