@@ -179,7 +179,7 @@ extension RecordEntry {
     default: break
     }
     let condition = applied || rule == .memoryNews ? "" : "would have "
-    let from = before >= MemoryBase.unlimited ? memory(before) : bytes(before)
+    let from = before >= MemoryLimit.unlimited ? memory(before) : bytes(before)
     let change = "\(from) -> \(memory(after))"
     if after == before { return "\(condition)kept \(memory(after))" }
     return condition + (after > before ? "raised " : "lowered ") + change

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 internal import Glibc
+internal import LiveLimits
 internal import OCISpec
 internal import Quantities
 internal import State
