@@ -59,7 +59,7 @@ struct AppShowCommand: ParsableCommand {
     let report = try choose(
       application: application.name, namespace: application.namespace,
       among: ApplicationObserver(root: common.stateRoot).look())
-    try Output.write(lines: json ? [report.json.text] : report.lines)
+    try Output.write(lines: json ? [report.json.text] : report.lines(columns: Output.columns))
   }
 }
 

@@ -102,7 +102,10 @@ struct ApplicationReport: Equatable {
   }
 
   /// What `escra app show` prints.
-  var lines: [String] {
+  ///
+  /// - Parameter width: Characters of a terminal's line; nil where standard output is none.
+  /// - Returns: Sentences, and a row for each member.
+  func lines(columns width: Int? = nil) -> [String] {
     var lines = ["\(name) has \(members.count) member\(members.count == 1 ? "" : "s")."]
     if let cpu {
       lines.append(Self.sentence("CPU", cpu, Self.cores) + Self.waiting(cpu))
@@ -130,7 +133,8 @@ struct ApplicationReport: Equatable {
         Table.Column(title: "MEM DECLARED", isNumber: true),
         Table.Column(title: "MEM GRANTED", isNumber: true),
       ], rows: rows)
-    return lines.map(Table.printable) + [""] + table.lines
+    let shown = width.map { table.fitting($0, leavingOut: ["PRIORITY", "ID"]).table } ?? table
+    return Table.wrapped(lines.map(Table.printable), to: width) + [""] + shown.lines
   }
 
   private static func cores(_ nanocores: Int64) -> String {

@@ -49,7 +49,8 @@ struct ExplainCommand: ParsableCommand {
       try Output.write(lines: [explanation.json(last: last).text])
     } else {
       let now = wallClockNow()
-      try Output.write(lines: explanation.lines(last: last, now: now, offset: localOffset(at: now)))
+      let lines = explanation.lines(last: last, now: now, offset: localOffset(at: now))
+      try Output.write(lines: Table.wrapped(lines, to: Output.columns))
     }
   }
 }

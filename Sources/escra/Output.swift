@@ -21,6 +21,9 @@ enum Output {
     return (Int(columns), Int(rows))
   }
 
+  /// Columns of the terminal; nil where standard output is none.
+  static var columns: Int? { isTerminal ? size.columns : nil }
+
   /// Writes text.
   ///
   /// - Throws: ``Complaint`` where it cannot be written: the disk is full, or a reader is gone and

@@ -21,7 +21,7 @@ private func report(_ change: (inout ApplicationReport) -> Void = { _ in }) -> A
 @Suite struct ApplicationReportTests {
   @Test func `an application is told in sentences and a table of its members`() {
     #expect(
-      report().lines == [
+      report().lines() == [
         "shop has 1 member.", "CPU: the limit is 0.50; 0.30 are granted.",
         "Process 4711 is the broker.", "",
         "NAME  ID   PRIORITY  CPU DECLARED  CPU GRANTED  MEM DECLARED  MEM GRANTED",
@@ -34,7 +34,7 @@ private func report(_ change: (inout ApplicationReport) -> Void = { _ in }) -> A
       $0.cpu?.limit = 100_000_000
       $0.cpu?.waiting = 2
       $0.broker = nil
-    }.lines
+    }.lines()
     #expect(
       lines[1] == "CPU: the limit is 0.50, and shall be 0.10; 0.30 are granted, "
         + "and 2 members could use more.")

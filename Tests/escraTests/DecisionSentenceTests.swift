@@ -177,7 +177,10 @@ import Testing
   }
 
   @Test(arguments: [
-    (entry(.granted, 0.3, 0.4, used: 0.25), "application had this much (used 0.25)", "\"used\": 0.25"),
+    (
+      entry(.granted, 0.3, 0.4, used: 0.25), "application had this much (used 0.25)",
+      "\"used\": 0.25"
+    ),
     (entry(.granted, 0.3, 0.4), "application had this much", "\"used\": null"),
     (entry(.due, 0.3, 0.4), "was due", "\"used\": null"),
     (entry(.update, 0.3, 0.4), "was changed", "\"used\": null"),

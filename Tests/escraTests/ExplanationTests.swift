@@ -261,7 +261,8 @@ import Testing
       cpu.contains(
         "It gets at least 0.50 cores: half of what it declared, because no event "
           + "reports that it wakes up."))
-    #expect(cpu.last?.utf8.starts(with: "Demand is detected by reading its use 20 times".utf8) == true)
+    #expect(
+      cpu.last?.utf8.starts(with: "Demand is detected by reading its use 20 times".utf8) == true)
   }
 
   @Test func `a container that is not found yet has no alarm to miss`() {

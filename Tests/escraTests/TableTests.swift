@@ -171,6 +171,18 @@ import Testing
         + "up; 1 return.")
   }
 
+  @Test(
+    arguments: [
+      (nil, ["  one two three four five six seven"]),
+      (40, ["  one two three four five six seven"]),
+      (24, ["  one two three four", "    five six seven"]),
+    ] as [(Int?, [String])])
+  func `a long line is broken between words, and goes on further to the right`(
+    width: Int?, lines: [String]
+  ) {
+    #expect(Table.wrapped(["  one two three four five six seven"], to: width) == lines)
+  }
+
   @Test func `a use above the limit is told to be of another time`() {
     let above = exampleReport { $0.cpu.used = 0.64 }
     #expect(above.usesMoreThanItsLimit && !exampleReport().usesMoreThanItsLimit)

@@ -61,11 +61,11 @@ struct DemoCommand: ParsableCommand {
         "the container \(container.title) did not start: \(container.complaint ?? "no reason given")"
       )
     }
-    try Output.write(
-      lines: Self.conclusion(containers[0], containers[1])
-        + [busy].compactMap {
-          $0.map { "Before it began, \($0), so these figures are partly those of the machine." }
-        })
+    let warning = busy.map {
+      "Before it began, \($0), so these figures are partly those of the machine."
+    }
+    let lines = Self.conclusion(containers[0], containers[1]) + [warning].compactMap(\.self)
+    try Output.write(lines: Table.wrapped(lines, to: Output.columns))
   }
 
   /// Why the machine is too busy for a demo; nil where it is not.

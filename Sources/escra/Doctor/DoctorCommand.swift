@@ -41,7 +41,7 @@ struct DoctorCommand: ParsableCommand {
     try Output.write(
       lines: json
         ? [diagnosis.json.text]
-        : diagnosis.lines(columns: Output.isTerminal ? Output.size.columns : nil))
+        : diagnosis.lines(columns: Output.columns))
     if !diagnosis.problems.isEmpty {
       throw Complaint(lines: diagnosis.problems)
     }
