@@ -49,7 +49,7 @@ bpf: deps ## Compile the programs in the scheduler into their skeleton
 simulate: build ## Run applications in virtual time against any delay and death (SEEDS=20000)
 	@.build/release/simulate --seeds $(or $(SEEDS),20000) --large $(or $(LARGE),10000)
 
-shrink-race: deps build ## Give memory back under who grows then, 10,000 times (needs root, ROUNDS=)
+shrink-race: deps build ## Shrink limits of growing containers, 10,000 times (needs root, ROUNDS=)
 	@ESCRA_SHRINKS=$(or $(ROUNDS),10000) scripts/e2e Tests/e2e/test_shrink_race.py -s -k not_killed
 
 fuzz: deps ## Give the decoders of frames and the readers of histories any bytes, a minute each
