@@ -5,7 +5,7 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 .PHONY: help bpf deps deps-build build test unit e2e e2e-v2 simulate fuzz model demo check bench
 .PHONY: bench-burst bench-requests bench-switch bench-memory bench-memory-v2 bench-app chaos docs
-.PHONY: demo-svg fmt install shrink-race uninstall clean deb tarball package-test
+.PHONY: demo-svg fmt house install shrink-race uninstall clean deb tarball package-test
 
 PREFIX ?= /usr/local
 DESTDIR ?=
@@ -65,6 +65,9 @@ demo: build ## Run the same requests under a static limit and under reactive (ne
 demo-svg: build ## Record escra demo for docs/demo.svg, on an idle machine (needs root)
 	@PATH="$(CURDIR)/.build/release:$$PATH" scripts/screencast record .build/demo.cast escra demo
 	@scripts/screencast draw .build/demo.cast docs/demo.svg
+
+house: ## Print the state of the house: lines, arrows, files too large, kernel file names
+	@scripts/house
 
 check: deps ## Format, warnings, documentation, scripts, house rules
 	@scripts/check
