@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
+import Testing
 @testable import Control
 @testable import LiveLimits
 @testable import OCISpec
 @testable import Quantities
 @testable import State
-import Testing
 @testable import escra
 
 @Suite struct ExplanationTests {
