@@ -48,11 +48,11 @@ extension SupervisedStart {
   func refusal(_ why: NoPlace) -> String {
     switch why {
     case .refused(.cpu, .minima, let figure):
-      "its other members need so much at the least that \(CPULimit(nanocores: figure)) of its CPU "
+      "its other members need at least so much that \(CPULimit(nanocores: figure)) of its CPU "
         + "is left, and this container needs \(cpuNeeded); write a smaller "
         + "io.escra.cpu.min, or a larger io.escra.app.cpu" + waysOut
     case .refused(.memory, .minima, let figure):
-      "its other members need so much at the least that \(ByteQuantity(bytes: figure)) of its "
+      "its other members need at least so much that \(ByteQuantity(bytes: figure)) of its "
         + "memory is left, and this container needs \(ByteQuantity(bytes: memoryNeeded)); "
         + "write a smaller io.escra.memory.min, or a larger io.escra.app.memory" + waysOut
     case .refused(.cpu, .conflict, let figure):
@@ -65,13 +65,13 @@ extension SupervisedStart {
         running: ByteQuantity(bytes: figure).description)
     case .taken: "its directory is another application's; choose another name"
     case .refused(_, .version, let figure):
-      "its members are supervised by another version, \(figure); create them anew, or use that one"
+      "its members are supervised by another version, \(figure); create them again, or use that version"
     case .full(.cpu):
-      "its other members use all of its CPU, and \(floor) were not to be had back in time; "
+      "its other members use all of its CPU, and \(floor) could not be recalled in time; "
         + "try again, or write a larger io.escra.app.cpu"
     case .full(.memory):
-      "its other members use all of its memory, and \(ByteQuantity(bytes: memoryNeeded)) were not "
-        + "to be had back in time; try again, or write a larger io.escra.app.memory"
+      "its other members use all of its memory, and \(ByteQuantity(bytes: memoryNeeded)) could not "
+        + "be recalled in time; try again, or write a larger io.escra.app.memory"
     case .refused(_, .nonsense, _), .silence: "its other members did not answer in time"
     }
   }

@@ -370,7 +370,7 @@ extension Role {
     guard case .refused(let reason) = scope.answer(within: milliseconds) else { return }
     escra_syslog(
       false,
-      "escra: systemd made no scope for the supervisor of \(id) (\(reason)); it stays in the group of "
-        + "whoever called the runtime, and ends with it")
+      "escra: systemd made no scope for the supervisor of \(id) (\(reason)); it stays in its "
+        + "caller's cgroup, and ends with that")
   }
 }
