@@ -18,11 +18,14 @@ func update(_ call: RuntimeCall, _ settings: Settings) -> Never {
   if request.isRefusable { request.pass() }
   for path in instances {
     guard let instance = try? StateDirectory(opening: path) else { continue }
-    if instance.load()?.innerName != nil { updateInner(request, instance) }
+    let state = instance.load()
+    if state?.innerName != nil, state?.claim == nil || instance.releaseStage == .done {
+      updateInner(request, instance)
+    }
     if let edit = refusedSwap(request, instance) { request.pass(edit) }
     if instance.releaseStage == .done { updateUnsupervised(request, instance) }
     // Its CPUs stay its own also while its supervisor is being replaced.
-    if instance.load()?.claim != nil { updateStrict(call, request, instance, settings) }
+    if state?.claim != nil { updateStrict(call, request, instance, settings) }
     refuseAboveAncestors(request, instance)
     let edit = supervised(by: instance) { (edit, socket) throws(Retry) in
       try editCPU(&edit, request, socket, of: instance)
@@ -42,7 +45,12 @@ private func updateInner(
   _ request: UpdateRequest, _ instance: borrowing StateDirectory
 ) {
   guard instance.releaseStage == .done else { request.pass() }
-  let code = request.run(ConfigEdit())
+  var edit = ConfigEdit()
+  // runc 1.1 forgets CPUs that a request does not name.
+  if request.cpus == nil, let state = instance.load(), state.claim != nil {
+    edit.cpus = LimitsInForce(of: state).cpus?.description
+  }
+  let code = request.run(edit)
   if code == 0 { Release.followUpdate(instance) }
   exit(code)
 }
@@ -52,7 +60,9 @@ private func updateInner(
 private func refusedSwap(
   _ request: UpdateRequest, _ instance: borrowing StateDirectory
 ) -> ConfigEdit? {
-  guard request.memory != nil || request.swap != nil, let base = instance.load()?.memory,
+  let state = instance.load()
+  guard request.memory != nil || request.swap != nil, state?.innerName == nil,
+    let base = state?.memory,
     let memory = request.memory ?? base.declared,
     let swap = request.swap ?? base.declared.flatMap({ base.memorySwap(at: $0) }),
     swap > 0 && swap < memory
@@ -288,7 +298,8 @@ private func updateStrict(
   func carryOut(_ edit: ConfigEdit) -> CInt {
     runStrict(call, request, edit, instance, settings)
   }
-  guard isOfMemory(request, instance) else { exit(carryOut(ConfigEdit())) }
+  let hasOuter = instance.load()?.innerName != nil
+  guard !hasOuter, isOfMemory(request, instance) else { exit(carryOut(ConfigEdit())) }
   let code = supervised(by: instance) { (edit, socket) throws(Retry) in
     try editMemory(&edit, request, socket, of: instance)
     return carryOut(edit)

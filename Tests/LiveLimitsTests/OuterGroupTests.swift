@@ -7,7 +7,7 @@ import Testing
 
 private func request(_ path: String?, isSystemds: Bool = false) -> GroupPlan.Request {
   GroupPlan.Request(
-    isReactive: true, movesMemory: true, isUnified: true, isRoot: true,
+    hidesLimits: true, movesCPU: true, movesMemory: true, isUnified: true, isRoot: true,
     cgroup: CgroupsPath(path, id: "web", isSystemds: isSystemds))
 }
 
@@ -89,13 +89,23 @@ private func outer(_ path: String?, isSystemds: Bool = false) -> OuterGroup? {
 
   @Test func `other containers have one group, which needs no reason`() {
     let conditions: [WritableKeyPath<GroupPlan.Request, Bool>] = [
-      \.isReactive, \.isRoot,
+      \.hidesLimits, \.isRoot,
     ]
     for condition in conditions {
       var request = request("/a/b")
       request[keyPath: condition].toggle()
       #expect(GroupPlan(request, root: "/r", id: "web") == .one(because: nil))
     }
+  }
+
+  @Test(arguments: [(true, true, true), (true, false, false), (false, true, false)])
+  func `a strict container has two groups on cgroup v2 if its memory limit moves`(
+    isUnified: Bool, movesMemory: Bool, hasTwo: Bool
+  ) {
+    var request = request("/a/web")
+    (request.movesCPU, request.movesMemory, request.isUnified) = (false, movesMemory, isUnified)
+    let plan = GroupPlan(request, root: "/r", id: "web")
+    #expect((plan != .one(because: nil)) == hasTwo)
   }
 
   // MARK: what is written around a container's own group

@@ -46,6 +46,12 @@ extension ContainerState {
     guard try group.status().identity.inode == cpuInode else {
       throw SystemError("find", "the container's group", errno: ESRCH)
     }
+    // The CPU limit of a strict container's outer group does not move: its own has the declared one.
+    if claim != nil, let own = ownDirectory, own != path {
+      return try CgroupWriter(
+        directory: FileDescriptor.open(own, O_RDONLY | O_DIRECTORY), version: version,
+        readOnly: readOnly, in: CgroupLocation.scope(around: own, named: innerName))
+    }
     return try CgroupWriter(
       directory: group, version: version, readOnly: readOnly,
       in: CgroupLocation.scope(around: path, named: cgroupName), around: innerDirectory)

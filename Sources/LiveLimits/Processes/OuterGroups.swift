@@ -44,7 +44,16 @@ public struct FirstLimits: Equatable, Sendable {
   public init(_ base: CPUBase, _ memory: MemoryBase?) {
     let first = base.initial()
     if first < base.quota(of: base.firstInner) { cpu = base.limit(of: first) }
-    guard let memory, memory.firstInner < MemoryBase.unlimited else { return }
+    if let memory { limit(memory) }
+  }
+
+  /// Those of a strict container: its CPU limit does not move.
+  ///
+  /// - Parameter memory: What the memory limit starts from.
+  public init(_ memory: MemoryBase) { limit(memory) }
+
+  private mutating func limit(_ memory: MemoryBase) {
+    guard memory.firstInner < MemoryBase.unlimited else { return }
     mostMemory = memory.firstInner
     let least = memory.first ?? memory.bounds.clamp(memory.declared ?? memory.limit)
     if least < memory.firstInner {

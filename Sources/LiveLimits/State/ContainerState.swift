@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+internal import Glibc
 public import Hooks
 internal import OCISpec
 public import Syscalls
@@ -243,6 +244,13 @@ public struct ContainerState: Equatable, Sendable {
   /// The directory of the container's own group, where the one whose limits move is around it.
   public var innerDirectory: String? { inner(in: cpuDirectory) }
 
+  /// The directory of the group that the processes are in: crun makes one below a scope.
+  var ownDirectory: String? {
+    guard let inner = innerDirectory else { return cpuDirectory }
+    let below = inner + "/container"
+    return CgroupLocation.isScope(innerName) && access(below, F_OK) == 0 ? below : inner
+  }
+
   /// The same in the memory hierarchy.
   public var innerMemoryDirectory: String? { memoryInner(in: memoryDirectory) }
 
@@ -268,7 +276,8 @@ public struct ContainerState: Equatable, Sendable {
 
   /// Its own group is going to have the most that is known by now.
   mutating func takeFirstInner() {
-    if innerName != nil {
+    // A strict container has CPUs instead of a CPU limit.
+    if innerName != nil, claim == nil {
       let cpu = base.firstInner
       (base.inner, base.told) = (cpu, cpu)
     }
@@ -312,9 +321,10 @@ public struct ContainerState: Equatable, Sendable {
     memoryDirectory = location.memory
     version = location.version
     // What crun has below the scope that it asked for, or a container's own systemd, follows that.
-    if let group = location.cpusetGroup, let expected = claim?.group,
-      !group.isGroup(below: expected)
-    {
+    guard let group = location.cpusetGroup, let expected = claim?.group else { return }
+    if let innerName {
+      claim?.group = group + "/" + innerName
+    } else if !group.isGroup(below: expected) {
       claim?.group = CgroupLocation.scope(around: group, named: cgroupName) ?? group
     }
   }
