@@ -122,10 +122,11 @@ extension SupervisedStart {
     if call.invocation.systemdCgroup && path.utf8.first != UInt8(ascii: "/") {
       let unit =
         path.isEmpty
-        ? StrictGroup.unitWithoutPath(id: id, runtime: call.runtime) : cgroupName ?? id
-      return isUnified ? StrictGroup.systemdPath(path, unit: unit) : "/" + unit
+        ? ExpectedGroup.unitWithoutPath(id: id, runtime: call.runtime) : cgroupName ?? id
+      return isUnified ? ExpectedGroup.systemdPath(path, unit: unit) : "/" + unit
     }
-    return StrictGroup.path(
-      path, id: id, own: CPURegistry.groupOfCaller(), isUnified: isUnified)
+    return ExpectedGroup.path(
+      path, id: id, own: CPURegistry.groupOfCaller(), isUnified: isUnified,
+      maker: ExpectedGroup.maker(call.runtime))
   }
 }

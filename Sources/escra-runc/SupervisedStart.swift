@@ -265,7 +265,7 @@ struct SupervisedStart {
     let request = GroupPlan.Request(
       hidesLimits: policy.name != .observe && policy.visible == .declared,
       movesCPU: policy.name == .reactive, movesMemory: memoryBase != nil,
-      isUnified: CgroupMount.hasUnifiedCPU, isRoot: geteuid() == 0, cgroup: cgroup)
+      isUnified: CgroupMount.hasUnifiedCPU, isRoot: geteuid() == 0, cgroup: placed)
     return GroupPlan(request, root: call.root, id: id)
   }
 
@@ -529,6 +529,17 @@ struct SupervisedStart {
   /// Where the low-level runtime will put it.
   private var cgroup: CgroupsPath {
     CgroupsPath(document.cgroupsPath, id: id, isSystemds: call.invocation.systemdCgroup)
+  }
+
+  /// The same, if config.json names no absolute place and it is known where the runtime would put it.
+  private var placed: CgroupsPath {
+    let isSystemds = call.invocation.systemdCgroup
+    guard cgroup.path == nil, cgroup.unit == nil, CgroupMount.hasUnifiedCPU,
+      let named = ExpectedGroup.named(
+        document.cgroupsPath ?? "", id: id, isSystemds: isSystemds, runtime: call.runtime,
+        own: CPURegistry.groupOfCaller())
+    else { return cgroup }
+    return CgroupsPath(named, id: id, isSystemds: isSystemds)
   }
 
   /// Why its limits are another container's, as far as that is known before it exists; nil where they
