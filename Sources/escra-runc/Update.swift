@@ -44,8 +44,12 @@ func update(_ call: RuntimeCall, _ settings: Settings) -> Never {
 private func updateInner(
   _ request: UpdateRequest, _ instance: borrowing StateDirectory
 ) {
-  guard instance.releaseStage == .done else { request.pass() }
   var edit = ConfigEdit()
+  if instance.load()?.innerName?.hasSuffix(".scope") == true { edit = request.withPeriod }
+  guard instance.releaseStage == .done else {
+    if let code = updateUnseen(request, edit, instance) { exit(code) }
+    request.pass(edit)
+  }
   // runc 1.1 forgets CPUs that a request does not name.
   if request.cpus == nil, let state = instance.load(), state.claim != nil {
     edit.cpus = LimitsInForce(of: state).cpus?.description
@@ -53,6 +57,32 @@ private func updateInner(
   let code = request.run(edit)
   if code == 0 { Release.followUpdate(instance) }
   exit(code)
+}
+
+/// An update to the very limit that the container's own group has, which is more than is declared: the
+/// supervisor cannot tell that write from none, so it is told.
+///
+/// - Returns: The runtime's exit code; nil if the supervisor sees the update, or does not live.
+private func updateUnseen(
+  _ request: UpdateRequest, _ edit: ConfigEdit, _ instance: borrowing StateDirectory
+) -> CInt? {
+  guard let state = instance.load() else { return nil }
+  let cpu = state.base.declared.redeclared(quota: request.quota, period: request.period)
+  let isOfCPU = cpu != state.base.declared && cpu == state.base.inner
+  let memory = request.memory.map { $0 > 0 ? $0 : MemoryBase.unlimited }
+  let isOfMemory = memory != nil && memory == state.memory?.inner
+  guard isOfCPU || isOfMemory else { return nil }
+  return supervised(by: instance) { (_, socket) throws(Retry) in
+    if isOfCPU {
+      let message = ControlMessage.update(quota: request.quota, period: request.period)
+      _ = try noted(answer(to: message, from: socket, of: instance), request)
+    }
+    if isOfMemory {
+      let message = ControlMessage.updateMemory(limit: request.memory, swap: request.swap)
+      _ = try noted(answer(to: message, from: socket, of: instance), request)
+    }
+    return request.run(edit)
+  }
 }
 
 /// A memory limit above that of memory and swap together: the low-level runtime refuses it by the

@@ -127,6 +127,16 @@ struct UpdateRequest {
       }
   }
 
+  /// The CPU limit with the period that crun assumes for a request without one: only with a period does
+  /// it tell systemd of the quota. Nothing for runc.
+  var withPeriod: ConfigEdit {
+    let name = call.runtime.split(separator: "/").last ?? ""
+    guard let quota, period == nil, name.utf8.starts(with: "crun".utf8), !repeatsCPUFlag else {
+      return ConfigEdit()
+    }
+    return ConfigEdit(cpuQuota: quota, cpuPeriod: CPUBandwidth.defaultPeriod)
+  }
+
   /// Makes the call, as it came.
   func pass() -> Never { pass(ConfigEdit()) }
 

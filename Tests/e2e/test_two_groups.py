@@ -135,6 +135,51 @@ def test_a_maximum_outlives_updates(container):
     wait_until(lambda: around(made, "cpu.max") == "60000 100000", 4, "up to the maximum")
 
 
+def seen(container, name):
+    """A file of the group that the processes are in: crun makes one below a scope."""
+    group = os.path.join(outer_of(container), os.path.basename(container.cgroup))
+    return cgroups.read(cgroups.inner(group), name)
+
+
+def test_programs_see_the_maximum_after_updates(container):
+    """Also in the group that crun makes below the scope."""
+    made = container({"io.escra.cpu.max": "600m", "io.escra.memory.max": "256Mi"})
+    made.bundle.give_memory(64 * MIB)
+    made.started()
+    made.supervisor()
+    for quota, size in ((30_000, 96), (40_000, 80)):
+        size = size * MIB
+        made.call("update", "--cpu-quota", str(quota), "--memory", str(size),
+                  "--memory-swap", str(size))
+        wait_until(lambda: made.states()[0]["declaredQuota"] == str(quota), 2, "it is declared")
+        wait_until(lambda: made.states()[0]["declaredMemory"] == str(size), 2, "it is declared")
+        wait_until(lambda: seen(made, "cpu.max") == "60000 100000", 2, "the maximum again")
+        wait_until(lambda: seen(made, "memory.max") == str(256 * MIB), 2, "the maximum again")
+
+
+@pytest.mark.parametrize("most", ["max", "app"])
+def test_an_update_to_the_very_limit_that_programs_see_is_declared(container, most):
+    """The runtime writes what is there already."""
+    annotations = {f"io.escra.{most}.cpu": "600m", f"io.escra.{most}.memory": "256Mi",
+                   "io.escra.app": "shop"}
+    if most == "max":
+        annotations = {"io.escra.cpu.max": "600m", "io.escra.memory.max": "256Mi"}
+    made = container(annotations)
+    made.bundle.give_memory(64 * MIB)
+    made.started()
+    made.supervisor()
+    size = str(256 * MIB)
+    wait_until(lambda: own(made, "cpu.max") == "60000 100000", 2, "its application's")
+    made.call("update", "--cpu-quota", "60000", "--memory", size, "--memory-swap", size)
+    wait_until(lambda: made.states()[0]["declaredQuota"] == "60000", 2, "it is declared")
+    wait_until(lambda: made.states()[0]["declaredMemory"] == size, 2, "it is declared")
+    made.call("update", "--cpu-share", "512")
+    assert own(made, "cpu.max") == "60000 100000"
+    assert made.states()[0]["declaredQuota"] == "60000"
+    made.call("update", "--cpu-quota", "20000")
+    wait_until(lambda: made.states()[0]["declaredQuota"] == "20000", 2, "it is declared")
+
+
 @pytest.mark.v2
 def test_the_weights_are_carried(container):
     """Siblings are compared by the weights of our groups."""
@@ -224,17 +269,47 @@ def test_again_and_again_by_the_same_name(container):
     settle_without_us(made)
 
 
+@pytest.mark.parametrize("how", ["missing", "relative"])
+def test_two_groups_where_the_runtime_chooses_the_place(container, plain, world, how):
+    """Its own group is in one of ours, in the group in which the plain runtime makes it."""
+    if how == "relative" and driver.IS_SYSTEMD:
+        pytest.skip("the runtimes refuse it")
+
+    def place(made):
+        linux = made.bundle.config["linux"]
+        del linux["cgroupsPath"]
+        if how == "relative":
+            linux["cgroupsPath"] = f"{made.id}-group/own"
+        before = made.bundle.write().identity()
+        made.started()
+        wait_until(lambda: made.bundle.is_original(before), 2, "config.json is the original")
+        made.cgroup = cgroups.membership(made.pid)[""].removesuffix("/container")
+        return os.path.split(made.cgroup)
+
+    parent, name = place(container(runtime=plain, policy=None))
+    made = container()
+    outer, own_name = place(made)
+    made.supervisor()
+    if how == "missing":
+        assert os.path.dirname(outer) == parent and len(own_name) == len(name)
+    else:
+        assert os.path.dirname(outer) == f"{os.path.dirname(parent)}/{made.id}-group".replace(
+            "//", "/")
+        world.groups += [parent, os.path.dirname(outer)]
+    assert cgroups.OUTER.fullmatch(os.path.basename(outer))
+    wait_until(lambda: cgroups.read(outer, "cpu.max") == f"{FLOOR} 100000", 4, "down to the floor")
+    assert cgroups.read(made.cgroup, "cpu.max") == "20000 100000"
+    made.call("delete", "--force")
+    wait_until(lambda: not os.path.exists(cgroups.directory(outer)), 4, "the outer group is gone")
+
+
 @by_itself
-@pytest.mark.parametrize("how", ["relative", "there"])
-def test_one_group_where_two_are_not_possible(container, world, how):
+def test_one_group_where_its_own_is_there_already(container, world):
     """And a sentence."""
     made = container()
     path = made.cgroup
-    if how == "relative":
-        made.bundle.config["linux"]["cgroupsPath"] = made.cgroup[1:]
-    else:
-        cgroups.make(path)
-        world.groups.append(path)
+    cgroups.make(path)
+    world.groups.append(path)
     made.bundle.write()
     made.started()
     made.supervisor()

@@ -18,6 +18,8 @@ public struct MemoryWriter: ~Copyable {
   private let outerFile: FileDescriptor
   /// memory.max of the container's own group, where the group whose limit moves is around it.
   private let innerFile: FileDescriptor
+  /// The same of the group that crun makes below a scope.
+  private let innerCopy: FileDescriptor
   /// memory.memsw.limit_in_bytes of that group.
   private let innerSwapFile: FileDescriptor
   /// Whether this writer may change anything.
@@ -55,6 +57,7 @@ public struct MemoryWriter: ~Copyable {
     self.limitFile = limitFile
     self.lineFile = lineFile
     self.innerFile = innerFile
+    innerCopy = Self.file("memory.max", in: isV1 ? nil : CgroupLocation.below(inner), flags)
     swapFile = Self.file("memory.memsw.limit_in_bytes", in: isV1 ? directory : nil, flags)
     innerSwapFile = Self.file("memory.memsw.limit_in_bytes", in: isV1 ? inner : nil, flags)
     outerFile = Self.file("memory.max", in: isV1 ? nil : scope, flags)
@@ -66,7 +69,7 @@ public struct MemoryWriter: ~Copyable {
     return (try? FileDescriptor.open(directory + "/" + name, flags)) ?? .none
   }
 
-  /// Takes over files that are open already.
+  /// Takes over files that are open already; `outer` as ``CgroupWriter`` has it.
   init(
     limit: consuming FileDescriptor, swap: consuming FileDescriptor,
     line: consuming FileDescriptor, outer: consuming FileDescriptor,
@@ -76,7 +79,13 @@ public struct MemoryWriter: ~Copyable {
     limitFile = limit
     swapFile = swap
     lineFile = line
-    outerFile = outer
+    if inner.isOpen {
+      innerCopy = outer
+      outerFile = .none
+    } else {
+      innerCopy = .none
+      outerFile = outer
+    }
     innerFile = inner
     innerSwapFile = innerSwap
     isReadOnly = readOnly
@@ -86,7 +95,8 @@ public struct MemoryWriter: ~Copyable {
   consuming func release() -> Files {
     Files(
       limit: limitFile.release(), swap: swapFile.release(), line: lineFile.release(),
-      outer: outerFile.release(), inner: innerFile.release(),
+      outer: innerCopy.isOpen ? innerCopy.release() : outerFile.release(),
+      inner: innerFile.release(),
       innerSwap: innerSwapFile.release())
   }
 
@@ -96,11 +106,13 @@ public struct MemoryWriter: ~Copyable {
   }
 
   /// The limit of the container's own group in bytes, if the outer group is written; nil for a
-  /// container that has one group.
+  /// container that has one group. Below a scope, as ``CgroupWriter/inner()`` has it.
   ///
   /// - Throws: ``SystemError``; ENODEV once the group is gone.
   public func inner() throws(SystemError) -> Int64? {
-    innerFile.isOpen ? try Self.number(innerFile) : nil
+    guard innerFile.isOpen else { return nil }
+    let limit = try Self.number(innerFile)
+    return innerCopy.isOpen ? min(limit, try Self.number(innerCopy)) : limit
   }
 
   /// Raises the limit of the container's own group, as ``CgroupWriter`` does.
@@ -121,6 +133,7 @@ public struct MemoryWriter: ~Copyable {
       try write(max(limit, swap ?? 0), to: innerSwapFile)
     }
     try write(limit, to: innerFile)
+    if innerCopy.isOpen { try write(limit, to: innerCopy) }
   }
 
   /// The limit that the kernel has now, in bytes; from ``MemoryBase/unlimited`` on it is none.

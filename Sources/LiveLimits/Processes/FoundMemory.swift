@@ -108,7 +108,9 @@ enum FoundMemory {
       if let scope = CgroupLocation.scope(around: directory, named: name) {
         paths.append(scope + "/memory.max")
       }
-      if let inner { paths.append(inner + "/memory.max") }
+      for group in [inner, CgroupLocation.below(inner)].compactMap(\.self) {
+        paths.append(group + "/memory.max")
+      }
     }
     for path in paths {
       if let file = try? FileDescriptor.open(path, O_RDONLY) { watch.add(writesTo: file) }

@@ -476,7 +476,9 @@ final class MemorySupervision: MemoryController.Surroundings {
         base.told = max(base.firstInner, limit)
       }
       isBaseChanged = true
+      isRedeclared = isShared
       let entries = look()
+      controller.adopt(limit: ours, bounds: base.bounds)
       writer.alignSwap(to: base.memorySwap(at: ours))
       return entries
     }

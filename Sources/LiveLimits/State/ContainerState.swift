@@ -247,8 +247,8 @@ public struct ContainerState: Equatable, Sendable {
   /// The directory of the group that the processes are in: crun makes one below a scope.
   var ownDirectory: String? {
     guard let inner = innerDirectory else { return cpuDirectory }
-    let below = inner + "/container"
-    return CgroupLocation.isScope(innerName) && access(below, F_OK) == 0 ? below : inner
+    guard let below = CgroupLocation.below(inner), access(below, F_OK) == 0 else { return inner }
+    return below
   }
 
   /// The same in the memory hierarchy.
