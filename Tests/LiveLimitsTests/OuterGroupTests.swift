@@ -165,6 +165,29 @@ private func outer(_ path: String?, isSystemds: Bool = false) -> OuterGroup? {
     }
   }
 
+  @Test func `where programs can read it, memory.max stays unlimited and memory.high moves`() throws
+  {
+    let outer = try TemporaryDirectory()
+    let inner = try TemporaryDirectory()
+    try outer.write("100000000", to: "memory.max")
+    try outer.write("max      ", to: "memory.high")
+    try inner.write("300000000", to: "memory.max")
+    let writer = try MemoryWriter(
+      directory: outer.path, version: .v2, readOnly: false, around: inner.path, isLine: true)
+    #expect(try writer.current() == 100_000_000)
+    try writer.set(150_000_000, line: 140_000_000, swap: nil) { 0 }
+    #expect(try outer.read("memory.high") == "150000000")
+    #expect(try outer.read("memory.max").hasPrefix("max"))
+    try outer.write("max", to: "memory.max")
+    #expect(try writer.current() == 150_000_000)
+    #expect(try writer.line() == MemoryBase.unlimited)
+    // Refused below what is used, and then as it was.
+    #expect(throws: SystemError.self) { try writer.set(120_000_000, swap: nil) { 130_000_000 } }
+    #expect(try writer.current() == 150_000_000)
+    try writer.set(300_000_000, swap: nil) { 0 }
+    #expect(try outer.read("memory.high").hasPrefix("max"))
+  }
+
   @Test func `no memory limit is written that the container's own has`() throws {
     let outer = try TemporaryDirectory()
     let inner = try TemporaryDirectory()

@@ -196,6 +196,37 @@ def test_the_weights_are_carried(container):
     wait_until(lambda: around(made, "memory.low") == str(16 * MIB), 2, "its protection, too")
 
 
+def test_memory_is_a_line_where_programs_can_read_the_groups_above(container):
+    """Without a cgroup namespace; what is above the line is reclaimed and slowed down, not killed."""
+    made = container({"io.escra.memory.max": "256Mi"})
+    linux = made.bundle.config["linux"]
+    linux["namespaces"] = [each for each in linux["namespaces"] if each["type"] != "cgroup"]
+    made.bundle.give_memory(128 * MIB)
+    made.started()
+    made.supervisor()
+
+    def line():
+        text = around(made, "memory.high")
+        return float("inf") if text == "max" else int(text)
+
+    wait_until(lambda: line() < 64 * MIB, 10, "down to what is used")
+    assert around(made, "memory.max") == "max" and own(made, "memory.max") == str(256 * MIB)
+    [seen] = json.loads(escra_tool("ps", "--json"))
+    assert seen["memory"]["limit"] == line() and seen["memory"]["visible"] == 256 * MIB
+    before = line()
+    made.fill(100)
+    wait_until(lambda: line() >= 100 * MIB, 10, "up as it grows")
+    cgroups.write(outer_of(made), "memory.high", "max")
+    wait_until(lambda: line() < 256 * MIB, 3, "it is written again")
+    cgroups.write(outer_of(made), "memory.max", str(200 * MIB))
+    wait_until(lambda: around(made, "memory.max") == "max", 3, "and no limit")
+    kill(made.supervisor())
+    made.supervisor(5)
+    assert around(made, "memory.max") == "max" and line() < 256 * MIB and before < line()
+    escra_tool("release", made.id)
+    assert around(made, "memory.max") == str(128 * MIB) and line() == float("inf")
+
+
 def test_another_process_resets_our_group(container):
     """Meanwhile the container's own limit holds."""
     made = container().started()

@@ -24,6 +24,8 @@ public struct MemoryWriter: ~Copyable {
   private let innerSwapFile: FileDescriptor
   /// Whether this writer may change anything.
   public let isReadOnly: Bool
+  /// Whether memory.high is the limit that moves, and memory.max is none: programs may read that.
+  public let isLine: Bool
 
   /// Which interface it writes.
   public var version: CgroupLocation.Version { lineFile.isOpen ? .v2 : .v1 }
@@ -36,10 +38,11 @@ public struct MemoryWriter: ~Copyable {
   ///   - readOnly: Whether to open for reading only.
   ///   - scope: The directory of the group around it that has the same limit, if there is one.
   ///   - inner: The directory of the container's own group, if this one is around it.
+  ///   - isLine: Whether memory.high is the limit that moves.
   /// - Throws: ``SystemError``; ENOENT when the group is gone.
   public init(
     directory: String, version: CgroupLocation.Version = .v1, readOnly: Bool,
-    in scope: String? = nil, around inner: String? = nil
+    in scope: String? = nil, around inner: String? = nil, isLine: Bool = false
   ) throws(SystemError) {
     let flags = readOnly ? O_RDONLY : O_RDWR
     let isV1 = version == .v1
@@ -62,6 +65,7 @@ public struct MemoryWriter: ~Copyable {
     innerSwapFile = Self.file("memory.memsw.limit_in_bytes", in: isV1 ? inner : nil, flags)
     outerFile = Self.file("memory.max", in: isV1 ? nil : scope, flags)
     isReadOnly = readOnly
+    self.isLine = isLine
   }
 
   private static func file(_ name: String, in directory: String?, _ flags: CInt) -> FileDescriptor {
@@ -74,7 +78,7 @@ public struct MemoryWriter: ~Copyable {
     limit: consuming FileDescriptor, swap: consuming FileDescriptor,
     line: consuming FileDescriptor, outer: consuming FileDescriptor,
     inner: consuming FileDescriptor = .none, innerSwap: consuming FileDescriptor = .none,
-    readOnly: Bool
+    readOnly: Bool, isLine: Bool = false
   ) {
     limitFile = limit
     swapFile = swap
@@ -89,6 +93,7 @@ public struct MemoryWriter: ~Copyable {
     innerFile = inner
     innerSwapFile = innerSwap
     isReadOnly = readOnly
+    self.isLine = isLine
   }
 
   /// The numbers of the files, for an image that takes them over.
@@ -143,7 +148,9 @@ public struct MemoryWriter: ~Copyable {
   /// - Throws: ``SystemError``; ENODEV once the group is gone.
   public func current() throws(SystemError) -> Int64 {
     let found = try Self.number(limitFile)
-    return found < MemoryBase.unlimited ? found : try inner() ?? found
+    if found < MemoryBase.unlimited { return found }
+    let most = try inner() ?? found
+    return isLine ? min(most, try Self.number(lineFile)) : most
   }
 
   /// Where cgroup v2 slows down now, in bytes; from ``MemoryBase/unlimited`` on, as always on cgroup
@@ -151,7 +158,7 @@ public struct MemoryWriter: ~Copyable {
   ///
   /// - Throws: ``SystemError``; ENODEV once the group is gone.
   public func line() throws(SystemError) -> Int64 {
-    lineFile.isOpen ? try Self.number(lineFile) : MemoryBase.unlimited
+    lineFile.isOpen && !isLine ? try Self.number(lineFile) : MemoryBase.unlimited
   }
 
   /// Sets the limit.
@@ -204,11 +211,25 @@ public struct MemoryWriter: ~Copyable {
     self.init(limit: limit, swap: .none, line: line, outer: .none, readOnly: false)
   }
 
+  /// Nothing above a line is killed, so that nothing has to fit below it.
+  private func setLine(
+    _ limit: Int64, _ use: () throws(SystemError) -> Int64
+  ) throws(SystemError) {
+    let before = try Self.number(lineFile)
+    try write(limit, to: lineFile)
+    if limit < before, try use() > limit {
+      try write(before, to: lineFile)
+      throw SystemError("lower", "the memory limit", errno: EBUSY)
+    }
+    if try Self.number(limitFile) < MemoryBase.unlimited { try write(nil, to: limitFile) }
+  }
+
   private func setUnified(
     _ limit: Int64, _ line: Int64?, _ use: () throws(SystemError) -> Int64
   ) throws(SystemError) {
     // No limit around a group that has the same, or less.
     let written = limit >= (try inner() ?? .max) ? MemoryBase.unlimited : limit
+    if isLine { return try setLine(written, use) }
     if written >= (try current()) {
       try write(written, to: limitFile)
       return try write(line, to: lineFile)
@@ -231,7 +252,7 @@ public struct MemoryWriter: ~Copyable {
   /// - Throws: ``SystemError``; ENODEV once the group is gone, EBADF for a reader.
   public func set(line: Int64?) throws(SystemError) {
     if isReadOnly { throw SystemError("write", "memory.high", errno: EBADF) }
-    if lineFile.isOpen { try write(line, to: lineFile) }
+    if lineFile.isOpen, !isLine { try write(line, to: lineFile) }
   }
 
   /// Makes memory and swap together what they shall be under the limit that is in force; a crash

@@ -62,7 +62,8 @@ extension ContainerState {
     guard let path = memoryDirectory, let version else { return nil }
     return try MemoryWriter(
       directory: path, version: version, readOnly: readOnly,
-      in: CgroupLocation.scope(around: path, named: cgroupName), around: memoryInner(in: path))
+      in: CgroupLocation.scope(around: path, named: cgroupName), around: memoryInner(in: path),
+      isLine: memory?.isLine ?? false)
   }
 
   /// What it uses of memory, in bytes.

@@ -90,7 +90,7 @@ final class MemorySupervision: MemoryController.Surroundings {
     writer = MemoryWriter(
       limit: take(.memoryLimit), swap: take(.memorySwap), line: take(.memoryLine),
       outer: take(.memoryOuter), inner: take(.innerMemory),
-      innerSwap: take(.innerSwap), readOnly: isObserver)
+      innerSwap: take(.innerSwap), readOnly: isObserver, isLine: base.isLine)
     meter = MemoryMeter(
       usage: take(.memoryUsage), statistics: take(.memoryStatistics), kills: take(.memoryKills),
       machine: take(.machineMemory), pressure: take(.machinePressure))
@@ -255,7 +255,9 @@ final class MemorySupervision: MemoryController.Surroundings {
 
   /// Brings cgroup v2's line to where it is to be, under the limit that is in force.
   private func moveLine() -> RecordEntry? {
-    guard writer.version == .v2, !writer.isReadOnly, let found = try? writer.line() else {
+    guard writer.version == .v2, !writer.isReadOnly, !writer.isLine,
+      let found = try? writer.line()
+    else {
       return nil
     }
     let wanted = controller.line ?? MemoryBase.unlimited
