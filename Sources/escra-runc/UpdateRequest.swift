@@ -1,7 +1,7 @@
-// SPDX-License-Identifier: Apache-2.0
 internal import Glibc
-internal import LiveLimits
 internal import OCISpec
+// SPDX-License-Identifier: Apache-2.0
+internal import Quantities
 internal import Syscalls
 
 /// An `update` of CPU and memory limits: what is asked for, and how to ask for something else instead.

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-import OCISpec
-import Syscalls
 import Testing
 
-@testable import LiveLimits
+@testable import Cgroups
+@testable import OCISpec
+@testable import Quantities
+@testable import Syscalls
 
 private func request(_ path: String?, isSystemds: Bool = false) -> GroupPlan.Request {
   GroupPlan.Request(
@@ -180,7 +181,7 @@ private func outer(_ path: String?, isSystemds: Bool = false) -> OuterGroup? {
     #expect(try outer.read("memory.max").hasPrefix("max"))
     try outer.write("max", to: "memory.max")
     #expect(try writer.current() == 150_000_000)
-    #expect(try writer.line() == MemoryBase.unlimited)
+    #expect(try writer.line() == MemoryLimit.unlimited)
     // Refused below what is used, and then as it was.
     #expect(throws: SystemError.self) { try writer.set(120_000_000, swap: nil) { 130_000_000 } }
     #expect(try writer.current() == 150_000_000)
