@@ -23,6 +23,9 @@ package struct CgroupWriter: ~Copyable {
   private let innerFile: FileDescriptor
   /// The same of the group that crun makes below a scope: processes are in that one.
   private let innerCopy: FileDescriptor
+  /// The limit of a member's application, in nanocores: a member that has less always has a limit in the
+  /// outer group. Its own group may have less at the moment that it is read, and more in the next.
+  package var application: Int64?
   /// Whether this writer may change anything.
   package let isReadOnly: Bool
 
@@ -211,7 +214,9 @@ package struct CgroupWriter: ~Copyable {
   ///
   /// Two quotas whose periods begin at different moments would throttle twice.
   private func besideInner(_ limit: CPUQuota) throws(SystemError) -> CPUQuota {
-    guard let most = try inner()?.nanocores, limit.nanocores ?? .max >= most else { return limit }
+    guard let most = try inner()?.nanocores,
+      limit.nanocores ?? .max >= max(most, application ?? 0)
+    else { return limit }
     return CPUQuota(quota: nil, period: limit.period)
   }
 

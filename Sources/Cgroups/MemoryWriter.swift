@@ -23,6 +23,8 @@ package struct MemoryWriter: ~Copyable {
   private let innerCopy: FileDescriptor
   /// memory.memsw.limit_in_bytes of that group.
   private let innerSwapFile: FileDescriptor
+  /// The limit of a member's application in bytes, as ``CgroupWriter/application`` has it.
+  package var application: Int64?
   /// Whether this writer may change anything.
   package let isReadOnly: Bool
   /// Whether memory.high is the limit that moves, and memory.max is none: programs may read that.
@@ -230,7 +232,8 @@ package struct MemoryWriter: ~Copyable {
     _ limit: Int64, _ line: Int64?, _ use: () throws(SystemError) -> Int64
   ) throws(SystemError) {
     // No limit around a group that has the same, or less.
-    let written = limit >= (try inner() ?? .max) ? MemoryLimit.unlimited : limit
+    let written =
+      limit >= max(try inner() ?? .max, application ?? 0) ? MemoryLimit.unlimited : limit
     if isLine { return try setLine(written, use) }
     if written >= (try current()) {
       try write(written, to: limitFile)

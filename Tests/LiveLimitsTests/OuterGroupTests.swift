@@ -132,6 +132,28 @@ private func outer(_ path: String?, isSystemds: Bool = false) -> OuterGroup? {
     #expect(try writer.current() == CPUQuota(quota: read))
   }
 
+  @Test func `a member's own group that has less for a moment leaves its limit in the outer one`()
+    throws
+  {
+    let outer = try TemporaryDirectory()
+    let inner = try TemporaryDirectory()
+    try outer.write("30000 100000", to: "cpu.max")
+    try inner.write("20000 100000", to: "cpu.max")
+    try outer.write("300000000", to: "memory.max")
+    try outer.write("max", to: "memory.high")
+    try inner.write("200000000", to: "memory.max")
+    var writer = try CgroupWriter(
+      directory: try outer.opened(), version: .v2, readOnly: false, around: inner.path)
+    writer.application = 1_000_000_000
+    try writer.set(CPUQuota(quota: 50_000), from: try writer.current())
+    #expect(try outer.read("cpu.max") == "50000 100000")
+    var memory = try MemoryWriter(
+      directory: outer.path, version: .v2, readOnly: false, around: inner.path)
+    memory.application = 1 << 30
+    try memory.set(400_000_000, swap: nil) { 0 }
+    #expect(try outer.read("memory.max") == "400000000")
+  }
+
   @Test func `what is in force stays so when the container's own limit is raised`() throws {
     let outer = try TemporaryDirectory()
     let inner = try TemporaryDirectory()
@@ -171,7 +193,7 @@ private func outer(_ path: String?, isSystemds: Bool = false) -> OuterGroup? {
     let outer = try TemporaryDirectory()
     let inner = try TemporaryDirectory()
     try outer.write("100000000", to: "memory.max")
-    try outer.write("max      ", to: "memory.high")
+    try outer.write("max\n", to: "memory.high")
     try inner.write("300000000", to: "memory.max")
     let writer = try MemoryWriter(
       directory: outer.path, version: .v2, readOnly: false, around: inner.path, isLine: true)

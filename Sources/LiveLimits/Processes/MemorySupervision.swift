@@ -10,7 +10,9 @@ internal import Syscalls
 /// The memory of one container: reading, law, write, record; beside the CPU in a supervisor's loop.
 final class MemorySupervision: MemoryController.Surroundings {
   /// What was declared, and what it may have.
-  private(set) var base: MemoryBase
+  private(set) var base: MemoryBase {
+    didSet { writer.application = base.application }
+  }
   /// Whether ``base`` has changed and has to be written down; whoever does so says so.
   var isBaseChanged = false
   /// When to look again; nil: when the kernel calls.
@@ -30,7 +32,7 @@ final class MemorySupervision: MemoryController.Surroundings {
   var held: Int64 { writer.isReadOnly ? controller.limit : ours }
 
   private let isShared: Bool
-  private let writer: MemoryWriter
+  private var writer: MemoryWriter
   /// The limit of the group right above the container's own; ``FileDescriptor/none`` where it is not
   /// watched.
   private let above: FileDescriptor
@@ -95,6 +97,7 @@ final class MemorySupervision: MemoryController.Surroundings {
       limit: take(.memoryLimit), swap: take(.memorySwap), line: take(.memoryLine),
       outer: take(.memoryOuter), inner: take(.innerMemory),
       innerSwap: take(.innerSwap), readOnly: isObserver, isLine: base.isLine)
+    writer.application = base.application
     meter = MemoryMeter(
       usage: take(.memoryUsage), statistics: take(.memoryStatistics), kills: take(.memoryKills),
       machine: take(.machineMemory), pressure: take(.machinePressure))
