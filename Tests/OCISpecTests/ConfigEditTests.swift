@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+import TestValues
 import Testing
 
 @testable import OCISpec
@@ -169,7 +170,7 @@ import Testing
 
   /// A document and the one that an edit must make of it, written side by side.
   private struct Pair {
-    var random: SplitMix
+    var random: SeededGenerator
     var before = ""
     var after = ""
 
@@ -265,7 +266,7 @@ import Testing
     let limit = CPUBandwidth(quota: 50_000, period: 100_000)
     var seen: Set<String> = []
     for seed in 0..<2000 {
-      var pair = Pair(random: SplitMix(state: UInt64(seed)))
+      var pair = Pair(random: SeededGenerator(seed: UInt64(seed)))
       pair.level(["linux", "resources", "cpu"], new: #""quota":50000,"period":100000"#)
       let config = try document(pair.before)
       let edited = ConfigEdit.limit(limit).applied(to: config)
