@@ -4,6 +4,7 @@ import Cgroups
 import Control
 import Quantities
 import State
+import TestValues
 import Testing
 
 @testable import LiveLimits
