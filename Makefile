@@ -5,7 +5,7 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 .PHONY: help bpf deps deps-build build test unit e2e e2e-v2 simulate fuzz model demo check bench
 .PHONY: bench-burst bench-requests bench-switch bench-memory bench-memory-v2 bench-app chaos docs
-.PHONY: fmt install shrink-race uninstall clean deb tarball package-test
+.PHONY: fmt house install shrink-race uninstall clean deb tarball package-test
 
 PREFIX ?= /usr/local
 DESTDIR ?=
@@ -61,6 +61,9 @@ model: ## Check the model of the negotiation in docs/model with spin, every inte
 demo: build ## Run the same requests under a static limit and under reactive (needs root)
 	@scripts/deps demo
 	@.build/release/escra demo
+
+house: ## Print the state of the house: lines, arrows, files too large, kernel file names
+	@scripts/house
 
 check: deps ## Format, warnings, documentation, scripts, house rules
 	@scripts/check

@@ -35,9 +35,9 @@ package struct ConfigEdit: Equatable, Sendable {
     self.mems = mems
   }
 
-  /// Sets a CPU limit.
-  package static func limit(_ cpu: CPUBandwidth) -> ConfigEdit {
-    ConfigEdit(cpuQuota: cpu.quota, cpuPeriod: cpu.period)
+  /// Sets a CPU limit; no quota is written as -1.
+  package static func limit(_ cpu: CPUQuota) -> ConfigEdit {
+    ConfigEdit(cpuQuota: cpu.quota ?? -1, cpuPeriod: cpu.period)
   }
 
   /// The CPU quota of a container that is to have none and never had.

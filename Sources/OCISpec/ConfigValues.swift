@@ -103,7 +103,7 @@ extension JSONValue {
   }
 
   func cpu() throws(OperatorConfigError.Problem) -> CPULimit {
-    try quantity(CPUQuantity.accepted) { text throws(QuantityError) in try CPULimit(asked: text) }
+    try quantity(CPULimit.accepted) { text throws(QuantityError) in try CPULimit(asked: text) }
   }
 
   func memory() throws(OperatorConfigError.Problem) -> ByteQuantity {

@@ -31,7 +31,7 @@ package struct ContainerState: Equatable, Sendable {
   /// The config that counts, absolute, where it is not the bundle's config.json.
   package var config: String?
   /// "reactive", "observe" or "strict".
-  package var policy: String
+  package var policy: PolicyName
   /// The control law that moves its limits, by its name in the operator's config.
   package var law: String?
   /// Whether the hooks in the scheduler are used where the kernel has them.
@@ -127,7 +127,7 @@ package struct ContainerState: Equatable, Sendable {
 
   /// Makes the state of a container that is about to be created.
   package init(
-    root: String, id: String, bundle: String, policy: String, runtime: ProcessIdentity,
+    root: String, id: String, bundle: String, policy: PolicyName, runtime: ProcessIdentity,
     pidFile: String, base: CPUBase
   ) {
     self.root = root
@@ -145,7 +145,8 @@ package struct ContainerState: Equatable, Sendable {
   package init?(text: String) {
     let keyed = KeyedText(text)
     guard keyed["version"] == "1", let root = keyed["root"], let id = keyed["id"],
-      let bundle = keyed["bundle"], let policy = keyed["policy"],
+      let bundle = keyed["bundle"],
+      let policy = keyed["policy"].flatMap({ PolicyName(rawValue: $0) }),
       let runtime = keyed["runtime"].flatMap({ ProcessIdentity($0) }),
       let pidFile = keyed["pidFile"], let base = CPUBase(keyed),
       let phase = keyed["phase"].flatMap({ Phase(rawValue: $0) }),
@@ -203,7 +204,7 @@ package struct ContainerState: Equatable, Sendable {
     keyed["id"] = id
     keyed["bundle"] = bundle
     keyed["config"] = config
-    keyed["policy"] = policy
+    keyed["policy"] = policy.rawValue
     keyed["law"] = law
     keyed["hooks"] = usesHooks ? nil : HooksChoice.sampling.rawValue
     keyed["app"] = app

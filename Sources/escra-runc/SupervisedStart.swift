@@ -134,7 +134,7 @@ struct SupervisedStart {
       let policy = try ContainerPolicy.resolve(
         annotations: document.annotations,
         declared: DeclaredLimits(
-          cpu: document.declared.cpu.flatMap { CPULimit(quota: $0.quota, period: $0.period) },
+          cpu: document.declared.cpu?.nanocores.map(CPULimit.init(nanocores:)),
           memory: document.declared.memory),
         config: config,
         node: NodeCapacity(
@@ -451,7 +451,7 @@ struct SupervisedStart {
   private func first(_ limit: CPUQuota, _ memory: Int64?) -> ConfigEdit {
     var change = ConfigEdit()
     if limit != declared {
-      change = ConfigEdit.limit(CPUBandwidth(quota: limit.quota ?? -1, period: limit.period))
+      change = ConfigEdit.limit(limit)
     }
     if let memory, memory != document.declared.memory {
       change.memoryLimit = memory
@@ -509,7 +509,7 @@ struct SupervisedStart {
     }
     var state = ContainerState(
       root: call.root, id: id, bundle: absolutePath(call.invocation.bundle?.text ?? "."),
-      policy: policy.name.rawValue, runtime: runtime, pidFile: pidFile, base: base)
+      policy: policy.name, runtime: runtime, pidFile: pidFile, base: base)
     state.config = call.invocation.config.map { absolutePath($0.text) }
     let stale = try? FileStatus.following(pidFile)
     (state.stalePidFile, state.stalePidFileModified) = (stale?.identity, stale?.modified)

@@ -385,7 +385,7 @@ private func claim(
   }
   let asked = try DeclaredCPUs(
     bandwidth: quota.map {
-      CPUBandwidth(quota: $0, period: request.period ?? CPUBandwidth.defaultPeriod)
+      CPUQuota(quota: $0, period: request.period ?? CPUQuota.defaultPeriod)
     },
     cpuset: request.cpus
   ).reservation()

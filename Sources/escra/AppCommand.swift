@@ -108,7 +108,7 @@ struct AppSetCommand: ParsableCommand {
       limits.append((resource, limit))
     }
     try read("--cpu", cpu, .cpu) { text throws(QuantityError) in
-      CPULimit(try CPUQuantity(text)).nanocores
+      try CPULimit(text).nanocores
     }
     try read("--memory", memory, .memory) { text throws(QuantityError) in
       try ByteQuantity(text).roundedUpToPages.bytes

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 internal import Control
+internal import OCISpec
 
 /// What the kernel says of a limit.
 enum Limit<Number: Equatable & Sendable>: Equatable, Sendable {
@@ -47,7 +48,7 @@ struct ContainerReport: Equatable {
   var name: ContainerName?
   var root: String
   var bundle: String
-  var policy: String
+  var policy: PolicyName
   var app: String?
   /// "starting", "running", or "ended" when its cgroup is gone.
   var phase: String
@@ -86,13 +87,13 @@ struct ContainerReport: Equatable {
       ("declared", .optional(cpu.declared)), ("limit", .optional(cpu.limit.value)),
       ("used", .optional(cpu.used)), ("visible", .optional(cpu.visible.value)),
     ]
-    if policy == "strict" { cpuMembers.append(("ownCPUs", .optional(ownCPUs))) }
-    if policy == "observe" { cpuMembers.append(("wouldBe", .optional(wouldBe))) }
+    if policy == .strict { cpuMembers.append(("ownCPUs", .optional(ownCPUs))) }
+    if policy == .observe { cpuMembers.append(("wouldBe", .optional(wouldBe))) }
     cpuMembers.append(("counters", counters?.json ?? .null))
     return .object([
       ("id", .string(id)), ("name", .optional(name?.text)),
       ("namespace", .optional(name?.namespace)),
-      ("policy", .string(policy)), ("app", .optional(app)),
+      ("policy", .string(policy.rawValue)), ("app", .optional(app)),
       ("phase", .string(phase)), ("pid", .optional(pid)), ("source", .optional(source)),
       ("supervisorPid", .optional(supervisor)), ("released", .bool(isReleased)),
       ("unsupervised", .optional(unsupervised)),

@@ -34,7 +34,7 @@ struct Explanation {
   /// Whether a call comes when the idle container starts to work; nil before that is known.
   private var hasAlarm: Bool? { sources.map { $0.contains("perf") || $0.contains("bpf") } }
 
-  private var observes: Bool { report.policy == "observe" }
+  private var observes: Bool { report.policy == .observe }
 
   /// What the limit moves between, in cores: at most what its application and the groups above it
   /// have.
@@ -66,10 +66,13 @@ struct Explanation {
     var sentences: [String] = []
     switch (report.phase, report.pid) {
     case ("running", let pid?):
-      sentences.append("\(report.label) runs as process \(pid) under the policy \(report.policy).")
+      sentences.append(
+        "\(report.label) runs as process \(pid) under the policy \(report.policy.rawValue).")
     case ("ended", _):
-      sentences.append("\(report.label) has ended; its policy was \(report.policy).")
-    default: sentences.append("\(report.label) is being started under the policy \(report.policy).")
+      sentences.append("\(report.label) has ended; its policy was \(report.policy.rawValue).")
+    default:
+      sentences.append(
+        "\(report.label) is being started under the policy \(report.policy.rawValue).")
     }
     if let app = report.app, !report.isReleased {
       sentences.append(

@@ -62,7 +62,7 @@ struct ForeignOptions: ParsableArguments {
       }
       return
     }
-    if policy != "observe" && policy != "reactive" {
+    guard let name = PolicyName(rawValue: policy), name == .observe || name == .reactive else {
       throw ValidationError("--policy is \"\(policy)\": write observe or reactive")
     }
     if which.all || (which.id == nil) == (cgroup == nil) {
@@ -80,7 +80,7 @@ struct ForeignOptions: ParsableArguments {
       let policy = try ContainerPolicy.resolve(
         annotations: annotations,
         declared: DeclaredLimits(
-          cpu: container.cpu.quota.flatMap { CPULimit(quota: $0, period: container.cpu.period) },
+          cpu: container.cpu.nanocores.map(CPULimit.init(nanocores:)),
           memory: container.memory),
         config: config,
         node: NodeCapacity(

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+internal import OCISpec
 
 extension Table {
   /// What `escra ps` prints.
@@ -13,7 +14,7 @@ extension Table {
       ],
       rows: reports.map { report in
         [
-          report.nameCell, report.shortID, report.policy, report.appCell,
+          report.nameCell, report.shortID, report.policy.rawValue, report.appCell,
           report.cpu.declared.map(cores) ?? "none", report.cpuLimitCell, report.cpuUsedCell,
           report.memory.declared.map(bytes) ?? "none", report.memoryLimitCell,
           report.memoryUsedCell, report.source ?? "-",
@@ -70,7 +71,7 @@ extension ContainerReport {
   var cpuLimitCell: String {
     if let ownCPUs, !isReleased { return "CPUs \(ownCPUs)" }
     let limit = Self.cell(cpu.limit, cores)
-    guard policy == "observe", let wouldBe else { return limit }
+    guard policy == .observe, let wouldBe else { return limit }
     return "\(limit) (\(cores(wouldBe)))"
   }
 

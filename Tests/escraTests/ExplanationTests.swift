@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-import Testing
-
 @testable import Control
 @testable import LiveLimits
+@testable import OCISpec
 @testable import Quantities
 @testable import State
+import Testing
 @testable import escra
 
 @Suite struct ExplanationTests {
@@ -271,7 +271,7 @@ import Testing
   }
 
   @Test func `under observe it says what would be`() {
-    let state = exampleState { $0.policy = "observe" }
+    let state = exampleState { $0.policy = .observe }
     #expect(explain(state).cpu.contains { $0.hasPrefix("It would get no less than 0.05 cores") })
     #expect(explain(state).cpu.contains { $0.hasPrefix("It would get no more than 2.00 cores") })
     #expect(

@@ -65,7 +65,7 @@ import Testing
 
   @Test func `under observe, what the limit would be is in parentheses`() {
     let report = exampleReport {
-      $0.policy = "observe"
+      $0.policy = .observe
       $0.cpu.limit = .at(1)
       $0.wouldBe = 0.05
     }
@@ -141,7 +141,7 @@ import Testing
 
   @Test func `under observe the JSON has what the limit would be`() {
     let report = exampleReport {
-      $0.policy = "observe"
+      $0.policy = .observe
       $0.supervisor = nil
       $0.cpu.limit = .unlimited
       $0.wouldBe = 0.25
@@ -154,7 +154,7 @@ import Testing
   @Test func `one of a thing is singular, and under observe only raises and returns are told`() {
     var counters = CPUController.Counters()
     (counters.raises, counters.returns, counters.deferrals) = (1, 1, 1)
-    func counted(_ policy: String) -> String? {
+    func counted(_ policy: PolicyName) -> String? {
       let state = exampleState { $0.policy = policy }
       let report = exampleReport(state) { $0.counters = counters }
       return Explanation(
@@ -162,12 +162,12 @@ import Testing
       ).cpu.last
     }
     #expect(
-      counted("reactive")
+      counted(.reactive)
         == "Since it began: 1 raise, 0 of them before the quota was used up; 1 return; "
         + "1 write that waited for what had been used too much; 0 throttles, 0.0 ms of them not "
         + "lifted.")
     #expect(
-      counted("observe")
+      counted(.observe)
         == "Since it began there would have been: 1 raise, 0 of them before the quota was used "
         + "up; 1 return.")
   }

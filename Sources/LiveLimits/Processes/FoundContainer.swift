@@ -4,6 +4,7 @@ internal import Cgroups
 internal import Control
 internal import Glibc
 internal import Hooks
+internal import OCISpec
 internal import Quantities
 internal import State
 internal import Syscalls
@@ -40,7 +41,7 @@ struct FoundContainer {
     let inner = state.inner(in: location.cpu)
     let predicted = state.base.predicted
     state.base.predicted = nil
-    let isObserver = state.policy == "observe"
+    let isObserver = state.policy == .observe
     var writer = try CgroupWriter(
       directory: found.directory, version: location.version, readOnly: isObserver,
       in: CgroupLocation.scope(around: location.cpu, named: state.cgroupName), around: inner)

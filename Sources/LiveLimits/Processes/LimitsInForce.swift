@@ -3,6 +3,7 @@ internal import CPUSets
 internal import Cgroups
 internal import Control
 internal import Glibc
+internal import OCISpec
 package import Quantities
 package import State
 internal import Syscalls
@@ -83,7 +84,7 @@ extension ContainerState {
   /// What the kernel refuses stays as it is: a CPU limit above that of a group around it, on cgroup
   /// v1, and a memory limit below what is used.
   func giveBackLimits() {
-    guard policy != "observe" else { return }
+    guard policy != .observe else { return }
     if var writer = try? cpuWriter(), let current = try? writer.current() {
       if let inner = (try? writer.inner()) ?? nil,
         inner.nanocores ?? .max < base.declared.nanocores ?? .max

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+internal import OCISpec
 
 extension Table {
   /// What `escra top` prints: less text than `escra ps`, and a bar.
@@ -23,7 +24,8 @@ extension Table {
           used: report.cpu.used ?? 0, limit: report.cpu.limit.value ?? report.ceiling,
           scale: report.ceiling, width: width)
         return [
-          name(row, names), report.policy, report.cpuLimitCell, report.cpuUsedCell,
+          name(row, names), row.members == nil ? report.policy.rawValue : "app",
+          report.cpuLimitCell, report.cpuUsedCell,
           report.cpu.limit == .unknown ? "-" : bar, report.memoryLimitCell, report.memoryUsedCell,
           report.appCell, row.members == nil ? report.supervisorCell : "-",
         ]

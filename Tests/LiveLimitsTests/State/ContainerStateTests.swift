@@ -1,15 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
-import TestFiles
-import TestValues
-import Testing
-
 @testable import CPUSets
 @testable import Cgroups
 @testable import Control
 @testable import LiveLimits
+@testable import OCISpec
 @testable import Quantities
 @testable import State
 @testable import Syscalls
+import TestFiles
+import TestValues
+import Testing
 
 private func claim(_ random: inout SeededGenerator) -> CPUClaim {
   func set() -> CPUSet { CPUSet((0..<80).filter { _ in Bool.random(using: &random) }) }
@@ -30,7 +30,7 @@ private func state(_ random: inout SeededGenerator) -> ContainerState {
       pid: .random(in: 1 ... .max, using: &random), startTicks: abs(random.number() / 2))
   }
   var state = ContainerState(
-    root: random.text(), id: random.text(), bundle: random.text(), policy: random.text(),
+    root: random.text(), id: random.text(), bundle: random.text(), policy: PolicyName.allCases.randomElement(using: &random) ?? .strict,
     runtime: process(), pidFile: random.text(),
     base: CPUBase(
       declared: CPUQuota(
@@ -123,7 +123,7 @@ private func state(_ random: inout SeededGenerator) -> ContainerState {
   }
 
   private static let plain = ContainerState(
-    root: "/run/runc", id: "web", bundle: "/bundles/web", policy: "reactive",
+    root: "/run/runc", id: "web", bundle: "/bundles/web", policy: .reactive,
     runtime: ProcessIdentity(pid: 812, startTicks: 4711), pidFile: "/run/web.pid",
     base: CPUBase(
       declared: CPUQuota(quota: 150_000), floor: 50_000_000, explicitCeiling: nil,

@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
-import Glibc
-import TestFiles
-import Testing
-
 @testable import Control
+import Glibc
 @testable import LiveLimits
+@testable import OCISpec
 @testable import Quantities
 @testable import State
 @testable import Syscalls
+import TestFiles
+import Testing
 
 private func exists(_ path: String) -> Bool { access(path, F_OK) == 0 }
 
@@ -29,7 +29,7 @@ private func exists(_ path: String) -> Bool { access(path, F_OK) == 0 }
 
   private static func state(_ id: String) -> ContainerState {
     ContainerState(
-      root: "/run/runc", id: id, bundle: "/b", policy: "reactive",
+      root: "/run/runc", id: id, bundle: "/b", policy: .reactive,
       runtime: ProcessIdentity(pid: 1, startTicks: 1), pidFile: "/p",
       base: CPUBase(
         declared: CPUQuota(quota: 50_000), floor: 1, explicitCeiling: nil, limit: 1_000_000_000))
@@ -259,7 +259,7 @@ private func exists(_ path: String) -> Bool { access(path, F_OK) == 0 }
     update: PendingUpdate
   ) throws {
     var state = ContainerState(
-      root: "/run/runc", id: "web", bundle: "/b", policy: "reactive",
+      root: "/run/runc", id: "web", bundle: "/b", policy: .reactive,
       runtime: ProcessIdentity(pid: 1, startTicks: 1), pidFile: "/p",
       base: CPUBase(
         declared: CPUQuota(quota: 50_000), floor: 1, explicitCeiling: nil, limit: 1_000_000_000))
@@ -270,7 +270,7 @@ private func exists(_ path: String) -> Bool { access(path, F_OK) == 0 }
 
   @Test func `is what is declared once it was taken, and nothing when it was refused`() {
     var state = ContainerState(
-      root: "/run/runc", id: "web", bundle: "/b", policy: "reactive",
+      root: "/run/runc", id: "web", bundle: "/b", policy: .reactive,
       runtime: ProcessIdentity(pid: 1, startTicks: 1), pidFile: "/p",
       base: CPUBase(
         declared: CPUQuota(quota: 50_000), floor: 1, explicitCeiling: nil, limit: 1_000_000_000))
