@@ -1,7 +1,8 @@
-// SPDX-License-Identifier: Apache-2.0
 package import CPUSets
 package import Cgroups
 package import Control
+// SPDX-License-Identifier: Apache-2.0
+internal import Glibc
 package import Hooks
 package import OCISpec
 package import Quantities
@@ -248,6 +249,13 @@ package struct ContainerState: Equatable, Sendable {
   /// The directory of the container's own group, where the one whose limits move is around it.
   package var innerDirectory: String? { inner(in: cpuDirectory) }
 
+  /// The directory of the group that the processes are in: crun makes one below a scope.
+  package var ownDirectory: String? {
+    guard let inner = innerDirectory else { return cpuDirectory }
+    guard let below = CgroupLocation.below(inner), access(below, F_OK) == 0 else { return inner }
+    return below
+  }
+
   /// The same in the memory hierarchy.
   package var innerMemoryDirectory: String? { memoryInner(in: memoryDirectory) }
 
@@ -275,7 +283,8 @@ package struct ContainerState: Equatable, Sendable {
 
   /// Its own group is going to have the most that is known by now.
   package mutating func takeFirstInner() {
-    if innerName != nil {
+    // A strict container has CPUs instead of a CPU limit.
+    if innerName != nil, claim == nil {
       let cpu = base.firstInner
       (base.inner, base.told) = (cpu, cpu)
     }
@@ -319,9 +328,10 @@ package struct ContainerState: Equatable, Sendable {
     memoryDirectory = location.memory
     version = location.version
     // What crun has below the scope that it asked for, or a container's own systemd, follows that.
-    if let group = location.cpusetGroup, let expected = claim?.group,
-      !group.isGroup(below: expected)
-    {
+    guard let group = location.cpusetGroup, let expected = claim?.group else { return }
+    if let innerName {
+      claim?.group = group + "/" + innerName
+    } else if !group.isGroup(below: expected) {
       claim?.group = CgroupLocation.scope(around: group, named: cgroupName) ?? group
     }
   }

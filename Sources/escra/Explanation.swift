@@ -105,7 +105,7 @@ struct Explanation {
     // Its bounds hold no longer, and what was decided last is over.
     if report.isReleased { return [declared, current, counted].compactMap(\.self) }
     if let claim = state.claim {
-      return [declared, own(claim), current].compactMap(\.self)
+      return [declared, own(claim), groups, current].compactMap(\.self)
     }
     return [declared, groups, floor, ceiling, above, current, lastDecision, source, counted]
       .compactMap(\.self)
@@ -118,6 +118,11 @@ struct Explanation {
         + "\(Table.printable(reason))."
     }
     guard let name = state.innerName, let outer = state.cpuDirectory else { return nil }
+    if state.claim != nil {
+      return
+        "Programs in it see the memory limit of its own cgroup \(Table.printable(name)); the limit "
+        + "that moves is that of the cgroup around it, \(Table.printable(outer))."
+    }
     let seen: String? =
       switch report.cpu.visible {
       case .unknown: nil

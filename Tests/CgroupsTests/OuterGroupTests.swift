@@ -9,7 +9,7 @@ import Testing
 
 private func request(_ path: String?, isSystemds: Bool = false) -> GroupPlan.Request {
   GroupPlan.Request(
-    isReactive: true, movesMemory: true, isUnified: true, isRoot: true,
+    hidesLimits: true, movesCPU: true, movesMemory: true, isUnified: true, isRoot: true,
     cgroup: CgroupsPath(path, id: "web", isSystemds: isSystemds))
 }
 
@@ -91,13 +91,23 @@ private func outer(_ path: String?, isSystemds: Bool = false) -> OuterGroup? {
 
   @Test func `other containers have one group, which needs no reason`() {
     let conditions: [WritableKeyPath<GroupPlan.Request, Bool>] = [
-      \.isReactive, \.isRoot,
+      \.hidesLimits, \.isRoot,
     ]
     for condition in conditions {
       var request = request("/a/b")
       request[keyPath: condition].toggle()
       #expect(GroupPlan(request, root: "/r", id: "web") == .one(because: nil))
     }
+  }
+
+  @Test(arguments: [(true, true, true), (true, false, false), (false, true, false)])
+  func `a strict container has two groups on cgroup v2 if its memory limit moves`(
+    isUnified: Bool, movesMemory: Bool, hasTwo: Bool
+  ) {
+    var request = request("/a/web")
+    (request.movesCPU, request.movesMemory, request.isUnified) = (false, movesMemory, isUnified)
+    let plan = GroupPlan(request, root: "/r", id: "web")
+    #expect((plan != .one(because: nil)) == hasTwo)
   }
 
   // MARK: what is written around a container's own group
@@ -121,6 +131,28 @@ private func outer(_ path: String?, isSystemds: Bool = false) -> OuterGroup? {
     #expect(try inner.read("cpu.max") == "50000 100000")
     if written.hasPrefix("max") { try outer.write("max 100000", to: "cpu.max") }
     #expect(try writer.current() == CPUQuota(quota: read))
+  }
+
+  @Test func `a member's own group that has less for a moment leaves its limit in the outer one`()
+    throws
+  {
+    let outer = try TemporaryDirectory()
+    let inner = try TemporaryDirectory()
+    try outer.write("30000 100000", to: "cpu.max")
+    try inner.write("20000 100000", to: "cpu.max")
+    try outer.write("300000000", to: "memory.max")
+    try outer.write("max", to: "memory.high")
+    try inner.write("200000000", to: "memory.max")
+    var writer = try CgroupWriter(
+      directory: try outer.opened(), version: .v2, readOnly: false, around: inner.path)
+    writer.application = 1_000_000_000
+    try writer.set(CPUQuota(quota: 50_000), from: try writer.current())
+    #expect(try outer.read("cpu.max") == "50000 100000")
+    var memory = try MemoryWriter(
+      directory: outer.path, version: .v2, readOnly: false, around: inner.path)
+    memory.application = 1 << 30
+    try memory.set(400_000_000, swap: nil) { 0 }
+    #expect(try outer.read("memory.max") == "400000000")
   }
 
   @Test func `what is in force stays so when the container's own limit is raised`() throws {
@@ -155,6 +187,29 @@ private func outer(_ path: String?, isSystemds: Bool = false) -> OuterGroup? {
       try writer.set(CPUQuota(quota: Int64(quota)), from: try writer.current())
       #expect(try outer.read("cpu.max.burst") == burst)
     }
+  }
+
+  @Test func `where programs can read it, memory.max stays unlimited and memory.high moves`() throws
+  {
+    let outer = try TemporaryDirectory()
+    let inner = try TemporaryDirectory()
+    try outer.write("100000000", to: "memory.max")
+    try outer.write("max\n", to: "memory.high")
+    try inner.write("300000000", to: "memory.max")
+    let writer = try MemoryWriter(
+      directory: outer.path, version: .v2, readOnly: false, around: inner.path, isLine: true)
+    #expect(try writer.current() == 100_000_000)
+    try writer.set(150_000_000, line: 140_000_000, swap: nil) { 0 }
+    #expect(try outer.read("memory.high") == "150000000")
+    #expect(try outer.read("memory.max").hasPrefix("max"))
+    try outer.write("max", to: "memory.max")
+    #expect(try writer.current() == 150_000_000)
+    #expect(try writer.line() == MemoryLimit.unlimited)
+    // Refused below what is used, and then as it was.
+    #expect(throws: SystemError.self) { try writer.set(120_000_000, swap: nil) { 130_000_000 } }
+    #expect(try writer.current() == 150_000_000)
+    try writer.set(300_000_000, swap: nil) { 0 }
+    #expect(try outer.read("memory.high").hasPrefix("max"))
   }
 
   @Test func `no memory limit is written that the container's own has`() throws {

@@ -25,6 +25,37 @@ import Testing
   }
 
   @Test(arguments: [
+    (#"{}"#, #"{"linux":{"cgroupsPath":"/a","resources":{"memory":{"limit":7}}}}"#),
+    (
+      #"{"linux":{},"a":1}"#,
+      #"{"linux":{"cgroupsPath":"/a","resources":{"memory":{"limit":7}}},"a":1}"#
+    ),
+    (
+      #"{"linux":{"resources":{}}}"#,
+      #"{"linux":{"cgroupsPath":"/a","resources":{"memory":{"limit":7}}}}"#
+    ),
+    (
+      #"{"linux":{"resources":{"memory":{"limit":1}}}}"#,
+      #"{"linux":{"cgroupsPath":"/a","resources":{"memory":{"limit":7}}}}"#
+    ),
+    (
+      #"{"linux":{"cgroupsPath":""}}"#,
+      #"{"linux":{"resources":{"memory":{"limit":7}},"cgroupsPath":"/a"}}"#
+    ),
+    (
+      #"{"linux":{"cgroupsPath":null,"resources":null}}"#,
+      #"{"linux":{"cgroupsPath":"/a","resources":{"memory":{"limit":7}}}}"#
+    ),
+  ])
+  func `a cgroupsPath is added where there is none`(before: String, after: String) throws {
+    let config = try document(before)
+    let edit = ConfigEdit(memoryLimit: 7, cgroupsPath: "/a")
+    #expect(text(edit.applied(to: config)) == after)
+    let undone = ConfigEdit.undo(edit.members, in: Array(after.utf8), original: config.bytes)
+    #expect(try undone.map { try ConfigDocument($0).cgroupsPath ?? "" } == "")
+  }
+
+  @Test(arguments: [
     (#"{}"#, #"{"cpu":{"quota":5},"memory":{"limit":7,"swap":9}}"#),
     (#"{"memory":{"limit":1,"swap":2}}"#, #"{"cpu":{"quota":5},"memory":{"limit":7,"swap":9}}"#),
     (#"{"cpu":{"quota":1}}"#, #"{"memory":{"limit":7,"swap":9},"cpu":{"quota":5}}"#),

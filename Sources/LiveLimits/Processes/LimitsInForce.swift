@@ -52,6 +52,12 @@ extension ContainerState {
     guard try group.status().identity.inode == cpuInode else {
       throw SystemError("find", "the container's group", errno: ESRCH)
     }
+    // The CPU limit of a strict container's outer group does not move: its own has the declared one.
+    if claim != nil, let own = ownDirectory, own != path {
+      return try CgroupWriter(
+        directory: FileDescriptor.open(own, O_RDONLY | O_DIRECTORY), version: version,
+        readOnly: readOnly, in: CgroupLocation.scope(around: own, named: innerName))
+    }
     return try CgroupWriter(
       directory: group, version: version, readOnly: readOnly,
       in: CgroupLocation.scope(around: path, named: cgroupName), around: innerDirectory)
@@ -62,7 +68,8 @@ extension ContainerState {
     guard let path = memoryDirectory, let version else { return nil }
     return try MemoryWriter(
       directory: path, version: version, readOnly: readOnly,
-      in: CgroupLocation.scope(around: path, named: cgroupName), around: memoryInner(in: path))
+      in: CgroupLocation.scope(around: path, named: cgroupName), around: memoryInner(in: path),
+      isLine: memory?.isLine ?? false)
   }
 
   /// What it uses of memory, in bytes.

@@ -211,6 +211,43 @@ private func state(_ random: inout SeededGenerator) -> ContainerState {
     #expect(state.cpuDirectory == "/cg" + found)
   }
 
+  @Test(arguments: ["x", "x.scope"])
+  func `CPUs are had by the container's own group, not by the one around it`(
+    inner: String
+  ) throws {
+    var state = Self.plain
+    state.claim = CPUClaim(
+      held: CPUSet([1]), asked: CPUReservation(count: 1), group: "/elsewhere")
+    state.memory = MemoryBase(
+      declared: 1 << 28, floor: 1 << 20, explicitCeiling: nil, limit: 1 << 30)
+    (state.cgroupName, state.cgroupPath, state.innerName) = ("escra0", "/a/escra0", inner)
+    state.takeFirstInner()
+    // Programs see no CPU limit of a strict container.
+    #expect(state.base.inner == nil)
+    #expect(state.memory?.inner == 1 << 28)
+    let location = try #require(
+      CgroupLocation(membership: "0::/a/escra0\n", mounts: "1 2 3 / /cg rw - cgroup2 x rw"))
+    state.complete(with: location, inode: 42, groups: "0::/a/escra0\n")
+    #expect(state.claim?.group == "/a/escra0/" + inner)
+    #expect(state.cpuDirectory == "/cg/a/escra0")
+  }
+
+  @Test func `what crun has in a scope in a group of ours gets its CPUs, too`() throws {
+    let root = try TemporaryDirectory()
+    for group in ["o", "o/x.scope", "o/x.scope/container"] {
+      try StateDirectory.make("\(root.path)/\(group)")
+      try root.write("1", to: "\(group)/cpuset.cpus")
+    }
+    var state = Self.plain
+    (state.version, state.cpuDirectory, state.innerName) = (.v2, root.path + "/o", "x.scope")
+    state.claim = CPUClaim(held: CPUSet([1]), asked: CPUReservation(count: 1), group: "/o/x.scope")
+    try state.setCPUs(CPUSet([0]), in: CpusetTree(root: root.path, version: .v2))
+    #expect(try root.read("o/cpuset.cpus") == "1")
+    #expect(try root.read("o/x.scope/cpuset.cpus") == "0")
+    #expect(try root.read("o/x.scope/container/cpuset.cpus") == "0")
+    #expect(state.ownDirectory == root.path + "/o/x.scope/container")
+  }
+
   @Test(arguments: ["1", ""])
   func `each group of a container that has a set gets its CPUs`(inner: String) throws {
     let root = try TemporaryDirectory()

@@ -3,7 +3,7 @@ import Testing
 
 @testable import escra_runc
 
-@Suite struct StrictGroupTests {
+@Suite struct ExpectedGroupTests {
   @Test(arguments: [
     ("/a/b", "/x/y", "/a/b", "/a/b"), ("", "/x/y", "/x/y/web", "/x/web"),
     ("own", "/x", "/x/own", "/own"), ("", "/", "/web", "/web"),
@@ -11,8 +11,24 @@ import Testing
   func `a container's group is where the low-level runtime makes it`(
     path: String, own: String, v1: String, v2: String
   ) {
-    #expect(StrictGroup.path(path, id: "web", own: own, isUnified: false) == v1)
-    #expect(StrictGroup.path(path, id: "web", own: own, isUnified: true) == v2)
+    #expect(ExpectedGroup.path(path, id: "web", own: own, isUnified: false) == v1)
+    #expect(ExpectedGroup.path(path, id: "web", own: own, isUnified: true) == v2)
+  }
+
+  @Test(
+    arguments: [
+      ("", false, "/usr/sbin/runc", "/x/web"), ("a/b", false, "/usr/sbin/runc", "/x/a/b"),
+      ("", false, "/usr/bin/crun", "/web"), ("a/b", false, "/usr/bin/crun", "/a/b"),
+      ("", true, "/usr/sbin/runc", "system.slice:runc:web"),
+      ("", true, "/usr/bin/crun", "system.slice:crun:web"),
+      ("a/b", true, "/usr/sbin/runc", nil), ("", false, "/opt/other", nil),
+    ] as [(String, Bool, String, String?)])
+  func `a place that config.json does not name is that of the low-level runtime`(
+    path: String, isSystemds: Bool, runtime: String, named: String?
+  ) {
+    #expect(
+      ExpectedGroup.named(
+        path, id: "web", isSystemds: isSystemds, runtime: runtime, own: "/x/y") == named)
   }
 
   @Test(arguments: [
@@ -24,7 +40,7 @@ import Testing
   func `a scope is in its slice, and that in those that its name tells`(
     path: String, group: String
   ) {
-    #expect(StrictGroup.systemdPath(path, unit: "docker-web.scope") == group)
+    #expect(ExpectedGroup.systemdPath(path, unit: "docker-web.scope") == group)
   }
 
   @Test(arguments: [
@@ -34,6 +50,6 @@ import Testing
   func `without a path the scope has the low-level runtime's name before the id`(
     runtime: String, unit: String
   ) {
-    #expect(StrictGroup.unitWithoutPath(id: "web", runtime: runtime) == unit)
+    #expect(ExpectedGroup.unitWithoutPath(id: "web", runtime: runtime) == unit)
   }
 }

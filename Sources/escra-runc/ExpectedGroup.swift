@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
-/// Where the low-level runtime will make a container's cpuset group, as far as can be known before:
-/// from then on it is where it was found.
-enum StrictGroup {
+/// Where the low-level runtime will make a container's group, as far as can be known before: from then on
+/// it is where it was found.
+enum ExpectedGroup {
   /// Says where, for a path that the low-level runtime makes itself.
   ///
   /// - Parameters:
@@ -10,14 +10,15 @@ enum StrictGroup {
   ///   - id: The container's id.
   ///   - own: The caller's group.
   ///   - isUnified: Whether the hierarchy is cgroup v2.
+  ///   - maker: The low-level runtime, as ``maker(_:)`` has it.
   /// - Returns: The path from the root of the hierarchy.
   static func path(
-    _ cgroupsPath: String, id: String, own: String, isUnified: Bool
+    _ cgroupsPath: String, id: String, own: String, isUnified: Bool, maker: String? = nil
   ) -> String {
     if cgroupsPath.utf8.first == UInt8(ascii: "/") { return cgroupsPath }
-    // The low-level runtime takes such a path from its own group; on cgroup v2, where a group with
-    // processes has no others with limits in it, from the one above.
-    let above = isUnified ? parent(of: own) : own
+    // runc takes such a path from its own group; on cgroup v2, where a group with processes has no
+    // others with limits in it, from the one above. crun takes it from the root.
+    let above = maker == "crun" && isUnified ? "/" : isUnified ? parent(of: own) : own
     return (above == "/" ? "/" : above + "/") + (cgroupsPath.isEmpty ? id : cgroupsPath)
   }
 
@@ -41,9 +42,33 @@ enum StrictGroup {
   ///   - runtime: The path of the low-level runtime.
   /// - Returns: The scope's name.
   static func unitWithoutPath(id: String, runtime: String) -> String {
+    "\(maker(runtime) ?? "runc")-\(id).scope"
+  }
+
+  /// The name of a low-level runtime whose ways are known; nil for another one.
+  ///
+  /// - Parameter runtime: Its path.
+  static func maker(_ runtime: String) -> String? {
     let name = runtime.split(separator: "/").last ?? ""
-    let maker = LowLevelRuntime.names.first { name.utf8.starts(with: $0.utf8) } ?? "runc"
-    return "\(maker)-\(id).scope"
+    return LowLevelRuntime.names.first { name.utf8.starts(with: $0.utf8) }
+  }
+
+  /// `linux.cgroupsPath` that names the place where the low-level runtime would put a container of cgroup
+  /// v2 whose config.json names no absolute one.
+  ///
+  /// - Parameters:
+  ///   - cgroupsPath: What config.json has; empty for none.
+  ///   - id: The container's id.
+  ///   - isSystemds: Whether the runtime was told to ask systemd.
+  ///   - runtime: Its path.
+  ///   - own: The caller's group.
+  /// - Returns: nil if it is not known, or if the runtime refuses what config.json has.
+  static func named(
+    _ cgroupsPath: String, id: String, isSystemds: Bool, runtime: String, own: String
+  ) -> String? {
+    guard let maker = maker(runtime) else { return nil }
+    if isSystemds { return cgroupsPath.isEmpty ? "system.slice:\(maker):\(id)" : nil }
+    return path(cgroupsPath, id: id, own: own, isUnified: true, maker: maker)
   }
 
   /// "a-b.slice" is in "a.slice" (systemd.slice(5)), and "-.slice" is the root.
