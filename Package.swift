@@ -19,6 +19,13 @@ let staticExecutable: [LinkerSetting] = [
   .unsafeFlags(["-static-executable"], .when(configuration: .release))
 ]
 
+/// A release of the agent is static but for libcurl and what that needs: TLS gets its security updates
+/// from the distribution.
+let staticSwift: [LinkerSetting] = [
+  .unsafeFlags(
+    ["-static-stdlib", "-Xlinker", "--as-needed"], .when(configuration: .release))
+]
+
 /// What the FoundationEssentials in swift-argument-parser stands on.
 ///
 /// A static link has to name it: the compiler records it only under `--static-swift-stdlib`.
@@ -31,6 +38,7 @@ let package = Package(
   products: [
     .executable(name: "escra-runc", targets: ["escra-runc"]),
     .executable(name: "escra", targets: ["escra"]),
+    .executable(name: "escra-agent", targets: ["escra-agent"]),
   ],
   dependencies: [
     .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2")
@@ -44,6 +52,8 @@ let package = Package(
       ]),
     .systemLibrary(
       name: "CJansson", pkgConfig: "jansson", providers: [.apt(["libjansson-dev"])]),
+    .systemLibrary(
+      name: "CCurl", pkgConfig: "libcurl", providers: [.apt(["libcurl4-openssl-dev"])]),
     .systemLibrary(
       name: "CSQLite", pkgConfig: "sqlite3", providers: [.apt(["libsqlite3-dev"])]),
     .systemLibrary(
@@ -86,6 +96,12 @@ let package = Package(
       ],
       swiftSettings: strict, linkerSettings: staticExecutable + staticFoundation),
 
+    // The optional node agent: shares of applications that span nodes, through an engine.
+    .executableTarget(
+      name: "escra-agent",
+      dependencies: ["Hooks", "LiveLimits", "OCISpec", "CCurl", "CLinux", "Syscalls"],
+      swiftSettings: strict, linkerSettings: staticSwift),
+
     // Members and brokers of applications that do not exist, in virtual time: `make simulate`.
     .executableTarget(
       name: "simulate", dependencies: ["LiveLimits", "Syscalls"], path: "Tests/Simulate",
@@ -111,6 +127,10 @@ let package = Package(
       swiftSettings: strict),
     .testTarget(
       name: "escra-runcTests", dependencies: ["escra-runc", "Syscalls"],
+      swiftSettings: strict),
+    .testTarget(
+      name: "escra-agentTests",
+      dependencies: ["escra-agent", "Hooks", "LiveLimits", "OCISpec", "Syscalls"],
       swiftSettings: strict),
     .testTarget(
       name: "escraTests", dependencies: ["escra", "Hooks", "LiveLimits", "Syscalls"],

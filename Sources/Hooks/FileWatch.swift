@@ -84,6 +84,47 @@ public struct FileWatch: ~Copyable {
     try add(path, UInt32(IN_MODIFY))
   }
 
+  /// Hears of names that are created in or moved to a directory, and of its removal.
+  ///
+  /// - Parameter path: The directory.
+  /// - Returns: The number by which ``take(_:)`` names it.
+  /// - Throws: ``SystemError``, as ``addGroup(_:)`` does.
+  public func addDirectory(_ path: String) throws(SystemError) -> Int32 {
+    try retrying("watch", path) {
+      inotify_add_watch(
+        descriptor.number, path,
+        UInt32(IN_CREATE) | UInt32(IN_MOVED_TO) | UInt32(IN_DELETE_SELF) | UInt32(IN_ONLYDIR))
+    }
+  }
+
+  /// Hears no more of a directory.
+  public func remove(_ number: Int32) { inotify_rm_watch(descriptor.number, number) }
+
+  /// Takes what has happened to directories of ``addDirectory(_:)``.
+  ///
+  /// - Parameter body: Gets a directory's number and a name in it; no name if the directory is
+  ///   gone; the number -1 if the kernel has lost events.
+  public func take(_ body: (Int32, String?) -> Void) {
+    withUnsafeTemporaryAllocation(byteCount: 4096, alignment: 8) { buffer in
+      while true {
+        let count = Glibc.read(descriptor.number, buffer.baseAddress, buffer.count)
+        guard count > 0 else { return }
+        var place = 0
+        while place + MemoryLayout<inotify_event>.size <= count {
+          let event = UnsafeRawBufferPointer(buffer).loadUnaligned(
+            fromByteOffset: place, as: inotify_event.self)
+          let start = place + MemoryLayout<inotify_event>.size
+          let name = UnsafeRawBufferPointer(rebasing: buffer[start..<start + Int(event.len)])
+          place = start + Int(event.len)
+          // IN_IGNORED follows the removal of a directory, and ``remove(_:)``.
+          if event.mask & UInt32(IN_IGNORED) != 0 { continue }
+          let isGone = event.mask & UInt32(IN_DELETE_SELF) != 0
+          body(event.wd, isGone ? nil : String(decoding: name.prefix { $0 != 0 }, as: UTF8.self))
+        }
+      }
+    }
+  }
+
   private func add(_ path: String, _ events: UInt32) throws(SystemError) {
     guard hears else { return }
     try retrying("watch", path) { inotify_add_watch(descriptor.number, path, events) }

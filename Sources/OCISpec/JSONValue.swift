@@ -64,6 +64,9 @@ public struct JSONValue: ~Copyable {
     json.pointee.type == JSON_INTEGER ? Int64(json_integer_value(json)) : nil
   }
 
+  /// Whether it is `true`.
+  public var isTrue: Bool { json.pointee.type == JSON_TRUE }
+
   /// Whether it is an object.
   public var isObject: Bool { json.pointee.type == JSON_OBJECT }
 

@@ -111,6 +111,8 @@ public struct OperatorConfig: Equatable, Sendable {
   public var appConflict = AppConflict.accept
   /// What is remembered of containers; nil for nothing.
   public var history: History?
+  /// The engine that nodes share applications through; nil for none.
+  public var cluster: ClusterConfig?
   /// What happens to a container whose supervisor does not start.
   public var onFailure = FailureAction.continue
 
