@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+internal import LiveLimits
 internal import Syscalls
 
 /// etcd as the ledger, by its JSON gateway.
@@ -9,7 +10,7 @@ final class EtcdLedger: Ledger {
   private let loop: EventLoop
   private let client: HTTPClient
   private var endpoints: Endpoints
-  private(set) var health = EngineHealth()
+  private(set) var status = ClusterStatus.Engine()
 
   private var hint: ((LedgerKey?) -> Void)?
   private var stream: HTTPTransfer?
@@ -23,7 +24,8 @@ final class EtcdLedger: Ledger {
     self.loop = loop
     self.client = client
     self.endpoints = endpoints
-    health.endpoint = endpoints.current
+    status.kind = "etcd"
+    status.endpoint = endpoints.current
   }
 
   func read(_ key: LedgerKey, _ done: @escaping (LedgerReading) -> Void) {
@@ -94,7 +96,7 @@ final class EtcdLedger: Ledger {
   ) {
     let address = endpoints.current
     let start = loop.now
-    health.requests += 1
+    status.requests += 1
     client.send(
       HTTPRequest(
         url: address + path, headers: ["Content-Type: application/json"], body: body),
@@ -107,18 +109,16 @@ final class EtcdLedger: Ledger {
 
   private func note(_ outcome: HTTPOutcome, _ address: String, since start: Nanoseconds) {
     guard case .response(200, _) = outcome else { return }
-    let latency = loop.now - start
-    health.latency = latency
-    health.totalLatency += latency
-    health.endpoint = address
-    health.isReachable = true
-    health.complaint = nil
+    status.latency += loop.now - start
+    status.endpoint = address
+    status.isReachable = true
+    status.complaint = nil
   }
 
   private func leave(_ address: String, _ complaint: String) {
-    health.failures += 1
-    health.isReachable = false
-    health.complaint = "\(address): \(complaint)"
+    status.failures += 1
+    status.isReachable = false
+    status.complaint = "\(address): \(complaint)"
     endpoints.leave(address)
     // A member that is cut off says nothing to its watchers, and no error either.
     if stream != nil, streamAddress == address { reopenStream(in: 0) }

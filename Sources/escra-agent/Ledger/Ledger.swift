@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+internal import LiveLimits
 internal import Syscalls
 
 /// Objects that all nodes read and replace: what an engine has to be able to do.
@@ -21,7 +22,7 @@ protocol Ledger: AnyObject {
   /// Stops it.
   func stopWatching()
   /// What is known of the engine.
-  var health: EngineHealth { get }
+  var status: ClusterStatus.Engine { get }
 }
 
 /// Which object: one for each application and resource.
@@ -71,24 +72,6 @@ enum LedgerSwap: Equatable {
   case refused(String)
   /// It may have been replaced, or may still be; why.
   case doubt(String)
-}
-
-/// What is known of the engine, for people.
-struct EngineHealth: Equatable {
-  /// The endpoint that is asked.
-  var endpoint = ""
-  /// Whether the last request was answered.
-  var isReachable = false
-  /// Why not; nil where it was.
-  var complaint: String?
-  /// Requests, in all.
-  var requests: Int64 = 0
-  /// Requests that were not answered.
-  var failures: Int64 = 0
-  /// How long the last answered request took.
-  var latency: Nanoseconds?
-  /// How long all answered requests took.
-  var totalLatency: Nanoseconds = 0
 }
 
 /// The endpoints of an engine: asked in order, from the one that answered last.
