@@ -23,7 +23,8 @@ let staticExecutable: [LinkerSetting] = [
 /// from the distribution.
 let staticSwift: [LinkerSetting] = [
   .unsafeFlags(
-    ["-static-stdlib", "-Xlinker", "--as-needed"], .when(configuration: .release))
+    ["-static-stdlib", "-Xclang-linker", "-static-libgcc", "-Xlinker", "--as-needed"],
+    .when(configuration: .release))
 ]
 
 /// What the FoundationEssentials in swift-argument-parser stands on.

@@ -298,6 +298,11 @@ package struct ApplicationRoom: ~Copyable {
 
   // MARK: the cluster
 
+  /// Whether the application's scope is the cluster.
+  package var isOfCluster: Bool {
+    KeyedText(text(of: Self.nameFile) ?? "")["scope"] == "cluster"
+  }
+
   /// What the node's agent says of the application; nil where it has said nothing.
   package var clusterStatus: ClusterStatus? {
     guard let file = try? directory.open(Self.clusterFile, O_RDONLY | O_NONBLOCK),
