@@ -129,13 +129,4 @@ enum EtcdMessages {
     let name = String(decoding: bytes, as: UTF8.self)
     return name.hasPrefix(prefix) ? LedgerKey(name.dropFirst(prefix.count)) : nil
   }
-
-  /// What an engine's complaint says, in a clause.
-  static func complaint(_ status: Int, _ body: [UInt8]) -> String {
-    var said = ""
-    if let json = try? JSONValue(parsing: body) {
-      said = json.text("message") ?? json.text("error") ?? ""
-    }
-    return said.isEmpty ? "HTTP status \(status)" : "HTTP status \(status): \(said.prefix(120))"
-  }
 }
