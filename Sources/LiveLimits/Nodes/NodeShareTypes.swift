@@ -184,6 +184,8 @@ package struct NodeParameters: Sendable {
   package var linger: Nanoseconds = 1_000_000_000
   /// A node that waits in vain for as long suspects those that hold more than their fair share.
   package var patience: Nanoseconds = 1_000_000_000
+  /// The broker begins to recall as long before the deadline: a recall, a fence and a respawn.
+  package var lead: Nanoseconds = 1_500_000_000
   /// After a failure the next request is sent after as long.
   package var backOff: Nanoseconds = 100_000_000
   /// Whether what a silent node holds may be taken: not of memory, which may be in use there.
