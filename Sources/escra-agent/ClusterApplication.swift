@@ -182,7 +182,6 @@ final class ClusterApplication {
     guard case .found(let bytes, let version) = reading else { return nil }
     do throws(LedgerError) {
       let snapshot = LedgerSnapshot(version: version, ledger: try ClusterLedger(json: bytes))
-      share.ledger = snapshot.ledger
       share.complaint = nil
       return snapshot
     } catch {

@@ -15,8 +15,6 @@ final class ResourceShare {
   /// What the broker was told last, and what it has said last.
   var order: ShareOrder?
   var report: BrokerReport?
-  /// The ledger as it was seen last.
-  var ledger: ClusterLedger?
   var complaint: String?
   var hasLeft = false
   private var counted = ClusterStatus.Resource()
@@ -87,7 +85,7 @@ final class ResourceShare {
       status.inForce = report.inForce
       status.wanted = report.wanted
     }
-    guard let ledger else { return status }
+    guard let ledger = state.known?.ledger else { return status }
     status.limit = ledger.limit
     status.free = ledger.free
     let nodes = ledger.nodes.sorted { $0.key < $1.key }.prefix(ClusterStatus.mostNodes)

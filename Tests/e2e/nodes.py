@@ -291,9 +291,9 @@ class FakeBroker:
 
     FRAME = struct.Struct("<IBBBBQQQQ7q")
 
-    def __init__(self, node, name, declared, wanted=None, namespace=None):
+    def __init__(self, node, name, declared, wanted=None, namespace=None, explicit=-1):
         self.node, self.declared, self.wanted = node, declared, wanted or declared
-        self.in_force, self.explicit = 0, -1
+        self.in_force, self.explicit = 0, explicit
         self.shares = []
         self.room = f"{node.run}/apps/{name}"
         os.makedirs(self.room, mode=0o700)
@@ -317,6 +317,8 @@ class FakeBroker:
                 self.peer, _ = self.listener.accept()
             except OSError:
                 return
+            for resource in (1, 2):
+                self.tell(resource)
             while True:
                 try:
                     frame = self.peer.recv(96)

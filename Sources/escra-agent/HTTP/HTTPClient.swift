@@ -68,7 +68,12 @@ final class HTTPClient {
     transfer.easy = OpaquePointer(easy)
     transfer.prepare(easy, request, patience: patience, security: security)
     transfers[OpaquePointer(easy)] = transfer
-    curl_multi_add_handle(handle, easy)
+    let code = curl_multi_add_handle(handle, easy)
+    if code != CURLM_OK {
+      remove(OpaquePointer(easy))
+      let text = String(cString: curl_multi_strerror(code))
+      loop.at(0) { completion(.notSent(text)) }
+    }
     return transfer
   }
 
@@ -111,6 +116,8 @@ final class HTTPClient {
   private func act(on socket: Int32) {
     var running: Int32 = 0
     curl_multi_socket_action(handle, socket, 0, &running)
+    // From a callback of libcurl no transfer may be begun or given up, so pieces wait until now.
+    for transfer in transfers.values where transfer.hasPieces { transfer.deliver() }
     finish()
   }
 
@@ -133,6 +140,7 @@ final class HTTPTransfer {
   fileprivate let completion: (HTTPOutcome) -> Void
   private let onBytes: (([UInt8]) -> Void)?
   private var body: [UInt8] = []
+  fileprivate var hasPieces: Bool { onBytes != nil && !body.isEmpty }
   private var headers: UnsafeMutablePointer<curl_slist>?
   private var failureText: UnsafeMutablePointer<CChar>?
 
@@ -185,13 +193,16 @@ final class HTTPTransfer {
 
   /// - Returns: How many bytes were taken; fewer than there are ends the transfer.
   private func take(_ bytes: UnsafeRawBufferPointer) -> Int {
-    if let onBytes {
-      onBytes(Array(bytes))
-      return bytes.count
-    }
     guard body.count + bytes.count <= HTTPClient.largestBody else { return 0 }
     body += bytes
     return bytes.count
+  }
+
+  /// Hands what has come of a stream to who wants it.
+  fileprivate func deliver() {
+    let piece = body
+    body = []
+    onBytes?(piece)
   }
 
   fileprivate func outcome(

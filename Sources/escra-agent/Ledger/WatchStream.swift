@@ -97,19 +97,14 @@ final class WatchStream {
   }
 
   private func leave(_ address: String) {
-    guard transfer != nil, self.address == address else { return }
-    // A transfer must not be given up from the callback of another one.
-    connection.loop.at(0) { [weak self] in
-      if self?.address == address { self?.startLater() }
-    }
+    if transfer != nil, self.address == address { startLater() }
   }
 
   private func take(_ bytes: [UInt8]) {
     for line in lines.take(bytes) {
       failures = 0
       if case .broken = onLine(line) {
-        connection.loop.at(0) { [weak self] in self?.startLater() }
-        return
+        return startLater()
       }
     }
   }
