@@ -61,7 +61,9 @@ final class RoomFinder {
       } else if number == all {
         if let name { add(name) }
       } else if let room = rooms[number] {
-        if name == nil { drop(room) } else { look(at: room) }
+        guard let name else { return drop(room) }
+        // Other names are those of members, of the broker's files, and of the agent's own.
+        if name == "socket" || name == "name" { look(at: room) }
       }
     }
     if hasLost { scan() }
