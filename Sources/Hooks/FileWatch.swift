@@ -84,7 +84,9 @@ public struct FileWatch: ~Copyable {
     try add(path, UInt32(IN_MODIFY))
   }
 
-  /// Hears of names that are created in or moved to a directory, and of its removal.
+  /// Hears of names that are created in, moved to or removed from a directory.
+  ///
+  /// Its own removal is not heard of: the kernel says that only once nobody has it open.
   ///
   /// - Parameter path: The directory.
   /// - Returns: The number by which ``take(_:)`` names it.
@@ -93,18 +95,25 @@ public struct FileWatch: ~Copyable {
     try retrying("watch", path) {
       inotify_add_watch(
         descriptor.number, path,
-        UInt32(IN_CREATE) | UInt32(IN_MOVED_TO) | UInt32(IN_DELETE_SELF) | UInt32(IN_ONLYDIR))
+        UInt32(IN_CREATE) | UInt32(IN_MOVED_TO) | UInt32(IN_DELETE) | UInt32(IN_ONLYDIR))
     }
   }
 
-  /// Hears no more of a directory.
+  /// Hears no more of a directory; of one that is gone the kernel does so by itself.
   public func remove(_ number: Int32) { inotify_rm_watch(descriptor.number, number) }
 
-  /// Takes what has happened to directories of ``addDirectory(_:)``.
-  ///
-  /// - Parameter body: Gets a directory's number and a name in it; no name if the directory is
-  ///   gone; the number -1 if the kernel has lost events.
-  public func take(_ body: (Int32, String?) -> Void) {
+  /// What has happened to a name in a directory of ``addDirectory(_:)``.
+  public struct Change {
+    /// The directory's number; -1 if the kernel has lost changes.
+    public let directory: Int32
+    /// The name.
+    public let name: String
+    /// Whether it was removed.
+    public let isRemoval: Bool
+  }
+
+  /// Takes what has happened to names in directories of ``addDirectory(_:)``.
+  public func take(_ body: (Change) -> Void) {
     withUnsafeTemporaryAllocation(byteCount: 4096, alignment: 8) { buffer in
       while true {
         let count = Glibc.read(descriptor.number, buffer.baseAddress, buffer.count)
@@ -116,10 +125,11 @@ public struct FileWatch: ~Copyable {
           let start = place + MemoryLayout<inotify_event>.size
           let name = UnsafeRawBufferPointer(rebasing: buffer[start..<start + Int(event.len)])
           place = start + Int(event.len)
-          // IN_IGNORED follows the removal of a directory, and ``remove(_:)``.
           if event.mask & UInt32(IN_IGNORED) != 0 { continue }
-          let isGone = event.mask & UInt32(IN_DELETE_SELF) != 0
-          body(event.wd, isGone ? nil : String(decoding: name.prefix { $0 != 0 }, as: UTF8.self))
+          body(
+            Change(
+              directory: event.wd, name: String(decoding: name.prefix { $0 != 0 }, as: UTF8.self),
+              isRemoval: event.mask & UInt32(IN_DELETE) != 0))
         }
       }
     }

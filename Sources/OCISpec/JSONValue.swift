@@ -98,6 +98,13 @@ public struct JSONValue: ~Copyable {
     }
   }
 
+  /// The value as compact JSON.
+  public var compact: [UInt8] {
+    guard let text = json_dumps(json, Int(JSON_ENCODE_ANY | JSON_COMPACT)) else { return [] }
+    defer { free(text) }
+    return Array(String(cString: text).utf8)
+  }
+
   /// The value as an error message shows it: a string quoted and escaped, anything else as
   /// compact JSON, cut like ``quoted(_:)`` does.
   public var shown: String {

@@ -16,10 +16,9 @@ final class Agent {
   private var applications: [String: ClusterApplication] = [:]
   /// Directories by application, of those that have the ledger's object already.
   private var rooms: [LedgerName: String] = [:]
-  /// Found while an earlier application of the same name leaves the ledger.
+  /// A second directory of an application that another one has the share of.
   private var waiting: [LedgerName: String] = [:]
   private var signals: FileDescriptor?
-  private var watchers = 0
 
   /// What applications are called in the cluster.
   struct LedgerName: Hashable {
@@ -69,11 +68,16 @@ final class Agent {
 
   private func start(_ name: LedgerName, _ room: String) {
     if let other = rooms[name] {
-      // One that has ended leaves the ledger first. Of two that live the second keeps its minimum.
-      if applications[other]?.isEnding != true {
-        complain(
-          "application \(name.name) is in \(other) and in \(room): only the first has a share")
+      if let application = applications[other], application.isEnding {
+        // It has not left the ledgers yet, and goes on in them.
+        applications[other] = nil
+        applications[room] = application
+        rooms[name] = room
+        return application.resume(in: room)
       }
+      // Of two that live the second keeps its minimum.
+      complain(
+        "application \(name.name) is in \(other) and in \(room): only the first has a share")
       waiting[name] = room
       return
     }
@@ -81,16 +85,17 @@ final class Agent {
     let application = ClusterApplication(
       loop: loop, ledger: ledger, node: node, cluster: cluster, room: room,
       namespace: name.namespace, name: name.name
-    ) { [weak self] in self?.finish(name, room) }
+    ) { [weak self] in self?.finish(name) }
     applications[room] = application
     // A hint tells nobody anything while no application is here.
     if applications.count == 1 { watchLedger() }
     application.connect()
   }
 
-  private func finish(_ name: LedgerName, _ room: String) {
-    applications.removeValue(forKey: room)?.close()
-    rooms[name] = nil
+  private func finish(_ name: LedgerName) {
+    if let room = rooms.removeValue(forKey: name) {
+      applications.removeValue(forKey: room)?.close()
+    }
     if let next = waiting.removeValue(forKey: name) { start(name, next) }
     if applications.isEmpty { ledger.stopWatching() }
   }

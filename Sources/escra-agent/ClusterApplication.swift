@@ -9,7 +9,7 @@ internal import Syscalls
 final class ClusterApplication {
   private let loop: EventLoop
   private let ledger: any Ledger
-  private let room: String
+  private var room: String
   private let node: String
   private let name: String
   private let namespace: String
@@ -18,6 +18,7 @@ final class ClusterApplication {
   private var shares: [SharedResource: ResourceShare] = [:]
   private var statusTimer: EventLoop.Deadline?
   private(set) var isEnding = false
+  private var isOver = false
 
   /// Status is written this much after a change, so that a burst of them is written once.
   private static let statusDelay: Nanoseconds = 100_000_000
@@ -40,16 +41,28 @@ final class ClusterApplication {
       parameters.takesFromSilent = resource == .cpu
       shares[resource] = ResourceShare(
         NodeShare(
-          name: node, resource: resource, newID: Self.randomID(), 
+          name: node, resource: resource, newID: Self.randomID(),
           seen: before?[resource].newest, parameters: parameters),
         key: LedgerKey(
           namespace: namespace, application: name, resource: resource.ledgerName))
     }
-    broker = BrokerConnection(
+    broker = makeBroker()
+  }
+
+  private func makeBroker() -> BrokerConnection {
+    BrokerConnection(
       loop: loop, room: room,
       onOpen: { [weak self] in self?.toAll(.brokerConnected) },
       onMessage: { [weak self] in self?.take($0) },
       onClose: { [weak self] in self?.toAll(.brokerLost) })
+  }
+
+  /// Goes on in another directory, before it has left the ledgers.
+  func resume(in room: String) {
+    self.room = room
+    isEnding = false
+    broker = makeBroker()
+    connect()
   }
 
   private static func randomID() -> String {
@@ -108,6 +121,7 @@ final class ClusterApplication {
     for effect in effects { perform(effect, share, resource) }
     arm(share, resource)
     scheduleStatus()
+    finishIfOver()
   }
 
   private func arm(_ share: ResourceShare, _ resource: SharedResource) {
@@ -194,11 +208,13 @@ final class ClusterApplication {
     if let sentence = share.take(note, resource) {
       complain("\(namespace)/\(name): \(sentence)")
     }
-    guard case .left = note else { return }
-    share.hasLeft = true
-    if isEnding && shares.values.allSatisfy(\.hasLeft) {
-      loop.at(0) { [onLeft] in onLeft() }
-    }
+  }
+
+  /// An application that has ended is forgotten once the node is in none of its ledgers.
+  private func finishIfOver() {
+    guard isEnding, !isOver, shares.values.allSatisfy(\.state.isOver) else { return }
+    isOver = true
+    loop.at(0) { [onLeft] in onLeft() }
   }
 
   // MARK: the status

@@ -16,7 +16,6 @@ final class ResourceShare {
   var order: ShareOrder?
   var report: BrokerReport?
   var complaint: String?
-  var hasLeft = false
   private var counted = ClusterStatus.Resource()
 
   init(_ state: NodeShare, key: LedgerKey) {
@@ -128,7 +127,8 @@ extension NodeNote {
     case .expired(let minimum):
       return "\(of) fell to the minimum of \(shown(minimum)): the engine did not answer in time"
     case .renewed(let held): return "\(of) is \(shown(held)): the engine answers again"
-    case .marked(let node): return "node \(node) does not answer a request for its \(resource) share"
+    case .marked(let node):
+      return "node \(node) does not answer a request for its \(resource) share"
     case .took(let amount, let node):
       return "\(shown(amount)) of \(resource) of the silent node \(node) are free"
     case .lost(let amount, let held):

@@ -44,7 +44,12 @@ private func run(_ path: String?, _ state: String?) throws(Complaint) {
           authority: cluster.ca, certificate: cluster.cert, key: cluster.key))
     else { throw SystemError("start", "libcurl", errno: ENOMEM) }
     let endpoints = Endpoints(cluster.endpoints, node: node)
-    let ledger: any Ledger = EtcdLedger(loop: loop, client: client, endpoints: endpoints)
+    let ledger: any Ledger =
+      switch cluster.engine {
+      case .etcd: EtcdLedger(loop: loop, client: client, endpoints: endpoints)
+      case .kubernetes:
+        KubernetesLedger(loop: loop, client: client, endpoints: endpoints, token: cluster.token)
+      }
     let agent = Agent(loop: loop, root: root, cluster: cluster, node: node, ledger: ledger)
     defer { withExtendedLifetime((agent, client)) {} }
     try agent.run()

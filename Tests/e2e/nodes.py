@@ -153,6 +153,34 @@ class Etcd:
         return bool(status) and status.get("leader") == status["header"]["member_id"]
 
 
+class FakeKubernetes:
+    """The API server of the suite's own, with certificates of the suite's own."""
+
+    TOKEN = "token-of-a-node"
+
+    def __init__(self, network, certificates):
+        self.namespace = Namespace("-n")
+        network.attach(self.namespace)
+        self.certificates = certificates
+        self.url = f"https://{self.namespace.address}:6443"
+        self.namespace.start(
+            "python3", os.path.join(os.path.dirname(__file__), "fakekube.py"), "0.0.0.0", "6443",
+            self.TOKEN, certificates + "/server.crt", certificates + "/server.key",
+            stdout=subprocess.DEVNULL)
+        wait_until(lambda: self.control("count"), 5, "an API server")
+
+    def control(self, what):
+        done = subprocess.run(
+            self.namespace.words(
+                "curl", "-s", "-m", "2", "--cacert", self.certificates + "/ca.crt", "-X", "POST",
+                f"https://127.0.0.1:6443/control/{what}"), capture_output=True, text=True)
+        return json.loads(done.stdout) if done.stdout else None
+
+    def ledger(self, application, resource="cpu", namespace="default"):
+        found = self.control("count")["objects"].get(f"{namespace}/{application}.{resource}")
+        return found and found["spec"]["ledger"]
+
+
 class Cluster:
     """An engine of some members.
 
@@ -186,7 +214,7 @@ class Cluster:
                     *(["--client-cert-auth", "--trusted-ca-file", tls + "/ca.crt", "--cert-file",
                        tls + "/server.crt", "--key-file", tls + "/server.key"] if tls else [])]
                 each.start()
-            wait_until(self.leader, 10, "a leader of etcd")
+            wait_until(lambda: self.leader() or not members, 10, "a leader of etcd")
         except BaseException:
             self.close()
             raise

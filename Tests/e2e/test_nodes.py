@@ -8,7 +8,7 @@ import time
 import pytest
 
 import processes
-from nodes import ESCRA_AGENT, Cluster, FakeBroker
+from nodes import ESCRA_AGENT, Cluster, FakeBroker, FakeKubernetes
 from processes import wait_until
 
 CORE = 10**9
@@ -237,6 +237,55 @@ def test_a_connection_is_protected_by_certificates(world, cluster, broker):
         lambda: (third.status("web") or {"engine": {}})["engine"].get("complaint"), 3,
         "a complaint")
     assert "certificate" in complaint
+
+
+def test_kubernetes_keeps_the_ledger(world, cluster, broker):
+    files = certificates(world.directory)
+    with open(world.path("token"), "w") as file:
+        os.chmod(world.path("token"), 0o600)
+        file.write(FakeKubernetes.TOKEN + "\n")
+    cluster = cluster(members=0)
+    server = FakeKubernetes(cluster.network, world.directory)
+    try:
+        config = {
+            "engine": "kubernetes", "endpoints": [server.url], "ca": files["ca.crt"],
+            "token": world.path("token")}
+        nodes = [cluster.node(f"n{number}", **config).start_agent() for number in (1, 2)]
+        brokers = [broker(node, wanted=CORE // 10) for node in nodes]
+        wait_until(lambda: all(map(share, brokers)), 5, "both have a share")
+
+        def move(number):
+            idle, busy = brokers[number % 2], brokers[1 - number % 2]
+            idle.want(CORE // 10)
+            time.sleep(0.05)
+            return want(busy, 18 * CORE // 10, 17 * CORE // 10)
+
+        times = sorted(move(number) for number in range(10))
+        print(f"moved in p50 {times[5] * 1e3:.1f} ms, most {times[-1] * 1e3:.1f} ms")
+        assert balance(server.ledger("web")) == 2 * CORE
+        # A watch that ends goes on where it was; one whose place is forgotten begins anew.
+        server.control("bookmark")
+        server.control("hangup")
+        assert move(10) < 2.5
+        server.control("hangup")
+        server.control("compact")
+        assert move(11) < 2.5
+        wait_until(lambda: server.control("count")["watches"] == 2, 3, "both watch")
+        assert nodes[0].status("web")["engine"]["kind"] == "kubernetes"
+        # The last one that leaves removes the object.
+        for each in brokers:
+            each.close()
+        wait_until(lambda: server.ledger("web") is None, 5, "no object")
+        # Without the right token nothing is read, and it says why.
+        with open(world.path("token"), "w") as file:
+            file.write("another")
+        broker(nodes[0], wanted=CORE)
+        complaint = wait_until(
+            lambda: (nodes[0].status("web") or {"engine": {}})["engine"].get("complaint"), 3,
+            "a complaint")
+        assert "HTTP status 401" in complaint
+    finally:
+        server.namespace.close()
 
 
 def run_agent(config, directory):

@@ -25,7 +25,7 @@ struct EtcdMessagesTests {
     #expect(LedgerKey("shop//cpu") == nil)
   }
 
-  // Recorded from etcd 3.4.23.
+  // In the form of etcd 3.4.23.
   private let header = #"""
     "header":{"cluster_id":"14841639068965178418","member_id":"10276657743932975437",
     "revision":"7","raft_term":"2"}

@@ -55,15 +55,14 @@ final class RoomFinder {
 
   private func look() {
     var hasLost = false
-    watch.take { number, name in
-      if number == -1 {
+    watch.take { change in
+      if change.directory == -1 {
         hasLost = true
-      } else if number == all {
-        if let name { add(name) }
-      } else if let room = rooms[number] {
-        guard let name else { return drop(room) }
+      } else if change.directory == all {
+        if change.isRemoval { drop(change.name) } else { add(change.name) }
+      } else if let room = rooms[change.directory], !change.isRemoval {
         // Other names are those of members, of the broker's files, and of the agent's own.
-        if name == "socket" || name == "name" { look(at: room) }
+        if change.name == "socket" || change.name == "name" { look(at: room) }
       }
     }
     if hasLost { scan() }
@@ -99,8 +98,7 @@ final class RoomFinder {
   }
 
   private func drop(_ name: String) {
-    guard let number = numbers.removeValue(forKey: name) else { return }
-    rooms[number] = nil
+    forget(name)
     if found.remove(name) != nil { onEvent(.gone(room: directory + "/" + name)) }
   }
 }
