@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 
 /// How applications that span nodes are shared: `cluster` in the operator's config.
-public struct ClusterConfig: Equatable, Sendable {
+package struct ClusterConfig: Equatable, Sendable {
   /// Which engine keeps the ledgers.
-  public enum Engine: String, CaseIterable, Sendable {
+  package enum Engine: String, CaseIterable, Sendable {
     /// etcd, by its JSON gateway.
     case etcd
     /// The Kubernetes API, as custom resources.
@@ -11,7 +11,7 @@ public struct ClusterConfig: Equatable, Sendable {
   }
 
   /// What a node falls to if the engine does not answer.
-  public enum LossAction: String, CaseIterable, Sendable {
+  package enum LossAction: String, CaseIterable, Sendable {
     /// The sum of what its members declare, for as long as it takes.
     case declared
     /// After ``ClusterConfig/after``, the sum of their floors.
@@ -19,28 +19,28 @@ public struct ClusterConfig: Equatable, Sendable {
   }
 
   /// Which engine.
-  public var engine = Engine.etcd
+  package var engine = Engine.etcd
   /// The addresses of its members, without a slash at the end.
-  public var endpoints: [String] = []
+  package var endpoints: [String] = []
   /// The file of the certificate authorities that are trusted; nil for the system's.
-  public var ca: String?
+  package var ca: String?
   /// The file of this node's certificate.
-  public var cert: String?
+  package var cert: String?
   /// The file of its private key.
-  public var key: String?
+  package var key: String?
   /// The file of the bearer token, for Kubernetes.
-  public var token: String?
+  package var token: String?
   /// What this node is called; nil for its host name.
-  public var node: String?
+  package var node: String?
   /// For how long a share may be used after the engine was last asked, in seconds.
-  public var validity: Int64 = 6
+  package var validity: Int64 = 6
   /// What happens if the engine does not answer.
-  public var onLost = LossAction.declared
+  package var onLost = LossAction.declared
   /// When that happens, in seconds.
-  public var after: Int64 = 60
+  package var after: Int64 = 60
 
   /// The defaults, without an endpoint.
-  public init() {}
+  package init() {}
 }
 
 extension ClusterConfig {
@@ -155,7 +155,7 @@ extension JSONValue {
 
 extension ClusterConfig {
   /// Whether a text can name a node.
-  public static func isNodeName(_ text: String) -> Bool {
+  package static func isNodeName(_ text: String) -> Bool {
     (1...253).contains(text.utf8.count)
       && text.utf8.allSatisfy { byte in
         switch byte {

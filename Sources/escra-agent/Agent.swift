@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 internal import CLinux
 internal import Glibc
-internal import LiveLimits
 internal import OCISpec
+internal import State
 internal import Syscalls
 
 /// The agent of a node: one ``ClusterApplication`` for each application whose scope is the cluster.

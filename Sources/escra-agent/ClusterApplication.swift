@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
+internal import Application
 internal import Glibc
-internal import LiveLimits
 internal import OCISpec
-internal import Syscalls
+internal import Quantities
+internal import State
 
 /// One application of this node: a ``NodeShare`` for each resource, between its broker and its
 /// ledgers.

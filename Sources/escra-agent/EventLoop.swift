@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-internal import Hooks
+internal import Quantities
 internal import Syscalls
 
 /// The agent's one thread: descriptors that have handlers, and deadlines on CLOCK_BOOTTIME.

@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-internal import LiveLimits
+internal import Application
+internal import Quantities
+internal import State
 internal import Syscalls
 
 /// The share of one resource, with its timer and what is known of it for people.

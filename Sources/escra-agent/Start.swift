@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 internal import Glibc
-internal import LiveLimits
 internal import OCISpec
+internal import State
 internal import Syscalls
 
 /// Runs the agent until a signal asks for its end.

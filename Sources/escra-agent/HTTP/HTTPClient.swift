@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 internal import CCurl
 internal import Glibc
-internal import Syscalls
 
 /// HTTP/1.1 by libcurl's multi interface, on the agent's loop: no thread, and no timer at rest.
 final class HTTPClient {

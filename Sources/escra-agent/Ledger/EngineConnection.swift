@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-internal import LiveLimits
 internal import OCISpec
-internal import Syscalls
+internal import Quantities
+internal import State
 
 /// Requests to the endpoints of an engine: the one that answered last is asked first.
 final class EngineConnection {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-internal import LiveLimits
+internal import State
 
 /// etcd as the ledger, by its JSON gateway.
 final class EtcdLedger: Ledger {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 internal import Glibc
-internal import LiveLimits
+internal import State
 internal import Syscalls
 
 /// The Kubernetes API as the ledger: objects of the custom resource `EscraApplication`.

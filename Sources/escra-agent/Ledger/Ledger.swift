@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-internal import LiveLimits
-internal import Syscalls
+internal import Quantities
+internal import State
 
 /// Objects that all nodes read and replace: what an engine has to be able to do.
 ///

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-internal import Syscalls
+internal import Quantities
 
 /// A stream of lines from an engine, which is opened anew when it breaks.
 ///

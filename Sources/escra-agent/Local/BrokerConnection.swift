@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
+internal import Application
 internal import Glibc
 internal import LiveLimits
+internal import Quantities
+internal import State
 internal import Syscalls
 
 /// The agent's connection to the broker of one application, which it makes anew when it breaks.

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 internal import Glibc
-internal import Hooks
-internal import LiveLimits
+internal import State
 internal import Syscalls
 
 /// Finds the applications of this node whose scope is the cluster, by inotify(7).
