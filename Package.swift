@@ -19,12 +19,12 @@ let staticExecutable: [LinkerSetting] = [
   .unsafeFlags(["-static-executable"], .when(configuration: .release))
 ]
 
-/// A release of the agent is static but for libcurl and what that needs: TLS gets its security updates
-/// from the distribution.
+/// A release of the agent has Swift's own libraries in it, and takes C's from the distribution.
+///
+/// libcurl and its TLS get their security updates there.
 let staticSwift: [LinkerSetting] = [
   .unsafeFlags(
-    ["-static-stdlib", "-Xclang-linker", "-static-libgcc", "-Xlinker", "--as-needed"],
-    .when(configuration: .release))
+    ["-static-stdlib", "-Xclang-linker", "-static-libgcc"], .when(configuration: .release))
 ]
 
 /// What the FoundationEssentials in swift-argument-parser stands on.

@@ -55,6 +55,7 @@ def failure(code, reason, **details):
 
 class Handler(http.server.BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
     token = ""
 
     def log_message(self, *_):
