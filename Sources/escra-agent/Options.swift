@@ -5,6 +5,8 @@ internal import OCISpec
 enum Options: Equatable {
   /// Run with the config in this file.
   case run(config: String?, state: String?)
+  /// Say whether it would work, for `escra doctor`.
+  case check(config: String?)
   case help
   case version
 
@@ -17,6 +19,7 @@ enum Options: Equatable {
 
       --escra-config FILE   another config than \(OperatorConfig.defaultPath)
       --state DIRECTORY     another state than /run/escra
+      --check               say whether it would work, and end
       --version             print the version
       --help                print this text
 
@@ -28,6 +31,7 @@ enum Options: Equatable {
   init(_ arguments: [String]) throws(Complaint) {
     var config: String?
     var state: String?
+    var isCheck = false
     var rest = arguments[...]
     while let argument = rest.popFirst() {
       let parts = argument.split(separator: "=", maxSplits: 1, omittingEmptySubsequences: false)
@@ -41,6 +45,7 @@ enum Options: Equatable {
       switch parts[0] {
       case "--escra-config": config = try value()
       case "--state": state = try value()
+      case "--check": isCheck = true
       case "--help", "-h":
         self = .help
         return
@@ -51,7 +56,7 @@ enum Options: Equatable {
         throw Complaint("unknown argument \(quoted(argument)); see escra-agent --help")
       }
     }
-    self = .run(config: config, state: state)
+    self = isCheck ? .check(config: config) : .run(config: config, state: state)
   }
 }
 

@@ -14,6 +14,7 @@ func runAgent(_ arguments: [String]) -> Int32 {
     case .help: print(Options.usage, terminator: "")
     case .version: print("escra-agent \(EscraVersion.current)")
     case .run(let config, let state): try run(config, state)
+    case .check(let config): try check(config)
     }
     return 0
   } catch {
@@ -22,7 +23,7 @@ func runAgent(_ arguments: [String]) -> Int32 {
   }
 }
 
-private func run(_ path: String?, _ state: String?) throws(Complaint) {
+private func clusterConfig(_ path: String?) throws(Complaint) -> ClusterConfig {
   let file = path ?? OperatorConfig.defaultPath
   let config: OperatorConfig
   do throws(OperatorConfigError) {
@@ -32,17 +33,35 @@ private func run(_ path: String?, _ state: String?) throws(Complaint) {
     throw Complaint(
       "\(file) has no \"cluster\"; write \"cluster\": {\"endpoints\": [\"https://HOST:2379\"]}")
   }
-  let node = try nodeName(cluster)
   try checkSecrets(cluster)
+  return cluster
+}
+
+private func client(_ loop: EventLoop, _ cluster: ClusterConfig) throws(SystemError) -> HTTPClient {
+  let security = TransportSecurity(
+    authority: cluster.ca, certificate: cluster.cert, key: cluster.key)
+  guard let client = HTTPClient(loop: loop, security: security) else {
+    throw SystemError("start", "libcurl", errno: ENOMEM)
+  }
+  return client
+}
+
+private func check(_ path: String?) throws(Complaint) {
+  let cluster = try clusterConfig(path)
+  _ = try nodeName(cluster)
+  do throws(SystemError) {
+    let loop = try EventLoop()
+    try Examination(loop: loop, client: try client(loop, cluster), cluster: cluster).run()
+  } catch { throw Complaint(error.description) }
+}
+
+private func run(_ path: String?, _ state: String?) throws(Complaint) {
+  let cluster = try clusterConfig(path)
+  let node = try nodeName(cluster)
   let root = state.map { StateRoot(path: $0) } ?? .system
   do throws(SystemError) {
     let loop = try EventLoop()
-    guard
-      let client = HTTPClient(
-        loop: loop,
-        security: TransportSecurity(
-          authority: cluster.ca, certificate: cluster.cert, key: cluster.key))
-    else { throw SystemError("start", "libcurl", errno: ENOMEM) }
+    let client = try client(loop, cluster)
     let endpoints = Endpoints(cluster.endpoints, node: node)
     let ledger: any Ledger =
       switch cluster.engine {

@@ -41,7 +41,9 @@ struct ClusterConfigTests {
 
   @Test(arguments: [
     ("{}", #"cluster {...} names no endpoint; write "endpoints": ["https://HOST:2379"]"#),
-    (#"{"endpoints": "https://a"}"#, #"cluster.endpoints "https://a" is no array; write an array "#),
+    (
+      #"{"endpoints": "https://a"}"#, #"cluster.endpoints "https://a" is no array; write an array "#
+    ),
     (#"{"endpoints": ["a:1"]}"#, #"cluster.endpoints[0] "a:1" is no address; write one such as "#),
     (
       #"{"endpoints": ["https://a/path"]}"#,

@@ -10,6 +10,7 @@ import pytest
 import processes
 from nodes import ESCRA_AGENT, Cluster, FakeBroker, FakeKubernetes
 from processes import wait_until
+from world import ESCRA
 
 CORE = 10**9
 
@@ -311,6 +312,30 @@ def test_a_config_with_an_error_is_refused_in_a_sentence(world, config, sentence
     done = run_agent(config, world.directory)
     assert done.returncode == 1
     assert sentence in done.stderr and done.stderr.count("\n") == 1
+
+
+def test_the_doctor_looks_at_the_engine_the_certificate_and_the_clock(world, cluster):
+    files = certificates(world.directory)
+    cluster = cluster(members=1, tls=world.directory)
+    node = cluster.node(
+        "n1", ca=files["ca.crt"], cert=files["node.crt"], key=files["node.key"])
+
+    def doctor():
+        # It ends with 1 where anything of the machine is a problem.
+        done = subprocess.run(
+            node.words(ESCRA, "doctor", "--json", "--escra-config", node.config),
+            capture_output=True, text=True, timeout=20)
+        return {check["name"]: check for check in json.loads(done.stdout)["checks"]}
+
+    found = doctor()
+    assert found["engine"]["level"] == "ok" and "is etcd 3." in found["engine"]["sentence"]
+    # Two days are not much.
+    assert found["certificate"]["level"] == "warning"
+    assert "in 1 days; renew it" in found["certificate"]["sentence"]
+    assert found["clock"]["level"] == "ok"
+    cluster.network.cut(cluster.members[0].namespace)
+    found = doctor()
+    assert found["engine"]["level"] == "problem" and "does not answer" in found["engine"]["sentence"]
 
 
 def test_a_private_key_that_others_can_read_is_refused(world):
