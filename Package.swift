@@ -91,6 +91,11 @@ let package = Package(
       name: "simulate", dependencies: ["LiveLimits", "Syscalls"], path: "Tests/Simulate",
       swiftSettings: strict),
 
+    // Nodes that share a limit through an engine that does not exist: `make simulate-nodes`.
+    .executableTarget(
+      name: "simulate-nodes", dependencies: ["LiveLimits", "Syscalls"],
+      path: "Tests/SimulateNodes", swiftSettings: strict),
+
     // Quotas written as often as the books allow, to a real kernel: Tests/e2e/test_books.py.
     .executableTarget(
       name: "hammer", dependencies: ["Hooks", "LiveLimits", "Syscalls"], path: "Tests/Hammer",
@@ -107,7 +112,7 @@ let package = Package(
     .testTarget(
       name: "HooksTests", dependencies: ["Hooks", "CLinux", "Syscalls"], swiftSettings: strict),
     .testTarget(
-      name: "LiveLimitsTests", dependencies: ["Hooks", "LiveLimits", "Syscalls", "simulate"],
+      name: "LiveLimitsTests", dependencies: ["Hooks", "LiveLimits", "Syscalls", "simulate", "simulate-nodes"],
       swiftSettings: strict),
     .testTarget(
       name: "escra-runcTests", dependencies: ["escra-runc", "Syscalls"],
