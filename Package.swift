@@ -26,6 +26,14 @@ let staticFoundation: [LinkerSetting] = [
   "_FoundationCollections", "_FoundationCShims", "swiftSynchronization",
 ].map { .linkedLibrary($0, .when(configuration: .release)) }
 
+/// The layers below the state's files: CONTRIBUTING.md draws them.
+let lower: [Target.Dependency] = [
+  "Application", "Cgroups", "Control", "CPUSets", "Hooks", "OCISpec", "Quantities", "Syscalls",
+]
+
+/// All layers, for the programs and their tests.
+let layers: [Target.Dependency] = lower + ["LiveLimits", "State"]
+
 let package = Package(
   name: "escra-runc",
   products: [
@@ -58,67 +66,96 @@ let package = Package(
       ],
       linkerSettings: [.linkedLibrary("bpf"), .linkedLibrary("elf"), .linkedLibrary("z")]),
 
+    // Values with units: CPU time, bytes, CPU sets. Pure.
+    .target(name: "Quantities", swiftSettings: strict),
+
+    // The laws of CPU and memory limits, budgets, run records. Pure.
+    .target(name: "Control", dependencies: ["Quantities"], swiftSettings: strict),
+
+    // Broker and members of an application. Pure.
+    .target(name: "Application", dependencies: ["Quantities"], swiftSettings: strict),
+
+    // The share that a node has of an application, and the ledger of all nodes. Pure.
+    .target(name: "Nodes", dependencies: ["Application", "Quantities"], swiftSettings: strict),
+
+    // The allocator of exclusive CPUs, and the plans of cpusets. Pure.
+    .target(name: "CPUSets", dependencies: ["Quantities"], swiftSettings: strict),
+
     // The one choke point for system calls.
-    .target(name: "Syscalls", dependencies: ["CLinux"], swiftSettings: strict),
+    .target(name: "Syscalls", dependencies: ["CLinux", "Quantities"], swiftSettings: strict),
 
     // config.json, annotations, quantities, bundles: what was asked for.
-    .target(name: "OCISpec", dependencies: ["CJansson", "Syscalls"], swiftSettings: strict),
-
-    // Where the kernel calls us: use, wake-ups, exit, drift.
-    .target(name: "Hooks", dependencies: ["CBPF", "CLinux", "Syscalls"], swiftSettings: strict),
-
-    // cgroups, control laws, the record, supervisor and keeper.
     .target(
-      name: "LiveLimits", dependencies: ["Hooks", "OCISpec", "CLinux", "CSeccomp", "Syscalls"],
+      name: "OCISpec", dependencies: ["CJansson", "Quantities", "Syscalls"], swiftSettings: strict),
+
+    // Every kernel file of a cgroup, and systemd's units for them.
+    .target(
+      name: "Cgroups", dependencies: ["CLinux", "OCISpec", "Quantities", "Syscalls"],
+      swiftSettings: strict),
+
+    // Where the kernel calls us: use, wake-ups, exit.
+    .target(
+      name: "Hooks", dependencies: ["CBPF", "CLinux", "Control", "Quantities", "Syscalls"],
+      swiftSettings: strict),
+
+    // Every file under /run/escra and in the history's directory.
+    .target(name: "State", dependencies: lower + ["CLinux"], swiftSettings: strict),
+
+    // Supervisor and keeper.
+    .target(
+      name: "LiveLimits", dependencies: lower + ["CLinux", "CSeccomp", "State"],
       swiftSettings: strict),
 
     // The runtime: argument grammar, one file a verb, then execve.
     .executableTarget(
-      name: "escra-runc", dependencies: ["LiveLimits", "OCISpec", "CLinux", "Syscalls"],
-      swiftSettings: strict, linkerSettings: staticExecutable),
+      name: "escra-runc", dependencies: layers + ["CLinux"], swiftSettings: strict,
+      linkerSettings: staticExecutable),
 
     // The operator's tool.
     .executableTarget(
       name: "escra",
-      dependencies: [
-        "LiveLimits", "OCISpec", "CLinux", "CSQLite", "Syscalls",
+      dependencies: layers + [
+        "CLinux", "CSQLite",
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
       ],
       swiftSettings: strict, linkerSettings: staticExecutable + staticFoundation),
 
     // Members and brokers of applications that do not exist, in virtual time: `make simulate`.
     .executableTarget(
-      name: "simulate", dependencies: ["LiveLimits", "Syscalls"], path: "Tests/Simulate",
+      name: "simulate", dependencies: ["Application", "Control", "Quantities"],
+      path: "Tests/Simulate",
       swiftSettings: strict),
 
     // Nodes that share a limit through an engine that does not exist: `make simulate-nodes`.
     .executableTarget(
-      name: "simulate-nodes", dependencies: ["LiveLimits", "Syscalls"],
+      name: "simulate-nodes", dependencies: ["Application", "Nodes", "Quantities"],
       path: "Tests/SimulateNodes", swiftSettings: strict),
 
     // Quotas written as often as the books allow, to a real kernel: Tests/e2e/test_books.py.
     .executableTarget(
-      name: "hammer", dependencies: ["Hooks", "LiveLimits", "Syscalls"], path: "Tests/Hammer",
+      name: "hammer", dependencies: layers, path: "Tests/Hammer",
       swiftSettings: strict, linkerSettings: staticExecutable),
 
     // Slack of a real group given back while somebody grows: Tests/e2e/test_shrink_race.py.
     .executableTarget(
-      name: "shrink-race", dependencies: ["CLinux", "Hooks", "LiveLimits", "Syscalls"],
+      name: "shrink-race", dependencies: layers + ["CLinux"],
       path: "Tests/ShrinkRace", swiftSettings: strict, linkerSettings: staticExecutable),
 
-    .testTarget(name: "SyscallsTests", dependencies: ["Syscalls"], swiftSettings: strict),
     .testTarget(
-      name: "OCISpecTests", dependencies: ["OCISpec", "Syscalls"], swiftSettings: strict),
+      name: "SyscallsTests", dependencies: ["Quantities", "Syscalls"], swiftSettings: strict),
     .testTarget(
-      name: "HooksTests", dependencies: ["Hooks", "CLinux", "Syscalls"], swiftSettings: strict),
-    .testTarget(
-      name: "LiveLimitsTests", dependencies: ["Hooks", "LiveLimits", "Syscalls", "simulate", "simulate-nodes"],
+      name: "OCISpecTests", dependencies: ["OCISpec", "Quantities", "Syscalls"],
       swiftSettings: strict),
     .testTarget(
-      name: "escra-runcTests", dependencies: ["escra-runc", "Syscalls"],
+      name: "HooksTests", dependencies: lower + ["CLinux"], swiftSettings: strict),
+    .testTarget(
+      name: "LiveLimitsTests", dependencies: layers + ["Nodes", "simulate", "simulate-nodes"],
       swiftSettings: strict),
     .testTarget(
-      name: "escraTests", dependencies: ["escra", "Hooks", "LiveLimits", "Syscalls"],
+      name: "escra-runcTests", dependencies: layers + ["escra-runc"],
+      swiftSettings: strict),
+    .testTarget(
+      name: "escraTests", dependencies: layers + ["escra"],
       swiftSettings: strict),
   ],
   swiftLanguageModes: [.v6]

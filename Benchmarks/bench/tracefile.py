@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Traces that nobody recorded: the file's form is that of Sources/LiveLimits/History."""
+"""Traces that nobody recorded: the file's form is that of Sources/Control/History."""
 import struct
 
 STEP = 25_000_000

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 internal import CLinux
 internal import Glibc
-public import Syscalls
+package import Quantities
+package import Syscalls
 
 /// Wakes the supervisor when an idle container starts to use CPU, and costs nothing until then.
 ///
@@ -10,10 +11,10 @@ public import Syscalls
 /// timer only while such a task is on the CPU, so nothing fires while nothing runs; armed by
 /// PERF_EVENT_IOC_REFRESH an event fires once and disables itself, so nothing fires while the
 /// supervisor is awake and sampling.
-public final class BusyAlarm {
+package final class BusyAlarm {
   private var events: [Int32]
   /// Readable when the container has used CPU: a signalfd(2) of the events' queued signal.
-  public private(set) var descriptor: FileDescriptor
+  package private(set) var descriptor: FileDescriptor
 
   /// Opens one event a CPU, disarmed; calls come to the thread that opens them.
   ///
@@ -23,7 +24,7 @@ public final class BusyAlarm {
   ///   - cpus: How many CPUs the machine has online.
   ///   - after: CPU time on one CPU until it fires, in nanoseconds.
   /// - Throws: ``SystemError``: EACCES without CAP_PERFMON, EINVAL where cgroup mode is refused.
-  public init(
+  package init(
     cgroup: borrowing FileDescriptor, cpus: [Int32], after: Nanoseconds
   ) throws(SystemError) {
     let signal = escra_sigrtmin() + 1
@@ -54,13 +55,13 @@ public final class BusyAlarm {
   /// - Parameters:
   ///   - descriptor: The signal descriptor.
   ///   - events: The perf events, one a CPU.
-  public init(adopting descriptor: consuming FileDescriptor, events: [Int32]) {
+  package init(adopting descriptor: consuming FileDescriptor, events: [Int32]) {
     self.descriptor = descriptor
     self.events = events
   }
 
   /// Gives everything away that it has open, the signal descriptor first: for another image.
-  public func release() -> [Int32] {
+  package func release() -> [Int32] {
     let descriptors = [descriptor.number] + events
     events = []
     let empty = FileDescriptor.none
@@ -71,12 +72,12 @@ public final class BusyAlarm {
   deinit { for event in events { close(event) } }
 
   /// Asks for one call, on the next use on any CPU.
-  public func arm() {
+  package func arm() {
     for event in events { _ = escra_perf_arm(event) }
   }
 
   /// Takes note of the calls that came, however many.
-  public func acknowledge() {
+  package func acknowledge() {
     // One signal a CPU at the most: an event disables itself when it fires.
     withUnsafeTemporaryAllocation(byteCount: 8 * 128, alignment: 8) { buffer in
       while Glibc.read(descriptor.number, buffer.baseAddress, buffer.count) > 0 {}

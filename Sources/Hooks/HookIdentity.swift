@@ -2,43 +2,43 @@
 internal import CBPF
 
 /// What one load of the hooks is called by the kernel, as it is written down for others.
-public struct HookIdentity: Equatable, Sendable {
+package struct HookIdentity: Equatable, Sendable {
   /// Ids of the maps.
-  public let groups, rings: UInt32
+  package let groups, rings: UInt32
   /// Ids of the links and of the programs behind them.
-  public let links: [Link]
+  package let links: [Link]
   /// What there is beside the program that predicts.
-  public let nets: Nets
+  package let nets: Nets
 
   /// A link, and what it links.
-  public struct Link: Equatable, Sendable {
+  package struct Link: Equatable, Sendable {
     /// The link's id.
-    public let id: UInt32
+    package let id: UInt32
     /// Its program's id.
-    public let program: UInt32
+    package let program: UInt32
   }
 
   /// What was attached beside the program that predicts: others that see throttles which it does not,
   /// from Linux 6.18 none; and the one that minds memory.
-  public struct Nets: OptionSet, Sendable {
+  package struct Nets: OptionSet, Sendable {
     /// Bits of escra_hook_net.
-    public let rawValue: UInt32
+    package let rawValue: UInt32
     /// Makes a set of bits.
-    public init(rawValue: UInt32) { self.rawValue = rawValue }
+    package init(rawValue: UInt32) { self.rawValue = rawValue }
     /// fexit/throttle_cfs_rq.
-    public static let throttle = Nets(rawValue: 1)
+    package static let throttle = Nets(rawValue: 1)
     /// tp_btf/sched_wakeup.
-    public static let wakeup = Nets(rawValue: 2)
+    package static let wakeup = Nets(rawValue: 2)
     /// fentry/page_counter_try_charge: the last link is its.
-    public static let memory = Nets(rawValue: 4)
+    package static let memory = Nets(rawValue: 4)
     /// The kernel would not have that one, and is not asked again.
-    public static let memoryRefused = Nets(rawValue: 8)
+    package static let memoryRefused = Nets(rawValue: 8)
 
     /// Where a container's need of CPU time is heard of with these, as its state says it: "bpf".
-    public var source: String { description.isEmpty ? "bpf" : "bpf, " + description }
+    package var source: String { description.isEmpty ? "bpf" : "bpf, " + description }
 
     /// Those that see throttles, for people: "throttle_cfs_rq"; empty for none.
-    public var description: String {
+    package var description: String {
       let names: [(Nets, String)] = [
         (.throttle, "throttle_cfs_rq"), (.wakeup, "sched_wakeup"),
       ]
@@ -47,10 +47,10 @@ public struct HookIdentity: Equatable, Sendable {
   }
 
   /// The programs and their layout, as a number: hooks of another version live beside ours.
-  public static var layout: UInt64 { escra_hooks_layout() }
+  package static var layout: UInt64 { escra_hooks_layout() }
 
   /// The same without the program that minds memory: for who does not, and is not to keep it.
-  public var withoutMemory: HookIdentity {
+  package var withoutMemory: HookIdentity {
     var ids = ids
     if nets.contains(.memory) { ids.link_count -= 1 }
     ids.nets = nets.subtracting(.memory).rawValue
@@ -84,13 +84,13 @@ public struct HookIdentity: Equatable, Sendable {
   }
 
   /// Numbers in a line.
-  public var text: String {
+  package var text: String {
     ([groups, rings, nets.rawValue] + links.flatMap { [$0.id, $0.program] })
       .map { "\($0)" }.joined(separator: " ") + "\n"
   }
 
   /// Reads ``text`` back; nil for anything else, as half a line.
-  public init?(_ text: some StringProtocol) {
+  package init?(_ text: some StringProtocol) {
     guard text.last == "\n" else { return nil }
     let words = text.dropLast().split(separator: " ").map { UInt32($0) }
     let numbers = words.compactMap(\.self)

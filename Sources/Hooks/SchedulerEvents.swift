@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 internal import CBPF
 internal import Glibc
-public import Syscalls
+package import Quantities
+package import Syscalls
 
 /// What the hooks saw of one container.
-public struct SchedulerEvent: Equatable, Sendable {
+package struct SchedulerEvent: Equatable, Sendable {
   /// What happened.
-  public enum Kind: Equatable, Sendable {
+  package enum Kind: Equatable, Sendable {
     /// What is left of the period's CPU time fell below a margin.
     case runningOut
     /// The container was throttled.
@@ -18,17 +19,17 @@ public struct SchedulerEvent: Equatable, Sendable {
   }
 
   /// What happened.
-  public let kind: Kind
+  package let kind: Kind
   /// CPU time that the CPU on which it was seen may still get, in nanoseconds; where it is memory that
   /// was seen this and all below is 0.
   ///
   /// What is left of its slice and what no CPU has taken yet; negative when it was overrun.
-  public let left: Nanoseconds
+  package let left: Nanoseconds
   /// The quota in force at that moment, in nanoseconds a period.
-  public let quota: Nanoseconds
+  package let quota: Nanoseconds
   /// When the kernel refills it, on CLOCK_MONOTONIC (``monotonicNow()``); in the past when no
   /// period is running.
-  public let periodEnd: Nanoseconds
+  package let periodEnd: Nanoseconds
 
   init?(_ event: escra_hook_event) {
     switch escra_hook_kind(event.kind) {
@@ -53,24 +54,24 @@ public struct SchedulerEvent: Equatable, Sendable {
 ///
 /// Mapped from the first event on and until ``rest()``: while a container is quiet nobody has to pay
 /// for three pages.
-public final class SchedulerEvents {
+package final class SchedulerEvents {
   /// The ring, for a poller.
-  public let descriptor: FileDescriptor
+  package let descriptor: FileDescriptor
   private var mapped = escra_ring()
 
   /// Takes a ring over that ``SchedulerHooks/watch(_:outer:_:owner:)`` has made, here or in another
   /// image.
-  public init(adopting ring: consuming FileDescriptor) { descriptor = ring }
+  package init(adopting ring: consuming FileDescriptor) { descriptor = ring }
 
   deinit { rest() }
 
   /// Gives the memory back until the next event.
-  public func rest() { if mapped.consumer != nil { escra_ring_unmap(&mapped) } }
+  package func rest() { if mapped.consumer != nil { escra_ring_unmap(&mapped) } }
 
   /// Takes the oldest event; nil when there is none.
   ///
   /// - Throws: ``SystemError``: ENOMEM where the ring cannot be mapped. It stays readable then.
-  public func take() throws(SystemError) -> SchedulerEvent? {
+  package func take() throws(SystemError) -> SchedulerEvent? {
     if mapped.consumer == nil {
       try retrying("map", "a ring") { escra_ring_map(descriptor.number, &mapped) }
     }

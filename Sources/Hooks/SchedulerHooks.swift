@@ -1,16 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
 internal import CBPF
+package import Control
 internal import Glibc
-public import Syscalls
+package import Syscalls
 
 /// The BPF programs that tell of a limit before it is hit: one set for the whole host.
 ///
 /// Whoever comes first loads them, everybody else opens them by the ids that the first one wrote
 /// down; nothing is pinned. The kernel keeps them as long as one supervisor holds the links, and a
 /// supervisor that dies leaves entries behind that cost no time (Sources/CBPF/bpf/hooks.bpf.c).
-public struct SchedulerHooks: ~Copyable {
+package struct SchedulerHooks: ~Copyable {
   /// What there is beside the program that predicts.
-  public let nets: HookIdentity.Nets
+  package let nets: HookIdentity.Nets
   private let groups: FileDescriptor
   private let rings: FileDescriptor
   private var links: [Int32]
@@ -23,7 +24,7 @@ public struct SchedulerHooks: ~Copyable {
   ///   - id: That of the ring that was made for this process; nil for none.
   /// - Throws: ``SystemError``: ENOENT when it is gone, ESTALE when an id is somebody else's by
   ///   now, EPERM without CAP_SYS_ADMIN.
-  public init(opening identity: HookIdentity, ring id: UInt32? = nil) throws(SystemError) {
+  package init(opening identity: HookIdentity, ring id: UInt32? = nil) throws(SystemError) {
     let ring =
       if let id {
         FileDescriptor(owning: try retrying("open", "a ring") { escra_ring_open(id) })
@@ -47,7 +48,7 @@ public struct SchedulerHooks: ~Copyable {
   ///
   /// - Throws: ``SystemError`` with what the kernel says to the last of the attempts: EPERM, or
   ///   ESRCH and ENOENT without /sys/kernel/btf/vmlinux.
-  public static func load() throws(SystemError) -> HookIdentity {
+  package static func load() throws(SystemError) -> HookIdentity {
     var ids = escra_hook_ids()
     try retrying("load", "the hooks in the scheduler") { escra_hooks_load(&ids) }
     return HookIdentity(ids)
@@ -57,7 +58,7 @@ public struct SchedulerHooks: ~Copyable {
   ///
   /// - Parameter identity: What is loaded, without it.
   /// - Returns: The same with it, or with the note that the kernel would not have it.
-  public static func loadMemory(onto identity: HookIdentity) -> HookIdentity {
+  package static func loadMemory(onto identity: HookIdentity) -> HookIdentity {
     var ids = identity.ids
     _ = escra_hooks_load_memory(&ids)
     return HookIdentity(ids)
@@ -71,7 +72,7 @@ public struct SchedulerHooks: ~Copyable {
   /// - Parameter owner: The supervisor.
   /// - Returns: The ring, which hangs there until it is swept away.
   /// - Throws: ``SystemError``.
-  public func hangRing(of owner: ProcessIdentity) throws(SystemError) -> SchedulerRing {
+  package func hangRing(of owner: ProcessIdentity) throws(SystemError) -> SchedulerRing {
     let ring = FileDescriptor(owning: try retrying("make", "a ring") { escra_ring_create() })
     let number = ring.number
     try retrying("connect", "a ring") {
@@ -89,8 +90,8 @@ public struct SchedulerHooks: ~Copyable {
   ///   - limits: What is worth telling.
   ///   - owner: The supervisor that has a ring here.
   /// - Throws: ``SystemError``.
-  public func watch(
-    _ group: UInt64, outer: UInt64?, _ limits: Limits, owner: ProcessIdentity
+  package func watch(
+    _ group: UInt64, outer: UInt64?, _ limits: HookLimits, owner: ProcessIdentity
   ) throws(SystemError) {
     var entry = escra_hook_group()
     entry.ring = Self.key(of: owner)
@@ -109,31 +110,10 @@ public struct SchedulerHooks: ~Copyable {
       | UInt64(UInt32(truncatingIfNeeded: owner.startTicks))
   }
 
-  /// What of a container's use is told; of the CPU in nanoseconds a period.
-  public struct Limits: Equatable, Sendable {
-    /// At or below this quota it rests.
-    public var floor: Nanoseconds
-    /// What it may use in a period while it rests before that is news.
-    public var quiet: Nanoseconds
-    /// When less than this is left, or less than half of the quota, it is told.
-    public var margin: Nanoseconds
-    /// When its use of memory is nearer to memory.high than this, it is told; in bytes, 0 where that
-    /// is not minded.
-    public var near: Int64
-
-    /// Makes limits.
-    public init(floor: Nanoseconds, quiet: Nanoseconds, margin: Nanoseconds, near: Int64 = 0) {
-      self.floor = floor
-      self.quiet = quiet
-      self.margin = margin
-      self.near = near
-    }
-  }
-
   /// Removes what dead supervisors have left.
   ///
   /// - Parameter living: Who has a pid, if it is alive.
-  public func sweep(living: (_ pid: Int32) -> ProcessIdentity?) {
+  package func sweep(living: (_ pid: Int32) -> ProcessIdentity?) {
     func isDead(_ owner: UInt64) -> Bool {
       living(Int32(truncatingIfNeeded: owner >> 32)).map { Self.key(of: $0) } != owner
     }
@@ -162,10 +142,10 @@ public struct SchedulerHooks: ~Copyable {
   }
 
   /// What a supervisor holds of them, and hears by, for one in another process: the ring, the links.
-  public func files(with ring: borrowing SchedulerRing) -> [Int32] { [ring.number] + links }
+  package func files(with ring: borrowing SchedulerRing) -> [Int32] { [ring.number] + links }
 
   /// Gives the ring away, and the links, which keep the programs alive: for another image.
-  public consuming func release() -> (ring: Int32, links: [Int32]) {
+  package consuming func release() -> (ring: Int32, links: [Int32]) {
     let links = links
     self.links = []
     let empty = FileDescriptor.none
@@ -174,13 +154,13 @@ public struct SchedulerHooks: ~Copyable {
 }
 
 /// A supervisor's ring, in a process that made it for somebody else.
-public struct SchedulerRing: ~Copyable {
+package struct SchedulerRing: ~Copyable {
   /// What the kernel calls it.
-  public let id: UInt32
+  package let id: UInt32
   private let ring: FileDescriptor
   fileprivate var number: Int32 { ring.number }
 
-  init(_ ring: consuming FileDescriptor) throws(SystemError) {
+  package init(_ ring: consuming FileDescriptor) throws(SystemError) {
     var id: UInt32 = 0
     let number = ring.number
     try retrying("identify", "a ring") { escra_map_id(number, &id) }

@@ -26,10 +26,10 @@ enum AnnotationKey: String, CaseIterable, Sendable {
 ///
 /// A pod's annotations reach all its containers; `io.escra.policy/web` is for the container called
 /// `web` alone, and wins over the same key without a name.
-public struct Annotations {
+package struct Annotations {
   /// What all our keys begin with; where these bytes are nowhere in config.json there is nothing
   /// to read.
-  public static let prefix = "io.escra."
+  package static let prefix = "io.escra."
 
   /// One annotation as it was written.
   struct Entry {

@@ -1,23 +1,23 @@
 // SPDX-License-Identifier: Apache-2.0
 
 /// Between what a container's limit of one resource may move.
-public struct Bounds<Limit: Comparable & Sendable>: Equatable, Sendable {
+package struct Bounds<Limit: Comparable & Sendable>: Equatable, Sendable {
   /// The least that the limit is lowered to; never above ``ceiling``.
-  public let floor: Limit
+  package let floor: Limit
   /// The most that the limit is raised to.
-  public let ceiling: Limit
+  package let ceiling: Limit
   /// What config.json says; nil where it declares no limit.
-  public let declared: Limit?
+  package let declared: Limit?
 
   /// Makes bounds; a floor above the ceiling becomes the ceiling.
-  public init(floor: Limit, ceiling: Limit, declared: Limit?) {
+  package init(floor: Limit, ceiling: Limit, declared: Limit?) {
     self.floor = min(floor, ceiling)
     self.ceiling = ceiling
     self.declared = declared
   }
 
   /// The limit within these bounds that is nearest to `limit`.
-  public func clamp(_ limit: Limit) -> Limit { max(floor, min(limit, ceiling)) }
+  package func clamp(_ limit: Limit) -> Limit { max(floor, min(limit, ceiling)) }
 }
 
 /// What annotations ask of one resource.

@@ -1,16 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 internal import Glibc
-public import Syscalls
+package import Syscalls
 
 /// An OCI bundle: a directory with a config.json, or with the file that crun's `--config` names.
-public struct Bundle: ~Copyable, Sendable {
+package struct Bundle: ~Copyable, Sendable {
   /// The longest config that is read, in bytes.
   static let largestConfig = 256 << 20
 
   /// The directory as it was named, for messages.
-  public let path: String
+  package let path: String
   /// The open directory.
-  public let directory: FileDescriptor
+  package let directory: FileDescriptor
   /// The config, and what lies beside it while it is edited.
   let names: BundleNames
 
@@ -19,7 +19,7 @@ public struct Bundle: ~Copyable, Sendable {
   /// - Parameter path: The directory, in whatever bytes the caller wrote it; a relative path is
   ///   taken from the working directory.
   /// - Throws: ``ConfigError/system(_:)`` with open's errno.
-  public init(_ path: UnsafePointer<CChar>) throws(ConfigError) {
+  package init(_ path: UnsafePointer<CChar>) throws(ConfigError) {
     try self.init(directory: path, named: String(cString: path), BundleNames())
   }
 
@@ -27,7 +27,7 @@ public struct Bundle: ~Copyable, Sendable {
   ///
   /// - Parameter config: The file; a relative path is taken from the working directory.
   /// - Throws: ``ConfigError/system(_:)`` with open's errno; EILSEQ for a name that is not UTF-8.
-  public init(config: UnsafePointer<CChar>) throws(ConfigError) {
+  package init(config: UnsafePointer<CChar>) throws(ConfigError) {
     guard let file = String(validatingCString: config) else {
       throw .system(SystemError("open", String(cString: config), errno: EILSEQ))
     }
@@ -55,7 +55,7 @@ public struct Bundle: ~Copyable, Sendable {
   ///
   /// - Throws: ``ConfigError/system(_:)`` where it is missing, unreadable or too long, and
   ///   ``ConfigError/notAFile(path:)`` for a device, a FIFO or a socket, which is not read.
-  public func config() throws(ConfigError) -> [UInt8] {
+  package func config() throws(ConfigError) -> [UInt8] {
     let name = "\(path)/\(names.config)"
     do throws(SystemError) {
       // Not to hang on a pipe; a regular file does not know the difference.

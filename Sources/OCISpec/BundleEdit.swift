@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 internal import Glibc
-public import Syscalls
+package import Syscalls
 
 /// The right to edit a bundle's config.json: its lock, held.
 ///
@@ -18,9 +18,9 @@ public import Syscalls
 ///
 /// A caller that is killed before its supervisor has started leaves an empty record, which the next
 /// create of the bundle removes.
-public struct BundleEdit: ~Copyable, Sendable {
+package struct BundleEdit: ~Copyable, Sendable {
   /// What putting back came to.
-  public enum Healing: String, Sendable {
+  package enum Healing: String, Sendable {
     /// There was no edit.
     case nothing
     /// config.json was untouched; only left-overs were removed.
@@ -43,10 +43,10 @@ public struct BundleEdit: ~Copyable, Sendable {
   }
 
   /// The directory.
-  public let directory: FileDescriptor
+  package let directory: FileDescriptor
   /// The record, locked: the lock is free when every copy of this descriptor, in whatever process,
   /// is closed.
-  public let lock: FileDescriptor
+  package let lock: FileDescriptor
   private let path: String
   private let names: BundleNames
 
@@ -57,7 +57,7 @@ public struct BundleEdit: ~Copyable, Sendable {
   ///   - lock: The record.
   ///   - path: What the bundle is called in messages.
   ///   - config: The config, with or without directories; nil for config.json.
-  public init(
+  package init(
     holding directory: consuming FileDescriptor, lock: consuming FileDescriptor, path: String,
     config: String?
   ) {
@@ -75,7 +75,7 @@ public struct BundleEdit: ~Copyable, Sendable {
   }
 
   /// No right at all: what stands for it where nothing is edited.
-  public static var none: BundleEdit {
+  package static var none: BundleEdit {
     BundleEdit(holding: .none, lock: .none, path: "", names: BundleNames())
   }
 
@@ -100,7 +100,7 @@ public struct BundleEdit: ~Copyable, Sendable {
   ///   - edit: What changes.
   ///   - document: config.json as it is.
   /// - Throws: ``ConfigError``; config.json then is as it was.
-  public func apply(_ edit: ConfigEdit, to document: ConfigDocument) throws(ConfigError) {
+  package func apply(_ edit: ConfigEdit, to document: ConfigDocument) throws(ConfigError) {
     _ = try putBack(keepingRecord: true) { (_) throws(ConfigError) in }
     do throws(ConfigError) {
       try replace(with: edit.applied(to: document), members: edit.members)
@@ -199,7 +199,7 @@ public struct BundleEdit: ~Copyable, Sendable {
   /// - Throws: ``ConfigError/unknownEdit(path:)`` where a copy is there without a readable record:
   ///   nothing is touched then.
   @discardableResult
-  public func putBack() throws(ConfigError) -> Healing {
+  package func putBack() throws(ConfigError) -> Healing {
     try putBack(keepingRecord: false) { (_) throws(ConfigError) in }
   }
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 internal import Glibc
-public import Syscalls
+package import Quantities
+internal import Syscalls
 
 extension Bundle {
   /// Locks the bundle for an edit, and brings back what an earlier one left behind.
@@ -12,7 +13,7 @@ extension Bundle {
   ///   that hangs must not make its callers hang, too.
   /// - Returns: The right to edit, which ends with its last descriptor.
   /// - Throws: ``ConfigError/busy(path:)`` after that time.
-  public func edit(timeout: Nanoseconds = 10_000_000_000) throws(ConfigError) -> BundleEdit {
+  package func edit(timeout: Nanoseconds = 10_000_000_000) throws(ConfigError) -> BundleEdit {
     guard let edit = try lock(within: timeout, creating: true) else { throw .busy(path: path) }
     try edit.putBack(keepingRecord: true) { (_) throws(ConfigError) in }
     return edit
@@ -27,12 +28,12 @@ extension Bundle {
   /// - Returns: What there was to do.
   /// - Throws: ``ConfigError/busy(path:)`` while another process holds the bundle's lock.
   @discardableResult
-  public func heal(timeout: Nanoseconds = 0) throws(ConfigError) -> BundleEdit.Healing {
+  package func heal(timeout: Nanoseconds = 0) throws(ConfigError) -> BundleEdit.Healing {
     try lock(within: timeout, creating: false)?.putBack() ?? .nothing
   }
 
   /// Whether another container's edit is in the place of config.json.
-  public var isEdited: Bool {
+  package var isEdited: Bool {
     (try? directory.status(of: names.original)) ?? nil != nil
   }
 

@@ -4,30 +4,30 @@
 ///
 /// `linux.cgroupsPath` is a path or, where systemd is asked to make the group, SLICE:PREFIX:NAME
 /// (runc's docs/systemd.md, crun(1)).
-public struct CgroupsPath: Equatable, Sendable {
+package struct CgroupsPath: Equatable, Sendable {
   /// What the group is called, without what the runtime puts before it on its own account.
-  public let name: String
+  package let name: String
   /// The path from the hierarchies' root; nil where that depends on the caller.
-  public let path: String?
+  package let path: String?
   /// What it asks systemd for; nil where the runtime makes the group itself.
-  public let unit: Unit?
+  package let unit: Unit?
 
   /// A unit of systemd's: SLICE:PREFIX:NAME.
-  public struct Unit: Equatable, Sendable {
+  package struct Unit: Equatable, Sendable {
     /// The slice that it is to be in.
-    public let slice: String
+    package let slice: String
     /// What the runtime puts before the name.
-    public let prefix: String
+    package let prefix: String
     /// The name, without what the runtime adds.
-    public let name: String
+    package let name: String
 
     /// Makes a unit.
-    public init(slice: String, prefix: String, name: String) {
+    package init(slice: String, prefix: String, name: String) {
       (self.slice, self.prefix, self.name) = (slice, prefix, name)
     }
 
     /// As `linux.cgroupsPath` has it.
-    public var text: String { "\(slice):\(prefix):\(name)" }
+    package var text: String { "\(slice):\(prefix):\(name)" }
   }
 
   /// Reads it.
@@ -36,7 +36,7 @@ public struct CgroupsPath: Equatable, Sendable {
   ///   - text: `linux.cgroupsPath`; nil or empty where config.json has none.
   ///   - id: The container's id, after which the group is called then.
   ///   - isSystemds: Whether the runtime was told to ask systemd (`--systemd-cgroup`).
-  public init(_ text: String?, id: String, isSystemds: Bool) {
+  package init(_ text: String?, id: String, isSystemds: Bool) {
     guard let text, !text.isEmpty else {
       // runc-ID.scope, crun-ID.scope.
       (name, path, unit) = (isSystemds ? id + ".scope" : id, nil, nil)

@@ -5,17 +5,17 @@ internal import Glibc
 ///
 /// It reads a document as runc does (Go's encoding/json onto runtime-spec's structs): names in
 /// any case, duplicate objects merged, the last of duplicate values, null as absent.
-public struct ConfigDocument: Sendable {
+package struct ConfigDocument: Sendable {
   /// The document, as it came.
-  public let bytes: [UInt8]
+  package let bytes: [UInt8]
   /// The annotations whose key begins with `io.escra.` or `io.kubernetes.`.
   ///
   /// Sorted by key, each key once. One of `io.kubernetes.` that is not Unicode is left out.
-  public let annotations: [(key: String, value: String)]
+  package let annotations: [(key: String, value: String)]
   /// The limits in `linux.resources`.
-  public let declared: DeclaredResources
+  package let declared: DeclaredResources
   /// `linux.cgroupsPath`: a path, or SLICE:PREFIX:NAME for systemd.
-  public let cgroupsPath: String?
+  package let cgroupsPath: String?
 
   let spans: JSONSpans
 
@@ -26,7 +26,7 @@ public struct ConfigDocument: Sendable {
   ///   - name: What to call it in errors.
   /// - Throws: ``ConfigError`` where runc would refuse it too, and for an annotation of ours that
   ///   is not Unicode.
-  public init(_ bytes: [UInt8], name: String = "config.json") throws(ConfigError) {
+  package init(_ bytes: [UInt8], name: String = "config.json") throws(ConfigError) {
     self.bytes = bytes
     (spans, annotations, declared, cgroupsPath) = try bytes.withUnsafeBufferPointer {
       buffer throws(ConfigError) in
@@ -40,13 +40,13 @@ public struct ConfigDocument: Sendable {
   }
 
   /// Whether there is an annotation of ours.
-  public var hasEscraAnnotation: Bool {
+  package var hasEscraAnnotation: Bool {
     annotations.contains { $0.key.utf8.starts(with: "io.escra.".utf8) }
   }
 
   /// Whether `io.escra.` stands anywhere in the raw bytes, or may with an escape in it
   /// (`io\u002eescra.`): without that there is nothing to parse.
-  public static func mentionsEscra(_ bytes: UnsafeRawBufferPointer) -> Bool {
+  package static func mentionsEscra(_ bytes: UnsafeRawBufferPointer) -> Bool {
     guard let start = bytes.baseAddress else { return false }
     let rest: StaticString = ".escra."
     // Dots are rare in a config.json, and memchr(3) is as fast as memory.

@@ -1,27 +1,28 @@
 // SPDX-License-Identifier: Apache-2.0
+package import Quantities
 
 /// Values to put into `linux.resources`, and `linux.cgroupsPath`; nil leaves what is there.
 ///
 /// An edit is a splice into the caller's own bytes: unknown members, order, white space and
 /// integers of any size stay as they were, because nothing but the values named here is written.
-public struct ConfigEdit: Equatable, Sendable {
+package struct ConfigEdit: Equatable, Sendable {
   /// CPU time in each period, in µs; -1 is no limit.
-  public var cpuQuota: Int64?
+  package var cpuQuota: Int64?
   /// The period, in µs.
-  public var cpuPeriod: Int64?
+  package var cpuPeriod: Int64?
   /// CPUs as a list ("0-3,7").
-  public var cpus: String?
+  package var cpus: String?
   /// NUMA nodes as a list.
-  public var mems: String?
+  package var mems: String?
   /// Memory in bytes; -1 is no limit.
-  public var memoryLimit: Int64?
+  package var memoryLimit: Int64?
   /// Memory and swap together in bytes; -1 is no limit.
-  public var memorySwap: Int64?
+  package var memorySwap: Int64?
   /// `linux.cgroupsPath`, of a document that has one.
-  public var cgroupsPath: String?
+  package var cgroupsPath: String?
 
   /// Makes an edit from its parts.
-  public init(
+  package init(
     cpuQuota: Int64? = nil, cpuPeriod: Int64? = nil, cpus: String? = nil, mems: String? = nil,
     memoryLimit: Int64? = nil, memorySwap: Int64? = nil, cgroupsPath: String? = nil
   ) {
@@ -35,7 +36,7 @@ public struct ConfigEdit: Equatable, Sendable {
   }
 
   /// Sets a CPU limit.
-  public static func limit(_ cpu: CPUBandwidth) -> ConfigEdit {
+  package static func limit(_ cpu: CPUBandwidth) -> ConfigEdit {
     ConfigEdit(cpuQuota: cpu.quota, cpuPeriod: cpu.period)
   }
 
@@ -43,7 +44,7 @@ public struct ConfigEdit: Equatable, Sendable {
   ///
   /// Not -1, which is the same to runc: crun passes that on to systemd as a number, and the scope
   /// gets a hundredth of a CPU.
-  public static let noQuota: Int64 = 0
+  package static let noQuota: Int64 = 0
 
   /// The values as they are written, each with its place.
   var members: [EditRecord.Member] {
@@ -59,7 +60,7 @@ public struct ConfigEdit: Equatable, Sendable {
   }
 
   /// The document with this edit applied.
-  public func applied(to document: ConfigDocument) -> [UInt8] {
+  package func applied(to document: ConfigDocument) -> [UInt8] {
     applied(to: document.bytes, document.spans, root: .document)
   }
 

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-public import Syscalls
+package import Syscalls
 
 /// Why a config.json, or the request of an update, cannot be read or edited.
-public enum ConfigError: Error, Equatable, CustomStringConvertible, Sendable {
+package enum ConfigError: Error, Equatable, CustomStringConvertible, Sendable {
   /// A system call failed; its subject is the file.
   case system(SystemError)
   /// The path is a directory, a device or a pipe.
@@ -21,7 +21,7 @@ public enum ConfigError: Error, Equatable, CustomStringConvertible, Sendable {
   case symbolicLink(path: String)
 
   /// One sentence: what, which value, what to do.
-  public var description: String {
+  package var description: String {
     switch self {
     case .system(let error): error.description
     case .notAFile(let path): "\(path) is not a regular file; name a bundle with a config.json"

@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
+internal import Quantities
+internal import Syscalls
 
 /// How the values of the operator's config are read; every error names the path, the value and
 /// what is accepted.

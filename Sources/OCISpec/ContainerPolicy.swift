@@ -1,35 +1,36 @@
 // SPDX-License-Identifier: Apache-2.0
+package import Quantities
 
 /// The limits that config.json declares for a container (`linux.resources`).
-public struct DeclaredLimits: Equatable, Sendable {
+package struct DeclaredLimits: Equatable, Sendable {
   /// Quota over period; nil where there is none.
-  public let cpu: CPULimit?
+  package let cpu: CPULimit?
   /// Bytes; nil where there is none.
-  public let memory: Int64?
+  package let memory: Int64?
 
   /// Makes limits from their parts.
-  public init(cpu: CPULimit?, memory: Int64?) {
+  package init(cpu: CPULimit?, memory: Int64?) {
     self.cpu = cpu
     self.memory = memory
   }
 }
 
 /// What the node has to give.
-public struct NodeCapacity: Equatable, Sendable {
+package struct NodeCapacity: Equatable, Sendable {
   /// Its CPUs, in thousandths of one.
-  public let millicores: Int64
+  package let millicores: Int64
   /// Its memory in bytes.
-  public let memory: Int64
+  package let memory: Int64
 
   /// Makes a capacity from its parts.
-  public init(millicores: Int64, memory: Int64) {
+  package init(millicores: Int64, memory: Int64) {
     self.millicores = millicores
     self.memory = memory
   }
 }
 
 /// Which limit programs in a container see.
-public enum VisibleLimit: String, Sendable {
+package enum VisibleLimit: String, Sendable {
   /// The most that the container may have.
   case declared
   /// The limit that moves.
@@ -38,61 +39,61 @@ public enum VisibleLimit: String, Sendable {
 
 /// What holds for one container: its annotations, its declared limits and the operator's config
 /// made into one value, with nothing left to interpret.
-public struct ContainerPolicy: Equatable, Sendable {
+package struct ContainerPolicy: Equatable, Sendable {
   /// The policy.
-  public let name: PolicyName
+  package let name: PolicyName
   /// The control law that moves the limits.
-  public let law: LawName
+  package let law: LawName
   /// How it is heard that it needs more CPU.
-  public let hooks: HooksChoice
+  package let hooks: HooksChoice
   /// The application that the container is a member of; nil for a container alone.
-  public let app: String?
+  package let app: String?
   /// What the whole application may use, where an annotation says so.
-  public let appCPU: CPULimit?
+  package let appCPU: CPULimit?
   /// What the whole application may use in bytes, where an annotation says so.
-  public let appMemory: Int64?
+  package let appMemory: Int64?
   /// What the container's history is kept under; nil where it has no name.
-  public let profile: String?
+  package let profile: String?
   /// Whether a trace of its use is kept, too.
-  public let isTraced: Bool
+  package let isTraced: Bool
   /// The Kubernetes namespace that the application's name is from; nil outside of Kubernetes.
-  public let scope: String?
+  package let scope: String?
   /// Between what the CPU limit moves.
   ///
   /// Without ``appCPU`` the ceiling of an application's member is its own share; what its peers
   /// add is the broker's to say.
-  public let cpu: Bounds<CPULimit>
+  package let cpu: Bounds<CPULimit>
   /// The most CPU that an annotation gives the container; nil where what it declares is the most,
   /// also after an update has changed that.
-  public let askedCPUCeiling: CPULimit?
+  package let askedCPUCeiling: CPULimit?
   /// The most CPU that there is for it: the operator's ceiling and the node.
-  public let cpuLimit: CPULimit
+  package let cpuLimit: CPULimit
   /// Between what the memory limit moves, in bytes.
-  public let memory: Bounds<Int64>
+  package let memory: Bounds<Int64>
   /// The most memory that an annotation gives the container in bytes; nil where what it declares
   /// is the most, also after an update has changed that.
-  public let askedMemoryCeiling: Int64?
+  package let askedMemoryCeiling: Int64?
   /// The most memory that there is for it in bytes: the operator's ceiling and the node.
-  public let memoryLimit: Int64
+  package let memoryLimit: Int64
   /// The most that `io.escra.cpu.max` gives this container of its application's; nil where it says
   /// nothing.
-  public let ownCPUMaximum: CPULimit?
+  package let ownCPUMaximum: CPULimit?
   /// The same of `io.escra.memory.max`, in bytes.
-  public let ownMemoryMaximum: Int64?
+  package let ownMemoryMaximum: Int64?
   /// What `io.escra.cpu.min`, else the operator's floor, gives it at the least, also where that is
   /// more than it declares: in an application there may be more.
-  public let ownCPUMinimum: CPULimit
+  package let ownCPUMinimum: CPULimit
   /// The same of memory, in bytes.
-  public let ownMemoryMinimum: Int64
+  package let ownMemoryMinimum: Int64
   /// Whether anything asks for the memory limit to move; it is left alone otherwise.
-  public let memoryIsManaged: Bool
+  package let memoryIsManaged: Bool
   /// Which limit programs in it see.
-  public let visible: VisibleLimit
+  package let visible: VisibleLimit
   /// From -1000 to 1000; higher wins when the application runs short.
-  public let priority: Int
+  package let priority: Int
   /// The CPU limit that must hold at the container's first instruction: under `reactive` what is
   /// declared (else the node) within the bounds; under any other policy what is declared.
-  public let initialCPU: CPULimit
+  package let initialCPU: CPULimit
 
   /// Decides what holds for a container.
   ///
@@ -108,7 +109,7 @@ public struct ContainerPolicy: Equatable, Sendable {
   ///   - invocationDefault: What the program's name or `--escra-policy` says.
   /// - Returns: What holds; its name is `standard` where nothing was asked for.
   /// - Throws: ``PolicyError``: the first thing that is wrong, as one sentence.
-  public static func resolve(
+  package static func resolve(
     annotations: [(key: String, value: String)], declared: DeclaredLimits, config: OperatorConfig,
     node: NodeCapacity, invocationDefault: PolicyName?
   ) throws(PolicyError) -> ContainerPolicy {

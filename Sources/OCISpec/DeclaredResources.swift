@@ -1,25 +1,26 @@
 // SPDX-License-Identifier: Apache-2.0
+package import Quantities
 
 /// What a container declares in `linux.resources` of its config.json.
-public struct DeclaredResources: Equatable, Sendable {
+package struct DeclaredResources: Equatable, Sendable {
   /// `cpu.quota` over `cpu.period`; nil where there is no quota or it is not above 0.
-  public var cpu: CPUBandwidth?
+  package var cpu: CPUBandwidth?
   /// Whether the kernel refuses `cpu.quota` or `cpu.period`: less than 1 ms, or a period above 1 s
   /// (kernel/sched/core.c, tg_set_cfs_bandwidth).
-  public var cpuIsRefused = false
+  package var cpuIsRefused = false
   /// `cpu.cpus`, as written.
-  public var cpuset: String?
+  package var cpuset: String?
   /// `cpu.mems`, as written.
-  public var mems: String?
+  package var mems: String?
   /// `memory.limit` in bytes; nil where there is none or it is not above 0.
-  public var memory: Int64?
+  package var memory: Int64?
   /// `memory.swap` in bytes, memory included; -1 is no limit, and 0 counts as absent.
-  public var memorySwap: Int64?
+  package var memorySwap: Int64?
   /// `memory.reservation` in bytes; nil where there is none or it is not above 0.
-  public var memoryReservation: Int64?
+  package var memoryReservation: Int64?
 
   /// Makes a declaration from its parts; none is no limit.
-  public init(
+  package init(
     cpu: CPUBandwidth? = nil, cpuset: String? = nil, mems: String? = nil, memory: Int64? = nil,
     memorySwap: Int64? = nil, memoryReservation: Int64? = nil
   ) {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-internal import Syscalls
+internal import Quantities
 
 /// What an edit writes down about itself before it touches anything: how to recognise the bytes
 /// that it is going to put into config.json, and which members of them are ours.

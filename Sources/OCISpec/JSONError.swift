@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 
 /// Why some bytes are no JSON, and where.
-public struct JSONError: Error, Equatable, CustomStringConvertible, Sendable {
+package struct JSONError: Error, Equatable, CustomStringConvertible, Sendable {
   /// What is wrong, as the end of a sentence.
-  public enum Reason: String, Sendable {
+  package enum Reason: String, Sendable {
     /// The document ends before its value does.
     case truncated = "the document ends too early"
     /// Something else stands where a value must.
@@ -29,16 +29,16 @@ public struct JSONError: Error, Equatable, CustomStringConvertible, Sendable {
   }
 
   /// The byte's offset from the start of the document.
-  public let offset: Int
+  package let offset: Int
   /// What is wrong there.
-  public let reason: Reason
+  package let reason: Reason
 
   /// Makes an error from its parts.
-  public init(_ reason: Reason, at offset: Int) {
+  package init(_ reason: Reason, at offset: Int) {
     self.reason = reason
     self.offset = offset
   }
 
   /// A predicate: "is not valid JSON at byte 812: a string is not closed".
-  public var description: String { "is not valid JSON at byte \(offset): \(reason.rawValue)" }
+  package var description: String { "is not valid JSON at byte \(offset): \(reason.rawValue)" }
 }

@@ -3,33 +3,33 @@ internal import CJansson
 internal import Glibc
 
 /// A JSON text that did not parse: where, and what the parser says of it.
-public struct JSONSyntaxError: Error, Equatable, Sendable, CustomStringConvertible {
+package struct JSONSyntaxError: Error, Equatable, Sendable, CustomStringConvertible {
   /// The line, from 1.
-  public let line: Int
+  package let line: Int
   /// The column in bytes, from 1; 0 before the first byte of a line.
-  public let column: Int
+  package let column: Int
   /// Jansson's own words.
-  public let problem: String
+  package let problem: String
 
   /// "line 3, column 14: duplicate object key near '"law"'".
-  public var description: String { "line \(line), column \(column): \(problem)" }
+  package var description: String { "line \(line), column \(column): \(problem)" }
 }
 
 /// A JSON value that knows where it stands in its document; a thin layer on Jansson.
 ///
 /// Every value holds a reference of its own (json_incref), so none can outlive what it points to
 /// and the document goes with its last value.
-public struct JSONValue: ~Copyable {
+package struct JSONValue: ~Copyable {
   private let json: UnsafeMutablePointer<json_t>
 
   /// Where the value stands, for error messages: `floor.cpu`, `runtimes[0]`; empty for the root.
-  public let path: String
+  package let path: String
 
   /// Parses a document, whose root is an object or an array; a key that comes twice is an error,
   /// and so is an integer that does not fit an `Int64`.
   ///
   /// - Throws: ``JSONSyntaxError`` with line and column.
-  public init(parsing bytes: [UInt8]) throws(JSONSyntaxError) {
+  package init(parsing bytes: [UInt8]) throws(JSONSyntaxError) {
     var error = json_error_t()
     let root = bytes.withUnsafeBytes { buffer in
       json_loadb(
@@ -54,25 +54,25 @@ public struct JSONValue: ~Copyable {
   deinit { json_decref(json) }
 
   /// The text of a string; nil for any other type.
-  public var string: String? {
+  package var string: String? {
     guard json.pointee.type == JSON_STRING, let text = json_string_value(json) else { return nil }
     return String(cString: text)
   }
 
   /// The value of an integer; nil for any other type, reals too.
-  public var integer: Int64? {
+  package var integer: Int64? {
     json.pointee.type == JSON_INTEGER ? Int64(json_integer_value(json)) : nil
   }
 
   /// Whether it is an object.
-  public var isObject: Bool { json.pointee.type == JSON_OBJECT }
+  package var isObject: Bool { json.pointee.type == JSON_OBJECT }
 
   /// Whether it is an array.
-  public var isArray: Bool { json.pointee.type == JSON_ARRAY }
+  package var isArray: Bool { json.pointee.type == JSON_ARRAY }
 
   /// Calls `body` with every member of an object, in the order written; with none for any other
   /// type.
-  public func forEachMember<Failure: Error>(
+  package func forEachMember<Failure: Error>(
     _ body: (_ key: String, _ value: borrowing JSONValue) throws(Failure) -> Void
   ) throws(Failure) {
     var member = json_object_iter(json)
@@ -86,7 +86,7 @@ public struct JSONValue: ~Copyable {
   }
 
   /// Calls `body` with every element of an array; with none for any other type.
-  public func forEachElement<Failure: Error>(
+  package func forEachElement<Failure: Error>(
     _ body: (borrowing JSONValue) throws(Failure) -> Void
   ) throws(Failure) {
     for index in 0..<json_array_size(json) {
@@ -97,7 +97,7 @@ public struct JSONValue: ~Copyable {
 
   /// The value as an error message shows it: a string quoted and escaped, anything else as
   /// compact JSON, cut like ``quoted(_:)`` does.
-  public var shown: String {
+  package var shown: String {
     if let string { return quoted(string) }
     guard let text = json_dumps(json, Int(JSON_ENCODE_ANY | JSON_COMPACT | JSON_ENSURE_ASCII))
     else { return "?" }

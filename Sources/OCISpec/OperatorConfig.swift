@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 internal import Glibc
+package import Quantities
 internal import Syscalls
 
 /// The control laws there are.
-public enum LawName: String, CaseIterable, Sendable {
+package enum LawName: String, CaseIterable, Sendable {
   /// Ours: the recent peak of the use plus a margin.
   case headroom
   /// The rules of the Escra authors' controller.
@@ -11,7 +12,7 @@ public enum LawName: String, CaseIterable, Sendable {
 }
 
 /// How it is heard that a container needs more CPU.
-public enum HooksChoice: String, CaseIterable, Sendable {
+package enum HooksChoice: String, CaseIterable, Sendable {
   /// By BPF programs in the scheduler where the kernel takes them, else by sampling.
   case auto
   /// By reading its use every few milliseconds while it works.
@@ -22,15 +23,15 @@ public enum HooksChoice: String, CaseIterable, Sendable {
 ///
 /// Annotations come from whoever may start a container; everything that names a program, a path or
 /// a bound for the node is here and nowhere else.
-public struct OperatorConfig: Equatable, Sendable {
+package struct OperatorConfig: Equatable, Sendable {
   /// Where the config is unless `--escra-config` says otherwise.
-  public static let defaultPath = "/etc/escra/config.json"
+  package static let defaultPath = "/etc/escra/config.json"
 
   /// The longest config that is read, in bytes.
-  public static let largestFile = 1 << 20
+  package static let largestFile = 1 << 20
 
   /// What to do when a container names another limit for an application than its peers.
-  public enum AppConflict: String, CaseIterable, Sendable {
+  package enum AppConflict: String, CaseIterable, Sendable {
     /// The newest wins: a rolling update must work.
     case accept
     /// The container is refused.
@@ -38,7 +39,7 @@ public struct OperatorConfig: Equatable, Sendable {
   }
 
   /// What to do with a container whose supervisor does not start.
-  public enum FailureAction: String, CaseIterable, Sendable {
+  package enum FailureAction: String, CaseIterable, Sendable {
     /// Start it with its declared limits.
     case `continue`
     /// Refuse it.
@@ -46,7 +47,7 @@ public struct OperatorConfig: Equatable, Sendable {
   }
 
   /// What the history is used for when a container is created.
-  public enum Prediction: String, CaseIterable, Sendable {
+  package enum Prediction: String, CaseIterable, Sendable {
     /// For nothing.
     case off
     /// Its first limits are what its earlier runs needed.
@@ -56,66 +57,66 @@ public struct OperatorConfig: Equatable, Sendable {
   }
 
   /// What is remembered of containers that have a profile.
-  public struct History: Equatable, Sendable {
+  package struct History: Equatable, Sendable {
     /// Where it is kept.
-    public var directory = "/var/lib/escra/history"
+    package var directory = "/var/lib/escra/history"
     /// How many runs of a profile are kept at the least.
-    public var runs: Int64 = 200
+    package var runs: Int64 = 200
     /// For how long a run is kept at the most, in seconds.
-    public var keep: Int64 = 30 * 86_400
+    package var keep: Int64 = 30 * 86_400
     /// What it is used for.
-    public var predict = Prediction.off
+    package var predict = Prediction.off
     /// The defaults.
-    public init() {}
+    package init() {}
   }
 
   /// A pair of limits that a container gets where it asks for none.
-  public struct Floor: Equatable, Sendable {
+  package struct Floor: Equatable, Sendable {
     /// The least CPU.
-    public var cpu = CPULimit(millicores: 50)
+    package var cpu = CPULimit(millicores: 50)
     /// The least memory.
-    public var memory = ByteQuantity(bytes: 16 << 20)
+    package var memory = ByteQuantity(bytes: 16 << 20)
     /// The defaults: 50m and 16Mi.
-    public init() {}
+    package init() {}
   }
 
   /// The most that one application may have; nil is what the node has.
-  public struct Ceiling: Equatable, Sendable {
+  package struct Ceiling: Equatable, Sendable {
     /// The most CPU.
-    public var cpu: CPULimit?
+    package var cpu: CPULimit?
     /// The most memory.
-    public var memory: ByteQuantity?
+    package var memory: ByteQuantity?
     /// No ceiling but the node.
-    public init() {}
+    package init() {}
   }
 
   /// Absolute paths of low-level runtimes, tried before ``builtInRuntimes``.
-  public var runtimes: [String] = []
+  package var runtimes: [String] = []
   /// The policy of containers that ask for none; nil leaves them `standard`.
-  public var defaultPolicy: PolicyName?
+  package var defaultPolicy: PolicyName?
   /// The policies that containers may ask for.
-  public var allowedPolicies = PolicyName.allCases
+  package var allowedPolicies = PolicyName.allCases
   /// The control law.
-  public var law = LawName.headroom
+  package var law = LawName.headroom
   /// How it is heard that a container needs more CPU.
-  public var hooks = HooksChoice.auto
+  package var hooks = HooksChoice.auto
   /// What limits are lowered to unless an annotation says otherwise: 50m and 16Mi.
-  public var floor = Floor()
+  package var floor = Floor()
   /// The most that one application may have on this node.
-  public var ceiling = Ceiling()
+  package var ceiling = Ceiling()
   /// CPUs that no strict container gets, as a kernel CPU list (`0-1,4`); nil reserves none.
-  public var reservedCPUs: String?
+  package var reservedCPUs: String?
   /// Bytes of the node's memory that are not given to containers.
-  public var hostMemoryReserve: Int64 = 0
+  package var hostMemoryReserve: Int64 = 0
   /// What happens to a container that contradicts its application.
-  public var appConflict = AppConflict.accept
+  package var appConflict = AppConflict.accept
   /// What is remembered of containers; nil for nothing.
-  public var history: History?
+  package var history: History?
   /// What happens to a container whose supervisor does not start.
-  public var onFailure = FailureAction.continue
+  package var onFailure = FailureAction.continue
 
   /// The defaults.
-  public init() {}
+  package init() {}
 
   /// Reads the config of a node.
   ///
@@ -125,7 +126,7 @@ public struct OperatorConfig: Equatable, Sendable {
   ///     stands for the defaults.
   /// - Returns: The config, with the defaults for what it does not say.
   /// - Throws: ``OperatorConfigError`` for a file that cannot be read or has an error.
-  public static func load(
+  package static func load(
     path: String, isRequired: Bool = false
   ) throws(OperatorConfigError) -> OperatorConfig {
     let bytes: [UInt8]?
@@ -147,7 +148,7 @@ public struct OperatorConfig: Equatable, Sendable {
 
   /// Where runc and crun are on the distributions there are; asked in this order, after
   /// ``runtimes`` and before `PATH`, which Podman leaves empty.
-  public static let builtInRuntimes = [
+  package static let builtInRuntimes = [
     "/usr/bin/runc",
     "/usr/local/sbin/runc",
     "/usr/local/bin/runc",

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-public import Syscalls
+package import Syscalls
 
 /// What is wrong with the operator's config: one sentence that names the file, the key, the value
 /// and what is accepted.
-public struct OperatorConfigError: Error, Equatable, Sendable, CustomStringConvertible {
+package struct OperatorConfigError: Error, Equatable, Sendable, CustomStringConvertible {
   /// What is wrong.
-  public enum Problem: Error, Equatable, Sendable {
+  package enum Problem: Error, Equatable, Sendable {
     /// The file cannot be read.
     case unreadable(SystemError)
     /// It is a device, a FIFO or a socket.
@@ -20,21 +20,21 @@ public struct OperatorConfigError: Error, Equatable, Sendable, CustomStringConve
   }
 
   /// The file.
-  public let file: String
+  package let file: String
   /// What is wrong with it.
-  public let problem: Problem
+  package let problem: Problem
   /// The low-level runtimes it names all the same: calls that ask nothing of us go on to them.
-  public let runtimes: [String]
+  package let runtimes: [String]
 
   /// Makes an error from its parts.
-  public init(file: String, problem: Problem, runtimes: [String] = []) {
+  package init(file: String, problem: Problem, runtimes: [String] = []) {
     self.file = file
     self.problem = problem
     self.runtimes = runtimes
   }
 
   /// The sentence.
-  public var description: String {
+  package var description: String {
     switch problem {
     case .unreadable(let error):
       "\(error); make it a readable file of at most \(OperatorConfig.largestFile) bytes"

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+internal import Syscalls
 
 extension OperatorConfig {
   /// The keys of the config.
@@ -23,7 +24,7 @@ extension OperatorConfig {
   ///   - bytes: One JSON object.
   ///   - file: Its name, for errors.
   /// - Throws: ``OperatorConfigError``: the first thing that is wrong.
-  public init(parsing bytes: [UInt8], file: String) throws(OperatorConfigError) {
+  package init(parsing bytes: [UInt8], file: String) throws(OperatorConfigError) {
     self.init()
     do throws(OperatorConfigError.Problem) {
       try read(bytes)

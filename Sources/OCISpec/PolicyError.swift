@@ -5,7 +5,7 @@
 ///
 /// Keys are as they were written, `/NAME` and all, and like values they are escaped and cut when
 /// printed (see ``quoted(_:)``): both come from whoever may set an annotation.
-public enum PolicyError: Error, Equatable, Sendable, CustomStringConvertible {
+package enum PolicyError: Error, Equatable, Sendable, CustomStringConvertible {
   /// A key under `io.escra.` that is none of ours.
   case unknownKey(String, nearest: String?)
   /// A key for the whole application with `/NAME` behind it.
@@ -29,7 +29,7 @@ public enum PolicyError: Error, Equatable, Sendable, CustomStringConvertible {
   case unknownProgramName(String)
 
   /// The sentence.
-  public var description: String {
+  package var description: String {
     switch self {
     case .unknownKey(let key, let nearest?):
       "unknown annotation \(escaped(key)); the nearest known one is \(nearest)"

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 /// How a container's limits live.
-public enum PolicyName: String, CaseIterable, Sendable {
+package enum PolicyName: String, CaseIterable, Sendable {
   /// What runc does: limits stay as declared.
   case standard
   /// The CPUs a container reserved are its own, by cpuset, and nobody else's.
@@ -20,7 +20,7 @@ public enum PolicyName: String, CaseIterable, Sendable {
   ///   - text: What was written.
   ///   - source: Where it was written, for the error: an annotation's key or `--escra-policy`.
   /// - Throws: ``PolicyError/badValue(key:value:why:)``.
-  public init(_ text: String, from source: String) throws(PolicyError) {
+  package init(_ text: String, from source: String) throws(PolicyError) {
     guard let name = PolicyName(rawValue: text) else {
       throw .badValue(key: source, value: text, why: "is no policy; write \(Self.accepted)")
     }
@@ -33,7 +33,7 @@ public enum PolicyName: String, CaseIterable, Sendable {
   ///
   /// - Parameter programName: argv[0], with or without directories.
   /// - Throws: ``PolicyError/unknownProgramName(_:)``.
-  public init?(programName: String) throws(PolicyError) {
+  package init?(programName: String) throws(PolicyError) {
     let prefix = "escra-runc."
     guard let last = programName.utf8.split(separator: UInt8(ascii: "/")).last else { return nil }
     let name = String(Substring(last))

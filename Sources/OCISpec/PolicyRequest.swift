@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+internal import Quantities
 
 /// A value that an annotation asks for, with its key and its text for error messages.
 struct Asked<Value> {

@@ -6,10 +6,10 @@
 /// phrases in them: anything but printable ASCII is escaped, spaces too (no value that is accepted
 /// has one, and every phrase that Podman and containerd look for does), and what is longer than
 /// 64 characters is cut.
-public func quoted(_ value: String) -> String { "\"\(escaped(value))\"" }
+package func quoted(_ value: String) -> String { "\"\(escaped(value))\"" }
 
 /// What ``quoted(_:)`` puts between the quotes.
-public func escaped(_ value: String) -> String {
+package func escaped(_ value: String) -> String {
   escape(value, longest: 64) { scalar in
     switch scalar {
     case "\"", "\\": "\\\(scalar)"
@@ -23,7 +23,7 @@ public func escaped(_ value: String) -> String {
 ///
 /// Sentences contain paths and other words as the caller wrote them. Anything but printable ASCII
 /// is escaped as in ``quoted(_:)``, and a longer text is cut.
-public func printable(_ text: String, longest: Int = 4096) -> String {
+package func printable(_ text: String, longest: Int = 4096) -> String {
   escape(text, longest: longest) { " "..."~" ~= $0 ? String($0) : nil }
 }
 

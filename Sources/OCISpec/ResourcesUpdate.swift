@@ -3,24 +3,24 @@
 /// What `update --resources` is given: the shape of `linux.resources`, at the top level.
 ///
 /// runc takes 0 and the empty string for "not set" here (update.go), and so does this.
-public struct ResourcesUpdate: Sendable {
+package struct ResourcesUpdate: Sendable {
   /// The request, as it came.
-  public let bytes: [UInt8]
+  package let bytes: [UInt8]
   /// `cpu.quota` in µs, -1 for no limit; nil where the request does not set it.
-  public let cpuQuota: Int64?
+  package let cpuQuota: Int64?
   /// `cpu.period` in µs; nil where the request does not set it.
-  public let cpuPeriod: Int64?
+  package let cpuPeriod: Int64?
   /// `cpu.cpus`; nil where the request does not set it.
-  public let cpus: String?
+  package let cpus: String?
   /// `cpu.mems`; nil where the request does not set it.
-  public let mems: String?
+  package let mems: String?
   /// `memory.limit` in bytes, -1 for no limit; nil where the request does not set it.
-  public let memoryLimit: Int64?
+  package let memoryLimit: Int64?
   /// `memory.swap` in bytes, memory included, -1 for no limit; nil where the request does not set
   /// it.
-  public let memorySwap: Int64?
+  package let memorySwap: Int64?
   /// `memory.reservation` in bytes, -1 for none; nil where the request does not set it.
-  public let memoryReservation: Int64?
+  package let memoryReservation: Int64?
 
   private let spans: JSONSpans
 
@@ -30,7 +30,7 @@ public struct ResourcesUpdate: Sendable {
   ///   - bytes: The request.
   ///   - name: What to call it in errors.
   /// - Throws: ``ConfigError`` where runc would refuse it too.
-  public init(_ bytes: [UInt8], name: String = "the resources to update") throws(ConfigError) {
+  package init(_ bytes: [UInt8], name: String = "the resources to update") throws(ConfigError) {
     self.bytes = bytes
     let reading = try bytes.withUnsafeBufferPointer { buffer throws(ConfigError) in
       let reader = try SpanReader(
@@ -55,12 +55,12 @@ public struct ResourcesUpdate: Sendable {
   }
 
   /// The request with other CPU values; nil leaves what is there.
-  public func rewriting(cpuQuota: Int64? = nil, period: Int64? = nil) -> [UInt8] {
+  package func rewriting(cpuQuota: Int64? = nil, period: Int64? = nil) -> [UInt8] {
     applying(ConfigEdit(cpuQuota: cpuQuota, cpuPeriod: period))
   }
 
   /// The request with an edit applied.
-  public func applying(_ edit: ConfigEdit) -> [UInt8] {
+  package func applying(_ edit: ConfigEdit) -> [UInt8] {
     edit.applied(to: bytes, spans, root: .resources)
   }
 }

@@ -2,7 +2,7 @@
 internal import Glibc
 
 /// A path as it is seen from here, whatever directory another process is in.
-public func absolutePath(_ path: String) -> String {
+package func absolutePath(_ path: String) -> String {
   if path.utf8.first == UInt8(ascii: "/") { return path }
   guard let buffer = getcwd(nil, 0) else { return path }
   defer { free(buffer) }

@@ -1,28 +1,23 @@
 // SPDX-License-Identifier: Apache-2.0
 internal import Glibc
-
-/// Nanoseconds of a monotonic clock (CLOCK_MONOTONIC), the only time decisions are made in.
-public typealias Nanoseconds = Int64
-
-/// A source of time, passed in wherever time matters so that a simulation can be a loop.
-public typealias Clock = () -> Nanoseconds
+package import Quantities
 
 /// The machine's CLOCK_MONOTONIC: clock_gettime(2), through the vDSO.
-public func monotonicNow() -> Nanoseconds {
+package func monotonicNow() -> Nanoseconds {
   var time = timespec()
   clock_gettime(CLOCK_MONOTONIC, &time)
   return Int64(time.tv_sec) * 1_000_000_000 + Int64(time.tv_nsec)
 }
 
 /// Seconds and nanoseconds of the wall clock, for records that people read.
-public func wallClockNow() -> Nanoseconds {
+package func wallClockNow() -> Nanoseconds {
   var time = timespec()
   clock_gettime(CLOCK_REALTIME, &time)
   return Int64(time.tv_sec) * 1_000_000_000 + Int64(time.tv_nsec)
 }
 
 /// A time of the wall clock as RFC 3339 in UTC, to the second: "2026-11-21T08:00:00Z".
-public func rfc3339(_ wallClock: Nanoseconds) -> String {
+package func rfc3339(_ wallClock: Nanoseconds) -> String {
   var seconds = time_t(wallClock / 1_000_000_000)
   var parts = tm()
   gmtime_r(&seconds, &parts)

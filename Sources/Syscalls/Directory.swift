@@ -5,14 +5,14 @@ extension FileDescriptor {
   /// The names in a directory, without "." and "..", in no order: readdir(3).
   ///
   /// - Throws: ``SystemError`` when the descriptor is no directory.
-  public func entries() throws(SystemError) -> [String] { try list { _ in true } }
+  package func entries() throws(SystemError) -> [String] { try list { _ in true } }
 
   /// The names of the directories in a directory, without "." and "..", in no order.
   ///
   /// By the type that comes with the name: procfs, sysfs, tmpfs and cgroupfs all say it.
   ///
   /// - Throws: ``SystemError`` when the descriptor is no directory.
-  public func subdirectories() throws(SystemError) -> [String] {
+  package func subdirectories() throws(SystemError) -> [String] {
     try list { $0 == UInt8(DT_DIR) }
   }
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 /// The version of everything in this package, as Semantic Versioning has it.
-public enum EscraVersion {
+package enum EscraVersion {
   /// "MAJOR.MINOR.PATCH".
-  public static let current = "0.1.0"
+  package static let current = "0.1.0"
 }

@@ -6,20 +6,20 @@ internal import Glibc
 ///
 /// Everything opened here is close-on-exec: what the runtime opens must not leak into runc
 /// (CVE-2024-21626 was such a leak).
-public struct FileDescriptor: ~Copyable, Sendable {
+package struct FileDescriptor: ~Copyable, Sendable {
   /// The number that the kernel knows the open file by.
-  public let number: CInt
+  package let number: CInt
 
   /// Takes over an open descriptor; nobody else may close it.
-  public init(owning number: CInt) { self.number = number }
+  package init(owning number: CInt) { self.number = number }
 
   deinit { if number >= 0 { close(number) } }
 
   /// No file at all: what holds the place of one that a machine does not have.
-  public static var none: FileDescriptor { FileDescriptor(owning: -1) }
+  package static var none: FileDescriptor { FileDescriptor(owning: -1) }
 
   /// Whether there is a file.
-  public var isOpen: Bool { number >= 0 }
+  package var isOpen: Bool { number >= 0 }
 
   /// Opens a file: open(2) with O_CLOEXEC.
   ///
@@ -29,7 +29,7 @@ public struct FileDescriptor: ~Copyable, Sendable {
   ///   - mode: Permissions of a file that this call creates.
   /// - Returns: The open file.
   /// - Throws: ``SystemError`` with open's errno.
-  public static func open(
+  package static func open(
     _ path: UnsafePointer<CChar>, _ flags: CInt, mode: UInt32 = 0o600
   ) throws(SystemError) -> FileDescriptor {
     let number = try retrying("open", String(cString: path)) {
@@ -43,12 +43,12 @@ public struct FileDescriptor: ~Copyable, Sendable {
   /// - Parameter path: The file.
   /// - Returns: Its bytes as UTF-8, what is none replaced.
   /// - Throws: ``SystemError``.
-  public static func text(of path: String) throws(SystemError) -> String {
+  package static func text(of path: String) throws(SystemError) -> String {
     String(decoding: try open(path, O_RDONLY).readAll(), as: UTF8.self)
   }
 
   /// Opens a name below this directory: openat(2) with O_CLOEXEC.
-  public func open(
+  package func open(
     _ name: UnsafePointer<CChar>, _ flags: CInt, mode: UInt32 = 0o600
   ) throws(SystemError) -> FileDescriptor {
     let number = try retrying("open", String(cString: name)) {
@@ -58,13 +58,13 @@ public struct FileDescriptor: ~Copyable, Sendable {
   }
 
   /// A second descriptor of the same open file: fcntl(F_DUPFD_CLOEXEC).
-  public func duplicate() throws(SystemError) -> FileDescriptor {
+  package func duplicate() throws(SystemError) -> FileDescriptor {
     FileDescriptor(
       owning: try retrying("duplicate", "a descriptor") { fcntl(number, F_DUPFD_CLOEXEC, 3) })
   }
 
   /// Gives the number away: the caller closes it, or lets an exec do so.
-  public consuming func release() -> CInt {
+  package consuming func release() -> CInt {
     let number = self.number
     discard self
     return number
@@ -75,7 +75,7 @@ public struct FileDescriptor: ~Copyable, Sendable {
   /// - Parameter buffer: Where the bytes go.
   /// - Returns: How many came; 0 at the end of the file.
   /// - Throws: ``SystemError``; EAGAIN for a non-blocking descriptor with nothing to read.
-  public func read(into buffer: UnsafeMutableRawBufferPointer) throws(SystemError) -> Int {
+  package func read(into buffer: UnsafeMutableRawBufferPointer) throws(SystemError) -> Int {
     try retrying("read", "descriptor \(number)") {
       Glibc.read(number, buffer.baseAddress, buffer.count)
     }
@@ -86,7 +86,7 @@ public struct FileDescriptor: ~Copyable, Sendable {
   /// - Parameter limit: The most bytes to accept; a longer file throws EFBIG.
   /// - Returns: The bytes from here to the end.
   /// - Throws: ``SystemError``.
-  public func readAll(limit: Int = .max) throws(SystemError) -> [UInt8] {
+  package func readAll(limit: Int = .max) throws(SystemError) -> [UInt8] {
     var bytes: [UInt8] = []
     // One byte more than stat says, so that the end of most files is seen at once; a file of
     // /proc says 0. What grows on behind that doubles.
@@ -109,7 +109,7 @@ public struct FileDescriptor: ~Copyable, Sendable {
   }
 
   /// The last bytes of a file; fewer where it is shorter: pread(2).
-  public func end(_ count: Int) throws(SystemError) -> [UInt8] {
+  package func end(_ count: Int) throws(SystemError) -> [UInt8] {
     let start = max(0, try status().size - count)
     var bytes = [UInt8](repeating: 0, count: count)
     let found = try retrying("read", "descriptor \(number)") {
@@ -119,7 +119,7 @@ public struct FileDescriptor: ~Copyable, Sendable {
   }
 
   /// Writes every byte, however many write(2) calls it takes.
-  public func write(_ bytes: some Sequence<UInt8>) throws(SystemError) {
+  package func write(_ bytes: some Sequence<UInt8>) throws(SystemError) {
     let array = Array(bytes)
     var written = 0
     while written < array.count {
@@ -133,10 +133,10 @@ public struct FileDescriptor: ~Copyable, Sendable {
   }
 
   /// Writes a string as UTF-8.
-  public func write(_ text: String) throws(SystemError) { try write(text.utf8) }
+  package func write(_ text: String) throws(SystemError) { try write(text.utf8) }
 
   /// Writes all of `text` in one pwrite(2) at the start: how a cgroup file is set.
-  public func overwrite(_ text: String, subject: String) throws(SystemError) {
+  package func overwrite(_ text: String, subject: String) throws(SystemError) {
     var text = text
     let count = text.utf8.count
     let written = try retrying("write", subject) {
@@ -150,7 +150,7 @@ public struct FileDescriptor: ~Copyable, Sendable {
   /// - Parameter subject: The file's name, for the error.
   /// - Returns: At most 4096 bytes, as text.
   /// - Throws: ``SystemError``; ENODEV for a file of a cgroup that is gone.
-  public func contents(subject: String) throws(SystemError) -> String {
+  package func contents(subject: String) throws(SystemError) -> String {
     try withUnsafeTemporaryAllocation(byteCount: 4096, alignment: 1) {
       buffer throws(SystemError) in
       let count = try retrying("read", subject) { pread(number, buffer.baseAddress, 4096, 0) }
@@ -165,7 +165,7 @@ public struct FileDescriptor: ~Copyable, Sendable {
   /// - Parameter subject: The file's name, for the error.
   /// - Returns: nil where there is anything else in its first line, or more than 63 bits.
   /// - Throws: ``SystemError``; ENODEV for a file of a cgroup that is gone.
-  public func integer(subject: String) throws(SystemError) -> Int64? {
+  package func integer(subject: String) throws(SystemError) -> Int64? {
     var bytes: (UInt64, UInt64, UInt64, UInt64) = (0, 0, 0, 0)
     let count = try retrying("read", subject) {
       withUnsafeMutableBytes(of: &bytes) { pread(number, $0.baseAddress, $0.count, 0) }
@@ -192,7 +192,7 @@ public struct FileDescriptor: ~Copyable, Sendable {
   }
 
   /// What fstat(2) says.
-  public func status() throws(SystemError) -> FileStatus {
+  package func status() throws(SystemError) -> FileStatus {
     var status = stat()
     try retrying("stat", "descriptor \(number)") { fstat(number, &status) }
     return FileStatus(status)
@@ -205,7 +205,7 @@ public struct FileDescriptor: ~Copyable, Sendable {
   ///   - following: Whether to say it of the file that a symbolic link leads to.
   /// - Returns: Its status.
   /// - Throws: ``SystemError``.
-  public func status(
+  package func status(
     of name: UnsafePointer<CChar>, following: Bool = false
   ) throws(SystemError) -> FileStatus? {
     var status = stat()
@@ -227,7 +227,7 @@ public struct FileDescriptor: ~Copyable, Sendable {
   ///   - wait: Whether to wait while another holder has it.
   /// - Returns: Whether the lock is ours; false only when not waiting.
   /// - Throws: ``SystemError``.
-  public func lock(exclusive: Bool = true, wait: Bool = true) throws(SystemError) -> Bool {
+  package func lock(exclusive: Bool = true, wait: Bool = true) throws(SystemError) -> Bool {
     let operation = (exclusive ? LOCK_EX : LOCK_SH) | (wait ? 0 : LOCK_NB)
     do throws(SystemError) {
       try retrying("lock", "descriptor \(number)") { flock(number, operation) }
@@ -239,24 +239,24 @@ public struct FileDescriptor: ~Copyable, Sendable {
   }
 
   /// Leaves nothing in the file: ftruncate(2).
-  public func truncate() throws(SystemError) {
+  package func truncate() throws(SystemError) {
     try retrying("truncate", "descriptor \(number)") { ftruncate(number, 0) }
   }
 
   /// Makes the file's bytes durable: fsync(2).
-  public func sync() throws(SystemError) {
+  package func sync() throws(SystemError) {
     try retrying("sync", "descriptor \(number)") { fsync(number) }
   }
 
   /// Renames a name of this directory to another: renameat(2), which replaces atomically.
-  public func rename(
+  package func rename(
     _ old: UnsafePointer<CChar>, to new: UnsafePointer<CChar>
   ) throws(SystemError) {
     try retrying("rename", String(cString: old)) { renameat(number, old, number, new) }
   }
 
   /// Removes a name of this directory; one that is not there is fine.
-  public func remove(
+  package func remove(
     _ name: UnsafePointer<CChar>, directory: Bool = false
   ) throws(SystemError) {
     do throws(SystemError) {
@@ -269,7 +269,7 @@ public struct FileDescriptor: ~Copyable, Sendable {
   }
 
   /// Makes a directory below this one; one that exists is fine.
-  public func makeDirectory(
+  package func makeDirectory(
     _ name: UnsafePointer<CChar>, mode: UInt32 = 0o700
   ) throws(SystemError) {
     do throws(SystemError) {
@@ -281,32 +281,32 @@ public struct FileDescriptor: ~Copyable, Sendable {
 }
 
 /// The part of stat(2) that this project asks for.
-public struct FileStatus: Equatable, Sendable {
+package struct FileStatus: Equatable, Sendable {
   /// Device and inode: what a file *is*, whatever its name.
-  public struct Identity: Hashable, Sendable {
+  package struct Identity: Hashable, Sendable {
     /// The device number.
-    public let device: UInt64
+    package let device: UInt64
     /// The inode number; for a cgroup directory it is the cgroup's id.
-    public let inode: UInt64
+    package let inode: UInt64
     /// Makes an identity from its parts.
-    public init(device: UInt64, inode: UInt64) {
+    package init(device: UInt64, inode: UInt64) {
       self.device = device
       self.inode = inode
     }
   }
 
   /// Which file it is.
-  public let identity: Identity
+  package let identity: Identity
   /// Type and permissions.
-  public let mode: UInt32
+  package let mode: UInt32
   /// The owner's user id.
-  public let user: UInt32
+  package let user: UInt32
   /// The owner's group id.
-  public let group: UInt32
+  package let group: UInt32
   /// Size in bytes.
-  public let size: Int
+  package let size: Int
   /// When its contents last changed, in nanoseconds since 1970.
-  public let modified: Int64
+  package let modified: Int64
 
   init(_ status: stat) {
     identity = Identity(device: UInt64(status.st_dev), inode: UInt64(status.st_ino))
@@ -318,7 +318,7 @@ public struct FileStatus: Equatable, Sendable {
   }
 
   /// Whether it is a regular file.
-  public var isRegularFile: Bool { mode & S_IFMT == S_IFREG }
+  package var isRegularFile: Bool { mode & S_IFMT == S_IFREG }
   /// Whether it is a directory.
-  public var isDirectory: Bool { mode & S_IFMT == S_IFDIR }
+  package var isDirectory: Bool { mode & S_IFMT == S_IFDIR }
 }

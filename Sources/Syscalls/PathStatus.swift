@@ -8,7 +8,7 @@ extension FileStatus {
   /// - Parameter path: The file; a relative path is taken from the working directory.
   /// - Returns: The status of the file that the path leads to.
   /// - Throws: ``SystemError`` with stat's errno.
-  public static func following(
+  package static func following(
     _ path: UnsafePointer<CChar>
   ) throws(SystemError) -> FileStatus {
     var status = stat()

@@ -8,7 +8,7 @@ internal import Glibc
 ///
 /// - Parameter bytes: What descriptor 0 will give.
 /// - Throws: ``SystemError``.
-public func replaceStandardInput(with bytes: [UInt8]) throws(SystemError) {
+package func replaceStandardInput(with bytes: [UInt8]) throws(SystemError) {
   let file = FileDescriptor(
     owning: try retrying("make", "an anonymous file") {
       escra_anonymous_file("escra-runc")

@@ -7,34 +7,34 @@ internal import Glibc
 /// Its description names the errno symbolically ("cannot open /x (ENOENT)") and never spells it
 /// out: callers of an OCI runtime match phrases like "no such file or directory" in its messages
 /// and map them to exit codes that would be wrong here (Podman: 126 and 127).
-public struct SystemError: Error, Equatable, CustomStringConvertible, Sendable {
+package struct SystemError: Error, Equatable, CustomStringConvertible, Sendable {
   /// What was attempted, as a verb: "open", "rename", "lock".
-  public let step: String
+  package let step: String
   /// What it was attempted on: a path, or a name for what has none.
-  public let subject: String
+  package let subject: String
   /// The errno of the failed call.
-  public let errno: CInt
+  package let errno: CInt
 
   /// Makes an error from its parts.
-  public init(_ step: String, _ subject: String, errno: CInt) {
+  package init(_ step: String, _ subject: String, errno: CInt) {
     self.step = step
     self.subject = subject
     self.errno = errno
   }
 
   /// Makes an error from the errno that the last failed call left behind.
-  public static func last(_ step: String, _ subject: String) -> SystemError {
+  package static func last(_ step: String, _ subject: String) -> SystemError {
     SystemError(step, subject, errno: Glibc.errno)
   }
 
   /// The symbol of ``errno`` ("ENOENT"), or its number where glibc knows no name.
-  public var symbol: String {
+  package var symbol: String {
     guard let name = escra_errno_name(errno) else { return String(errno) }
     return String(cString: name)
   }
 
   /// One clause: the step, the subject, the symbol.
-  public var description: String { "cannot \(step) \(subject) (\(symbol))" }
+  package var description: String { "cannot \(step) \(subject) (\(symbol))" }
 }
 
 /// Calls `body` until it does anything but fail with EINTR, and turns -1 into an error.
@@ -48,7 +48,7 @@ public struct SystemError: Error, Equatable, CustomStringConvertible, Sendable {
 /// - Returns: What the call returned.
 /// - Throws: ``SystemError`` with the call's errno.
 @discardableResult
-public func retrying(
+package func retrying(
   _ step: @autoclosure () -> String, _ subject: @autoclosure () -> String, _ body: () -> Int32
 ) throws(SystemError) -> Int32 {
   try retryingAny(step(), subject(), body)
@@ -59,7 +59,7 @@ public func retrying(
 /// Two, and no generic one in another module: what a generic one looks up at run time stays in memory,
 /// in every supervisor.
 @discardableResult
-public func retrying(
+package func retrying(
   _ step: @autoclosure () -> String, _ subject: @autoclosure () -> String, _ body: () -> Int
 ) throws(SystemError) -> Int {
   try retryingAny(step(), subject(), body)

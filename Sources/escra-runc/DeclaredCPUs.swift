@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-internal import LiveLimits
+internal import CPUSets
 internal import OCISpec
+internal import Quantities
 
 /// The CPUs that config.json or an update reserves for a strict container.
 ///

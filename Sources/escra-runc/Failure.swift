@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 internal import Glibc
 internal import OCISpec
+internal import Quantities
 internal import Syscalls
 
 /// Ends the program with an error of ours, the way callers of runc read errors: one JSON line in

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 internal import Glibc
+internal import OCISpec
 internal import Syscalls
 
 /// `features`: the low-level runtime's JSON, with our version and our annotations added.

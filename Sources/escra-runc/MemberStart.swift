@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
+internal import Control
 internal import Glibc
-internal import LiveLimits
 internal import OCISpec
+internal import Quantities
+internal import State
 
 /// What is different for a container that is to be a member of an application.
 extension SupervisedStart {

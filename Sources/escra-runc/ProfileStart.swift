@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 internal import CLinux
+internal import Control
 internal import Glibc
-internal import LiveLimits
 internal import OCISpec
+internal import State
 internal import Syscalls
 
 /// What is different for a container that has a history.

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 internal import CLinux
-internal import LiveLimits
 internal import OCISpec
+internal import Quantities
 
 /// The operator's config and the invocation's default policy, as far as they could be read.
 ///

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 internal import CLinux
 internal import Glibc
-internal import LiveLimits
 internal import OCISpec
 
 /// The whole program: reads the call, adds what is ours to add, and becomes the low-level runtime.

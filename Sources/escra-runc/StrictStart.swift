@@ -1,9 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 internal import CLinux
+internal import CPUSets
+internal import Control
 internal import Glibc
-internal import Hooks
 internal import LiveLimits
 internal import OCISpec
+internal import Quantities
+internal import State
 internal import Syscalls
 
 extension SupervisedStart {

@@ -1,9 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 internal import CLinux
+internal import Cgroups
+internal import Control
 internal import Glibc
-internal import Hooks
 internal import LiveLimits
 internal import OCISpec
+internal import Quantities
+internal import State
 internal import Syscalls
 
 /// `create`, `run` and `restore`: the verbs that start a container.
@@ -462,7 +465,7 @@ struct SupervisedStart {
       let cpu = state.base.firstInner
       if cpu != declared { (change.cpuQuota, change.cpuPeriod) = (cpu.quota ?? -1, cpu.period) }
     }
-    if let memory = state.memory, memory.firstInner != memory.declared ?? MemoryBase.unlimited {
+    if let memory = state.memory, memory.firstInner != memory.declared ?? MemoryLimit.unlimited {
       change.memoryLimit = memory.firstInner
       change.memorySwap = memory.requestedSwap(at: memory.firstInner)
     }

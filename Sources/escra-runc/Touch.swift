@@ -2,6 +2,7 @@
 internal import CLinux
 internal import Glibc
 internal import LiveLimits
+internal import State
 
 extension RuntimeCall {
   /// Where the low-level runtime keeps its state, absolute: with an id it names a container.

@@ -1,7 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
+internal import CPUSets
+internal import Control
 internal import Glibc
 internal import LiveLimits
 internal import OCISpec
+internal import Quantities
+internal import State
 internal import Syscalls
 
 /// `update`: somebody changes a container's limits.
@@ -157,10 +161,10 @@ private func editUnsupervisedMemory(
   _ edit: inout ConfigEdit, _ request: UpdateRequest, _ state: ContainerState,
   held: Int64?, isShared: Bool
 ) {
-  let asked = request.memory.map { $0 > 0 ? $0 : MemoryBase.unlimited }
+  let asked = request.memory.map { $0 > 0 ? $0 : MemoryLimit.unlimited }
   if let held, (request.memory == nil && request.swap == nil) || (isShared && asked ?? 0 > held) {
-    edit.memoryLimit = held < MemoryBase.unlimited ? held : -1
-    edit.memorySwap = held < MemoryBase.unlimited ? state.memory?.requestedSwap(at: held) : nil
+    edit.memoryLimit = held < MemoryLimit.unlimited ? held : -1
+    edit.memorySwap = held < MemoryLimit.unlimited ? state.memory?.requestedSwap(at: held) : nil
   }
 }
 

@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
 internal import Glibc
-internal import LiveLimits
 internal import OCISpec
 internal import Syscalls
 

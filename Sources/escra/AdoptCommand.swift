@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 internal import ArgumentParser
 internal import Glibc
-internal import Hooks
 internal import LiveLimits
 internal import OCISpec
+internal import Quantities
+internal import State
 internal import Syscalls
 
 /// `escra adopt`.

@@ -1,8 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
+internal import Application
 internal import ArgumentParser
+internal import Cgroups
 internal import LiveLimits
 internal import OCISpec
-internal import Syscalls
+internal import Quantities
+internal import State
 
 /// `escra app`.
 struct AppCommand: ParsableCommand {

@@ -1,6 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
+internal import Application
 internal import Glibc
 internal import LiveLimits
+internal import OCISpec
+internal import Quantities
+internal import State
 internal import Syscalls
 
 /// One application at one moment.
@@ -49,7 +53,7 @@ struct ApplicationReport: Equatable {
     ])
   }
 
-  /// The member of `escra app list --json`; it is a public contract.
+  /// The member of `escra app list --json`; it is a package contract.
   var json: JSON {
     .object([
       ("name", .string(name)), ("namespace", .optional(namespace)), ("root", .string(root)),

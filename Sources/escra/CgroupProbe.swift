@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
+internal import Cgroups
 internal import Glibc
-internal import Hooks
-internal import LiveLimits
+internal import Quantities
+internal import State
 internal import Syscalls
 
 /// The kernel's files of one container's cgroup, open for reading.
@@ -36,7 +37,7 @@ final class CgroupProbe {
   }
 
   private init?(
-    cpu path: String, usage: String?, memory: String?, version: CgroupLocation.Version,
+    cpu path: String, usage: String?, memory: String?, version: CgroupVersion,
     inode: UInt64?, inner: String? = nil, innerMemory: String? = nil
   ) {
     do throws(SystemError) {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 internal import ArgumentParser
-internal import LiveLimits
+internal import State
 
 /// What a shell may complete an argument to.
 enum Completion {

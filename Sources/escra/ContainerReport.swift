@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-internal import LiveLimits
+internal import Control
 
 /// What the kernel says of a limit.
 enum Limit<Number: Equatable & Sendable>: Equatable, Sendable {
@@ -80,7 +80,7 @@ struct ContainerReport: Equatable {
   /// In bytes.
   var memory: Amounts<Int64>
 
-  /// The member of `escra ps --json`; it is a public contract.
+  /// The member of `escra ps --json`; it is a package contract.
   var json: JSON {
     var cpuMembers: [(name: String, value: JSON)] = [
       ("declared", .optional(cpu.declared)), ("limit", .optional(cpu.limit.value)),

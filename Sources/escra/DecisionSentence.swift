@@ -1,8 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-internal import LiveLimits
+internal import Control
+internal import OCISpec
+internal import Quantities
+internal import State
 
 extension Rule {
-  /// The rule's name in `escra explain --json`; it is a public contract.
+  /// The rule's name in `escra explain --json`; it is a package contract.
   var name: String {
     switch self {
     case .start: "start"
@@ -182,7 +185,7 @@ extension RecordEntry {
   }
 
   private func memory(_ limit: Int64) -> String {
-    limit >= MemoryBase.unlimited ? "no memory limit" : bytes(limit) + " of memory"
+    limit >= MemoryLimit.unlimited ? "no memory limit" : bytes(limit) + " of memory"
   }
 
   private var cpuDeed: String {

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 internal import ArgumentParser
 internal import Glibc
-internal import LiveLimits
+internal import OCISpec
+internal import State
 internal import Syscalls
 
 /// `escra`: what an operator asks of the containers that escra-runc supervises.

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 internal import ArgumentParser
 internal import Glibc
-internal import LiveLimits
+internal import Quantities
+internal import State
 internal import Syscalls
 
 /// `escra events`.
@@ -42,7 +43,7 @@ struct Event: Equatable {
   var app: String?
   var entry: RecordEntry
 
-  /// The event as one line of JSON; its members are a public contract.
+  /// The event as one line of JSON; its members are a package contract.
   var line: String {
     var members: [(name: String, value: JSON)] = [
       ("id", .string(id)), ("name", .optional(name?.text)),

@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 internal import ArgumentParser
+internal import Cgroups
 internal import Glibc
 internal import LiveLimits
+internal import State
 internal import Syscalls
 
 /// `escra explain`.

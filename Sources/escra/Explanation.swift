@@ -1,6 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
+internal import CPUSets
+internal import Control
 internal import LiveLimits
-internal import Syscalls
+internal import OCISpec
+internal import Quantities
+internal import State
 
 /// Why a container's limits are what they are, from what is written down and what is seen.
 struct Explanation {

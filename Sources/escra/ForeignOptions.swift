@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 internal import ArgumentParser
-internal import Hooks
+internal import Cgroups
 internal import LiveLimits
 internal import OCISpec
+internal import Quantities
+internal import State
 internal import Syscalls
 
 /// What `escra adopt` does with a container that was started without escra-runc: the options say what

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 internal import ArgumentParser
-internal import LiveLimits
+internal import Control
+internal import State
 internal import Syscalls
 
 /// `escra history`.

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 internal import ArgumentParser
+internal import Control
 internal import Glibc
-internal import LiveLimits
-internal import Syscalls
+internal import State
 
 /// `escra history export`.
 struct HistoryExportCommand: ParsableCommand {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 internal import ArgumentParser
-internal import LiveLimits
 internal import OCISpec
+internal import State
 internal import Syscalls
 
 /// Where histories are.

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 internal import ArgumentParser
-internal import Syscalls
+internal import Quantities
 
 /// A length of time as people type it: "200ms", "1.5s", "2" (seconds).
 struct Interval: Equatable {

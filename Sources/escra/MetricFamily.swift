@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+internal import OCISpec
 
 /// A text format that a metrics scraper reads.
 enum MetricFormat: Sendable {

@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
+internal import Application
+internal import CPUSets
+internal import Control
 internal import Glibc
-internal import Hooks
-internal import LiveLimits
+internal import Quantities
+internal import State
 internal import Syscalls
 
 /// Reads what the metrics say: state files, /proc and cgroups.

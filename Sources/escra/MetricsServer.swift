@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 internal import CLinux
 internal import Glibc
+internal import Quantities
 internal import Syscalls
 
 /// An answer to one HTTP request: `GET /metrics`, or what was wrong with it.

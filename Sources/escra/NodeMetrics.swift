@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-internal import LiveLimits
+internal import Control
+internal import Quantities
 internal import Syscalls
 
 /// What has series of its own, with the same labels on each.

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 internal import ArgumentParser
+internal import Control
 internal import LiveLimits
+internal import State
 internal import Syscalls
 
 /// `escra recommend`.

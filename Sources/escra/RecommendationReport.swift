@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-internal import LiveLimits
-internal import Syscalls
+internal import Control
+internal import Quantities
 
 /// A recommendation as people and programs read it.
 struct RecommendationReport {
@@ -106,7 +106,7 @@ struct RecommendationReport {
     ]
   }
 
-  /// Everything as an object; its members are a public contract.
+  /// Everything as an object; its members are a package contract.
   var json: JSON {
     let (it, seen) = (recommendation, recommendation.evidence)
     func cores(_ nanocores: Int64) -> JSON { .number(Double(nanocores) / 1e9) }

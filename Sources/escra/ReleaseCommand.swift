@@ -1,7 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 internal import ArgumentParser
+internal import Control
 internal import Glibc
 internal import LiveLimits
+internal import OCISpec
+internal import Quantities
+internal import State
 
 /// `escra release`.
 struct ReleaseCommand: ParsableCommand {
@@ -125,7 +129,7 @@ struct ReleaseSentence {
             + "\(Self.cores(declared)) that it declares")
     }
     if let found = limits.memory {
-      let declared = state.memory?.declared ?? MemoryBase.unlimited
+      let declared = state.memory?.declared ?? MemoryLimit.unlimited
       parts.append(
         found <= declared
           ? "its memory limit is \(Self.memory(found))"
@@ -143,6 +147,6 @@ struct ReleaseSentence {
   }
 
   private static func memory(_ limit: Int64) -> String {
-    limit >= MemoryBase.unlimited ? "none" : bytes(limit)
+    limit >= MemoryLimit.unlimited ? "none" : bytes(limit)
   }
 }

@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 internal import ArgumentParser
+internal import Control
 internal import Glibc
-internal import LiveLimits
 internal import OCISpec
+internal import Quantities
+internal import State
 internal import Syscalls
 
 /// `escra replay`.

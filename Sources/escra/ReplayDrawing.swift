@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-internal import LiveLimits
-internal import Syscalls
+internal import Control
+internal import Quantities
 
 extension ReplayReport {
   /// A drawing of demand and limits over time, as SVG: a column shows the most of its time.

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-internal import LiveLimits
-internal import Syscalls
+internal import Control
+internal import Quantities
 
 /// How near a run came to a memory limit.
 struct NearMisses: Equatable {
@@ -71,7 +71,7 @@ struct ReplayReport {
     time.map { fixed(Double($0) / 1e6, 1) + " ms" } ?? "-"
   }
 
-  /// Everything as an object; its members are a public contract.
+  /// Everything as an object; its members are a package contract.
   var json: JSON {
     func seconds(_ time: Nanoseconds?) -> JSON { time.map { .number(Double($0) / 1e9) } ?? .null }
     return .object([

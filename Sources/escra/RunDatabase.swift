@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 internal import CSQLite
-internal import LiveLimits
+internal import Control
+internal import State
 
 /// Runs as a table of an SQLite database.
 final class RunDatabase {

@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-internal import LiveLimits
+internal import Control
+internal import Quantities
+internal import State
 internal import Syscalls
 
 extension RunRecord {
@@ -29,7 +31,7 @@ extension RunRecord {
     ]
   }
 
-  /// The record as an object; its members are a public contract.
+  /// The record as an object; its members are a package contract.
   var json: JSON {
     .object(
       figures + [

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+internal import OCISpec
 
 /// Rows under a header, each column as wide as its widest cell.
 struct Table {

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 internal import Glibc
+internal import Quantities
 internal import Syscalls
 
 /// A time of the wall clock for people: the date only where it is not today's.

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 internal import ArgumentParser
+internal import Cgroups
 internal import Glibc
-internal import LiveLimits
+internal import Quantities
 internal import Syscalls
 
 /// `escra watch`: draws what the kernel holds, of any cgroup, so that a supervised container and

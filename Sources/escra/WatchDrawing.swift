@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-internal import Syscalls
+internal import Quantities
 
 /// What was seen of a cgroup from the first to the last look.
 struct WatchTotals: Equatable {

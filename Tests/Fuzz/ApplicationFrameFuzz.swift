@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+@testable import Application
 
 /// What libFuzzer calls with any bytes: decoding is total, and what was read reads back.
 ///

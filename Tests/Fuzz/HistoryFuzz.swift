@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
+@testable import Control
+@testable import Quantities
 
 /// What libFuzzer calls with any bytes: reading a segment and a trace is total, what was read reads
 /// back, and it can be concluded from.

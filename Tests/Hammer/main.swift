@@ -1,14 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
+internal import Cgroups
+internal import Control
+import Glibc
+internal import Quantities
+import Syscalls
+
 // The program `hammer`: writes a group's quota every millisecond, as often as the books let it.
 //
 //     hammer CPU-DIRECTORY USAGE-FILE LIMIT-US PERIOD-US SECONDS [--without-books]
 //
 // No law asks for so much. Each write is a full refill, so without the books the group may use all
 // CPUs there are; with them its limit holds, which Tests/e2e/test_books.py looks at from outside.
-import Glibc
-import Hooks
-import LiveLimits
-import Syscalls
 
 func complain(_ text: String) -> Never {
   var line = "hammer: \(text)\n"

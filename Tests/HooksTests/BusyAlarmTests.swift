@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 import Glibc
-import Hooks
-import Syscalls
 import Testing
+
+@testable import Hooks
+@testable import Syscalls
 
 /// A cgroup of the unified hierarchy, gone when the test is over.
 private final class UnifiedCgroup {

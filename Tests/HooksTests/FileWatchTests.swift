@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 import Glibc
-import Hooks
-import Syscalls
 import Testing
+
+@testable import Syscalls
 
 @Suite struct FileWatchTests {
   @Test func `a write by anybody is heard before it returns`() throws {

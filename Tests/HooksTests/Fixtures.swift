@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 import Glibc
-import Hooks
-import Syscalls
+
+@testable import Quantities
+@testable import Syscalls
 
 let ms: Nanoseconds = 1_000_000
 

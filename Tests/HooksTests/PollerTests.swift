@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 import CLinux
 import Glibc
-import Hooks
-import Syscalls
 import Testing
+
+@testable import Quantities
+@testable import Syscalls
 
 @Suite struct DeadlineTimerTests {
   @Test func `it fires at the moment that was set, and not before`() throws {

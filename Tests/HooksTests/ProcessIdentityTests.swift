@@ -1,9 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 import Glibc
-import Syscalls
 import Testing
 
-@testable import Hooks
+@testable import Syscalls
 
 @Suite struct ProcessIdentityTests {
   /// What /proc/PID/stat shows of a process with this command that started at tick 4711.

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 import Glibc
-import Syscalls
 import Testing
 
-@testable import Hooks
+@testable import Cgroups
+@testable import Quantities
+@testable import Syscalls
 
 @Suite struct UsageMeterTests {
   private static let cpuStat = """

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 import Glibc
-import Hooks
-import Syscalls
 import Testing
+
+@testable import Syscalls
 
 /// A process that writes a byte to a file, and stays until it is told to end.
 private func write(to path: String, thenWait: Bool, during body: (pid_t) throws -> Void) throws {

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 import Testing
 
-@testable import LiveLimits
+@testable import CPUSets
+@testable import Quantities
 
 @Suite struct CPUAllocatorPropertyTests {
   /// Containers that come, change and go, as the registry would have them.

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 import Testing
 
-@testable import LiveLimits
+@testable import CPUSets
+@testable import Quantities
 
 /// A case of a table: who asks, on which machine, and what is in the way.
 struct Allocation: Sendable {

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-import Syscalls
 import Testing
 
-@testable import LiveLimits
+@testable import Control
+@testable import Quantities
+@testable import Syscalls
 
 private let ms: Nanoseconds = 1_000_000
 /// A thousandth of a core, in nanocores.

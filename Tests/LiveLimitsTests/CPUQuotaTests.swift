@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 import Testing
 
-@testable import LiveLimits
+@testable import Cgroups
+@testable import Quantities
 
 @Suite struct CPUQuotaTests {
   private static let v1: [(Int64, Int64, CPUQuota?)] = [

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import Testing
 
-@testable import LiveLimits
+@testable import Quantities
 
 @Suite struct CPUSetTests {
   private static let lists: [(String, [Int32], String)] = [

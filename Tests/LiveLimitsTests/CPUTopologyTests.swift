@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 import Testing
 
-@testable import LiveLimits
+@testable import Cgroups
+@testable import Quantities
 
 @Suite struct CPUTopologyTests {
   @Test(arguments: Topologies.all)

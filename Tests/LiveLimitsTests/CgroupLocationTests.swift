@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 import Testing
 
-@testable import LiveLimits
+@testable import Cgroups
+@testable import OCISpec
+@testable import Quantities
 
 /// The directories of a location by name; nil for none.
 private func directories(_ membership: String, _ mounts: String) -> [String: String]? {

@@ -2,7 +2,7 @@
 import Glibc
 import Testing
 
-@testable import LiveLimits
+@testable import Cgroups
 
 @Suite struct CgroupMembersTests {
   @Test(arguments: [

@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 import Glibc
-import LiveLimits
-import Syscalls
 import Testing
+
+@testable import Cgroups
+@testable import Quantities
+@testable import Syscalls
 
 /// A directory shaped like a cgroup's.
 ///
@@ -18,7 +20,7 @@ private let v1Files = ["cpu.cfs_quota_us": "50000\n", "cpu.cfs_period_us": "1000
 private let v2Files = ["cpu.max": "50000 100000\n"]
 
 private func set(
-  _ limit: CPUQuota, in directory: TemporaryDirectory, _ version: CgroupLocation.Version
+  _ limit: CPUQuota, in directory: TemporaryDirectory, _ version: CgroupVersion
 ) throws -> CPUQuota {
   var writer = try CgroupWriter(
     directory: try directory.opened(), version: version, readOnly: false)
@@ -44,14 +46,14 @@ private func set(
   }
 
   @Test(arguments: [
-    (CgroupLocation.Version.v1, "30000\n", Int64(20_000), "20000\n"),
+    (CgroupVersion.v1, "30000\n", Int64(20_000), "20000\n"),
     (.v2, "30000\n", 20_000, "20000\n"),
     // Not in the way, or not lowered.
     (.v1, "20000\n", 20_000, "20000\n"), (.v2, "10000\n", 20_000, "10000\n"),
     (.v2, "60000\n", 90_000, "60000\n"),
   ])
   func `a burst above the lower quota is lowered to it`(
-    version: CgroupLocation.Version, burst: String, quota: Int64, left: String
+    version: CgroupVersion, burst: String, quota: Int64, left: String
   ) throws {
     let name = version == .v1 ? "cpu.cfs_burst_us" : "cpu.max.burst"
     var files = version == .v1 ? v1Files : v2Files
@@ -61,9 +63,9 @@ private func set(
     #expect(try directory.read(name) == left)
   }
 
-  @Test(arguments: [CgroupLocation.Version.v1, .v2])
+  @Test(arguments: [CgroupVersion.v1, .v2])
   func `a burst that was lowered comes back with the quota`(
-    version: CgroupLocation.Version
+    version: CgroupVersion
   ) throws {
     let name = version == .v1 ? "cpu.cfs_burst_us" : "cpu.max.burst"
     var files = version == .v1 ? v1Files : v2Files
@@ -107,8 +109,8 @@ private func set(
     #expect(try inner.read("cpu.max") == "30000 100000\n")
   }
 
-  @Test(arguments: [CgroupLocation.Version.v1, .v2])
-  func `a reader reads and refuses to write`(version: CgroupLocation.Version) throws {
+  @Test(arguments: [CgroupVersion.v1, .v2])
+  func `a reader reads and refuses to write`(version: CgroupVersion) throws {
     let directory = try directory(version == .v1 ? v1Files : v2Files)
     var reader = try CgroupWriter(
       directory: try directory.opened(), version: version, readOnly: true)
@@ -128,7 +130,7 @@ private func set(
 
   @Test func `a group without the cpu controller is an error`() throws {
     let directory = try directory(["cgroup.procs": ""])
-    for version in [CgroupLocation.Version.v1, .v2] {
+    for version in [CgroupVersion.v1, .v2] {
       for readOnly in [true, false] {
         #expect(throws: SystemError.self) {
           _ = try CgroupWriter(

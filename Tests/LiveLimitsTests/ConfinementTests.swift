@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 import Glibc
-import Syscalls
 import Testing
 
 @testable import LiveLimits
+@testable import Syscalls
 
 @Suite struct ConfinementTests {
   @Test func `a filter that cannot be loaded is an error`() throws {

@@ -1,9 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
-import Hooks
-import Syscalls
 import Testing
 
+@testable import CPUSets
+@testable import Cgroups
+@testable import Control
 @testable import LiveLimits
+@testable import Quantities
+@testable import State
+@testable import Syscalls
 
 private func claim(_ random: inout SeededGenerator) -> CPUClaim {
   func set() -> CPUSet { CPUSet((0..<80).filter { _ in Bool.random(using: &random) }) }

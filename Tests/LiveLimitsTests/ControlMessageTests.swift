@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 import Glibc
-import Syscalls
 import Testing
 
 @testable import LiveLimits
+@testable import Quantities
+@testable import Syscalls
 
 private let messages: [ControlMessage] = [
   .updateMemory(limit: 1 << 30, swap: -1), .updateMemory(limit: nil, swap: nil),

@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 import Glibc
-import Syscalls
 import Testing
 
-@testable import LiveLimits
+@testable import Control
+@testable import Quantities
+@testable import State
+@testable import Syscalls
 
 @Suite struct CounterFileTests {
   private func counters(_ first: Int64) -> CPUController.Counters {

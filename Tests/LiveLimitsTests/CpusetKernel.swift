@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-@testable import LiveLimits
+@testable import CPUSets
+@testable import Quantities
 
 /// The cpuset hierarchy as cgroup v1 keeps it: no child has a CPU that its parent does not have, and
 /// no process is in a group without CPUs (validate_change of kernel/cgroup/cpuset.c).

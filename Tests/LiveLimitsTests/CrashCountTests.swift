@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-import Syscalls
 import Testing
 
 @testable import LiveLimits
+@testable import Quantities
 
 @Suite struct CrashCountTests {
   private static let second: Nanoseconds = 1_000_000_000

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 import Glibc
-import Syscalls
 import Testing
 
+@testable import Cgroups
 @testable import LiveLimits
+@testable import Syscalls
 
 /// Bytes from their hexadecimal digits.
 private func bytes(_ digits: String) -> [UInt8] {
@@ -187,7 +188,7 @@ private func jobRemoved(_ job: UInt32, as result: String) -> [UInt8] {
   }
 
   @Test func `the first of both calls makes the slice`() {
-    let said = ScopeRequest.conversation(.supervisor, for: "a\u{7}b", pid: 258)
+    let said = ScopeRequest.conversation(Role.supervisor.rawValue, for: "a\u{7}b", pid: 258)
     let text = String(decoding: said, as: UTF8.self)
     #expect(text.hasPrefix("\0AUTH EXTERNAL 3"))
     #expect(!text.contains("a\u{7}b"), "D-Bus takes no such text as a description")

@@ -1,10 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 import Glibc
-import Hooks
-import Syscalls
 import Testing
 
+@testable import Cgroups
+@testable import Control
 @testable import LiveLimits
+@testable import Quantities
+@testable import State
+@testable import Syscalls
 
 /// A container that was found in a directory that stands for its group, and whose init has ended.
 private func running(in directory: TemporaryDirectory) throws -> ContainerState {

@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-import LiveLimits
-import Syscalls
 import Testing
+
+@testable import Application
+@testable import Control
+@testable import Quantities
 
 /// Milliseconds of CPU time a period of 100 ms, so that the tables read like the authors' figures.
 private func ms(_ value: Double) -> Nanoseconds { Nanoseconds(value * 1_000_000) }

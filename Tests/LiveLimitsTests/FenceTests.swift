@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 import Testing
 
-@testable import LiveLimits
+@testable import CPUSets
+@testable import Quantities
 
 /// A tree, and what is remembered of it.
 private struct Node {

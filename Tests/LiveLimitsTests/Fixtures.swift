@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import Glibc
-import LiveLimits
-import Syscalls
+
+@testable import Syscalls
 
 /// A directory that is gone with everything in it when the test is over.
 final class TemporaryDirectory {

@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-import Syscalls
 import Testing
 
-@testable import Hooks
+@testable import Cgroups
+@testable import Control
 @testable import LiveLimits
+@testable import Quantities
+@testable import Syscalls
 
 @Suite struct HandoverTests {
   private func handover(quota: Int64?, explicit: Int64?, above: Int64?) -> Handover {

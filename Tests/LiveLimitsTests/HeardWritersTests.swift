@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 import Testing
 
+@testable import Control
 @testable import LiveLimits
+@testable import State
 
 @Suite struct HeardWritersTests {
   @Test(

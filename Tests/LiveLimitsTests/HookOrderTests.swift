@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-import Hooks
 import Testing
 
+@testable import Control
 @testable import LiveLimits
 
 @Suite struct HookOrderTests {
@@ -9,7 +9,7 @@ import Testing
   func `what is asked for is read back`(outer: UInt64?, near: Int64) {
     let order = HookOrder(
       group: 4711, outer: outer,
-      limits: SchedulerHooks.Limits(floor: 1, quiet: 2, margin: 3, near: near))
+      limits: HookLimits(floor: 1, quiet: 2, margin: 3, near: near))
     #expect(HookOrder(order.text) == order)
   }
 

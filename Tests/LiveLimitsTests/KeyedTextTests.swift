@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import Testing
 
-@testable import LiveLimits
+@testable import Quantities
 
 @Suite struct KeyedTextTests {
   @Test func `any value reads back, byte for byte`() throws {

@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 import Glibc
-import LiveLimits
-import Syscalls
 import Testing
+
+@testable import Cgroups
+@testable import Quantities
+@testable import Syscalls
 
 /// A directory shaped like a group of cgroup v2; its files are not cut off by a write as the
 /// kernel's are, so what is compared begins with what was written.
@@ -20,8 +22,8 @@ private func writer(_ directory: TemporaryDirectory) throws -> MemoryWriter {
 @Suite struct MemoryWriterTests {
   @Test func `"max" is no limit, and no line`() throws {
     let writer = try writer(directory(limit: "max", line: "max"))
-    #expect(try writer.current() >= MemoryBase.unlimited)
-    #expect(try writer.line() >= MemoryBase.unlimited)
+    #expect(try writer.current() >= MemoryLimit.unlimited)
+    #expect(try writer.line() >= MemoryLimit.unlimited)
   }
 
   @Test func `raises the limit, and then the line, without a look at the use`() throws {

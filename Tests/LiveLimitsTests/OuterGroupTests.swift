@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-import OCISpec
-import Syscalls
 import Testing
 
-@testable import LiveLimits
+@testable import Cgroups
+@testable import OCISpec
+@testable import Quantities
+@testable import Syscalls
 
 private func request(_ path: String?, isSystemds: Bool = false) -> GroupPlan.Request {
   GroupPlan.Request(

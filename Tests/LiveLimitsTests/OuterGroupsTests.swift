@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 import Glibc
-import Syscalls
 import Testing
 
 @testable import LiveLimits
+@testable import State
+@testable import Syscalls
 
 private func exists(_ path: String) -> Bool { access(path, F_OK) == 0 }
 

@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 import Testing
 
+@testable import CPUSets
 @testable import LiveLimits
+@testable import Quantities
 
 @Suite struct RefusedPartitionsTests {
   private func groups(_ neighbour: String) -> [UnifiedGroup] {

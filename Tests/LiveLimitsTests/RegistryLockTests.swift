@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 import Glibc
-import Syscalls
 import Testing
 
-@testable import LiveLimits
+@testable import Quantities
+@testable import Syscalls
 
 @Suite struct RegistryLockTests {
   private static let locks = """

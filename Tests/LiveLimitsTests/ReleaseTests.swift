@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 import Glibc
-import Hooks
-import Syscalls
 import Testing
 
+@testable import Control
 @testable import LiveLimits
+@testable import Quantities
+@testable import State
+@testable import Syscalls
 
 @Suite struct ReleaseTests {
   private let temporary: TemporaryDirectory

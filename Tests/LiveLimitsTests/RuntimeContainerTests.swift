@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 import Glibc
-import Hooks
 import Testing
 
 @testable import LiveLimits
+@testable import Syscalls
 
 @Suite("Containers that low-level runtimes have started")
 struct RuntimeContainerTests {

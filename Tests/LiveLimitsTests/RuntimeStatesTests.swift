@@ -3,6 +3,7 @@ import Glibc
 import Testing
 
 @testable import LiveLimits
+@testable import Quantities
 
 @Suite("What crun remembers of a container's CPU set")
 struct RuntimeStatesTests {

@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import Glibc
-import Syscalls
 
-@testable public import LiveLimits
+@testable import Quantities
 
 extension CPUSet: ExpressibleByStringLiteral {
   /// A list in a table; one that is none fails where it stands.

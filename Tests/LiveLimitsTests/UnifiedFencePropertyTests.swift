@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 import Testing
 
-@testable import LiveLimits
+@testable import CPUSets
+@testable import Quantities
 
 /// A node on which others do what they like; strict containers come and go.
 private struct Play {

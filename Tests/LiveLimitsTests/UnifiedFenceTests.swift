@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 import Testing
 
-@testable import LiveLimits
+@testable import CPUSets
+@testable import Quantities
 
 /// A tree of cgroup v2, and what is remembered of it.
 struct UnifiedNode {
@@ -76,7 +77,7 @@ struct UnifiedNode {
 
   func cpus(_ path: String) -> CPUSet? { kernel[path]?.cpus }
   func effective(_ path: String) -> CPUSet? { kernel[path].map { kernel.effective($0) } }
-  func partition(_ path: String) -> UnifiedGroup.Partition? { kernel[path]?.partition }
+  func partition(_ path: String) -> CpusetPartition? { kernel[path]?.partition }
   func exclusive(_ path: String) -> CPUSet? { kernel[path]?.exclusive }
 }
 
@@ -257,10 +258,10 @@ struct UnifiedNode {
     arguments: [
       ("member\n", .member), ("root\n", .root), ("isolated\n", .root), ("", .member),
       ("root invalid (Cpu list in cpuset.cpus not exclusive)\n", .invalid),
-    ] as [(String, UnifiedGroup.Partition)])
+    ] as [(String, CpusetPartition)])
   func `reads what kind of partition it is`(
-    text: String, partition: UnifiedGroup.Partition
+    text: String, partition: CpusetPartition
   ) {
-    #expect(UnifiedGroup.Partition(text) == partition)
+    #expect(CpusetPartition(text) == partition)
   }
 }

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-@testable import LiveLimits
+@testable import CPUSets
+@testable import Quantities
 
 /// The cpuset controller as cgroup v2 has it (kernel/cgroup/cpuset.c of Linux 6.12), as far as it was
 /// seen to behave.
@@ -9,7 +10,7 @@ struct UnifiedKernel {
     let path: String
     var cpus = CPUSet()
     var exclusive = CPUSet()
-    var partition = UnifiedGroup.Partition.member
+    var partition = CpusetPartition.member
     var hasProcesses = false
     fileprivate var hasLostCPUs = false
     private(set) weak var parent: Group?

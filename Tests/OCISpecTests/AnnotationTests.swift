@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-import OCISpec
 import Testing
+
+@testable import OCISpec
+@testable import Quantities
 
 private let cores = "write cores such as 2, 0.5 or 500m"
 private let bytes = "write bytes such as 512Mi, 1.5Gi, 100M or 1048576"

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 import Glibc
-import Syscalls
 import Testing
 
 @testable import OCISpec
+@testable import Quantities
+@testable import Syscalls
 
 @Suite struct BundleEditTests {
   private static let before = "{\"before\": 18446744073709551615}\n"

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 import Glibc
-import OCISpec
-import Syscalls
 import Testing
+
+@testable import OCISpec
+@testable import Syscalls
 
 @Suite struct BundleTests {
   @Test func `reads the config of a directory with spaces`() throws {

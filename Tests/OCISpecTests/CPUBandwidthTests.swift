@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-import OCISpec
 import Testing
+
+@testable import Quantities
 
 @Suite struct CPUBandwidthTests {
   @Test(arguments: [

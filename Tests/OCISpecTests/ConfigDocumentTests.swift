@@ -2,6 +2,7 @@
 import Testing
 
 @testable import OCISpec
+@testable import Quantities
 
 @Suite struct ConfigDocumentTests {
   private func cpu(_ members: String) -> String {

@@ -2,6 +2,7 @@
 import Testing
 
 @testable import OCISpec
+@testable import Quantities
 
 @Suite struct ConfigEditTests {
   @Test(arguments: [

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-import OCISpec
 import Testing
+
+@testable import OCISpec
+@testable import Quantities
 
 @Suite struct ContainerPolicyTests {
   @Test func `a container that asks for nothing stays as it is`() throws {

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 import Glibc
-import Syscalls
 
 @testable import OCISpec
+@testable import Syscalls
 
 /// What `runc spec` writes (runc 1.1.5).
 let runcSpec = """

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-import OCISpec
 import Testing
+
+@testable import OCISpec
+@testable import Quantities
 
 @Suite struct HistoryConfigTests {
   @Test func `there is no history without its key, and defaults for what the key does not say`()

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-import OCISpec
 import Testing
+
+@testable import OCISpec
+@testable import Quantities
 
 @Suite struct NarrowingTests {
   static let names = ["io.kubernetes.cri.container-name", "io.kubernetes.container.name"]

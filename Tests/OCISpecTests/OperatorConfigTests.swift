@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 import Glibc
-import OCISpec
-import Syscalls
 import Testing
+
+@testable import OCISpec
+@testable import Quantities
+@testable import Syscalls
 
 @Suite struct OperatorConfigTests {
   @Test func `reads every key`() throws {

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-import OCISpec
+@testable import OCISpec
+@testable import Quantities
 
 /// Annotations as a table writes them: keys without `io.escra.`, unless they are Kubernetes' own.
 typealias Annotated = KeyValuePairs<String, String>

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-import OCISpec
 import Testing
+
+@testable import OCISpec
 
 /// Podman maps some phrases in a runtime's error to exit codes 126 and 127, and containerd takes
 /// others for "the container is gone": no sentence of ours may hold one, whatever is quoted in it.

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 import Glibc
+internal import Quantities
 import Syscalls
 
 /// What runs in the group: it touches memory at full speed and lets it go again, three times of four

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 import Glibc
+internal import Quantities
 import Syscalls
 
 /// What the race tells its allocator, through a pipe: the limit in force, in bytes, and when slack

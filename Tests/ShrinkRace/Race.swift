@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
+internal import Cgroups
+internal import Control
 import Glibc
-import Hooks
-import LiveLimits
+internal import LiveLimits
+internal import Quantities
 import Syscalls
 
 private let ms: Nanoseconds = 1_000_000
@@ -167,7 +169,7 @@ final class Race: MemoryController.Surroundings {
     }
     if writer.version == .v2 {
       let line = controller.line
-      if (try writer.line()) != line ?? MemoryBase.unlimited { try writer.set(line: line) }
+      if (try writer.line()) != line ?? MemoryLimit.unlimited { try writer.set(line: line) }
     }
     let due = controller.slackDue.map { pace.due($0) } ?? Announcement.none
     announcer.say(Announcement(limit: controller.limit, due: due))
@@ -177,7 +179,7 @@ final class Race: MemoryController.Surroundings {
   private func carryOut(_ decision: MemoryController.Decision, _ before: Int64) -> Bool {
     writer.carryOut(
       decision, of: &controller, from: before, swap: decision.limit, surroundings: self,
-      use: { () throws(SystemError) in try meter.usage() }
+      use: { try? meter.usage() }
     ).isTaken
   }
 

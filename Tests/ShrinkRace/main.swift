@@ -1,4 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
+import CLinux
+import Glibc
+import Syscalls
+
 // The program `shrink-race`: gives slack of a group's back while somebody in it grows.
 //
 //     shrink-race GROUP ROUNDS SECONDS [FILE] [--unchecked | --to-the-use]
@@ -8,10 +12,6 @@
 // shorter. The second line is what grows; the first one starts it. It never grows beyond the limit
 // that there was before a shrink, so whoever is killed was killed by the shrink. With one of the
 // options the protection is left out, so that it is seen to be needed: Tests/e2e/test_shrink_race.py.
-import CLinux
-import Glibc
-import LiveLimits
-import Syscalls
 
 func complain(_ text: String) -> Never {
   var line = "shrink-race: \(text)\n"

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-import LiveLimits
-import Syscalls
+internal import Application
+internal import Quantities
 
 /// What is known without asking a broker: sums over the kernel's limits, and use.
 struct Checks {

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
+internal import Application
 import Glibc
-import LiveLimits
-import Syscalls
 
 /// The program `simulate`: runs seeds, and makes a failing one small.
 enum Command {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-import LiveLimits
-import Syscalls
+internal import Application
+internal import Quantities
 
 /// An application on a machine that does not exist: containers, supervisors, connections, the
 /// kernel's limits and the files that outlive a process, in virtual time.

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-import LiveLimits
-import Syscalls
+internal import Application
+internal import Control
+internal import Quantities
 
 let microsecond: Nanoseconds = 1000
 let millisecond: Nanoseconds = 1_000_000

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-import Syscalls
+import Quantities
 
 /// Events in the order of their time, and of their arrival where that is the same: a binary heap.
 struct EventQueue<Event> {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-import LiveLimits
-import Syscalls
+import Application
+import Nodes
+import Quantities
 
 let second: Nanoseconds = 1_000_000_000
 let millisecond: Nanoseconds = 1_000_000

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import Glibc
-import LiveLimits
-import Syscalls
+import Nodes
+import Quantities
 
 /// The program `simulate-nodes`: runs seeds, one run with many nodes, and runs without a rule.
 enum NodesCommand {

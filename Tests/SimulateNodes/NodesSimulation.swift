@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-import LiveLimits
-import Syscalls
+import Application
+import Nodes
+import Quantities
 
 /// A run in virtual time: the real ``NodeShare`` of each node, a model of all else.
 ///

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
 import Glibc
-import Syscalls
+import Quantities
 
 exit(NodesCommand.run(Array(CommandLine.arguments.dropFirst())))

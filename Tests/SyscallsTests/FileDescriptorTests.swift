@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 import Glibc
-import Syscalls
 import Testing
+
+@testable import Syscalls
 
 @Suite struct FileDescriptorTests {
   @Test func `an error names its step, its subject and the symbol of its errno`() {

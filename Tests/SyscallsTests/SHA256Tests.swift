@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-import Syscalls
 import Testing
+
+@testable import Quantities
 
 @Suite struct SHA256Tests {
   /// Of FIPS 180-4's examples, and of what coreutils' sha256sum says at the edges of a block.

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-import LiveLimits
-import OCISpec
 import Testing
 
+@testable import CPUSets
+@testable import Quantities
 @testable import escra_runc
 
 @Suite struct DeclaredCPUsTests {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-import Syscalls
 import Testing
 
+@testable import Syscalls
 @testable import escra_runc
 
 private let version = #""io.escra.version": "\#(EscraVersion.current)""#

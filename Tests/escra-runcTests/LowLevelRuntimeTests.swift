@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 import Glibc
-import Syscalls
 import Testing
 
+@testable import Syscalls
 @testable import escra_runc
 
 @Suite struct LowLevelRuntimeTests {

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 import Glibc
-import Syscalls
 import Testing
+
+@testable import Syscalls
 
 /// What the release binary, named by ESCRA_RUNC_BINARY, does in an empty root directory: no /proc,
 /// no shared library, nothing but itself and a runtime that prints its arguments.

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-import LiveLimits
 import Testing
 
+@testable import Application
 @testable import escra
 
 private func report(_ change: (inout ApplicationReport) -> Void = { _ in }) -> ApplicationReport {

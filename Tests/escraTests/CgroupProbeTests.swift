@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-import LiveLimits
 import Testing
 
+@testable import Cgroups
 @testable import escra
 
 @Suite struct CgroupProbeTests {

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-import LiveLimits
 import Testing
 
+@testable import Control
+@testable import State
 @testable import escra
 
 @Suite struct DecisionSentenceTests {

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 import Glibc
-import LiveLimits
-import Syscalls
 import Testing
 
+@testable import Control
+@testable import State
 @testable import escra
 
 @Suite struct EventLogTests {

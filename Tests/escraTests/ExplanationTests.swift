@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-import LiveLimits
 import Testing
 
+@testable import Control
+@testable import LiveLimits
+@testable import Quantities
+@testable import State
 @testable import escra
 
 @Suite struct ExplanationTests {

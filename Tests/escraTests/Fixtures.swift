@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-import Hooks
-import LiveLimits
-
+@testable import Control
+@testable import Quantities
+@testable import State
+@testable import Syscalls
 @testable import escra
 
 /// A container that declared one CPU and may have two.

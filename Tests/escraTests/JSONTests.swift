@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import Testing
 
+@testable import OCISpec
 @testable import escra
 
 @Suite struct JSONTests {

@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 import Glibc
-import Hooks
-import LiveLimits
-import Syscalls
 import Testing
 
+@testable import Control
+@testable import Quantities
+@testable import State
+@testable import Syscalls
 @testable import escra
 
 @Suite struct ObserverTests {

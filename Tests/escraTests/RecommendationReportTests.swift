@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-import LiveLimits
 import Testing
 
+@testable import Control
 @testable import escra
 
 private func run(_ change: (inout RunRecord) -> Void = { _ in }) -> Run {

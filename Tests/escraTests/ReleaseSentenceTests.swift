@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-import LiveLimits
 import Testing
 
+@testable import Control
+@testable import LiveLimits
+@testable import Quantities
+@testable import State
 @testable import escra
 
 @Suite struct ReleaseSentenceTests {
@@ -20,7 +23,7 @@ import Testing
         == "web is released: its CPU limit is 1.00 cores; its memory limit is 512Mi.")
     #expect(text(LimitsInForce()) == "web is released.")
     #expect(
-      text(LimitsInForce(memory: MemoryBase.unlimited), memory: nil)
+      text(LimitsInForce(memory: MemoryLimit.unlimited), memory: nil)
         == "web is released: its memory limit is none.")
   }
 

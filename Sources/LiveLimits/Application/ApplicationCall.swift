@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
+package import Application
 internal import Glibc
-package import Syscalls
+package import Quantities
+package import State
+internal import Syscalls
 
 /// A question to the broker of an application, from somebody who is no member of it.
 package enum ApplicationCall {

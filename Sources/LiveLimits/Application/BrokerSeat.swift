@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
+internal import Application
 internal import Glibc
-internal import Hooks
+internal import Quantities
+internal import State
 internal import Syscalls
 
 /// What the broker of an application has of the world: its lock, its listener, its connections, and

@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
+internal import Application
+internal import Cgroups
 internal import Glibc
-internal import Hooks
+internal import Quantities
+internal import State
 internal import Syscalls
 
 /// Who writes the limits of the container whose supervisor takes part in an application.

@@ -1,15 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
+package import Cgroups
+package import Control
 internal import Glibc
-public import Syscalls
+internal import Quantities
+internal import Syscalls
 
 /// What became of a decision: what a group has, in bytes, since somebody tried to make it so.
-public struct MemoryChange: Equatable, Sendable {
+package struct MemoryChange: Equatable, Sendable {
   /// Whether it is as it was decided.
-  public var isTaken: Bool
+  package var isTaken: Bool
   /// The limit in force.
-  public var limit: Int64
-  /// Where cgroup v2 slows down; from ``MemoryBase/unlimited`` on nowhere.
-  public var line: Int64
+  package var limit: Int64
+  /// Where cgroup v2 slows down; from ``MemoryLimit/unlimited`` on nowhere.
+  package var line: Int64
 
   /// What a group may have grown by since it was read, for its limit to be lowered: 2 MiB.
   ///
@@ -32,24 +35,28 @@ extension MemoryWriter {
   ///   - before: The limit that was in force, in bytes.
   ///   - swap: Bytes of memory and swap together; nil to leave that limit alone.
   ///   - surroundings: Say what of it is page cache at this moment.
-  ///   - use: Says what is charged at this moment.
+  ///   - use: Says what is charged at this moment, in bytes; nil if that cannot be read.
   /// - Returns: What there is now.
-  public func carryOut(
+  package func carryOut(
     _ decision: MemoryController.Decision, of controller: inout MemoryController,
     from before: Int64, swap: Int64?, surroundings: some MemoryController.Surroundings,
-    use: () throws(SystemError) -> Int64
+    use: () -> Int64?
   ) -> MemoryChange {
-    let line = controller.line ?? MemoryBase.unlimited
+    let line = controller.line ?? MemoryLimit.unlimited
+    func charged() throws(SystemError) -> Int64 {
+      guard let bytes = use() else { throw SystemError("read", "the memory usage", errno: EIO) }
+      return bytes
+    }
     do throws(SystemError) {
       if decision.limit < before {
         // In this order: cache that comes in between looks like growth, and growth like growth.
         let inactive = surroundings.inactiveFile()
-        let now = MemoryReading(usage: try use(), inactiveFile: inactive).workingSet
+        let now = MemoryReading(usage: try charged(), inactiveFile: inactive).workingSet
         if now - decision.use > MemoryChange.mostGrowth {
           throw SystemError("lower", "the memory limit", errno: EBUSY)
         }
       }
-      try set(decision.limit, line: controller.line, swap: swap, use: use)
+      try set(decision.limit, line: controller.line, swap: swap, use: charged)
       return MemoryChange(
         isTaken: true, limit: (try? current()) ?? decision.limit, line: line)
     } catch {

@@ -1,5 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
+internal import Cgroups
+internal import Control
 internal import Glibc
+internal import Quantities
 internal import Syscalls
 
 /// The kernel's limit of a parent; tests have others.
@@ -44,12 +47,12 @@ final class ParentMemory: ParentFile {
 
   func read() throws(SystemError) -> ParentValue {
     let limit = try writer.current()
-    return ParentValue(limit >= MemoryBase.unlimited ? nil : limit, scale: ParentValue.bytes)
+    return ParentValue(limit >= MemoryLimit.unlimited ? nil : limit, scale: ParentValue.bytes)
   }
 
   func write(_ value: ParentValue, over old: ParentValue) throws(SystemError) {
-    let limit = value.value ?? MemoryBase.unlimited
-    if limit < old.value ?? MemoryBase.unlimited {
+    let limit = value.value ?? MemoryLimit.unlimited
+    if limit < old.value ?? MemoryLimit.unlimited {
       // cgroup v2 would kill for it, and v1 takes a limit that has a page to spare.
       let text = try usage.contents(subject: "the parent's memory usage")
       let used = Int64(Substring(text.utf8.prefix { $0 != UInt8(ascii: "\n") })) ?? .max

@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
+internal import Control
 internal import Glibc
+internal import Quantities
 internal import Syscalls
 
 /// A container's part in the limit of the group that it is in with others: its pod's, or its

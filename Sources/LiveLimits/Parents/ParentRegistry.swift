@@ -1,6 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
+package import Application
 internal import CLinux
+internal import Cgroups
+internal import Control
 internal import Glibc
+internal import Quantities
+package import State
 internal import Syscalls
 
 extension StateRoot {
@@ -92,6 +97,7 @@ package enum ParentRegistry {
     /// What the kernel has; nil for no limit, or none that can be read.
     package var inForce: Int64?
 
+    /// Makes one from its parts.
     package init(found: Int64?, excess: Int64, inForce: Int64? = nil) {
       self.found = found
       self.excess = excess

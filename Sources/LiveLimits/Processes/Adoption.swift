@@ -1,6 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
+internal import Application
+internal import CPUSets
+internal import Cgroups
+internal import Control
 internal import Glibc
-internal import Hooks
+package import Quantities
+package import State
 internal import Syscalls
 
 extension Release {

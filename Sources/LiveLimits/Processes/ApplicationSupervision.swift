@@ -1,6 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
+internal import Application
+internal import Cgroups
+internal import Control
 internal import Glibc
-internal import Hooks
+internal import Quantities
+internal import State
 internal import Syscalls
 
 /// What a supervisor does for a container that shares its limits with others: what the laws want is

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
+internal import Cgroups
 internal import Glibc
 internal import Hooks
+internal import Quantities
 internal import Syscalls
 
 /// Everything of a running container that a supervisor holds open while it supervises.

@@ -2,6 +2,7 @@
 internal import CLinux
 internal import CSeccomp
 internal import Glibc
+internal import State
 internal import Syscalls
 
 /// What a process of ours gives up once it has opened what it needs.

@@ -1,14 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 internal import CLinux
 internal import Glibc
-public import Syscalls
+package import Quantities
+internal import State
+package import Syscalls
 
 /// What shim, supervisor and keeper say to each other: one fixed frame over SOCK_SEQPACKET.
 ///
 /// 32 bytes, little-endian: magic "ESCR", version, kind, three words. Decoding is total: any
 /// bytes give a message or nil. A peer of another version is told apart by the version, and not
 /// answered.
-public enum ControlMessage: Equatable, Sendable {
+package enum ControlMessage: Equatable, Sendable {
   /// Supervisor to shim: ready, and this is the first limit; and that of memory in bytes, where it is
   /// an application's to grant.
   case ready(CPUQuota, memory: Int64? = nil)
@@ -53,7 +55,7 @@ public enum ControlMessage: Equatable, Sendable {
   case looked
 
   /// Bytes of a frame, without the text of ``lookAt(_:)`` behind it.
-  public static let size = 32
+  package static let size = 32
   /// Bytes of the longest text.
   static let longestText = 512
   private static let magic: UInt32 = 0x5243_5345
@@ -64,7 +66,7 @@ public enum ControlMessage: Equatable, Sendable {
   private static let unlimited: Int64 = -1
 
   /// The frame.
-  public var bytes: [UInt8] {
+  package var bytes: [UInt8] {
     let (kind, words): (UInt16, [Int64]) =
       switch self {
       case .ready(let limit, let memory):
@@ -122,7 +124,7 @@ public enum ControlMessage: Equatable, Sendable {
   }
 
   /// Reads a frame; nil for anything that is none of ours.
-  public init?(bytes: [UInt8]) {
+  package init?(bytes: [UInt8]) {
     guard bytes.count >= Self.size, bytes.count <= Self.size + Self.longestText else { return nil }
     let (magic, version, kind, first, second, third) = bytes.withUnsafeBytes { buffer in
       (
@@ -170,15 +172,15 @@ public enum ControlMessage: Equatable, Sendable {
 }
 
 /// One end of a conversation.
-public struct ControlSocket: ~Copyable {
+package struct ControlSocket: ~Copyable {
   /// The socket, for a poller.
-  public let descriptor: FileDescriptor
+  package let descriptor: FileDescriptor
 
   /// Takes over a connected socket.
-  public init(owning descriptor: consuming FileDescriptor) { self.descriptor = descriptor }
+  package init(owning descriptor: consuming FileDescriptor) { self.descriptor = descriptor }
 
   /// Connects to a name in an open directory.
-  public init(connectingTo name: String, in directory: borrowing FileDescriptor)
+  package init(connectingTo name: String, in directory: borrowing FileDescriptor)
     throws(SystemError)
   {
     descriptor = FileDescriptor(
@@ -186,7 +188,7 @@ public struct ControlSocket: ~Copyable {
   }
 
   /// Makes two ends: socketpair(2).
-  public static func pair() throws(SystemError) -> (Int32, Int32) {
+  package static func pair() throws(SystemError) -> (Int32, Int32) {
     var ends: (Int32, Int32) = (-1, -1)
     try retrying("make", "a socket pair") {
       withUnsafeMutableBytes(of: &ends) {
@@ -243,14 +245,14 @@ public struct ControlSocket: ~Copyable {
   /// - Parameter message: What to say.
   /// - Returns: Whether the kernel took it.
   @discardableResult
-  public func send(_ message: ControlMessage) -> Bool {
+  package func send(_ message: ControlMessage) -> Bool {
     message.bytes.withUnsafeBytes {
       Glibc.send(descriptor.number, $0.baseAddress, $0.count, CInt(MSG_NOSIGNAL)) == $0.count
     }
   }
 
   /// What came of listening.
-  public enum Received: Equatable {
+  package enum Received: Equatable {
     /// A frame of ours.
     case message(ControlMessage)
     /// Bytes that are none.
@@ -262,7 +264,7 @@ public struct ControlSocket: ~Copyable {
   }
 
   /// Takes one frame, without waiting.
-  public func receive() -> Received {
+  package func receive() -> Received {
     var bytes = [UInt8](
       repeating: 0, count: ControlMessage.size + ControlMessage.longestText + 1)
     let count = bytes.withUnsafeMutableBytes {
@@ -277,7 +279,7 @@ public struct ControlSocket: ~Copyable {
   ///
   /// - Parameter milliseconds: For how long at the most; silence longer than this is death.
   /// - Returns: What came; ``Received/nothing`` when time ran out.
-  public func receive(within milliseconds: Int32) -> Received {
+  package func receive(within milliseconds: Int32) -> Received {
     let deadline = monotonicNow() + Int64(milliseconds) * 1_000_000
     while true {
       let left = deadline - monotonicNow()
@@ -288,5 +290,14 @@ public struct ControlSocket: ~Copyable {
         if received != .nothing { return received }
       }
     }
+  }
+}
+
+extension StateDirectory {
+  /// Connects to the supervisor.
+  ///
+  /// - Throws: ``SystemError``: ENOENT or ECONNREFUSED when there is none.
+  package func connect() throws(SystemError) -> ControlSocket {
+    try ControlSocket(connectingTo: Self.socketName, in: descriptor)
   }
 }

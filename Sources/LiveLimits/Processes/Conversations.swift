@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
 internal import Glibc
-internal import Hooks
 internal import Syscalls
 
 /// Those who have connected to a supervisor: shims for a moment, the keeper for as long as it lives.

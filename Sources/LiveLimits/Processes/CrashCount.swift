@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-internal import Syscalls
+internal import Quantities
 
 /// How often an instance's supervisor has died in a row, and what the keeper does about it.
 ///

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
+internal import Application
 internal import Glibc
-internal import Hooks
+internal import Quantities
+package import State
 internal import Syscalls
 
 /// What the newest member of an application may have before its container exists.
@@ -132,7 +134,7 @@ extension ApplicationMembership {
   /// - Parameters:
   ///   - nonce: Its instance's.
   ///   - root: Where applications are.
-  public func forget(_ nonce: UInt64, _ root: StateRoot) { FirstGrant.leave(self, nonce, root) }
+  package func forget(_ nonce: UInt64, _ root: StateRoot) { FirstGrant.leave(self, nonce, root) }
 }
 
 extension StateRoot {

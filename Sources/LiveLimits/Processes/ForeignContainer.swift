@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
+internal import Cgroups
+internal import Control
 internal import Glibc
-internal import Hooks
 package import OCISpec
+package import Quantities
+package import State
 package import Syscalls
 
 /// A container that runs without a supervisor, of runc, of crun, or of any program that made a cgroup
@@ -64,12 +67,12 @@ package struct ForeignContainer {
     let found = try MemoryWriter(
       directory: directory, version: location.version, readOnly: true
     ).current()
-    guard found < MemoryBase.unlimited else { return (nil, nil) }
+    guard found < MemoryLimit.unlimited else { return (nil, nil) }
     let sum = (try? FileDescriptor.text(of: directory + "/memory.memsw.limit_in_bytes")).flatMap {
       Int64($0.prefix { $0 != "\n" })
     }
     return (
-      found, sum.map { $0 < MemoryBase.unlimited ? max(0, $0 - found) : MemoryBase.unlimited }
+      found, sum.map { $0 < MemoryLimit.unlimited ? max(0, $0 - found) : MemoryLimit.unlimited }
     )
   }
 

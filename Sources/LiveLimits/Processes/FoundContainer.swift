@@ -1,6 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
+internal import Application
+internal import Cgroups
+internal import Control
 internal import Glibc
 internal import Hooks
+internal import Quantities
+internal import State
 internal import Syscalls
 
 /// A container whose init is known, with everything open that supervising it takes.
@@ -240,7 +245,7 @@ struct FoundContainer {
     let most = min(handover.cpus, max(1, bounds.ceiling / handover.base.period))
     return HookOrder(
       group: inode, outer: outer,
-      limits: SchedulerHooks.Limits(
+      limits: HookLimits(
         floor: bounds.floor, quiet: bounds.floor / 5, margin: CPUController.slice * most,
         near: handover.mindsLine && location.memory == location.cpu ? MemoryLaw.near : 0))
   }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
+internal import Cgroups
 internal import Glibc
-internal import Hooks
+internal import State
 internal import Syscalls
 
 /// A container's own cgroup, found and held, and its init where that lives.

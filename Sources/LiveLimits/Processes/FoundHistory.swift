@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 internal import CLinux
+internal import Cgroups
 internal import Glibc
+internal import Quantities
+internal import State
 internal import Syscalls
 
 /// What a supervisor needs to record its container, opened while there is the privilege to.

@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 internal import CLinux
+internal import Cgroups
+internal import Control
 internal import Glibc
-internal import Hooks
+internal import Quantities
+internal import State
 internal import Syscalls
 
 /// The memory files of a container that was found, open, and the kernel's calls registered.
@@ -128,7 +131,7 @@ enum FoundMemory {
   /// What a group of cgroup v2 may swap; nil for no limit.
   private static func swapLimit(of directory: String) -> Int64? {
     (try? FileDescriptor.text(of: directory + "/memory.swap.max"))
-      .flatMap { MemoryWriter.limit($0) }.flatMap { $0 < MemoryBase.unlimited ? $0 : nil }
+      .flatMap { MemoryWriter.limit($0) }.flatMap { $0 < MemoryLimit.unlimited ? $0 : nil }
   }
 
   private static func tellManager(_ limit: Int64?, _ scope: String) -> Bool {
@@ -151,7 +154,7 @@ enum FoundMemory {
   ///   - name: What its own group is called, which may be around that.
   ///   - inner: Its own group, if the directory is that of one around it.
   static func giveBack(
-    _ base: MemoryBase, _ directory: String, _ version: CgroupLocation.Version, named name: String?,
+    _ base: MemoryBase, _ directory: String, _ version: CgroupVersion, named name: String?,
     around inner: String?
   ) {
     let scope = CgroupLocation.scope(around: directory, named: name)
@@ -159,7 +162,7 @@ enum FoundMemory {
       let writer = try? MemoryWriter(
         directory: directory, version: version, readOnly: false, in: scope, around: inner)
     else { return }
-    let limit = base.declared ?? MemoryBase.unlimited
+    let limit = base.declared ?? MemoryLimit.unlimited
     if let inner = (try? writer.inner()) ?? nil, inner < limit {
       try? writer.raiseInner(to: limit, swap: base.memorySwap(at: limit))
     }

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
+internal import Cgroups
 internal import Glibc
-internal import Hooks
+internal import Quantities
+package import State
 internal import Syscalls
 
 /// Which container's supervisor moves the limits of a cgroup: of two containers in one group, one.

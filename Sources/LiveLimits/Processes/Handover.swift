@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 internal import CLinux
-internal import Hooks
+internal import Cgroups
+internal import Control
+internal import Quantities
+internal import State
 internal import Syscalls
 
 /// What the image of a supervisor that finds a container leaves to the image that supervises it.
@@ -32,7 +35,7 @@ struct Handover {
   var base: CPUBase
   /// The quota that the kernel had when whoever writes it began to be heard.
   var found: CPUQuota
-  var version: CgroupLocation.Version
+  var version: CgroupVersion
   var usageFormat: UsageMeter.Format
   var isObserver: Bool
   /// CPUs of the machine.
@@ -166,7 +169,7 @@ struct Handover {
   }
 
   init(
-    base: CPUBase, found: CPUQuota, version: CgroupLocation.Version,
+    base: CPUBase, found: CPUQuota, version: CgroupVersion,
     usageFormat: UsageMeter.Format, isObserver: Bool
   ) {
     self.base = base

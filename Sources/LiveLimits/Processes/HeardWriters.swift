@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-
-internal import Syscalls
+internal import Control
+internal import Quantities
+internal import State
 
 /// Who has written a limit since somebody looked at it last.
 struct HeardWriters {

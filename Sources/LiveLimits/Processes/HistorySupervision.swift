@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
+internal import Cgroups
+internal import Control
 internal import Glibc
-internal import Hooks
+internal import Quantities
 internal import Syscalls
 
 /// The history of one container: a record of what its supervisor sees anyway, beside its loop.

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 internal import CLinux
+internal import Control
 internal import Glibc
 internal import Hooks
 internal import Syscalls
@@ -12,7 +13,7 @@ struct HookOrder: Equatable {
   /// none.
   var outer: UInt64?
   /// What is worth telling.
-  var limits: SchedulerHooks.Limits
+  var limits: HookLimits
 
   /// Numbers in a line, for who enters it on a supervisor's behalf.
   var text: String {
@@ -27,11 +28,11 @@ struct HookOrder: Equatable {
     else { return nil }
     self.init(
       group: group, outer: outer == 0 ? nil : outer,
-      limits: SchedulerHooks.Limits(
+      limits: HookLimits(
         floor: words[2], quiet: words[3], margin: words[4], near: words[5]))
   }
 
-  init(group: UInt64, outer: UInt64?, limits: SchedulerHooks.Limits) {
+  init(group: UInt64, outer: UInt64?, limits: HookLimits) {
     self.group = group
     self.outer = outer
     self.limits = limits

@@ -2,6 +2,8 @@
 internal import CLinux
 internal import Glibc
 internal import Hooks
+internal import Quantities
+internal import State
 internal import Syscalls
 
 /// The hooks in the scheduler that all supervisors of a root share.

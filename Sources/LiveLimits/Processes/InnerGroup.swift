@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
+internal import Cgroups
+internal import Control
 internal import Glibc
-internal import Hooks
+internal import Quantities
+internal import State
 internal import Syscalls
 
 /// The weights and protections of a container's own group, which the group of ours around it carries:
@@ -167,7 +170,7 @@ final class FirstOuter {
   }
 
   private func bringBack(_ name: String, _ text: String) {
-    if name == "memory.max", let limit = MemoryWriter.limit(text), limit < MemoryBase.unlimited {
+    if name == "memory.max", let limit = MemoryWriter.limit(text), limit < MemoryLimit.unlimited {
       // Less than what is used would be a kill.
       let writer = try? MemoryWriter(directory: outer, version: .v2, readOnly: false)
       let usage = outer + "/memory.current"

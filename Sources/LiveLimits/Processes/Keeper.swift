@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 internal import CLinux
+internal import Cgroups
 internal import Glibc
-internal import Hooks
 internal import OCISpec
+internal import Quantities
+internal import State
 internal import Syscalls
 
 /// The one process a host that notices a supervisor's death and starts another.
@@ -77,7 +79,7 @@ final class Keeper {
 
   /// Keeps until there is nothing left to keep.
   func run() throws(SystemError) {
-    scope = ScopeRequest(.keeper, for: root.path)
+    scope = ScopeRequest(Role.keeper.rawValue, for: root.path)
     if let number = scope?.socket.number { try poller.add(number, token: Token.scope) }
     repeat {
       look()

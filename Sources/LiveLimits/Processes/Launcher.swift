@@ -1,15 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 internal import CLinux
 internal import Glibc
-public import Hooks
-public import OCISpec
-public import Syscalls
+package import OCISpec
+package import State
+package import Syscalls
 
 /// Starts our own long-lived processes: the same executable under another name.
 ///
 /// The roles are told apart by argv[0], which no caller of a runtime sets to these names, so
 /// that no verb or flag of runc's grammar is taken.
-public enum Role: String, Sendable {
+package enum Role: String, Sendable {
   /// One a supervised container.
   case supervisor = "escra-supervisor"
   /// One a host, from the first supervised container to the last.
@@ -32,15 +32,15 @@ enum SupervisorStart: String {
 }
 
 /// A supervisor that was started, and our end of the conversation with it.
-public struct StartedSupervisor: ~Copyable {
+package struct StartedSupervisor: ~Copyable {
   /// Where READY comes.
-  public let socket: ControlSocket
+  package let socket: ControlSocket
   /// The process, to end it when READY does not come.
-  public let process: ProcessHandle
+  package let process: ProcessHandle
 }
 
 /// Starts our own long-lived processes.
-public enum Launcher {
+package enum Launcher {
   /// Starts the supervisor of a container that is about to be created.
   ///
   /// - Parameters:
@@ -50,7 +50,7 @@ public enum Launcher {
   ///     nothing is edited.
   /// - Returns: The supervisor; not ready yet.
   /// - Throws: ``SystemError``.
-  public static func startSupervisor(
+  package static func startSupervisor(
     of directory: borrowing StateDirectory, id: String, sharing edit: borrowing BundleEdit
   ) throws(SystemError) -> StartedSupervisor {
     let runtime = try ProcessHandle(pid: getpid())
@@ -80,7 +80,7 @@ public enum Launcher {
   ///
   /// - Parameter cpus: CPUs of the machine.
   /// - Returns: The number.
-  public static func descriptors(cpus: Int) -> Int {
+  package static func descriptors(cpus: Int) -> Int {
     3 * (Handover.Place.allCases.count + cpus) / 2 + 12
   }
 
@@ -106,7 +106,7 @@ public enum Launcher {
   /// - Parameter root: Whose keeper.
   /// - Returns: Whether one has answered.
   @discardableResult
-  public static func callKeeper(_ root: StateRoot) -> Bool { callKeeper(root, of: -1) }
+  package static func callKeeper(_ root: StateRoot) -> Bool { callKeeper(root, of: -1) }
 
   /// Makes sure that a keeper lives and has seen one container.
   ///
@@ -114,7 +114,7 @@ public enum Launcher {
   ///   - root: Whose keeper.
   ///   - state: The container.
   ///   - nonce: Of its instance.
-  public static func callKeeper(
+  package static func callKeeper(
     _ root: StateRoot, about state: ContainerState, _ nonce: UInt64
   ) {
     let directory = root.directory(root: state.root, id: state.id)
@@ -167,7 +167,7 @@ public enum Launcher {
   /// - Parameter root: Whose keeper.
   /// - Returns: Whether one was started.
   @discardableResult
-  public static func startKeeperIfNone(_ root: StateRoot) -> Bool {
+  package static func startKeeperIfNone(_ root: StateRoot) -> Bool {
     !StateDirectory.isLocked(root.keeper) && (try? spawn(.keeper, [root.path], [])) != nil
   }
 

@@ -1,12 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
+internal import CPUSets
+internal import Cgroups
+internal import Control
 internal import Glibc
+package import Quantities
+package import State
 internal import Syscalls
 
 /// What the kernel holds a container to that nobody supervises.
 package struct LimitsInForce: Equatable, Sendable {
   /// Its CPU limit; nil where its group is gone.
   package var cpu: CPUQuota?
-  /// Its memory limit in bytes, ``MemoryBase/unlimited`` for none; nil where that was never moved.
+  /// Its memory limit in bytes, ``MemoryLimit/unlimited`` for none; nil where that was never moved.
   package var memory: Int64?
   /// The CPUs it may run on; nil where it never had any of its own.
   package var cpus: CPUSet?

@@ -1,6 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
+internal import Application
+internal import Cgroups
+internal import Control
 internal import Glibc
-internal import Hooks
+internal import Quantities
+internal import State
 internal import Syscalls
 
 /// The memory of one container: reading, law, write, record; beside the CPU in a supervisor's loop.
@@ -193,7 +197,7 @@ final class MemorySupervision: MemoryController.Surroundings {
     let change = writer.carryOut(
       decision, of: &controller, from: before,
       swap: base.memorySwap(at: decision.limit), surroundings: self,
-      use: { () throws(SystemError) in try meter.usage() })
+      use: { try? meter.usage() })
     (ours, ourLine) = (change.limit, change.line)
     parent?.lower(to: base.excess(of: ours))
     return change.isTaken
@@ -258,7 +262,7 @@ final class MemorySupervision: MemoryController.Surroundings {
     guard writer.version == .v2, !writer.isReadOnly, let found = try? writer.line() else {
       return nil
     }
-    let wanted = controller.line ?? MemoryBase.unlimited
+    let wanted = controller.line ?? MemoryLimit.unlimited
     guard found != wanted else { return nil }
     let isForeign = found != ourLine
     let now = monotonicNow()
@@ -328,13 +332,13 @@ final class MemorySupervision: MemoryController.Surroundings {
   /// Whether who writes this means nothing by it: it is what was declared, or what the service
   /// manager was told.
   private func isOld(_ found: Int64) -> Bool {
-    MemoryBase.isSame(found, base.declared ?? MemoryBase.unlimited)
+    MemoryBase.isSame(found, base.declared ?? MemoryLimit.unlimited)
       || MemoryBase.isSame(found, base.bounds.ceiling)
   }
 
   /// A limit that somebody has written is what the container declares from now on.
   private func redeclare(_ found: Int64) {
-    base.declared = found >= MemoryBase.unlimited ? nil : found
+    base.declared = found >= MemoryLimit.unlimited ? nil : found
     isBaseChanged = true
     isRedeclared = isShared
   }
@@ -431,7 +435,7 @@ final class MemorySupervision: MemoryController.Surroundings {
     guard above.isOpen, let text = try? above.contents(subject: "the limit above"),
       let read = MemoryWriter.limit(text)
     else { return }
-    let limit = read < MemoryBase.unlimited ? read : nil
+    let limit = read < MemoryLimit.unlimited ? read : nil
     guard limit != base.above.limit else { return }
     base.above.limit = limit
     controller.adopt(limit: ours, bounds: base.bounds)
@@ -518,12 +522,12 @@ final class MemorySupervision: MemoryController.Surroundings {
       // Programs go on to see the most that an annotation allows, or what is declared above that.
       guard base.explicitCeiling != nil, limit ?? 0 >= 0 else { return (nil, nil) }
       let most = limit.map { max(next.firstInner, $0) } ?? inner
-      return (most >= MemoryBase.unlimited ? -1 : most, next.requestedSwap(at: most))
+      return (most >= MemoryLimit.unlimited ? -1 : most, next.requestedSwap(at: most))
     }
     // A service manager writes what it was told last whenever it likes: that is never to be a kill.
     let told = base.isManaged ? next.bounds.ceiling : ours
     expected = (told, monotonicNow() + Self.expectation)
-    let limit = told >= MemoryBase.unlimited ? -1 : told
+    let limit = told >= MemoryLimit.unlimited ? -1 : told
     return (limit, next.requestedSwap(at: told).map { limit < 0 ? -1 : $0 })
   }
 

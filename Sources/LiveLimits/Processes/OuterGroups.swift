@@ -1,12 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
+package import Cgroups
 internal import Glibc
-internal import Hooks
+internal import Quantities
+package import State
 internal import Syscalls
 
 /// Why a container has one group although it should have two, as a clause.
-public struct NoOuterGroup: Error {
+package struct NoOuterGroup: Error {
   /// The clause.
-  public let reason: String
+  package let reason: String
 
   init(_ reason: String) { self.reason = reason }
 }
@@ -19,49 +21,13 @@ extension StateRoot {
   var groups: String { path + "/groups" }
 
   /// Whether there is an outer group that has not been removed.
-  public var hasOuterGroups: Bool {
+  package var hasOuterGroups: Bool {
     (try? FileDescriptor.open(groups, O_RDONLY | O_DIRECTORY).entries())?.isEmpty == false
   }
 }
 
-/// The first limits of a group around a container's own, as far as they are less than the most that
-/// the container may have.
-public struct FirstLimits: Equatable, Sendable {
-  /// The CPU limit; nil for none.
-  public var cpu: CPUQuota?
-  /// The memory limit in bytes; nil for none.
-  public var memory: Int64?
-  /// What memory and swap together are limited to under that limit, on cgroup v1; nil for none.
-  public var swap: Int64?
-  /// The most that the memory limit may ever be, in bytes; nil for none.
-  public var mostMemory: Int64?
-
-  /// The limits that a container alone starts with.
-  ///
-  /// - Parameters:
-  ///   - base: What the CPU limit starts from.
-  ///   - memory: The same of the memory limit; nil where that is left alone.
-  public init(_ base: CPUBase, _ memory: MemoryBase?) {
-    let first = base.initial()
-    if first < base.quota(of: base.firstInner) { cpu = base.limit(of: first) }
-    guard let memory, memory.firstInner < MemoryBase.unlimited else { return }
-    mostMemory = memory.firstInner
-    let least = memory.first ?? memory.bounds.clamp(memory.declared ?? memory.limit)
-    if least < memory.firstInner {
-      self.memory = least
-      swap = memory.memorySwap(at: least)
-    }
-  }
-
-  /// Those of a member of an application, which is granted more: systemd, which writes them at any
-  /// time, exceeds no grant.
-  ///
-  /// - Parameter base: What the CPU limit starts from.
-  public init(ofMember base: CPUBase) { cpu = base.limit(of: base.bounds(hasAlarm: true).floor) }
-}
-
 /// Makes the groups around containers' own, and removes them.
-public enum OuterGroups {
+package enum OuterGroups {
   /// For how long another process may have the lock.
   private static let patience: Nanoseconds = 200_000_000
 
@@ -75,7 +41,7 @@ public enum OuterGroups {
   ///   - limits: The first limits.
   ///   - root: Where it is written down.
   /// - Throws: ``NoOuterGroup``; then nothing is left of it.
-  public static func make(
+  package static func make(
     _ group: OuterGroup, of id: String, _ nonce: UInt64, _ limits: FirstLimits, _ root: StateRoot
   ) throws(NoOuterGroup) {
     guard let mounts = try? FileDescriptor.text(of: "/proc/self/mountinfo"),
@@ -298,7 +264,7 @@ public enum OuterGroups {
   /// - Parameters:
   ///   - nonce: Of its instance.
   ///   - root: Where it is written down.
-  public static func remove(_ nonce: UInt64, _ root: StateRoot) {
+  package static func remove(_ nonce: UInt64, _ root: StateRoot) {
     let entry = ApplicationRoom.name(of: nonce)
     guard root.hasOuterGroups, let registry = try? locked(root),
       let note = Note(entry, in: registry)

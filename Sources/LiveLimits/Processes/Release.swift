@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
+internal import Cgroups
+internal import Control
 internal import Glibc
-internal import Hooks
+internal import Quantities
+package import State
 package import Syscalls
 
 /// The way out: a container is given back to the low-level runtime alone, and runs on.
@@ -90,7 +93,7 @@ package enum Release {
     }
     if let memory = state.memory, let path = state.memoryDirectory, let version = state.version,
       let found = LimitsInForce(of: state).memory,
-      memory.declared ?? MemoryBase.unlimited < found
+      memory.declared ?? MemoryLimit.unlimited < found
     {
       FoundMemory.giveBack(
         memory, path, version, named: state.cgroupName, around: state.memoryInner(in: path))

@@ -1,8 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
+internal import Application
 internal import CLinux
+internal import Cgroups
+internal import Control
 internal import Glibc
-internal import Hooks
 internal import OCISpec
+internal import Quantities
+internal import State
 internal import Syscalls
 
 extension Role {
@@ -10,7 +14,7 @@ extension Role {
   ///
   /// - Parameter arguments: What the launcher passed behind argv[0].
   /// - Returns: The exit code.
-  public func run(_ arguments: [String]) -> Int32 {
+  package func run(_ arguments: [String]) -> Int32 {
     escra_set_name(self == .supervisor ? "escra-super" : rawValue)
     let start = arguments.count > 2 ? SupervisorStart(rawValue: arguments[2]) : nil
     // An image that follows another of the same process has these manners already.
@@ -220,7 +224,7 @@ extension Role {
     }
     // Behind READY: nobody waits for this. Leaving a group waits for an RCU grace period, some
     // 10 ms (cgroup_attach_lock, kernel/cgroup/cgroup.c).
-    scope = ScopeRequest(.supervisor, for: state.id)
+    scope = ScopeRequest(Role.supervisor.rawValue, for: state.id)
     let request = fence == nil ? HookRequest(root, for: state) : nil
     Manners.leaveCallersGroups()
     // From now on our death is noticed.
@@ -342,7 +346,7 @@ extension Role {
     _ state: inout ContainerState, _ nonce: UInt64, _ root: StateRoot, _ fence: CPUFence?,
     _ scope: inout ScopeRequest?
   ) throws(SystemError) {
-    scope = ScopeRequest(.supervisor, for: state.id)
+    scope = ScopeRequest(Role.supervisor.rawValue, for: state.id)
     Manners.leaveCallersGroups()
     Launcher.callKeeper(root, about: state, nonce)
     guard state.phase == .starting else { return }

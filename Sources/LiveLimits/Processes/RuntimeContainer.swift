@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-internal import Hooks
+internal import Syscalls
 
 /// The containers that run under the low-level runtimes of this machine, by their own states.
 package struct RuntimeContainer: Equatable {

@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
+internal import CPUSets
+internal import Cgroups
 internal import Glibc
-internal import Hooks
+internal import Quantities
+internal import State
 internal import Syscalls
 
 /// A strict container that was found, with what its supervisor holds open of it.
@@ -99,14 +102,14 @@ final class StrictContainer {
   /// What keeps others off, and how changes are heard of, for people.
   var source: String { Self.source(quota.version, cpuset) }
 
-  private static func source(_ version: CgroupLocation.Version?, _ cpuset: String) -> String {
+  private static func source(_ version: CgroupVersion?, _ cpuset: String) -> String {
     guard version == .v2 else { return "inotify" }
     return partition(of: cpuset) == .root ? "partition, inotify" : "cpusets, inotify"
   }
 
-  private static func partition(of cpuset: String) -> UnifiedGroup.Partition {
+  private static func partition(of cpuset: String) -> CpusetPartition {
     let text = (try? FileDescriptor.text(of: cpuset + "/cpuset.cpus.partition")) ?? ""
-    return UnifiedGroup.Partition(text)
+    return CpusetPartition(text)
   }
 
   /// Makes its group no partition any more where somebody has broken that.

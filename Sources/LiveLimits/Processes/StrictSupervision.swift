@@ -1,7 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 internal import CLinux
+internal import CPUSets
+internal import Cgroups
+internal import Control
 internal import Glibc
-internal import Hooks
+internal import Quantities
+internal import State
 internal import Syscalls
 
 /// The loop of a strict container's supervisor: keeps everybody else off its CPUs.

@@ -1,6 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
+internal import Application
+internal import Cgroups
+internal import Control
 internal import Glibc
-internal import Hooks
+internal import Quantities
+internal import State
 internal import Syscalls
 
 /// An update between its note and its end, in a supervisor's hands.

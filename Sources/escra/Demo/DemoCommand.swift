@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 internal import ArgumentParser
 internal import CLinux
+internal import Cgroups
+internal import Control
 internal import Glibc
-internal import LiveLimits
+internal import Quantities
 internal import Syscalls
 
 /// `escra demo`.

@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
+internal import Cgroups
 internal import Glibc
-internal import LiveLimits
+internal import OCISpec
+internal import Quantities
+internal import State
 internal import Syscalls
 
 /// One of the two containers of `escra demo`: this program in an empty file system.

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 internal import ArgumentParser
 internal import Glibc
+internal import Quantities
 internal import Syscalls
 
 /// The requests that both containers of `escra demo` get.

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+internal import OCISpec
 
 /// One thing that `escra doctor` has looked at.
 struct Check: Equatable {

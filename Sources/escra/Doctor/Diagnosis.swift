@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 internal import LiveLimits
+internal import State
 
 /// One thing that a kernel may offer, and what became of trying it.
 struct Finding: Equatable {

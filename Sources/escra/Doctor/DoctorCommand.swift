@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 internal import ArgumentParser
+internal import Cgroups
+internal import Control
 internal import Glibc
 internal import Hooks
-internal import LiveLimits
 internal import OCISpec
+internal import State
 internal import Syscalls
 
 /// `escra doctor`.

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+internal import Application
 internal import OCISpec
 
 /// What an engine's config says of runtimes.

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
+internal import Cgroups
 internal import Glibc
-internal import LiveLimits
+internal import State
 internal import Syscalls
 
 /// Looks at the node: its cgroups, our directory, and what of ours runs on it.

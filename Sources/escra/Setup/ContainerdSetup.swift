@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+internal import OCISpec
 
 /// containerd's config.toml and the files that it imports.
 struct ContainerdSetup {

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+internal import OCISpec
 
 /// A file of ours in a directory from which an engine reads all files.
 enum DropIn {

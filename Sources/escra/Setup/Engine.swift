@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 internal import ArgumentParser
 internal import Glibc
-internal import Syscalls
 
 /// An engine that calls runtimes.
 enum Engine: String, CaseIterable, ExpressibleByArgument {

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+internal import Application
 
 /// The members of an object in a JSON text, and where they are in it: what an edit that keeps all other
 /// bytes needs.

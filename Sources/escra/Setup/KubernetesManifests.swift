@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+internal import OCISpec
 internal import Syscalls
 
 /// What `escra setup kubernetes` prints: YAML for `kubectl apply --filename -`.

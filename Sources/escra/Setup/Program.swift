@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 internal import CLinux
 internal import Glibc
-internal import Hooks
+internal import OCISpec
+internal import Quantities
 internal import Syscalls
 
 /// A program of the machine that is asked for something.

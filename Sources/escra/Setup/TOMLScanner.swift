@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+internal import OCISpec
 
 /// Walks the bytes of a TOML document once.
 struct TOMLScanner {

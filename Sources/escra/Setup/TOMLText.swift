@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+internal import OCISpec
 
 /// A TOML document (toml.io, 1.0) as its keys with the text of their values, in the order written.
 ///

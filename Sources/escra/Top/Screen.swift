@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 internal import CLinux
 internal import Glibc
+internal import Quantities
 internal import Syscalls
 
 /// The terminal, borrowed: a screen of its own and keys as they are pressed.

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 internal import ArgumentParser
 internal import Glibc
-internal import LiveLimits
+internal import Quantities
 internal import Syscalls
 
 /// `escra top`.

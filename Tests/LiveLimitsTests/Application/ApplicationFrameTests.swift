@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import Testing
 
-@testable import LiveLimits
+@testable import Application
 
 private let claim = ApplicationMessage.Claim(
   held: 1, wanted: 2, declared: 3, floor: 4, ceiling: 5, priority: -6, application: 7)

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-import LiveLimits
 import Testing
 
+@testable import Application
 @testable import simulate
 
 /// `make simulate` runs thousands of these with all optimisations; here some run in a debug build.

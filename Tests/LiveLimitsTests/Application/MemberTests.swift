@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import Testing
 
-@testable import LiveLimits
+@testable import Application
 
 private let core: Int64 = 1_000_000_000
 

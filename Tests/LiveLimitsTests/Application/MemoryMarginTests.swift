@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-import Syscalls
 import Testing
 
-@testable import LiveLimits
+@testable import Application
 
 private let mib: Int64 = 1 << 20
 

@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 import Glibc
-import Hooks
-import Syscalls
 import Testing
 
+@testable import Application
 @testable import LiveLimits
+@testable import State
+@testable import Syscalls
 
 private let core: Int64 = 1_000_000_000
 

@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 import Glibc
-import Syscalls
 import Testing
 
-@testable import LiveLimits
+@testable import Application
+@testable import Control
+@testable import State
+@testable import Syscalls
 
 @Suite struct HistoryStoreTests {
   private func target(

@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-import Syscalls
 import Testing
 
-@testable import LiveLimits
+@testable import Control
 
 extension RunRecord {
   /// A record with any figures that may be in one.

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-import Syscalls
+@testable import Quantities
 
 /// Demands that come again in every run, as what arrives for each thread at a moment.
 enum Load: CaseIterable {

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-import LiveLimits
-import Syscalls
 import Testing
+
+@testable import Control
+@testable import Quantities
 
 private let ms: Nanoseconds = 1_000_000
 

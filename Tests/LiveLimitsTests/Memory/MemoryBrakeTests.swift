@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-import LiveLimits
 import Testing
+
+@testable import Control
+@testable import Quantities
 
 @Suite struct MemoryBrakeTests {
   @Test(
@@ -72,7 +74,7 @@ import Testing
 
   @Test func `there is none below no limit, and none on cgroup v1`() {
     let reading = MemoryReading(usage: mebibyte)
-    #expect(law.line(under: MemoryBase.unlimited, reading, rate: 0, current: nil) == nil)
+    #expect(law.line(under: MemoryLimit.unlimited, reading, rate: 0, current: nil) == nil)
     let old = MemoryLaw(to: 8 << 30)
     #expect(old.line(under: 64 * mebibyte, reading, rate: 0, current: nil) == nil)
   }

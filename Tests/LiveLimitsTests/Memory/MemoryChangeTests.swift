@@ -1,8 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-import Syscalls
 import Testing
 
+@testable import Cgroups
+@testable import Control
 @testable import LiveLimits
+@testable import Quantities
+@testable import Syscalls
 
 /// Page cache that was not used again.
 private struct Cached: MemoryController.Surroundings {
@@ -18,7 +21,7 @@ private struct SlackGroup: ~Copyable {
   var controller: MemoryController
   private static let before = 512 * mebibyte
 
-  init(_ version: CgroupLocation.Version) throws {
+  init(_ version: CgroupVersion) throws {
     let directory = try TemporaryDirectory()
     let name = version == .v1 ? "memory.limit_in_bytes" : "memory.max"
     try directory.write("\(Self.before)\n", to: name)
@@ -45,14 +48,14 @@ private struct SlackGroup: ~Copyable {
     return writer.carryOut(
       decision, of: &controller, from: Self.before, swap: nil,
       surroundings: Cached(bytes: cached),
-      use: { () throws(SystemError) in now })
+      use: { now })
   }
 }
 
 @Suite struct MemoryChangeTests {
-  @Test(arguments: [CgroupLocation.Version.v1, .v2])
+  @Test(arguments: [CgroupVersion.v1, .v2])
   func `who has begun to grow since it was read keeps what it has`(
-    version: CgroupLocation.Version
+    version: CgroupVersion
   ) throws {
     var group = try SlackGroup(version)
     let wait = group.controller.wait
@@ -71,9 +74,9 @@ private struct SlackGroup: ~Copyable {
     #expect(group.lower(usingBy: 60 * mebibyte, cached: 20 * mebibyte).isTaken)
   }
 
-  @Test(arguments: [CgroupLocation.Version.v1, .v2], [0, 39, 41] as [Int64])
+  @Test(arguments: [CgroupVersion.v1, .v2], [0, 39, 41] as [Int64])
   func `slack is given back where no more is used than when it was decided`(
-    version: CgroupLocation.Version, now: Int64
+    version: CgroupVersion, now: Int64
   ) throws {
     var group = try SlackGroup(version)
     let change = group.lower(usingBy: now * mebibyte)

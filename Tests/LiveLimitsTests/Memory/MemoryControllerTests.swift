@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-import LiveLimits
-import Syscalls
 import Testing
+
+@testable import Control
+@testable import Quantities
 
 private let ms: Nanoseconds = 1_000_000
 private let second: Nanoseconds = 1_000_000_000
@@ -80,8 +81,8 @@ private let second: Nanoseconds = 1_000_000_000
     #expect(controller.limit <= 29 * mebibyte)
   }
 
-  @Test(arguments: [CgroupLocation.Version.v1, .v2])
-  func `forgets the fastest pace, however often it looks`(version: CgroupLocation.Version) {
+  @Test(arguments: [CgroupVersion.v1, .v2])
+  func `forgets the fastest pace, however often it looks`(version: CgroupVersion) {
     var group = SimulatedMemcg(
       limit: 64 * mebibyte, ceiling: 2048 * mebibyte, version: version)
     group.grow(to: 600 * mebibyte, rate: 2_700_000_000)
@@ -185,8 +186,8 @@ private let second: Nanoseconds = 1_000_000_000
 @Suite struct MemoryControllerPropertyTests {
   /// A run of any phases: growing, falling, resting, with cache, with a supervisor that is let in
   /// after up to 2 ms.
-  @Test(arguments: 0..<12, [CgroupLocation.Version.v1, .v2])
-  func `no kill below the ceiling, whatever comes`(seed: UInt64, version: CgroupLocation.Version) {
+  @Test(arguments: 0..<12, [CgroupVersion.v1, .v2])
+  func `no kill below the ceiling, whatever comes`(seed: UInt64, version: CgroupVersion) {
     var random = Random(seed: seed)
     let ceiling = Int64.random(in: 600...2000, using: &random) * mebibyte
     var group = SimulatedMemcg(

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 import Glibc
-import Syscalls
 
+@testable import Control
 @testable import LiveLimits
+@testable import Syscalls
 
 extension MemorySupervision {
   /// Supervises files in the place of a group's: those of these names in a directory.

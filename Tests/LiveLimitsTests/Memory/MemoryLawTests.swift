@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 import Testing
 
-@testable import LiveLimits
+@testable import Application
+@testable import Control
+@testable import Quantities
+@testable import State
 
 @Suite struct MemoryLawTests {
   private let law = MemoryLaw(to: 8 << 30)

@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-import Syscalls
 import Testing
 
+@testable import Control
 @testable import LiveLimits
+@testable import State
+@testable import Syscalls
 
 /// A group of cgroup v1 that is about to meet its limit, on a machine with memory enough that waits
 /// for some; all of it files.

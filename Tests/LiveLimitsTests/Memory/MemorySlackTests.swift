@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-import LiveLimits
-import Syscalls
 import Testing
+
+@testable import Control
+@testable import Quantities
 
 private let ms: Nanoseconds = 1_000_000
 private let second: Nanoseconds = 1_000_000_000
@@ -13,7 +14,7 @@ private let second: Nanoseconds = 1_000_000_000
 
   /// As Benchmarks/helpers/saw.c: up in seven tenths of a period, a tenth at the peak, down at once.
   private func saw(
-    period: Nanoseconds, cycles: Int, version: CgroupLocation.Version,
+    period: Nanoseconds, cycles: Int, version: CgroupVersion,
     parameters: MemoryLaw.Parameters = .standard
   ) -> (group: SimulatedMemcg, toStatic: Double) {
     var group = SimulatedMemcg(
@@ -38,9 +39,9 @@ private let second: Nanoseconds = 1_000_000_000
   @Test(
     arguments: [
       (.v1, 12, 0.10), (.v1, 6, 0.15), (.v2, 12, 0.2), (.v2, 6, 0.3),
-    ] as [(CgroupLocation.Version, Int64, Double)])
+    ] as [(CgroupVersion, Int64, Double)])
   func `a sawtooth's slack is a fraction of a static limit's`(
-    version: CgroupLocation.Version, seconds: Int64, most: Double
+    version: CgroupVersion, seconds: Int64, most: Double
   ) {
     let (group, toStatic) = saw(period: seconds * second, cycles: 5, version: version)
     #expect(group.kills == 0)
@@ -54,8 +55,8 @@ private let second: Nanoseconds = 1_000_000_000
     #expect(group.decisions.filter { $0.rule == .memoryGivenBack }.count >= 5)
   }
 
-  @Test(arguments: [CgroupLocation.Version.v1, .v2])
-  func `who comes back fast keeps it ever longer`(version: CgroupLocation.Version) {
+  @Test(arguments: [CgroupVersion.v1, .v2])
+  func `who comes back fast keeps it ever longer`(version: CgroupVersion) {
     var group = SimulatedMemcg(
       limit: Self.low, ceiling: 2 * Self.peak, version: version)
     for _ in 0..<60 {

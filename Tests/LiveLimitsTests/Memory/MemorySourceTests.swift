@@ -1,8 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-import Hooks
 import Testing
 
-@testable import LiveLimits
+@testable import Cgroups
+@testable import Control
+@testable import Hooks
+@testable import Quantities
+@testable import State
 
 @Suite struct MemorySourceTests {
   @Test(
@@ -10,9 +13,9 @@ import Testing
       (.v1, nil, .thresholds), (.v1, [.memory], .thresholds), (.v2, nil, .events),
       (.v2, [.throttle], .events), (.v2, [.throttle, .memoryRefused], .events),
       (.v2, [.throttle, .memory], .hook),
-    ] as [(CgroupLocation.Version, HookIdentity.Nets?, MemorySource)])
+    ] as [(CgroupVersion, HookIdentity.Nets?, MemorySource)])
   func `it is the best that there is`(
-    version: CgroupLocation.Version, nets: HookIdentity.Nets?, source: MemorySource
+    version: CgroupVersion, nets: HookIdentity.Nets?, source: MemorySource
   ) {
     #expect(MemorySource.of(version, nets) == source)
   }

@@ -1,8 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-import Syscalls
 import Testing
 
+@testable import Cgroups
+@testable import Control
 @testable import LiveLimits
+@testable import State
+@testable import Syscalls
 
 /// A group of cgroup v2 as crun makes it, in a scope of systemd's; all of it files.
 private struct FakeScope {

@@ -1,17 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
-import LiveLimits
-import Syscalls
 import Testing
+
+@testable import Control
+@testable import Quantities
 
 private let ms: Nanoseconds = 1_000_000
 private let second: Nanoseconds = 1_000_000_000
 
 /// Page cache that is in use is need, and the kernel's refaults say which is.
 @Suite struct PageCacheTests {
-  private static let both: [CgroupLocation.Version] = [.v1, .v2]
+  private static let both: [CgroupVersion] = [.v1, .v2]
 
   private func group(
-    limit: Int64 = 64, ceiling: Int64 = 1024, _ version: CgroupLocation.Version
+    limit: Int64 = 64, ceiling: Int64 = 1024, _ version: CgroupVersion
   ) -> SimulatedMemcg {
     var group = SimulatedMemcg(
       limit: limit * mebibyte, ceiling: ceiling * mebibyte, version: version)
@@ -26,7 +27,7 @@ private let second: Nanoseconds = 1_000_000_000
 
   @Test(arguments: both, [500, 3000])
   func `a file that is read again and again is in memory after its second reading`(
-    version: CgroupLocation.Version, rate: Int64
+    version: CgroupVersion, rate: Int64
   ) {
     var group = group(version)
     group.read(200 * mebibyte, for: 20 * second, rate: rate * 1_000_000)
@@ -39,7 +40,7 @@ private let second: Nanoseconds = 1_000_000_000
 
   @Test(arguments: both, [3, 8, 15])
   func `what is read now and then is fetched once or twice, not each time`(
-    version: CgroupLocation.Version, pause: Int64
+    version: CgroupVersion, pause: Int64
   ) {
     var group = group(limit: 512, version)
     for _ in 0..<20 {
@@ -50,7 +51,7 @@ private let second: Nanoseconds = 1_000_000_000
   }
 
   @Test(arguments: both) func `page cache that is not read again is given back`(
-    version: CgroupLocation.Version
+    version: CgroupVersion
   ) {
     var group = SimulatedMemcg(
       limit: 512 * mebibyte, ceiling: 1024 * mebibyte, version: version)
@@ -66,7 +67,7 @@ private let second: Nanoseconds = 1_000_000_000
   }
 
   @Test(arguments: both) func `a file that never fits is given up after some tries`(
-    version: CgroupLocation.Version
+    version: CgroupVersion
   ) {
     var group = group(version)
     let before = group.limit
@@ -79,7 +80,7 @@ private let second: Nanoseconds = 1_000_000_000
     #expect(group.kills == 0)
   }
 
-  @Test(arguments: both) func `a few refaults are no demand`(version: CgroupLocation.Version) {
+  @Test(arguments: both) func `a few refaults are no demand`(version: CgroupVersion) {
     var group = group(limit: 32, version)
     group.read(64 * mebibyte, for: 60 * second, rate: 400_000)
     #expect(raises(group) == 0)
@@ -88,7 +89,7 @@ private let second: Nanoseconds = 1_000_000_000
   /// Without a longer regret it would be two decisions each time.
   @Test(arguments: both, [1, 3, 8])
   func `a small container keeps what a health check needs each time`(
-    version: CgroupLocation.Version, every: Int64
+    version: CgroupVersion, every: Int64
   ) {
     var group = SimulatedMemcg(
       limit: 32 * mebibyte, floor: mebibyte, ceiling: 256 * mebibyte, version: version)

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-import LiveLimits
-import Syscalls
+@testable import Control
+@testable import Quantities
 
 let mebibyte: Int64 = 1 << 20
 private let ms: Nanoseconds = 1_000_000
@@ -40,7 +40,7 @@ struct SimulatedMemcg: MemoryController.Surroundings {
 
   init(
     limit: Int64, floor: Int64 = 16 * mebibyte, ceiling: Int64,
-    parameters: MemoryLaw.Parameters = .standard, version: CgroupLocation.Version = .v1
+    parameters: MemoryLaw.Parameters = .standard, version: CgroupVersion = .v1
   ) {
     law = MemoryLaw(parameters, to: 8 << 30, version: version)
     self.limit = limit

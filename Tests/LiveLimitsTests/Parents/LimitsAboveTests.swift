@@ -1,10 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 import Glibc
-import Hooks
-import Syscalls
 import Testing
 
+@testable import Application
+@testable import Cgroups
+@testable import Control
 @testable import LiveLimits
+@testable import Quantities
+@testable import State
+@testable import Syscalls
 
 private let core: Int64 = 1_000_000_000
 private let mib: Int64 = 1 << 20
@@ -12,10 +16,10 @@ private let mib: Int64 = 1 << 20
 /// Groups that are directories of plain files, in one hierarchy.
 private struct Tree {
   let directory: TemporaryDirectory
-  let version: CgroupLocation.Version
+  let version: CgroupVersion
   var root: StateRoot { StateRoot(path: directory.path + "/run") }
 
-  init(_ version: CgroupLocation.Version) throws {
+  init(_ version: CgroupVersion) throws {
     directory = try TemporaryDirectory()
     self.version = version
     for path in ["/kubepods", "/kubepods/pod1", "/kubepods/pod1/c"] {
@@ -30,7 +34,7 @@ private struct Tree {
     if version == .v1 {
       try directory.write("\(quota ?? -1)\n", to: path + "/cpu.cfs_quota_us")
       try directory.write("100000\n", to: path + "/cpu.cfs_period_us")
-      let bytes = memory.map { $0 * mib } ?? MemoryBase.unlimited
+      let bytes = memory.map { $0 * mib } ?? MemoryLimit.unlimited
       try directory.write("\(bytes)\n", to: path + "/memory.limit_in_bytes")
       try directory.write("hierarchical_memory_limit \(bytes)\n", to: path + "/memory.stat")
     } else {
@@ -65,9 +69,9 @@ private struct Tree {
 }
 
 @Suite struct LimitsAboveTests {
-  @Test(arguments: [CgroupLocation.Version.v1, .v2])
+  @Test(arguments: [CgroupVersion.v1, .v2])
   func `a pod bounds its member and its members together, and not what is above them all`(
-    version: CgroupLocation.Version
+    version: CgroupVersion
   ) throws {
     let tree = try Tree(version)
     try tree.limit("/kubepods/pod1", quota: 30_000, memory: 96)
@@ -81,8 +85,8 @@ private struct Tree {
     #expect(memory.limit == 8192 * mib)
   }
 
-  @Test(arguments: [CgroupLocation.Version.v1, .v2])
-  func `the least limit above counts`(version: CgroupLocation.Version) throws {
+  @Test(arguments: [CgroupVersion.v1, .v2])
+  func `the least limit above counts`(version: CgroupVersion) throws {
     let tree = try Tree(version)
     try tree.limit("/kubepods", quota: 25_000, memory: 80)
     try tree.limit("/kubepods/pod1", quota: 30_000, memory: 96)
@@ -93,16 +97,16 @@ private struct Tree {
     #expect(state.memory?.share().group?.limit == 80 * mib)
   }
 
-  @Test(arguments: [CgroupLocation.Version.v1, .v2])
-  func `a group without a limit bounds nobody`(version: CgroupLocation.Version) throws {
+  @Test(arguments: [CgroupVersion.v1, .v2])
+  func `a group without a limit bounds nobody`(version: CgroupVersion) throws {
     let state = try Tree(version).found()
     #expect(state.base.ceiling == 8 * core && state.base.share.group == nil)
     #expect(state.memory?.bounds.ceiling == 4096 * mib && state.memory?.share().group == nil)
   }
 
-  @Test(arguments: [CgroupLocation.Version.v1, .v2])
+  @Test(arguments: [CgroupVersion.v1, .v2])
   func `a pod that is raised bounds what its members declare`(
-    version: CgroupLocation.Version
+    version: CgroupVersion
   ) throws {
     let tree = try Tree(version)
     try tree.limit("/kubepods", quota: 200_000, memory: nil)

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 import Testing
 
-@testable import LiveLimits
+@testable import Cgroups
+@testable import Control
 
 private func cpu(_ quota: Int64?, _ period: Int64 = 100_000) -> ParentValue {
   ParentValue(quota, scale: period)

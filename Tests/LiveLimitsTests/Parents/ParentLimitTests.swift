@@ -1,9 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 import Glibc
-import Syscalls
 import Testing
 
+@testable import Application
+@testable import Control
 @testable import LiveLimits
+@testable import State
+@testable import Syscalls
 
 /// A pod's group with containers in it, as cgroup v1 has it: no child above its parent.
 private final class Pod: ParentFile {

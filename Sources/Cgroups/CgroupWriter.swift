@@ -1,0 +1,247 @@
+// SPDX-License-Identifier: Apache-2.0
+internal import CPUSets
+internal import Glibc
+package import Quantities
+package import Syscalls
+
+/// The one type that writes limits to the kernel.
+///
+/// It works on files that were opened while there was the privilege to, so that a supervisor can
+/// give that privilege up; opened for reading only, it cannot write at all, which is what
+/// `observe` is.
+package struct CgroupWriter: ~Copyable {
+  /// Which interface is written.
+  package let version: CgroupVersion
+  /// cpu.cfs_quota_us or cpu.max: the file whose writes are watched.
+  package let quotaFile: FileDescriptor
+  private let periodFile: FileDescriptor
+  private var burst: CPUBurst
+  /// cpu.max of the group around the container's own, where there is one with the same limit.
+  package let outerFile: FileDescriptor
+  private var outerBurst: CPUBurst
+  /// cpu.max of the container's own group, where the group whose limit moves is around it.
+  private let innerFile: FileDescriptor
+  /// Whether this writer may change anything.
+  package let isReadOnly: Bool
+
+  /// Opens the files of one cgroup.
+  ///
+  /// - Parameters:
+  ///   - directory: The cgroup's directory in the cpu hierarchy.
+  ///   - version: Which interface it has.
+  ///   - readOnly: Whether to open for reading only.
+  ///   - scope: The directory of the group around it that has the same limit, if there is one.
+  ///   - inner: The directory of the container's own group, if this one is around it.
+  /// - Throws: ``SystemError``; ENOENT when the cgroup is gone or has no cpu controller.
+  package init(
+    directory: borrowing FileDescriptor, version: CgroupVersion, readOnly: Bool,
+    in scope: String? = nil, around inner: String? = nil
+  ) throws(SystemError) {
+    let flags = readOnly ? O_RDONLY : O_RDWR
+    self.version = version
+    isReadOnly = readOnly
+    let isV1 = version == .v1
+    let quotaFile = try directory.open(isV1 ? "cpu.cfs_quota_us" : "cpu.max", flags)
+    let periodFile = isV1 ? try directory.open("cpu.cfs_period_us", flags) : FileDescriptor.none
+    let innerFile =
+      if let inner { try FileDescriptor.open(inner + "/cpu.max", flags) } else {
+        FileDescriptor.none
+      }
+    outerFile =
+      if let scope { try FileDescriptor.open(scope + "/cpu.max", flags) } else { .none }
+    self.innerFile = innerFile
+    self.periodFile = periodFile
+    self.quotaFile = quotaFile
+    // Linux before 5.14 has no burst.
+    burst = CPUBurst(
+      owning: (try? directory.open(isV1 ? "cpu.cfs_burst_us" : "cpu.max.burst", flags)) ?? .none,
+      following: Self.file("cpu.max.burst", in: inner, O_RDONLY))
+    outerBurst = CPUBurst(owning: Self.file("cpu.max.burst", in: scope, flags))
+  }
+
+  private static func file(_ name: String, in directory: String?, _ flags: CInt) -> FileDescriptor {
+    guard let directory else { return .none }
+    return (try? FileDescriptor.open(directory + "/" + name, flags)) ?? .none
+  }
+
+  /// Takes over files that are open already; only the quota must be there.
+  package init(
+    version: CgroupVersion, readOnly: Bool, quota: consuming FileDescriptor,
+    period: consuming FileDescriptor, burst: consuming FileDescriptor,
+    outer: consuming FileDescriptor, outerBurst: consuming FileDescriptor,
+    inner: consuming FileDescriptor = .none, innerBurst: consuming FileDescriptor = .none
+  ) {
+    self.version = version
+    isReadOnly = readOnly
+    quotaFile = quota
+    periodFile = period
+    self.burst = CPUBurst(owning: burst, following: innerBurst)
+    innerFile = inner
+    outerFile = outer
+    self.outerBurst = CPUBurst(owning: outerBurst)
+  }
+
+  /// The numbers of the files, for an image that takes them over.
+  package consuming func release() -> Files {
+    let (burst, innerBurst) = burst.release()
+    return Files(
+      quota: quotaFile.release(), period: periodFile.release(), burst: burst,
+      outer: outerFile.release(), outerBurst: outerBurst.release().file,
+      inner: innerFile.release(), innerBurst: innerBurst)
+  }
+
+  /// The numbers of open files; -1 for one that is not there.
+  package struct Files {
+    /// One number for each file.
+    package let quota, period, burst, outer, outerBurst, inner, innerBurst: Int32
+  }
+
+  /// The limit of the container's own group, if the outer group is written; nil for a container that
+  /// has one group.
+  ///
+  /// - Throws: ``SystemError``; ENODEV once the cgroup is gone.
+  package func inner() throws(SystemError) -> CPUQuota? {
+    guard innerFile.isOpen else { return nil }
+    return CPUQuota(cpuMax: try innerFile.contents(subject: "the container's own CPU limit"))
+  }
+
+  /// Raises the limit of the container's own group, which bounds the outer limit.
+  ///
+  /// Nothing else is written there. Where that limit was the one in force, it stays so: the outer group
+  /// gets it first.
+  ///
+  /// - Throws: ``SystemError``; ENODEV once the cgroup is gone, EBADF where there is none, or for a
+  ///   reader.
+  package func raiseInner(to limit: CPUQuota) throws(SystemError) {
+    if isReadOnly { throw SystemError("write", "the container's own CPU limit", errno: EBADF) }
+    let outer = CPUQuota(cpuMax: try quotaFile.contents(subject: "the CPU quota"))
+    if outer?.quota == nil, let held = try inner()?.cpuMax {
+      try quotaFile.overwrite(held, subject: "the CPU quota")
+    }
+    try innerFile.overwrite(limit.cpuMax, subject: "the container's own CPU limit")
+  }
+
+  /// The limit that the kernel has now; that of the container's own group, where the one around it has
+  /// none.
+  ///
+  /// - Returns: The limit; it may have changed by the time it is looked at.
+  /// - Throws: ``SystemError``; ENODEV once the cgroup is gone.
+  package func current() throws(SystemError) -> CPUQuota {
+    var parsed: CPUQuota?
+    switch version {
+    case .v1:
+      if let quota = try quotaFile.integer(subject: "the CPU quota"),
+        let period = try periodFile.integer(subject: "the CPU period")
+      {
+        parsed = CPUQuota(cfsQuota: quota, cfsPeriod: period)
+      }
+    case .v2: parsed = CPUQuota(cpuMax: try quotaFile.contents(subject: "the CPU quota"))
+    }
+    guard let parsed else { throw SystemError("read", "the CPU quota", errno: EINVAL) }
+    if parsed.quota == nil, let inner = try inner(), inner.quota != nil { return inner }
+    return parsed
+  }
+
+  /// The limit that the kernel has now; of two copies that differ, the one that is not ours.
+  ///
+  /// - Parameter ours: What was written last.
+  /// - Returns: As ``current()``.
+  /// - Throws: As ``current()``.
+  package func current(besides ours: CPUQuota) throws(SystemError) -> CPUQuota {
+    let inner = try current()
+    guard outerFile.isOpen, inner == ours else { return inner }
+    return CPUQuota(cpuMax: try outerFile.contents(subject: "the scope's CPU quota")) ?? inner
+  }
+
+  /// Makes two copies of the limit one, where there are two; a single one is left alone.
+  ///
+  /// Who makes both rounds one of them, since systemd knows percent; who changes the limit may
+  /// change one only.
+  ///
+  /// - Parameter limit: What one of them is.
+  /// - Throws: ``SystemError``; ENODEV once the cgroup is gone.
+  package mutating func align(to limit: CPUQuota) throws(SystemError) {
+    guard outerFile.isOpen, !isReadOnly else { return }
+    let inner = try current()
+    // The outer one, where the inner one is as it should be.
+    let other = try current(besides: limit)
+    if inner != limit || other != limit { try set(limit, from: inner) }
+  }
+
+  /// Sets the limit, and keeps the burst as far as the limit lets it.
+  ///
+  /// - Parameters:
+  ///   - limit: The new limit.
+  ///   - old: What the kernel has, as far as is known.
+  /// - Throws: ``SystemError``: EINVAL above what an ancestor has (v1 refuses that), ENODEV once
+  ///   the cgroup is gone, EBADF for a reader.
+  package mutating func set(_ limit: CPUQuota, from old: CPUQuota) throws(SystemError) {
+    if isReadOnly { throw SystemError("write", "the CPU quota", errno: EBADF) }
+    let limit = try besideInner(limit)
+    try burst.makeRoom(for: limit.quota)
+    try outerBurst.makeRoom(for: limit.quota)
+    try write(limit, from: old)
+    burst.bringBack()
+    outerBurst.bringBack()
+  }
+
+  /// What is written: no limit around a group that has the same, or less.
+  ///
+  /// Two quotas whose periods begin at different moments would throttle twice.
+  private func besideInner(_ limit: CPUQuota) throws(SystemError) -> CPUQuota {
+    guard let most = try inner()?.nanocores, limit.nanocores ?? .max >= most else { return limit }
+    return CPUQuota(quota: nil, period: limit.period)
+  }
+
+  private func write(_ limit: CPUQuota, from old: CPUQuota) throws(SystemError) {
+    if outerFile.isOpen {
+      try outerFile.overwrite(limit.cpuMax, subject: "the scope's CPU quota")
+    }
+    for write in limit.writes(from: old, version: version) {
+      if write.file == "cpu.cfs_period_us" {
+        try periodFile.overwrite(write.value, subject: write.file)
+      } else {
+        try quotaFile.overwrite(write.value, subject: write.file)
+      }
+    }
+  }
+
+  /// Sets the CPUs of a group.
+  ///
+  /// - Parameters:
+  ///   - cpus: The CPUs.
+  ///   - directory: The group's directory in the cpuset hierarchy.
+  /// - Throws: ``SystemError``: EACCES for CPUs that its parent does not have, EBUSY when a group
+  ///   below has others, ENOSPC for none while tasks are there (kernel/cgroup/cpuset.c,
+  ///   validate_change), ENOENT or ENODEV once the group is gone.
+  package static func setCPUs(_ cpus: CPUSet, of directory: String) throws(SystemError) {
+    try write(cpus, to: directory + "/cpuset.cpus")
+  }
+
+  /// Sets the CPUs that a partition may take out of a group of cgroup v2.
+  ///
+  /// - Throws: ``SystemError``: EINVAL for a CPU that a group beside it has as exclusive, or when it
+  ///   covers all that one beside it may use.
+  package static func setExclusiveCPUs(_ cpus: CPUSet, of directory: String) throws(SystemError) {
+    try write(cpus, to: directory + "/cpuset.cpus.exclusive")
+  }
+
+  /// Makes a group of cgroup v2 a partition, or a member of the one it is in.
+  ///
+  /// - Returns: What it is now: the kernel takes the write also where it cannot be.
+  /// - Throws: ``SystemError``.
+  package static func setPartition(
+    isRoot: Bool, of directory: String
+  ) throws(SystemError) -> CpusetPartition {
+    let path = directory + "/cpuset.cpus.partition"
+    let file = try FileDescriptor.open(path, O_RDWR)
+    try file.overwrite(isRoot ? "root" : "member", subject: path)
+    return CpusetPartition(try file.contents(subject: path))
+  }
+
+  private static func write(_ cpus: CPUSet, to path: String) throws(SystemError) {
+    let file = try FileDescriptor.open(path, O_WRONLY)
+    // A write of no bytes is none; a line without any clears the set.
+    try file.overwrite(cpus.isEmpty ? "\n" : cpus.description, subject: path)
+  }
+}

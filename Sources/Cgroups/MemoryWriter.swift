@@ -1,0 +1,270 @@
+// SPDX-License-Identifier: Apache-2.0
+internal import Glibc
+package import Quantities
+package import Syscalls
+
+/// The one type that writes memory limits to the kernel: ``CgroupWriter``'s sister.
+///
+/// It works on files that were opened while there was the privilege to; opened for reading only, it
+/// cannot write at all, which is what `observe` is.
+package struct MemoryWriter: ~Copyable {
+  /// memory.limit_in_bytes, or memory.max.
+  private let limitFile: FileDescriptor
+  /// memory.memsw.limit_in_bytes; ``FileDescriptor/none`` where swap is not accounted for, and on
+  /// cgroup v2, where the limit of swap is one of its own.
+  private let swapFile: FileDescriptor
+  /// memory.high; ``FileDescriptor/none`` on cgroup v1.
+  private let lineFile: FileDescriptor
+  /// memory.max of the group around the container's own, where there is one with the same limit.
+  private let outerFile: FileDescriptor
+  /// memory.max of the container's own group, where the group whose limit moves is around it.
+  private let innerFile: FileDescriptor
+  /// memory.memsw.limit_in_bytes of that group.
+  private let innerSwapFile: FileDescriptor
+  /// Whether this writer may change anything.
+  package let isReadOnly: Bool
+
+  /// Which interface it writes.
+  package var version: CgroupVersion { lineFile.isOpen ? .v2 : .v1 }
+
+  /// Opens the files of one group.
+  ///
+  /// - Parameters:
+  ///   - directory: The group's directory in the memory hierarchy.
+  ///   - version: Which interface it has.
+  ///   - readOnly: Whether to open for reading only.
+  ///   - scope: The directory of the group around it that has the same limit, if there is one.
+  ///   - inner: The directory of the container's own group, if this one is around it.
+  /// - Throws: ``SystemError``; ENOENT when the group is gone.
+  package init(
+    directory: String, version: CgroupVersion = .v1, readOnly: Bool,
+    in scope: String? = nil, around inner: String? = nil
+  ) throws(SystemError) {
+    let flags = readOnly ? O_RDONLY : O_RDWR
+    let isV1 = version == .v1
+    let limitFile = try FileDescriptor.open(
+      directory + (isV1 ? "/memory.limit_in_bytes" : "/memory.max"), flags)
+    let lineFile =
+      isV1 ? FileDescriptor.none : try FileDescriptor.open(directory + "/memory.high", flags)
+    let innerFile =
+      if let inner {
+        try FileDescriptor.open(
+          inner + (isV1 ? "/memory.limit_in_bytes" : "/memory.max"), flags)
+      } else {
+        FileDescriptor.none
+      }
+    self.limitFile = limitFile
+    self.lineFile = lineFile
+    self.innerFile = innerFile
+    swapFile = Self.file("memory.memsw.limit_in_bytes", in: isV1 ? directory : nil, flags)
+    innerSwapFile = Self.file("memory.memsw.limit_in_bytes", in: isV1 ? inner : nil, flags)
+    outerFile = Self.file("memory.max", in: isV1 ? nil : scope, flags)
+    isReadOnly = readOnly
+  }
+
+  private static func file(_ name: String, in directory: String?, _ flags: CInt) -> FileDescriptor {
+    guard let directory else { return .none }
+    return (try? FileDescriptor.open(directory + "/" + name, flags)) ?? .none
+  }
+
+  /// Takes over files that are open already.
+  package init(
+    limit: consuming FileDescriptor, swap: consuming FileDescriptor,
+    line: consuming FileDescriptor, outer: consuming FileDescriptor,
+    inner: consuming FileDescriptor = .none, innerSwap: consuming FileDescriptor = .none,
+    readOnly: Bool
+  ) {
+    limitFile = limit
+    swapFile = swap
+    lineFile = line
+    outerFile = outer
+    innerFile = inner
+    innerSwapFile = innerSwap
+    isReadOnly = readOnly
+  }
+
+  /// The numbers of the files, for an image that takes them over.
+  package consuming func release() -> Files {
+    Files(
+      limit: limitFile.release(), swap: swapFile.release(), line: lineFile.release(),
+      outer: outerFile.release(), inner: innerFile.release(),
+      innerSwap: innerSwapFile.release())
+  }
+
+  /// The numbers of open files; -1 for one that is not there.
+  package struct Files {
+    /// One number for each file.
+    package let limit, swap, line, outer, inner, innerSwap: Int32
+  }
+
+  /// The limit of the container's own group in bytes, if the outer group is written; nil for a
+  /// container that has one group.
+  ///
+  /// - Throws: ``SystemError``; ENODEV once the group is gone.
+  package func inner() throws(SystemError) -> Int64? {
+    innerFile.isOpen ? try Self.number(innerFile) : nil
+  }
+
+  /// Raises the limit of the container's own group, as ``CgroupWriter`` does.
+  ///
+  /// - Parameters:
+  ///   - limit: Bytes.
+  ///   - swap: Bytes of memory and swap together, on cgroup v1; nil for no more than memory.
+  /// - Throws: ``SystemError``; ENODEV once the group is gone, EBADF where there is none, or for a
+  ///   reader.
+  package func raiseInner(to limit: Int64, swap: Int64? = nil) throws(SystemError) {
+    if isReadOnly { throw SystemError("write", "the memory limit", errno: EBADF) }
+    // What was in force stays so: the outer group gets it first.
+    let held = try current()
+    if held < limit, try Self.number(limitFile) >= MemoryLimit.unlimited {
+      try write(held, to: limitFile)
+    }
+    if innerSwapFile.isOpen, try Self.number(innerSwapFile) < max(limit, swap ?? 0) {
+      try write(max(limit, swap ?? 0), to: innerSwapFile)
+    }
+    try write(limit, to: innerFile)
+  }
+
+  /// The limit that the kernel has now, in bytes; from ``MemoryLimit/unlimited`` on it is none.
+  ///
+  /// Where the group around the container's own has none, it is that of the own one.
+  ///
+  /// - Throws: ``SystemError``; ENODEV once the group is gone.
+  package func current() throws(SystemError) -> Int64 {
+    let found = try Self.number(limitFile)
+    return found < MemoryLimit.unlimited ? found : try inner() ?? found
+  }
+
+  /// Where cgroup v2 slows down now, in bytes; from ``MemoryLimit/unlimited`` on, as always on cgroup
+  /// v1, nowhere.
+  ///
+  /// - Throws: ``SystemError``; ENODEV once the group is gone.
+  package func line() throws(SystemError) -> Int64 {
+    lineFile.isOpen ? try Self.number(lineFile) : MemoryLimit.unlimited
+  }
+
+  /// Sets the limit.
+  ///
+  /// On cgroup v1, memory and swap together are never limited to less than memory is
+  /// (mm/memcontrol-v1.c, mem_cgroup_resize_max): that limit is raised first and lowered last. The
+  /// kernel does not set a limit below what is used: it reclaims until the use fits, and else
+  /// refuses. It has compared both after it has set the limit, so whoever allocates meanwhile is no
+  /// race.
+  ///
+  /// On cgroup v2 a limit below what is used is a kill (mm/memcontrol.c, memory_max_write). So the
+  /// line comes down first, which takes what can be reclaimed and slows down who grows, and the
+  /// limit only where half of its room is free then; else the line goes back to where it was. Up
+  /// it is the limit first.
+  ///
+  /// - Parameters:
+  ///   - limit: Bytes.
+  ///   - line: Where cgroup v2 is to slow down; nil for nowhere.
+  ///   - swap: Bytes of memory and swap together; nil to leave that limit alone.
+  ///   - use: Says what is used; asked on cgroup v2 before a limit is lowered.
+  /// - Throws: ``SystemError``: EBUSY below what is used and cannot be reclaimed, EINVAL above what
+  ///   memory and swap together are limited to, ENODEV once the group is gone, EBADF for a reader.
+  package func set(
+    _ limit: Int64, line: Int64? = nil, swap: Int64?, use: () throws(SystemError) -> Int64
+  ) throws(SystemError) {
+    if isReadOnly { throw SystemError("write", "the memory limit", errno: EBADF) }
+    if lineFile.isOpen { return try setUnified(limit, line, use) }
+    guard let swap, swapFile.isOpen else { return try write(limit, to: limitFile) }
+    let found = try Self.number(swapFile)
+    // No limit, and none is to be.
+    if min(swap, found) >= MemoryLimit.unlimited { return try write(limit, to: limitFile) }
+    let isRaised = swap >= found
+    if isRaised { try write(swap, to: swapFile) }
+    try write(limit, to: limitFile)
+    if !isRaised { try write(swap, to: swapFile) }
+  }
+
+  /// Sets the limit and nothing beside it: of a group that has containers in it, whose line and swap
+  /// are its maker's.
+  ///
+  /// - Throws: ``SystemError``, as ``set(_:line:swap:use:)``.
+  package func setLimitAlone(_ limit: Int64) throws(SystemError) {
+    if isReadOnly { throw SystemError("write", "the memory limit", errno: EBADF) }
+    try write(limit, to: limitFile)
+  }
+
+  /// Takes over the limit of a group that has containers in it, and of cgroup v2 its line, which is
+  /// never written: it says which interface this is.
+  package init(limitAlone limit: consuming FileDescriptor, line: consuming FileDescriptor) {
+    self.init(limit: limit, swap: .none, line: line, outer: .none, readOnly: false)
+  }
+
+  private func setUnified(
+    _ limit: Int64, _ line: Int64?, _ use: () throws(SystemError) -> Int64
+  ) throws(SystemError) {
+    // No limit around a group that has the same, or less.
+    let written = limit >= (try inner() ?? .max) ? MemoryLimit.unlimited : limit
+    if written >= (try current()) {
+      try write(written, to: limitFile)
+      return try write(line, to: lineFile)
+    }
+    let before = try self.line()
+    // Also where there is to be none: whoever grows now is not to come as far as the limit.
+    let brake = max(MemoryBrake.line(under: limit), limit / 2)
+    try write(min(brake, line ?? brake), to: lineFile)
+    guard try use() <= limit - (limit - brake) / 2 else {
+      try write(before, to: lineFile)
+      throw SystemError("lower", "the memory limit", errno: EBUSY)
+    }
+    try write(written, to: limitFile)
+    if line != min(brake, line ?? brake) { try write(line, to: lineFile) }
+  }
+
+  /// Sets where cgroup v2 slows down, under the limit that is in force.
+  ///
+  /// - Parameter line: Bytes; nil for nowhere.
+  /// - Throws: ``SystemError``; ENODEV once the group is gone, EBADF for a reader.
+  package func set(line: Int64?) throws(SystemError) {
+    if isReadOnly { throw SystemError("write", "memory.high", errno: EBADF) }
+    if lineFile.isOpen { try write(line, to: lineFile) }
+  }
+
+  /// Makes memory and swap together what they shall be under the limit that is in force; a crash
+  /// between two writes leaves more.
+  ///
+  /// - Parameter swap: As for ``set(_:line:swap:use:)``.
+  package func alignSwap(to swap: Int64?) {
+    guard !isReadOnly, let swap, swapFile.isOpen, let found = try? Self.number(swapFile),
+      found != swap, min(found, swap) < MemoryLimit.unlimited
+    else { return }
+    try? write(swap, to: swapFile)
+  }
+
+  /// Keeps the group around the container's own out of the way.
+  ///
+  /// It counts what the container's own counts. Its limit is what the container may have at the
+  /// most and does not move, so that who writes it again kills nobody.
+  ///
+  /// - Parameter ceiling: Bytes.
+  package func alignOuter(to ceiling: Int64) {
+    guard !isReadOnly, let found = outer(), found < ceiling else { return }
+    try? write(ceiling, to: outerFile)
+  }
+
+  /// The limit of the group around the container's own, as ``current()``; nil where there is none.
+  package func outer() -> Int64? { outerFile.isOpen ? try? Self.number(outerFile) : nil }
+
+  private func write(_ bytes: Int64?, to file: borrowing FileDescriptor) throws(SystemError) {
+    let isNone = bytes.map { $0 >= MemoryLimit.unlimited } ?? true
+    let none = lineFile.isOpen ? "max" : "-1"
+    try file.overwrite(isNone ? none : "\(bytes ?? 0)", subject: "the memory limit")
+  }
+
+  private static func number(_ file: borrowing FileDescriptor) throws(SystemError) -> Int64 {
+    if let limit = try file.integer(subject: "the memory limit") { return limit }
+    guard let limit = limit(try file.contents(subject: "the memory limit")) else {
+      throw SystemError("read", "the memory limit", errno: EINVAL)
+    }
+    return limit
+  }
+
+  /// A limit as the kernel writes it; "max" is ``MemoryLimit/unlimited``.
+  package static func limit(_ text: String) -> Int64? {
+    let word = Substring(text.utf8.prefix { $0 != UInt8(ascii: "\n") })
+    return word == "max" ? MemoryLimit.unlimited : Int64(word)
+  }
+}

@@ -1,0 +1,28 @@
+// SPDX-License-Identifier: Apache-2.0
+internal import CPUSets
+internal import Cgroups
+internal import Quantities
+internal import State
+internal import Syscalls
+
+extension ContainerState {
+  /// Gives the container's group CPUs, and the one below it where it has a set of its own.
+  ///
+  /// crun writes both. What either has alone is nothing that the processes may use.
+  ///
+  /// - Parameters:
+  ///   - cpus: The CPUs.
+  ///   - all: Those of the group below; nil for the same. Nobody narrows or widens that later.
+  ///   - tree: Where the groups are.
+  /// - Throws: ``SystemError``, as ``CgroupWriter`` does.
+  func setCPUs(
+    _ cpus: CPUSet, of all: CPUSet? = nil, in tree: CpusetTree
+  ) throws(SystemError) {
+    guard let claim else { return }
+    try CgroupWriter.setCPUs(cpus, of: tree.directory(claim.group))
+    guard version == .v2, let inner = cpuDirectory.flatMap(tree.group),
+      inner.isGroup(below: claim.group), tree.cpus(of: inner)?.isEmpty == false
+    else { return }
+    try CgroupWriter.setCPUs(all ?? cpus, of: tree.directory(inner))
+  }
+}

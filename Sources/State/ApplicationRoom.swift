@@ -1,0 +1,412 @@
+// SPDX-License-Identifier: Apache-2.0
+package import Application
+internal import CLinux
+internal import Cgroups
+internal import Glibc
+internal import Quantities
+package import Syscalls
+
+/// Where the supervisors of an application find each other: `/run/escra/apps/SHA256/`, for root alone.
+///
+///     name             what the application is called, and for whom
+///     members/NONCE    a ``MemberRecord``; locked by the supervisor while it lives
+///     .lock            locked by the broker
+///     .limits          what the broker keeps, for the next one
+///     socket           where the broker listens
+///     .kill.NONCE      a FIFO; a process that writes to it kills the supervisor of that member
+///
+/// The locks are those of fcntl(2): the kernel tells whose they are (F_GETLK), so that who is
+/// silent can be killed, and nobody else. A room is there as long as somebody is registered, and
+/// the broker removes it.
+package struct ApplicationRoom: ~Copyable {
+  /// Its path, as this process sees it.
+  package let path: String
+  private let directory: FileDescriptor
+  private let locks: Locks
+
+  /// Whose a lock is.
+  package enum Locks: Sendable {
+    /// The process's.
+    case processes
+    /// The open file's, for tests in which all are one process.
+    case descriptions
+  }
+
+  static let lockFile = ".lock"
+  static let limitsFile = ".limits"
+  static let nameFile = "name"
+  static let socketName = "socket"
+  static let membersName = "members"
+  private static let temporary = ".new."
+  private static let killSwitches = ".kill."
+
+  /// Opens a room that is there.
+  ///
+  /// - Throws: ``SystemError``; ENOENT when there is none.
+  package init(opening path: String, locks: Locks = .processes) throws(SystemError) {
+    self.path = path
+    self.locks = locks
+    directory = try FileDescriptor.open(path, O_RDONLY | O_DIRECTORY)
+  }
+
+  /// Opens a room, and makes it where there is none.
+  package init(making path: String, locks: Locks = .processes) throws(SystemError) {
+    if let slash = path.utf8.lastIndex(of: UInt8(ascii: "/")) {
+      try StateDirectory.make(String(path[..<slash]))
+    }
+    try StateDirectory.make(path)
+    try self.init(opening: path, locks: locks)
+  }
+
+  // MARK: the name
+
+  /// Says what the application is called, or finds that it is somebody else's.
+  ///
+  /// The directories of earlier versions are called by a hash that can be made to meet another one.
+  ///
+  /// - Returns: Whether it is the one that was meant.
+  package func isNamed(_ name: String) throws(SystemError) -> Bool {
+    if let known = text(of: Self.nameFile) { return known == name }
+    try replace(Self.nameFile, with: name)
+    return text(of: Self.nameFile) == name
+  }
+
+  /// What the application is called, and for whom; nil where nobody has said it yet.
+  package var scope: (name: String, namespace: String?, root: String)? {
+    guard let text = text(of: Self.nameFile) else { return nil }
+    let keyed = KeyedText(text)
+    guard let name = keyed["name"] else { return nil }
+    return (name, keyed["namespace"], keyed["root"] ?? "")
+  }
+
+  // MARK: members
+
+  /// Registers a container: from now on what it holds is known, whoever dies.
+  ///
+  /// - Throws: ``SystemError``: ENOENT when the room is just being removed.
+  package func register(_ record: MemberRecord) throws(SystemError) -> MemberFile {
+    try directory.makeDirectory(Self.membersName)
+    let members = try members()
+    let name = Self.name(of: record.nonce)
+    let file = try members.open("." + name, O_RDWR | O_CREAT | O_TRUNC)
+    try file.write(record.bytes)
+    _ = escra_lock_file(file.number, locks == .descriptions)
+    let killSwitch = try killSwitch(record.nonce)
+    try members.rename("." + name, to: name)
+    return MemberFile(record, owning: file, killSwitch)
+  }
+
+  /// Takes over the file of a container whose supervisor has died, or was another image.
+  ///
+  /// - Returns: nil when it is not registered.
+  package func adopt(_ nonce: UInt64) -> MemberFile? {
+    guard let members = try? members(),
+      let file = try? members.open(Self.name(of: nonce), O_RDWR), let record = record(file, nonce)
+    else { return nil }
+    // Who had it before may be on its way out still.
+    var attempts = 50
+    while escra_lock_file(file.number, locks == .descriptions) != 0, attempts > 0 {
+      usleep(2000)
+      attempts -= 1
+    }
+    guard let killSwitch = try? killSwitch(nonce) else { return nil }
+    return MemberFile(record, owning: file, killSwitch)
+  }
+
+  /// What other members end this process by: a FIFO that only its owner has open for reading.
+  ///
+  /// No supervisor may send signals, or open a pidfd: it could end any process of root. Each process
+  /// makes a FIFO of its own, so that an open one stands for one process.
+  private func killSwitch(_ nonce: UInt64) throws(SystemError) -> FileDescriptor {
+    let name = Self.killSwitch(of: nonce)
+    let temporary = Self.temporary + name
+    try directory.remove(temporary)
+    try retrying("make", name) { mkfifoat(directory.number, temporary, 0o600) }
+    let file = try directory.open(temporary, O_RDONLY | O_NONBLOCK)
+    // In tests all members are one process.
+    if locks == .processes {
+      try retrying("arm", name) { escra_die_on_input(file.number) }
+    }
+    try directory.rename(temporary, to: name)
+    return file
+  }
+
+  private static func killSwitch(of nonce: UInt64) -> String { killSwitches + name(of: nonce) }
+
+  /// Forgets a container: it has ended.
+  package func forget(_ nonce: UInt64) {
+    guard let members = try? members() else { return }
+    try? members.remove(Self.name(of: nonce))
+    try? members.remove("." + Self.name(of: nonce))
+    try? directory.remove(Self.killSwitch(of: nonce))
+  }
+
+  /// What is seen of a member.
+  package enum Sight: Equatable, Sendable {
+    /// Its container has ended.
+    case gone
+    /// No supervisor will raise its limit above what is held before it has joined.
+    case atRest(MemberRecord)
+    /// A supervisor lives.
+    case alive(MemberRecord)
+  }
+
+  /// Looks at another one's file; never at one's own.
+  ///
+  /// - Returns: nil where it cannot be looked at now.
+  package func look(at nonce: UInt64) -> Sight? {
+    let file: FileDescriptor
+    do throws(SystemError) {
+      file = try members().open(Self.name(of: nonce), O_RDONLY)
+    } catch { return error.isGone ? .gone : nil }
+    // First whether it lives: what a dying one has held was written before its death.
+    let holder = escra_lock_holder(file.number)
+    guard let record = record(file, nonce) else { return .gone }
+    return holder == 0 || record.isResting ? .atRest(record) : .alive(record)
+  }
+
+  /// What another one's file says; never one's own.
+  package func record(of nonce: UInt64) -> MemberRecord? {
+    guard let members = try? members(),
+      let file = try? members.open(Self.name(of: nonce), O_RDONLY)
+    else { return nil }
+    return record(file, nonce)
+  }
+
+  /// Everybody who is registered.
+  ///
+  /// - Parameter own: Who asks, whose file must not be opened.
+  /// - Returns: What their files say, by name.
+  /// - Throws: ``SystemError`` where somebody cannot be looked at now.
+  package func registered(except own: UInt64? = nil) throws(SystemError) -> [MemberRecord] {
+    var found: [MemberRecord] = []
+    do throws(SystemError) {
+      let members = try members()
+      for name in try members.entries().sorted() {
+        guard let nonce = Self.nonce(name), nonce != own else { continue }
+        do throws(SystemError) {
+          if let record = record(try members.open(name, O_RDONLY), nonce) { found.append(record) }
+        } catch { guard error.isGone else { throw error } }
+      }
+    } catch { guard error.isGone else { throw error } }
+    return found
+  }
+
+  /// Everybody who is registered, by name.
+  package var nonces: [UInt64] {
+    let names = (try? members().entries()) ?? []
+    return names.sorted().compactMap { Self.nonce($0) }
+  }
+
+  /// Kills the supervisor of a member: of one that has its lock still after there is a handle on it,
+  /// so that the handle is on no successor.
+  ///
+  /// - Parameters:
+  ///   - nonce: Whose; never one's own.
+  ///   - process: The pid that it has to have; nil for any.
+  ///   - between: What happens between the handle and the second question, in tests.
+  package func fence(
+    _ nonce: UInt64, ifItIs process: Int32? = nil, between: () -> Void = {}
+  ) {
+    guard let members = try? members(),
+      let file = try? members.open(Self.name(of: nonce), O_RDONLY),
+      let pid = Self.holder(file), pid == process ?? pid,
+      let handle = try? directory.open(Self.killSwitch(of: nonce), O_WRONLY | O_NONBLOCK)
+    else { return }
+    between()
+    guard Self.holder(file) == pid else { return }
+    try? handle.write([0])
+  }
+
+  // MARK: the broker
+
+  /// Becomes the broker, if nobody is.
+  ///
+  /// - Returns: What is the broker's as long as it is open.
+  package func takeLock() -> FileDescriptor? {
+    guard let file = try? directory.open(Self.lockFile, O_RDWR | O_CREAT),
+      escra_lock_file(file.number, locks == .descriptions) == 0,
+      // Who was the last one before may have removed it after we had opened it.
+      let ours = try? file.status().identity,
+      let named = try? directory.status(of: Self.lockFile)?.identity, ours == named
+    else { return nil }
+    return file
+  }
+
+  /// The broker's pid; nil where there is none, or it is this process.
+  package var broker: Int32? {
+    guard let file = try? directory.open(Self.lockFile, O_RDONLY) else { return nil }
+    return Self.holder(file)
+  }
+
+  /// Kills the broker, which is a member, too.
+  ///
+  /// - Parameter own: The caller, which is not the broker, and whose file must not be opened.
+  package func fenceBroker(except own: UInt64) {
+    guard let broker else { return }
+    for nonce in nonces where nonce != own { fence(nonce, ifItIs: broker) }
+  }
+
+  /// Listens where the members connect; for the broker.
+  package func listen() throws(SystemError) -> FileDescriptor {
+    let temporary = ".socket"
+    try directory.remove(temporary)
+    let listener = FileDescriptor(
+      owning: try retrying("listen on", path) {
+        escra_seqpacket_listen_at(path + "/" + temporary)
+      })
+    // Whoever connects finds somebody who listens, or nobody.
+    try directory.rename(temporary, to: Self.socketName)
+    return listener
+  }
+
+  /// Connects to the broker.
+  ///
+  /// - Throws: ``SystemError``: ENOENT or ECONNREFUSED where there is none yet.
+  package func connect() throws(SystemError) -> FileDescriptor {
+    FileDescriptor(
+      owning: try retrying("connect to", path) {
+        escra_seqpacket_connect_to(path + "/" + Self.socketName)
+      })
+  }
+
+  // MARK: limits
+
+  /// What the application may use, as the broker keeps it.
+  package func limits() -> (cpu: ApplicationLimits, memory: ApplicationLimits) {
+    let keyed = KeyedText(text(of: Self.limitsFile) ?? "")
+    func limits(_ name: String) -> ApplicationLimits {
+      ApplicationLimits(
+        explicit: keyed[int: name], annotated: keyed[int: name + "Annotated"],
+        inForce: max(0, keyed[int: name + "InForce"] ?? 0))
+    }
+    return (limits("cpu"), limits("memory"))
+  }
+
+  /// Keeps the limits for whoever is the broker next.
+  package func save(cpu: ApplicationLimits, memory: ApplicationLimits) {
+    var keyed = KeyedText()
+    for (name, limits) in [("cpu", cpu), ("memory", memory)] {
+      keyed[int: name] = limits.explicit
+      keyed[int: name + "Annotated"] = limits.annotated
+      keyed[int: name + "InForce"] = limits.inForce
+    }
+    let text = keyed.text
+    try? replace(Self.limitsFile, with: text)
+    try? directory.reserve(Self.limitsFile, bytes: text.utf8.count)
+  }
+
+  // MARK: the end
+
+  /// Removes the room if nobody is registered any more.
+  ///
+  /// Called by whoever has left it, and has no lock: of several that leave at once the last one
+  /// finds it empty, or finds the one who removes it.
+  package func removeIfEmpty() {
+    while nonces.isEmpty {
+      guard let lock = takeLock() else { return }
+      let isInUse = remove()
+      _ = consume lock
+      guard isInUse else { return }
+    }
+  }
+
+  /// - Returns: Whether somebody is in it again.
+  private func remove() -> Bool {
+    if let members = try? members() {
+      // Of who has died before it was registered.
+      for name in (try? members.entries()) ?? [] where name.utf8.first == UInt8(ascii: ".") {
+        try? members.remove(name)
+      }
+    }
+    do throws(SystemError) {
+      try directory.remove(Self.membersName, directory: true)
+    } catch { return true }
+    // Nobody is registered, and who wants to be now finds that out by the directory's absence.
+    let leftOver = ((try? directory.entries()) ?? []).filter {
+      $0.utf8.starts(with: Self.temporary.utf8) || $0.utf8.starts(with: Self.killSwitches.utf8)
+    }
+    for name in leftOver + [
+      Self.socketName, ".socket", Self.limitsFile, Self.nameFile, Self.lockFile,
+      FileDescriptor.spare(of: Self.limitsFile),
+    ] {
+      try? directory.remove(name)
+    }
+    // A supervisor cannot reach what its root directory is in: the keeper can.
+    return rmdir(path) != 0 && errno == ENOTEMPTY
+  }
+
+  /// Removes the directories of applications whose last members had nothing left to remove in them.
+  package static func removeAbandoned(_ root: StateRoot) {
+    guard let rooms = try? FileDescriptor.open(root.applications, O_RDONLY | O_DIRECTORY),
+      let names = try? rooms.entries()
+    else { return }
+    // Those that are not empty stay.
+    for name in names { try? rooms.remove(name, directory: true) }
+  }
+
+  /// Forgets those whose state is gone, and removes rooms that are empty: for the keeper.
+  ///
+  /// A container is registered after it has a state, and forgotten before it has none.
+  package static func sweep(_ root: StateRoot) {
+    guard
+      let names = try? FileDescriptor.open(root.applications, O_RDONLY | O_DIRECTORY).entries()
+    else { return }
+    let rooms = names.compactMap { name -> (path: String, nonces: [UInt64])? in
+      let path = root.applications + "/" + name
+      guard let room = try? ApplicationRoom(opening: path) else { return nil }
+      return (path, room.nonces)
+    }
+    // Behind the members: each of them had a state before it was registered.
+    guard !rooms.isEmpty, let known = try? root.nonces() else { return }
+    for (path, nonces) in rooms {
+      let gone = nonces.filter { !known.contains($0) }
+      guard gone.count == nonces.count || !gone.isEmpty,
+        let room = try? ApplicationRoom(opening: path)
+      else { continue }
+      for nonce in gone { room.forget(nonce) }
+      room.removeIfEmpty()
+    }
+  }
+
+  // MARK: files
+
+  private func members() throws(SystemError) -> FileDescriptor {
+    try directory.open(Self.membersName, O_RDONLY | O_DIRECTORY)
+  }
+
+  private func record(_ file: borrowing FileDescriptor, _ nonce: UInt64) -> MemberRecord? {
+    var bytes = [UInt8](repeating: 0, count: MemberRecord.size)
+    let count = bytes.withUnsafeMutableBytes { pread(file.number, $0.baseAddress, $0.count, 0) }
+    return count == MemberRecord.size ? MemberRecord(nonce: nonce, bytes: bytes) : nil
+  }
+
+  private func text(of name: String) -> String? {
+    guard let file = try? directory.open(name, O_RDONLY),
+      let bytes = try? file.readAll(limit: 4096)
+    else { return nil }
+    return String(decoding: bytes, as: UTF8.self)
+  }
+
+  private func replace(_ name: String, with text: String) throws(SystemError) {
+    // Of two that write at once neither writes into the other's.
+    var random: UInt64 = 0
+    _ = withUnsafeMutableBytes(of: &random) { getentropy($0.baseAddress, 8) }
+    let temporary = Self.temporary + Self.name(of: random)
+    try directory.replace(name, with: text, by: temporary)
+  }
+
+  private static func holder(_ file: borrowing FileDescriptor) -> Int32? {
+    let pid = escra_lock_holder(file.number)
+    return pid == 0 ? nil : pid
+  }
+
+  /// A member's name: its nonce in base 36, as the directory of its state is called.
+  package static func name(of nonce: UInt64) -> String { String(nonce, radix: 36) }
+
+  /// The nonce of a name; nil for a name that is none.
+  package static func nonce(_ name: some StringProtocol) -> UInt64? {
+    let nonce = UInt64(name, radix: 36)
+    return nonce.flatMap { Self.name(of: $0).elementsEqual(name) ? $0 : nil }
+  }
+}

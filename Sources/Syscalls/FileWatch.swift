@@ -1,0 +1,102 @@
+// SPDX-License-Identifier: Apache-2.0
+internal import CLinux
+internal import Glibc
+
+/// Hears of writes to files and of names that appear in directories: inotify(7).
+///
+/// The kernel queues the event of a write before write(2) returns, so what is read right after a
+/// write of our own includes that write.
+package struct FileWatch: ~Copyable {
+  /// Readable when something happened.
+  package let descriptor: FileDescriptor
+
+  /// Makes a watch on nothing.
+  package init() throws(SystemError) {
+    descriptor = FileDescriptor(
+      owning: try retrying("make", "an inotify") {
+        inotify_init1(CInt(IN_CLOEXEC | IN_NONBLOCK))
+      })
+  }
+
+  /// A watch, or one that hears nothing where there is no inotify to be had: a user has 128 of them
+  /// unless the operator says otherwise (fs.inotify.max_user_instances, inotify(7)).
+  package static func ifAvailable() -> FileWatch {
+    do throws(SystemError) { return try FileWatch() } catch {
+      return FileWatch(adopting: .none)
+    }
+  }
+
+  /// Whether it hears anything.
+  package var hears: Bool { descriptor.isOpen }
+
+  /// Has a poller say when something happened; for one that hears nothing it never will.
+  package func add(to poller: borrowing Poller, token: UInt64) throws(SystemError) {
+    if hears { try poller.add(descriptor.number, token: token) }
+  }
+
+  /// Gives the inotify away: for another image.
+  package consuming func release() -> Int32 { descriptor.release() }
+
+  /// Takes over an inotify that another image of this process has set up.
+  package init(adopting descriptor: consuming FileDescriptor) { self.descriptor = descriptor }
+
+  /// Hears of each write to an open file, whoever writes: how a cgroup's limit is guarded.
+  package func addWrites(to file: borrowing FileDescriptor) throws(SystemError) {
+    try add("/proc/self/fd/\(file.number)", UInt32(IN_MODIFY))
+  }
+
+  /// Hears of names that are created in, moved to or closed after writing in a directory.
+  package func addArrivals(in directory: borrowing FileDescriptor) throws(SystemError) {
+    try add(
+      "/proc/self/fd/\(directory.number)",
+      UInt32(IN_CREATE) | UInt32(IN_MOVED_TO) | UInt32(IN_CLOSE_WRITE))
+  }
+
+  /// Hears of what happens in a cgroup's directory: a write to any of its files, whoever writes, and
+  /// groups that are made in it, renamed into it or removed.
+  ///
+  /// - Parameter path: The directory; watching it again changes nothing.
+  /// - Throws: ``SystemError``: ENOSPC for one watch too many (fs.inotify.max_user_watches), ENOENT
+  ///   for a group that is gone.
+  package func addGroup(_ path: String) throws(SystemError) {
+    try add(
+      path,
+      UInt32(IN_CREATE) | UInt32(IN_DELETE) | UInt32(IN_MOVED_TO) | UInt32(IN_MODIFY)
+        | UInt32(IN_ONLYDIR))
+  }
+
+  /// Hears of groups that are made in a cgroup's directory, renamed into it or removed, and of no
+  /// writes: those of all controllers would be heard on cgroup v2.
+  ///
+  /// - Parameter path: The directory.
+  /// - Throws: ``SystemError``, as ``addGroup(_:)`` does.
+  package func addChildren(of path: String) throws(SystemError) {
+    try add(
+      path, UInt32(IN_CREATE) | UInt32(IN_DELETE) | UInt32(IN_MOVED_TO) | UInt32(IN_ONLYDIR))
+  }
+
+  /// Hears of each write to a file, and of each change that the kernel announces itself.
+  ///
+  /// - Parameter path: The file.
+  /// - Throws: ``SystemError``, as ``addGroup(_:)`` does.
+  package func addWrites(toFile path: String) throws(SystemError) {
+    try add(path, UInt32(IN_MODIFY))
+  }
+
+  private func add(_ path: String, _ events: UInt32) throws(SystemError) {
+    guard hears else { return }
+    try retrying("watch", path) { inotify_add_watch(descriptor.number, path, events) }
+  }
+
+  /// Forgets what happened so far; the caller looks at the file itself, which is the truth.
+  ///
+  /// - Returns: Whether anything had happened.
+  @discardableResult
+  package func drain() -> Bool {
+    withUnsafeTemporaryAllocation(byteCount: 4096, alignment: 8) { buffer in
+      var happened = false
+      while Glibc.read(descriptor.number, buffer.baseAddress, buffer.count) > 0 { happened = true }
+      return happened
+    }
+  }
+}
