@@ -86,6 +86,9 @@ let package = Package(
     // Broker and members of an application. Pure.
     .target(name: "Application", dependencies: ["Quantities"], swiftSettings: strict),
 
+    // The share that a node has of an application, and the ledger of all nodes. Pure.
+    .target(name: "Nodes", dependencies: ["Application", "Quantities"], swiftSettings: strict),
+
     // The allocator of exclusive CPUs, and the plans of cpusets. Pure.
     .target(name: "CPUSets", dependencies: ["Quantities"], swiftSettings: strict),
 
@@ -132,7 +135,8 @@ let package = Package(
     .executableTarget(
       name: "escra-agent",
       dependencies: [
-        "Application", "LiveLimits", "OCISpec", "Quantities", "State", "Syscalls", "CCurl", "CLinux",
+        "Application", "LiveLimits", "Nodes", "OCISpec", "Quantities", "State", "Syscalls", "CCurl",
+        "CLinux",
       ],
       swiftSettings: strict, linkerSettings: staticSwift),
 
@@ -141,6 +145,11 @@ let package = Package(
       name: "simulate", dependencies: ["Application", "Control", "Quantities"],
       path: "Tests/Simulate",
       swiftSettings: strict),
+
+    // Nodes that share a limit through an engine that does not exist: `make simulate-nodes`.
+    .executableTarget(
+      name: "simulate-nodes", dependencies: ["Application", "Nodes", "Quantities"],
+      path: "Tests/SimulateNodes", swiftSettings: strict),
 
     // Quotas written as often as the books allow, to a real kernel: Tests/e2e/test_books.py.
     .executableTarget(
@@ -160,7 +169,7 @@ let package = Package(
     .testTarget(
       name: "HooksTests", dependencies: lower + ["CLinux"], swiftSettings: strict),
     .testTarget(
-      name: "LiveLimitsTests", dependencies: layers + ["simulate"],
+      name: "LiveLimitsTests", dependencies: layers + ["Nodes", "simulate", "simulate-nodes"],
       swiftSettings: strict),
     .testTarget(
       name: "escra-agentTests", dependencies: layers + ["escra-agent"],

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 internal import Application
 internal import Glibc
+internal import Nodes
 internal import OCISpec
 internal import Quantities
 internal import State

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 internal import Application
+internal import Nodes
 internal import Quantities
 internal import State
 internal import Syscalls

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import Testing
 
-@testable import Application
+@testable import Nodes
 
 struct ClusterLedgerTests {
   private func shop() -> ClusterLedger {

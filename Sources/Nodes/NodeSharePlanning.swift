@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+internal import Application
 internal import Quantities
 
 /// What a node changes in the ledger: one swap brings everything that is due.

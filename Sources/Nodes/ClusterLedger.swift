@@ -140,6 +140,10 @@ extension ClusterLedger {
     return ledger
   }
 
+  /// Makes a ledger that was restored from a backup newer than what nodes have seen: for an operator,
+  /// after every node has come down to its minimum.
+  package mutating func advance(by generations: Int64) { generation += max(0, generations) }
+
   /// Makes `free` the difference between limit and goal, as far as it goes.
   private mutating func approachGoal() {
     let goal = min(goal, Self.most)

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+package import Application
 package import Quantities
 
 /// The share that a node has of an application's limit: a pure state machine.
@@ -47,7 +48,7 @@ package struct NodeShare: Sendable {
   private(set) var isAbsent = false
   private(set) var doubt = Doubt.unknown
   /// Until when the share above the minimum may be used.
-  package private(set) var validUntil: Nanoseconds = .min
+  package private(set) var validUntil: Nanoseconds?
   private(set) var report: BrokerReport?
   /// What the local broker was told last.
   package private(set) var order: ShareOrder?
@@ -70,7 +71,7 @@ package struct NodeShare: Sendable {
   var marks: [String: (generation: Int64, since: Nanoseconds)] = [:]
 
   private var mustRead = false
-  private var lastRead: Nanoseconds = .min
+  private var lastRead: Nanoseconds?
   private var retry: Nanoseconds?
   private var conflicts: UInt64 = 0
 
@@ -119,7 +120,7 @@ package struct NodeShare: Sendable {
         mustRead = true
       }
     case .brokerConnected:
-      (isConnected, isTold) = (true, false)
+      (isConnected, isTold, hasEnded) = (true, false, false)
       report?.answers = 0
     case .report(let new):
       if let old = report, old.explicit != new.explicit { proposal = new.explicit }
@@ -130,10 +131,15 @@ package struct NodeShare: Sendable {
       report?.answers = 0
     case .ended:
       (isConnected, hasEnded) = (false, true)
-      (report, lowering) = (nil, nil)
+      // Nothing is in force: members that come later begin from there.
+      report = nil
+      lowering = Lowering(limit: 0, minimum: 0, since: now)
+      if let order {
+        self.order = ShareOrder(number: order.number, limit: 0, minimum: 0, deadline: nil)
+      }
     case .tick: break
     }
-    work(now, &effects)
+    if !isOver { work(now, &effects) }
   }
 
   // MARK: answers
@@ -164,14 +170,14 @@ package struct NodeShare: Sendable {
       // Each later swap of ours would have needed this one to fail.
       doubt = .none
       guard let ledger = swap.ledger, ledger.nodes[name] != nil else {
-        effects.append(.note(.left))
-        (known, isOver, deadline) = (nil, true, nil)
-        return
+        return left(swap.ledger, version, &effects)
       }
       note(ledger, now, &effects)
       let isNewest = known.map { $0.ledger.id != ledger.id } ?? true
       if isNewest || known.map({ $0.ledger.generation < ledger.generation }) ?? true {
-        observe(LedgerSnapshot(version: version, ledger: ledger), isRead: true, now, &effects)
+        _ = accept(
+          LedgerSnapshot(version: version, ledger: ledger), isRead: true, isOurs: true, now,
+          &effects)
       }
       extend(request, now, &effects)
     case .conflict(let snapshot):
@@ -196,6 +202,18 @@ package struct NodeShare: Sendable {
     }
   }
 
+  /// The node is not in the ledger any more; members that have begun meanwhile bring it in again.
+  private mutating func left(
+    _ ledger: ClusterLedger?, _ version: String, _ effects: inout [NodeEffect]
+  ) {
+    effects.append(.note(.left))
+    if hasEnded { return leave() }
+    known = ledger.map { LedgerSnapshot(version: version, ledger: $0) }
+    isAbsent = known == nil
+    if let ledger { seen = (ledger.id, ledger.generation) }
+    marks = [:]
+  }
+
   /// A number that differs from node to node.
   private func hash(_ salt: UInt64) -> UInt64 {
     var hash: UInt64 = 0xcbf2_9ce4_8422_2325 ^ salt
@@ -216,18 +234,18 @@ package struct NodeShare: Sendable {
       // A watch that is late is not worth a word.
       guard isRead, rules.contains(.refusesOlder) else {
         if !isRead { return false }
-        return accept(snapshot, isRead, now, &effects)
+        return accept(snapshot, isRead: isRead, now, &effects)
       }
       effects.append(.note(.refused(generation: ledger.generation, seen: seen.generation)))
       retry = now + parameters.validity / 4
       mustRead = true
       return false
     }
-    return accept(snapshot, isRead, now, &effects)
+    return accept(snapshot, isRead: isRead, now, &effects)
   }
 
   private mutating func accept(
-    _ snapshot: LedgerSnapshot, _ isRead: Bool, _ now: Nanoseconds,
+    _ snapshot: LedgerSnapshot, isRead: Bool, isOurs: Bool = false, _ now: Nanoseconds,
     _ effects: inout [NodeEffect]
   ) -> Bool {
     let before = entry
@@ -236,7 +254,7 @@ package struct NodeShare: Sendable {
     (known, isAbsent) = (snapshot, false)
     if ledger.explicit == proposal { proposal = nil }
     if isRead || doubt != .unknown { settleDoubt(snapshot.version) }
-    if let before, let after = entry, request == nil || !isRead, after.held != before.held {
+    if let before, let after = entry, !isOurs, after.held != before.held {
       if after.held > before.held {
         gained(after.held - before.held, held: after.held, now, &effects)
       } else {
@@ -270,10 +288,10 @@ package struct NodeShare: Sendable {
     guard doubt == .none, let entry else { return }
     guard entry.mark == nil || !rules.contains(.clearsBeforeUse) else { return }
     let from = rules.contains(.fromBeforeSending) ? request.sent : now
-    let wasOver = validUntil != .min && validUntil <= now
-    validUntil = max(validUntil, from + parameters.validity)
+    let wasOver = validUntil.map { $0 <= now } ?? false
+    validUntil = max(validUntil ?? from, from + parameters.validity)
     if wasOver, entry.held > entry.minimum { effects.append(.note(.renewed(held: entry.held))) }
-    lastRead = max(lastRead, request.sent)
+    lastRead = max(lastRead ?? request.sent, request.sent)
   }
 
   /// What a swap of ours has done.
@@ -311,7 +329,8 @@ package struct NodeShare: Sendable {
   func isUsable(_ now: Nanoseconds) -> Bool {
     guard doubt == .none, let entry else { return false }
     if !parameters.takesFromSilent { return true }
-    if !rules.contains(.expires) { return validUntil != .min }
+    guard let validUntil else { return false }
+    if !rules.contains(.expires) { return true }
     return (entry.mark == nil || !rules.contains(.clearsBeforeUse))
       && now < validUntil - parameters.lead
   }
@@ -321,9 +340,7 @@ package struct NodeShare: Sendable {
     expire(now, &effects)
     tell(now, &effects)
     if request == nil, retry == nil, report != nil || hasEnded {
-      if (known == nil && !isAbsent) || mustRead && isInterested(now)
-        || readDue(now).map({ $0 <= now }) ?? false
-      {
+      if (known == nil && !isAbsent) || mustRead || readDue(now).map({ $0 <= now }) ?? false {
         sendRead(now, &effects)
       } else if let next = plan(now) {
         sendSwap(next.ledger, now, &effects)
@@ -379,22 +396,22 @@ package struct NodeShare: Sendable {
       }
       return
     }
-    var (limit, minimum, until) = (order?.limit, order?.minimum, order?.deadline)
-    if doubt == .none {
-      minimum = entry.minimum
-      if isUsable(now) || entry.held == entry.minimum {
-        (limit, until) = (entry.held, validUntil)
-      } else if limit == nil {
-        limit = entry.minimum
-      }
+    var share: (limit: Int64, minimum: Int64, until: Nanoseconds?)
+    if isUsable(now) {
+      share = (entry.held, entry.minimum, validUntil)
+    } else if doubt == .none || order != nil {
+      // What was told before holds on, but nothing more.
+      let least = doubt == .none ? entry.minimum : min(order?.minimum ?? 0, entry.minimum)
+      let isOpen = order.map { $0.deadline.map { $0 - parameters.lead > now } ?? true } ?? false
+      share = (isOpen ? max(order?.limit ?? 0, least) : least, least, order?.deadline)
+    } else {
+      return
     }
-    guard var limit, var minimum else { return }
-    limit = min(limit, entry.held, lowering?.limit ?? .max)
-    minimum = min(minimum, entry.minimum, limit, lowering?.minimum ?? .max)
-    limit = max(limit, minimum)
-    if limit == minimum || !parameters.takesFromSilent || !rules.contains(.expires) {
-      until = nil
-    }
+    share.limit = min(share.limit, entry.held, lowering?.limit ?? .max)
+    share.minimum = min(share.minimum, share.limit, lowering?.minimum ?? .max)
+    let hasDeadline = parameters.takesFromSilent && rules.contains(.expires)
+    let (limit, minimum) = (share.limit, share.minimum)
+    let until = limit > minimum && hasDeadline ? share.until : nil
     if isTold, let order, (order.limit, order.minimum) == (limit, minimum),
       order.deadline == until
     {
@@ -436,23 +453,8 @@ package struct NodeShare: Sendable {
 
   // MARK: time
 
-  /// Whether the ledger matters at the moment: not to a node that rests at its minimum.
-  private func isInterested(_ now: Nanoseconds) -> Bool {
-    guard let entry else { return report != nil || hasEnded }
-    if hasEnded || doubt != .none || entry.held > entry.minimum || waitingSince != nil
-      || entry.mark != nil || isOrderOpen
-    {
-      return true
-    }
-    var trial = self
-    return trial.plan(now) != nil
-  }
-
-  /// Whether the broker may use more than the minimum.
-  private var isOrderOpen: Bool { order.map { $0.limit > $0.minimum } ?? false }
-
   private func readDue(_ now: Nanoseconds) -> Nanoseconds? {
-    guard let entry, lastRead != .min,
+    guard let entry, let lastRead,
       entry.held > entry.minimum || waitingSince != nil || entry.mark != nil
     else { return nil }
     return lastRead
@@ -461,14 +463,18 @@ package struct NodeShare: Sendable {
 
   private func nextDeadline(_ now: Nanoseconds) -> Nanoseconds? {
     var next = Nanoseconds.max
+    func consider(_ moment: Nanoseconds?) {
+      // What was due by now is done, or waits for an answer.
+      if let moment, moment > now { next = min(next, moment) }
+    }
     if let order, let until = order.deadline, order.limit > order.minimum {
-      next = min(next, until - parameters.lead)
+      consider(until - parameters.lead)
     }
     if request == nil, report != nil || hasEnded {
-      if let retry {
-        next = min(next, retry)
-      } else {
-        next = min(next, readDue(now) ?? .max, plannedDeadline(now) ?? .max)
+      consider(retry)
+      if retry == nil {
+        consider(readDue(now))
+        consider(plannedDeadline(now))
       }
     }
     return next == .max ? nil : next
