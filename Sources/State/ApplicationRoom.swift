@@ -81,6 +81,11 @@ package struct ApplicationRoom: ~Copyable {
     return (name, keyed["namespace"], keyed["root"] ?? "")
   }
 
+  /// Whether the application spans nodes.
+  package var isClusterScoped: Bool {
+    KeyedText(text(of: Self.nameFile) ?? "")["scope"] == "cluster"
+  }
+
   // MARK: members
 
   /// Registers a container: from now on what it holds is known, whoever dies.
@@ -299,11 +304,6 @@ package struct ApplicationRoom: ~Copyable {
   }
 
   // MARK: the cluster
-
-  /// Whether the application's scope is the cluster.
-  package var isOfCluster: Bool {
-    KeyedText(text(of: Self.nameFile) ?? "")["scope"] == "cluster"
-  }
 
   /// What the node's agent says of the application; nil where it has said nothing.
   package var clusterStatus: ClusterStatus? {

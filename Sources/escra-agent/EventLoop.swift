@@ -27,7 +27,7 @@ final class EventLoop {
   }
 
   /// The time that deadlines are in.
-  var now: Nanoseconds { bootNow() }
+  var now: Nanoseconds { boottimeNow() }
 
   /// Calls a handler whenever a descriptor is readable.
   ///

@@ -80,7 +80,7 @@ final class RoomFinder {
     let path = directory + "/" + name
     if found.contains(name) { return onEvent(.brokerListens(room: path)) }
     guard let room = try? ApplicationRoom(opening: path), let scope = room.scope else { return }
-    guard room.isOfCluster else {
+    guard room.isClusterScoped else {
       // It says so once and for all.
       forget(name)
       return
