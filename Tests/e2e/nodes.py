@@ -18,6 +18,7 @@ import tempfile
 import threading
 import time
 
+import cgroups
 from processes import kill, wait_until
 from world import ESCRA, ESCRA_RUNC, PATH, Runtime
 
@@ -275,6 +276,7 @@ class Node(Namespace):
         with open(self.config, "w") as file:
             json.dump({"cluster": {
                 "endpoints": cluster.urls, "node": name, "validity": validity, **config}}, file)
+        self.proxies = 0
         self.agent = None
         self.log = os.path.join(cluster.directory, name + ".log")
 
@@ -284,6 +286,19 @@ class Node(Namespace):
                 ESCRA_AGENT, "--escra-config", self.config, stderr=log,
                 stdin=subprocess.DEVNULL, env={"PATH": PATH})
         return self
+
+    def proxy(self, part, seed):
+        """An endpoint in here that passes on to the first member, and a part of the swaps late."""
+        self.proxies += 1
+        port = 12378 + self.proxies
+        self.start(
+            "python3", os.path.join(os.path.dirname(__file__), "lateproxy.py"), port,
+            self.cluster.members[0].namespace.address, 2379, part, seed)
+        with open(self.config) as file:
+            config = json.load(file)
+        config["cluster"]["endpoints"] = [f"http://127.0.0.1:{port}"]
+        with open(self.config, "w") as file:
+            json.dump(config, file)
 
     def said(self):
         with open(self.log) as file:
@@ -341,6 +356,8 @@ class FakeBroker:
         self.node, self.declared, self.wanted = node, declared, wanted or declared
         self.in_force, self.explicit = 0, explicit
         self.shares = []
+        # Of CLOCK_BOOTTIME, with the limit that the order gives, its minimum and its deadline.
+        self.orders = []
         self.room = f"{node.run}/apps/{name}"
         os.makedirs(self.room, mode=0o700)
         self.listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -379,6 +396,8 @@ class FakeBroker:
                         if word[4] == 1:
                             self.in_force = min(word[9], max(self.wanted, 0))
                             self.shares.append((time.monotonic(), word[9], word[10], word[11]))
+                            self.orders.append((
+                                time.clock_gettime_ns(time.CLOCK_BOOTTIME), *word[9:12]))
                     self.tell(word[4])
 
     def tell(self, resource=1):
@@ -404,3 +423,59 @@ class FakeBroker:
             with contextlib.suppress(OSError):
                 self.peer.shutdown(socket.SHUT_RDWR)
         shutil.rmtree(self.room, ignore_errors=True)
+
+
+def largest_sum(brokers):
+    """The most that brokers were allowed together, at any moment.
+
+    An order holds until the next one, and what is above its minimum until its deadline.
+    """
+    changes = []
+    for index, broker in enumerate(brokers):
+        orders = broker.orders + [(1 << 62, 0, 0, -1)]
+        for (begin, limit, least, deadline), (end, *_) in zip(orders, orders[1:]):
+            changes.append((begin, index, limit))
+            if -1 < deadline < end:
+                changes.append((deadline, index, least))
+    held, most = [0] * len(brokers), 0
+    # What is lowered at the same moment was lowered before.
+    for _, index, limit in sorted(changes, key=lambda one: (one[0], one[2] > held[one[1]])):
+        held[index] = limit
+        most = max(most, sum(held))
+    return most
+
+
+class Sums:
+    """Adds up the CPU limits of containers from outside (sums.c), in microseconds of 100 ms."""
+
+    def __init__(self, directory, limit, *containers):
+        program = os.path.join(directory, "sums")
+        if not os.path.exists(program):
+            run("gcc", "-O2", "-o", program, os.path.join(os.path.dirname(__file__), "sums.c"))
+        self.limit = limit
+        self.process = subprocess.Popen(
+            [program, str(limit),
+             *(cgroups.quota_file(cgroups.moving(each.cgroup)) for each in containers)],
+            stdout=subprocess.PIPE, text=True)
+        assert self.process.stdout.readline() == "ready\n"
+        self.samples = self.stable = self.above = self.most = 0
+
+    def stop(self):
+        """Says what was seen: no stable sample above the limit."""
+        if self.process.poll() is None:
+            self.process.terminate()
+        words = self.process.stdout.read().split()
+        self.process.wait()
+        self.process.stdout.close()
+        self.samples, self.stable, self.above, self.most = map(int, words)
+        return self
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *error):
+        self.stop()
+        print(f"{self.stable} stable samples, the largest sum {self.most} of {self.limit}, "
+              f"{self.above} above")
+        if error == (None, None, None):
+            assert self.stable > 20 and self.above == 0, vars(self)
