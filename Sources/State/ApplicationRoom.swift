@@ -83,7 +83,7 @@ package struct ApplicationRoom: ~Copyable {
 
   /// Whether the application spans nodes.
   package var isClusterScoped: Bool {
-    KeyedText(text(of: Self.nameFile) ?? "")["scope"] == "cluster"
+    KeyedText(text(of: Self.nameFile) ?? "")["scope"] == ApplicationMembership.clusterScope
   }
 
   // MARK: members
@@ -283,9 +283,15 @@ package struct ApplicationRoom: ~Copyable {
   package func limits() -> (cpu: ApplicationLimits, memory: ApplicationLimits) {
     let keyed = KeyedText(text(of: Self.limitsFile) ?? "")
     func limits(_ name: String) -> ApplicationLimits {
-      ApplicationLimits(
+      var limits = ApplicationLimits(
         explicit: keyed[int: name], annotated: keyed[int: name + "Annotated"],
-        inForce: max(0, keyed[int: name + "InForce"] ?? 0))
+        inForce: max(0, keyed[int: name + "InForce"] ?? 0),
+        awaitsShareUntil: keyed[int: name + "AwaitsShare"])
+      if let share = keyed[int: name + "Share"], let least = keyed[int: name + "ShareMinimum"] {
+        limits.share = ApplicationMessage.Share(
+          limit: share, minimum: least, deadline: keyed[int: name + "ShareDeadline"])
+      }
+      return limits
     }
     return (limits("cpu"), limits("memory"))
   }
@@ -297,6 +303,10 @@ package struct ApplicationRoom: ~Copyable {
       keyed[int: name] = limits.explicit
       keyed[int: name + "Annotated"] = limits.annotated
       keyed[int: name + "InForce"] = limits.inForce
+      keyed[int: name + "Share"] = limits.share?.limit
+      keyed[int: name + "ShareMinimum"] = limits.share?.minimum
+      keyed[int: name + "ShareDeadline"] = limits.share?.deadline
+      keyed[int: name + "AwaitsShare"] = limits.awaitsShareUntil
     }
     let text = keyed.text
     try? replace(Self.limitsFile, with: text)

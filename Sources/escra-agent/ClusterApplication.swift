@@ -54,7 +54,7 @@ final class ClusterApplication {
   private func makeBroker() -> BrokerConnection {
     BrokerConnection(
       loop: loop, room: room,
-      onOpen: { [weak self] in self?.toAll(.brokerConnected) },
+      onOpen: { [weak self] in self?.attend() },
       onMessage: { [weak self] in self?.take($0) },
       onClose: { [weak self] in self?.toAll(.brokerLost) })
   }
@@ -95,6 +95,14 @@ final class ClusterApplication {
     for (resource, share) in shares where key == nil || key == share.key {
       handle(.changed(nil), resource)
     }
+  }
+
+  /// The broker says what its members need; an order of before is sent anew.
+  private func attend() {
+    for resource in SharedResource.allCases {
+      broker?.send(ApplicationMessage(resource: resource, epoch: 0, nonce: 0, body: .attend))
+    }
+    toAll(.brokerConnected)
   }
 
   private func toAll(_ event: NodeEvent) {

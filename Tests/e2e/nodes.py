@@ -380,8 +380,6 @@ class FakeBroker:
                 self.peer, _ = self.listener.accept()
             except OSError:
                 return
-            for resource in (1, 2):
-                self.tell(resource)
             while True:
                 try:
                     frame = self.peer.recv(96)
@@ -390,6 +388,8 @@ class FakeBroker:
                 if not frame:
                     break
                 word = self.FRAME.unpack(frame)
+                if word[3] == 9:
+                    self.tell(word[4])
                 if word[3] == 8:
                     with self.lock:
                         self.last[word[4]] = word[7]
