@@ -13,7 +13,7 @@ private let bodies: [ApplicationMessage.Body] = [
     .init(
       held: 0, wanted: 2, declared: 3, floor: 4, ceiling: 5, application: 7, isNoChange: true)),
   .grow(.init(held: 1, wanted: ApplicationMessage.most, spent: 3)),
-  .giveBack(.init(held: 1, wanted: 2)), .leave, .status, .set(0), .welcome(limit: 1),
+  .giveBack(.init(held: 1, wanted: 2)), .leave, .status, .attend, .set(0), .welcome(limit: 1),
   .grant(limit: ApplicationMessage.most), .recall(limit: 0),
   .refuse(.version, figure: 1), .refuse(.minima, figure: 0), .refuse(.nonsense, figure: 3),
   .refuse(.conflict, figure: 4),
