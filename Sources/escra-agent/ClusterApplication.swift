@@ -41,6 +41,7 @@ final class ClusterApplication {
       var parameters = NodeParameters()
       parameters.validity = cluster.validity * 1_000_000_000
       parameters.takesFromSilent = resource == .cpu
+      parameters.keepsFloors = cluster.onLost == .floor
       shares[resource] = ResourceShare(
         NodeShare(
           name: node, resource: resource, newID: Self.randomID(),

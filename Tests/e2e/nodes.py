@@ -352,9 +352,9 @@ class FakeBroker:
 
     FRAME = struct.Struct("<IBBBBQQQQ7q")
 
-    def __init__(self, node, name, declared, wanted=None, namespace=None, explicit=-1):
+    def __init__(self, node, name, declared, wanted=None, namespace=None, explicit=-1, floors=0):
         self.node, self.declared, self.wanted = node, declared, wanted or declared
-        self.in_force, self.explicit = 0, explicit
+        self.in_force, self.explicit, self.floors = 0, explicit, floors
         self.shares = []
         # Of CLOCK_BOOTTIME, with the limit that the order gives, its minimum and its deadline.
         self.orders = []
@@ -405,7 +405,7 @@ class FakeBroker:
         with self.lock:
             is_cpu = resource == 1
             words = (
-                [self.in_force, self.wanted, 0, self.declared, 0, self.explicit]
+                [self.in_force, self.wanted, 0, self.declared, self.floors, self.explicit]
                 if is_cpu else [0, 0, 0, 0, 0, -1])
             if self.peer:
                 with contextlib.suppress(OSError):

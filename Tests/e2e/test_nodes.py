@@ -175,6 +175,21 @@ def test_an_engine_that_is_away_leaves_each_node_its_minimum(cluster, broker):
     assert time.monotonic() - back < 2.5
 
 
+def test_with_floors_what_is_declared_moves_too(cluster, broker):
+    """Without a limit of the application it is what all declare, of which `onLost` keeps all."""
+    cluster = cluster(members=1)
+    nodes = [cluster.node(f"n{number}", onLost="floor").start_agent() for number in (1, 2)]
+    brokers = [
+        broker(node, declared=CORE, explicit=-1, wanted=CORE // 10, floors=CORE // 20)
+        for node in nodes]
+    wait_until(lambda: all(map(share, brokers)), 5, "both have a share")
+    want(brokers[0], 18 * CORE // 10, 15 * CORE // 10)
+    brokers[0].want(CORE // 10)
+    want(brokers[1], 18 * CORE // 10, 15 * CORE // 10)
+    assert cluster.ledger("web")["limit"] == 2 * CORE
+    assert largest_sum(brokers) <= 2 * CORE
+
+
 def test_a_ledger_of_a_backup_is_refused(cluster, broker):
     cluster = cluster(members=1)
     nodes, brokers = pair(cluster, broker)
