@@ -59,7 +59,7 @@ private func decoded(_ bytes: [UInt8]) -> Result<ApplicationMessage, FrameError>
     arguments: [
       (0, 0, FrameError.magic(0x5041_5300)), (4, 0, .version(0, oldest: 1)),
       (4, 9, nil), (5, 0, .version(3, oldest: 0)), (5, 4, .version(3, oldest: 4)),
-      (6, 0, .kind(0)), (6, 9, .kind(9)), (6, 255, .kind(255)), (7, 0, .resource(0)),
+      (6, 0, .kind(0)), (6, 10, .kind(10)), (6, 255, .kind(255)), (7, 0, .resource(0)),
       (7, 3, .resource(3)), (46, 1, .word(0)), (95, 1, .word(6)),
     ] as [(Int, UInt8, FrameError?)])
   func `a byte that is another has a reason of its own`(
@@ -107,7 +107,7 @@ private func decoded(_ bytes: [UInt8]) -> Result<ApplicationMessage, FrameError>
         .refuse(.conflict, figure: 4),
       ])
     #expect(bodies.allSatisfy { message($0).bytes[4] == 3 && message($0).bytes[5] <= 3 })
-    #expect(bodies.filter { message($0).bytes[5] == 3 } == bodies.suffix(4))
+    #expect(bodies.filter { message($0).bytes[5] == 3 } == [.attend] + bodies.suffix(4))
   }
 
   @Test func `a share below its minimum, or of no time, is none`() {
