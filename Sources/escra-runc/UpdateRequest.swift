@@ -134,7 +134,7 @@ struct UpdateRequest {
     guard let quota, period == nil, name.utf8.starts(with: "crun".utf8), !repeatsCPUFlag else {
       return ConfigEdit()
     }
-    return ConfigEdit(cpuQuota: quota, cpuPeriod: CPUBandwidth.defaultPeriod)
+    return ConfigEdit(cpuQuota: quota, cpuPeriod: CPUQuota.defaultPeriod)
   }
 
   /// Makes the call, as it came.
