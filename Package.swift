@@ -19,6 +19,14 @@ let staticExecutable: [LinkerSetting] = [
   .unsafeFlags(["-static-executable"], .when(configuration: .release))
 ]
 
+/// A release of the agent has Swift's own libraries in it, and takes C's from the distribution.
+///
+/// libcurl and its TLS get their security updates there.
+let staticSwift: [LinkerSetting] = [
+  .unsafeFlags(
+    ["-static-stdlib", "-Xclang-linker", "-static-libgcc"], .when(configuration: .release))
+]
+
 /// What the FoundationEssentials in swift-argument-parser stands on.
 ///
 /// A static link has to name it: the compiler records it only under `--static-swift-stdlib`.
@@ -39,6 +47,7 @@ let package = Package(
   products: [
     .executable(name: "escra-runc", targets: ["escra-runc"]),
     .executable(name: "escra", targets: ["escra"]),
+    .executable(name: "escra-agent", targets: ["escra-agent"]),
   ],
   dependencies: [
     .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2")
@@ -52,6 +61,8 @@ let package = Package(
       ]),
     .systemLibrary(
       name: "CJansson", pkgConfig: "jansson", providers: [.apt(["libjansson-dev"])]),
+    .systemLibrary(
+      name: "CCurl", pkgConfig: "libcurl", providers: [.apt(["libcurl4-openssl-dev"])]),
     .systemLibrary(
       name: "CSQLite", pkgConfig: "sqlite3", providers: [.apt(["libsqlite3-dev"])]),
     .systemLibrary(
@@ -120,6 +131,15 @@ let package = Package(
       ],
       swiftSettings: strict, linkerSettings: staticExecutable + staticFoundation),
 
+    // The optional node agent: shares of applications that span nodes, through an engine.
+    .executableTarget(
+      name: "escra-agent",
+      dependencies: [
+        "Application", "LiveLimits", "Nodes", "OCISpec", "Quantities", "State", "Syscalls", "CCurl",
+        "CLinux",
+      ],
+      swiftSettings: strict, linkerSettings: staticSwift),
+
     // Members and brokers of applications that do not exist, in virtual time: `make simulate`.
     .executableTarget(
       name: "simulate", dependencies: ["Application", "Control", "Quantities"],
@@ -150,6 +170,9 @@ let package = Package(
       name: "HooksTests", dependencies: lower + ["CLinux"], swiftSettings: strict),
     .testTarget(
       name: "LiveLimitsTests", dependencies: layers + ["Nodes", "simulate", "simulate-nodes"],
+      swiftSettings: strict),
+    .testTarget(
+      name: "escra-agentTests", dependencies: layers + ["escra-agent"],
       swiftSettings: strict),
     .testTarget(
       name: "escra-runcTests", dependencies: layers + ["escra-runc"],

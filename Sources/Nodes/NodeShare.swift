@@ -150,7 +150,6 @@ package struct NodeShare: Sendable {
   ) {
     guard let request, request.number == number else { return }
     self.request = nil
-    mustRead = false
     if let snapshot {
       if observe(snapshot, isRead: true, now, &effects) { extend(request, now, &effects) }
     } else {
@@ -184,9 +183,10 @@ package struct NodeShare: Sendable {
     case .conflict(let snapshot):
       conflicts += 1
       effects.append(.note(.conflict))
+      let isChanged = mustRead
       mustRead = true
       if let snapshot, observe(snapshot, isRead: true, now, &effects) {
-        mustRead = false
+        mustRead = isChanged
         extend(request, now, &effects)
       }
       // Many nodes that want the same at once come one after the other.
@@ -356,6 +356,8 @@ package struct NodeShare: Sendable {
     number += 1
     request = Request(number: number, sent: now)
     lastRead = now
+    // What is said to have changed from now on may not be in the answer.
+    mustRead = false
     effects.append(.read(number))
   }
 
@@ -364,6 +366,7 @@ package struct NodeShare: Sendable {
   ) {
     number += 1
     request = Request(number: number, sent: now, swap: (ledger, known?.version))
+    mustRead = false
     if !rules.contains(.takesFirst), let held = ledger?.nodes[name]?.held, let entry,
       held > entry.held, isUsable(now)
     {

@@ -13,6 +13,7 @@ package import Syscalls
 ///     .lock            locked by the broker
 ///     .limits          what the broker keeps, for the next one
 ///     socket           where the broker listens
+///     cluster          what the node's agent says of it, if its scope is the cluster
 ///     .kill.NONCE      a FIFO; a process that writes to it kills the supervisor of that member
 ///
 /// The locks are those of fcntl(2): the kernel tells whose they are (F_GETLK), so that who is
@@ -37,6 +38,7 @@ package struct ApplicationRoom: ~Copyable {
   static let nameFile = "name"
   static let socketName = "socket"
   static let membersName = "members"
+  static let clusterFile = "cluster"
   private static let temporary = ".new."
   private static let killSwitches = ".kill."
 
@@ -311,6 +313,23 @@ package struct ApplicationRoom: ~Copyable {
     try? directory.reserve(Self.limitsFile, bytes: text.utf8.count)
   }
 
+  // MARK: the cluster
+
+  /// What the node's agent says of the application; nil where it has said nothing.
+  package var clusterStatus: ClusterStatus? {
+    guard let file = try? directory.open(Self.clusterFile, O_RDONLY | O_NONBLOCK),
+      let bytes = try? file.readAll(limit: ClusterStatus.mostBytes)
+    else { return nil }
+    return ClusterStatus(text: String(decoding: bytes, as: UTF8.self))
+  }
+
+  /// Says it; for the agent.
+  ///
+  /// - Throws: ``SystemError``: ENOENT where the room is just being removed.
+  package func save(_ status: ClusterStatus) throws(SystemError) {
+    try replace(Self.clusterFile, with: status.text)
+  }
+
   // MARK: the end
 
   /// Removes the room if nobody is registered any more.
@@ -343,6 +362,7 @@ package struct ApplicationRoom: ~Copyable {
     }
     for name in leftOver + [
       Self.socketName, ".socket", Self.limitsFile, Self.nameFile, Self.lockFile,
+      Self.clusterFile,
       FileDescriptor.spare(of: Self.limitsFile),
     ] {
       try? directory.remove(name)
