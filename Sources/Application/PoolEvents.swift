@@ -20,6 +20,7 @@ extension Pool {
       sharesAreStale = true
       return settle(now, &actions)
     case .share(let share): return bound(by: share, message, link, now, &actions)
+    case .watch: return watch(message, link, &actions)
     default: break
     }
     // A connection that was replaced, or closed, speaks of what is over.

@@ -43,6 +43,20 @@ extension Pool {
     sharesAreStale = true
   }
 
+  /// The agent wants to know what changes.
+  mutating func watch(
+    _ message: ApplicationMessage, _ link: Link, _ actions: inout [BrokerAction]
+  ) {
+    guard isCluster else {
+      return answer(message, .refuse(.nonsense, figure: 0), link, &actions)
+    }
+    if let agent, agent.link > link { return }
+    // What it has said before stays what is answered.
+    if agent?.link != link { agent = (link, message) }
+    toldDemand = nil
+    reportDemand(&actions)
+  }
+
   /// The agent says what this node has.
   mutating func bound(
     by share: ApplicationMessage.Share, _ message: ApplicationMessage, _ link: Link,

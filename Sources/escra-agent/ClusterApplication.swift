@@ -54,7 +54,7 @@ final class ClusterApplication {
   private func makeBroker() -> BrokerConnection {
     BrokerConnection(
       loop: loop, room: room,
-      onOpen: { [weak self] in self?.toAll(.brokerConnected) },
+      onOpen: { [weak self] in self?.greet() },
       onMessage: { [weak self] in self?.take($0) },
       onClose: { [weak self] in self?.toAll(.brokerLost) })
   }
@@ -95,6 +95,14 @@ final class ClusterApplication {
     for (resource, share) in shares where key == nil || key == share.key {
       handle(.changed(nil), resource)
     }
+  }
+
+  /// The broker is asked for what changes, and then told what the node has.
+  private func greet() {
+    for resource in SharedResource.allCases {
+      broker?.send(ApplicationMessage(resource: resource, epoch: 0, nonce: 0, body: .watch))
+    }
+    toAll(.brokerConnected)
   }
 
   private func toAll(_ event: NodeEvent) {

@@ -18,7 +18,7 @@ private let bodies: [ApplicationMessage.Body] = [
   .refuse(.version, figure: 1), .refuse(.minima, figure: 0), .refuse(.nonsense, figure: 3),
   .refuse(.conflict, figure: 4),
   .figures(.init(limit: 1, inForce: 2, charged: 3, members: 4, waiting: 5)),
-  .share(.init(limit: 3, minimum: 2, deadline: .max)),
+  .watch, .share(.init(limit: 3, minimum: 2, deadline: .max)),
   .share(.init(limit: 2, minimum: 2, deadline: nil)),
   .demand(.init(inForce: 1, wanted: 2, used: 3, declared: 4, floors: 5, explicit: nil)),
   .demand(.init(inForce: 1, wanted: 2, used: 3, declared: 4, floors: 5, explicit: 6)),
@@ -58,7 +58,7 @@ private func decoded(_ bytes: [UInt8]) -> Result<ApplicationMessage, FrameError>
     arguments: [
       (0, 0, FrameError.magic(0x5041_5300)), (4, 0, .version(0, oldest: 1)),
       (4, 9, nil), (5, 0, .version(3, oldest: 0)), (5, 4, .version(3, oldest: 4)),
-      (6, 0, .kind(0)), (6, 9, .kind(9)), (6, 255, .kind(255)), (7, 0, .resource(0)),
+      (6, 0, .kind(0)), (6, 10, .kind(10)), (6, 255, .kind(255)), (7, 0, .resource(0)),
       (7, 3, .resource(3)), (46, 1, .word(0)), (95, 1, .word(6)),
     ] as [(Int, UInt8, FrameError?)])
   func `a byte that is another has a reason of its own`(
@@ -106,7 +106,7 @@ private func decoded(_ bytes: [UInt8]) -> Result<ApplicationMessage, FrameError>
         .refuse(.conflict, figure: 4),
       ])
     #expect(bodies.allSatisfy { message($0).bytes[4] == 3 && message($0).bytes[5] <= 3 })
-    #expect(bodies.filter { message($0).bytes[5] == 3 } == bodies.suffix(4))
+    #expect(bodies.filter { message($0).bytes[5] == 3 } == bodies.suffix(5))
   }
 
   @Test func `a share below its minimum, or of no time, is none`() {
