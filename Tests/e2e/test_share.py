@@ -93,6 +93,7 @@ def test_a_broker_comes_down_by_itself_when_the_agent_is_silent(members, agents,
     one.work(4)
     one.wait_for_quota(lambda quota: quota >= 70_000, 8, "the share, but for a floor")
     assert quotas(members) <= LIMIT // 10_000
+    wait_until(lambda: agent.demand, 2, "the agent is told")
     assert agent.demand[3] == 200_000_000 and agent.demand[5] == 2_000_000_000
     begin = time.monotonic()
     agent.process.send_signal(end)
