@@ -66,7 +66,7 @@ extension ApplicationMessage {
     case .set(let limit): put(6, limit)
     case .share(let share):
       put(8, share.limit, share.minimum, share.deadline ?? Self.absent)
-    case .watch: put(9)
+    case .attend: put(9)
     case .welcome(let limit): put(16, limit)
     case .grant(let limit): put(17, limit)
     case .recall(let limit): put(18, limit)
@@ -86,7 +86,7 @@ extension ApplicationMessage {
     switch body {
     case .join(let claim) where claim.isNoChange: Self.withoutChange
     case .refuse(.conflict, _): Self.withoutChange
-    case .share, .watch, .demand: Self.withShares
+    case .share, .attend, .demand: Self.withShares
     default: Self.oldest
     }
   }
@@ -152,7 +152,7 @@ extension ApplicationMessage {
         deadline: word(2) == Self.absent ? nil : word(2))
       guard share.minimum <= share.limit else { throw .word(1) }
       (body, used) = (.share(share), 3)
-    case 9: (body, used) = (.watch, 0)
+    case 9: (body, used) = (.attend, 0)
     case 16: (body, used) = (.welcome(limit: try amount(0)), 1)
     case 17: (body, used) = (.grant(limit: try amount(0)), 1)
     case 18: (body, used) = (.recall(limit: try amount(0)), 1)

@@ -46,8 +46,8 @@ package struct ApplicationMessage: Equatable, Sendable {
     /// The node's agent: the application's limit on this node is bounded by this. Answered by
     /// `demand`, and again whenever that changes.
     case share(Share)
-    /// The node's agent: tell me what changes. Answered by `demand`, as `share` is.
-    case watch
+    /// The node's agent, when it has connected: tell me the demand from now on. Answered by `demand`.
+    case attend
     /// Broker: a member from now on, and this much may be written.
     case welcome(limit: Int64)
     /// Broker: this much may be written from now on.

@@ -19,8 +19,8 @@ extension Pool {
       setter = (link, message, now + parameters.recallTime)
       sharesAreStale = true
       return settle(now, &actions)
+    case .attend: return attend(message, link, &actions)
     case .share(let share): return bound(by: share, message, link, now, &actions)
-    case .watch: return watch(message, link, &actions)
     default: break
     }
     // A connection that was replaced, or closed, speaks of what is over.

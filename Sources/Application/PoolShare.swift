@@ -43,20 +43,6 @@ extension Pool {
     sharesAreStale = true
   }
 
-  /// The agent wants to know what changes.
-  mutating func watch(
-    _ message: ApplicationMessage, _ link: Link, _ actions: inout [BrokerAction]
-  ) {
-    guard isCluster else {
-      return answer(message, .refuse(.nonsense, figure: 0), link, &actions)
-    }
-    if let agent, agent.link > link { return }
-    // What it has said before stays what is answered.
-    if agent?.link != link { agent = (link, message) }
-    toldDemand = nil
-    reportDemand(&actions)
-  }
-
   /// The agent says what this node has.
   mutating func bound(
     by share: ApplicationMessage.Share, _ message: ApplicationMessage, _ link: Link,
@@ -78,6 +64,19 @@ extension Pool {
     sharesAreStale = true
     toldDemand = nil
     settle(now, &actions)
+  }
+
+  /// The agent has connected: what it has to say is heard of later.
+  mutating func attend(
+    _ message: ApplicationMessage, _ link: Link, _ actions: inout [BrokerAction]
+  ) {
+    guard isCluster else {
+      return answer(message, .refuse(.nonsense, figure: 0), link, &actions)
+    }
+    if let agent, agent.link >= link { return }
+    agent = (link, message)
+    toldDemand = nil
+    reportDemand(&actions)
   }
 
   /// Tells the agent what it has to know, when that is another thing than it was told.

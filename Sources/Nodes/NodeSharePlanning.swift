@@ -95,11 +95,17 @@ extension NodeShare {
       // The newest create wins.
       if let explicit = report.explicit { $0.ask(limit: explicit) }
       $0.join(name, declared: report.declared)
-      let minimum = $0.minimum(declaring: report.declared)
+      let minimum = minimum(in: $0, report)
       $0.take(minimum, for: name)
       $0.keep(minimum: minimum, for: name)
       $0.want(max(minimum, need(report, minimum: minimum, goal: $0.goal)), for: name)
     }
+  }
+
+  /// The part that is kept without a word from the engine.
+  private func minimum(in ledger: ClusterLedger, _ report: BrokerReport) -> Int64 {
+    let minimum = ledger.minimum(declaring: report.declared)
+    return parameters.keepsFloors ? min(minimum, report.floors) : minimum
   }
 
   /// What the members could use, and an eighth ahead, so that not each growth is a swap.
@@ -115,7 +121,7 @@ extension NodeShare {
     var view = ledger
     view.nodes[name]?.declared = report.declared
     if let proposal { view.explicit = proposal }
-    let minimum = view.minimum(declaring: report.declared)
+    let minimum = minimum(in: view, report)
     let need = need(report, minimum: minimum, goal: view.goal)
     view.nodes[name]?.minimum = minimum
     view.nodes[name]?.want = need

@@ -188,6 +188,9 @@ package struct NodeParameters: Sendable {
   package var lead: Nanoseconds = 1_500_000_000
   /// After a failure the next request is sent after as long.
   package var backOff: Nanoseconds = 100_000_000
+  /// Whether the minimum is the sum of the members' floors, and not what they declare: more is shared,
+  /// and less is kept if the engine does not answer.
+  package var keepsFloors = false
   /// Whether what a silent node holds may be taken: not of memory, which may be in use there.
   package var takesFromSilent = true
   package var rules: NodeRules = .all

@@ -12,9 +12,9 @@ package struct ClusterConfig: Equatable, Sendable {
 
   /// What a node falls to if the engine does not answer.
   package enum LossAction: String, CaseIterable, Sendable {
-    /// The sum of what its members declare, for as long as it takes.
+    /// The sum of what its members declare: what is above that is shared.
     case declared
-    /// After ``ClusterConfig/after``, the sum of their floors.
+    /// The sum of their floors: what is above those is shared.
     case floor
   }
 
@@ -36,9 +36,6 @@ package struct ClusterConfig: Equatable, Sendable {
   package var validity: Int64 = 6
   /// What happens if the engine does not answer.
   package var onLost = LossAction.declared
-  /// When that happens, in seconds.
-  package var after: Int64 = 60
-
   /// The defaults, without an endpoint.
   package init() {}
 }
@@ -46,7 +43,7 @@ package struct ClusterConfig: Equatable, Sendable {
 extension ClusterConfig {
   /// The keys of `cluster`.
   enum Key: String, CaseIterable {
-    case engine, endpoints, ca, cert, key, token, node, validity, onLost, after
+    case engine, endpoints, ca, cert, key, token, node, validity, onLost
   }
 
   init(_ value: borrowing JSONValue) throws(OperatorConfigError.Problem) {
@@ -69,7 +66,6 @@ extension ClusterConfig {
     case .node: node = try value.nodeName()
     case .validity: validity = try value.seconds(of: 3...3600)
     case .onLost: onLost = try value.choice(of: LossAction.self)
-    case .after: after = try value.seconds()
     }
   }
 

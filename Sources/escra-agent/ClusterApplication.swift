@@ -41,6 +41,7 @@ final class ClusterApplication {
       var parameters = NodeParameters()
       parameters.validity = cluster.validity * 1_000_000_000
       parameters.takesFromSilent = resource == .cpu
+      parameters.keepsFloors = cluster.onLost == .floor
       shares[resource] = ResourceShare(
         NodeShare(
           name: node, resource: resource, newID: Self.randomID(),
@@ -54,7 +55,7 @@ final class ClusterApplication {
   private func makeBroker() -> BrokerConnection {
     BrokerConnection(
       loop: loop, room: room,
-      onOpen: { [weak self] in self?.greet() },
+      onOpen: { [weak self] in self?.attend() },
       onMessage: { [weak self] in self?.take($0) },
       onClose: { [weak self] in self?.toAll(.brokerLost) })
   }
@@ -97,10 +98,10 @@ final class ClusterApplication {
     }
   }
 
-  /// The broker is asked for what changes, and then told what the node has.
-  private func greet() {
+  /// The broker says what its members need; an order of before is sent anew.
+  private func attend() {
     for resource in SharedResource.allCases {
-      broker?.send(ApplicationMessage(resource: resource, epoch: 0, nonce: 0, body: .watch))
+      broker?.send(ApplicationMessage(resource: resource, epoch: 0, nonce: 0, body: .attend))
     }
     toAll(.brokerConnected)
   }

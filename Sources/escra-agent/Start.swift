@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+internal import CLinux
 internal import Glibc
 internal import OCISpec
 internal import State
@@ -58,6 +59,8 @@ private func check(_ path: String?) throws(Complaint) {
 private func run(_ path: String?, _ state: String?) throws(Complaint) {
   let cluster = try clusterConfig(path)
   let node = try nodeName(cluster)
+  // It has a connection to the broker of each application.
+  _ = escra_allow_descriptors()
   let root = state.map { StateRoot(path: $0) } ?? .system
   do throws(SystemError) {
     let loop = try EventLoop()

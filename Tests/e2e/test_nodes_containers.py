@@ -11,8 +11,10 @@ import applications
 from nodes import Cluster, Sums
 from processes import kill, wait_until
 
-# All of it, in microseconds of 100 ms; each container declares a tenth.
-LIMIT, DECLARED = 100_000, 10_000
+# All of it, in microseconds of 100 ms; each container declares a tenth. It is half a CPU, so that a
+# machine that others use can give it; and what a busy node gets at once, whatever the other one's
+# recent peak was, is its fair share, of which this is the most part.
+LIMIT, DECLARED, MOST = 50_000, 5_000, 22_000
 # How long and how often: `make chaos-nodes` says.
 SECONDS = int(os.environ.get("ESCRA_CHAOS_NODES_SECONDS", "0"))
 ROUNDS = int(os.environ.get("ESCRA_CHAOS_NODES_ROUNDS", "0"))
@@ -31,8 +33,8 @@ class Shop:
 
     def start(self, node, **options):
         made = self.make(
-            {"io.escra.app": "shop", "io.escra.app.scope": "cluster", "io.escra.app.cpu": "1",
-             "io.escra.cpu.max": "1"},
+            {"io.escra.app": "shop", "io.escra.app.scope": "cluster", "io.escra.app.cpu": "500m",
+             "io.escra.cpu.max": "500m"},
             runtime=node.runtime(node.cluster.directory + "/" + node.name),
             quota=DECLARED, period=100_000, **options)
         return made.started()
@@ -45,13 +47,16 @@ class Shop:
         return (self.nodes[number].status("shop") or {"resources": {"cpu": {"share": 0}}})[
             "resources"]["cpu"]["share"]
 
-    def keep_busy(self, number, least=60_000):
+    def keep_busy(self, number, least=MOST):
         """One container works, all others rest; returns how long it took to get most of it."""
         for other, container in enumerate(self.containers):
             if other != number:
                 container.rest()
+        # Its recent peak is forgotten.
+        self.containers[number].wait_for_quota(
+            lambda quota: quota <= 2 * DECLARED, 10, f"node {number} has rested")
         start = time.monotonic()
-        self.containers[number].work()
+        self.containers[number].work(2)
         self.containers[number].wait_for_quota(
             lambda quota: quota >= least, 10, f"node {number} gets at least {least}")
         return time.monotonic() - start
@@ -88,15 +93,14 @@ def test_a_busy_node_has_what_an_idle_one_does_not_need(world, shop):
     shop = shop()
     times = []
     with shop.sums(world):
-        for number in range(12):
+        for number in range(6):
             times.append(shop.keep_busy(number % 2))
-            time.sleep(0.3)
     times.sort()
-    print(f"from the first work to most of the limit: p50 {times[6] * 1e3:.0f} ms, "
+    print(f"from the first work to most of the limit: p50 {times[3] * 1e3:.0f} ms, "
           f"most {times[-1] * 1e3:.0f} ms")
     moved = shop.nodes[0].status("shop")["resources"]["cpu"]
     print("waits", moved["waits"], "of", moved["totalWait"] / 1e6, "ms")
-    assert moved["counters"]["gains"] >= 5
+    assert moved["counters"]["gains"] >= 3
     # The others go on with the whole when a node's last container has ended.
     shop.containers[0].call("delete", "--force")
     wait_until(lambda: len(shop.ledger["nodes"]) == 1, 3, "the node has left")
@@ -121,16 +125,16 @@ def test_a_node_whose_link_is_cut_falls_to_its_minimum_in_time(world, shop):
     with shop.sums(world):
         shop.cluster.network.cut(shop.nodes[0])
         cut = time.monotonic()
-        shop.containers[1].work()
+        shop.containers[1].work(2)
         # Both work: the one that was cut off as much as it may alone.
         shop.containers[0].wait_for_quota(lambda quota: quota <= DECLARED, 5, "the minimum")
         lowered = time.monotonic() - cut
-        shop.containers[1].wait_for_quota(lambda quota: quota >= 40_000, 9, "its part")
+        shop.containers[1].wait_for_quota(lambda quota: quota >= MOST, 9, "its part")
         taken = time.monotonic() - cut
         shop.cluster.network.heal(shop.nodes[0])
-        shop.containers[0].wait_for_quota(lambda quota: quota >= 30_000, 9, "its part again")
+        shop.containers[0].wait_for_quota(lambda quota: quota >= 2 * DECLARED, 9, "its part again")
     print(f"lowered {lowered:.2f} s after the cut, taken {taken:.2f} s after it")
-    assert lowered < 3 - 0.1 and lowered < taken < 3 * 1.04 + 0.5 + 1.5
+    assert lowered < 3 - 0.1 and lowered < taken < 3 * 1.04 + 1 + 1.5
 
 
 @pytest.mark.parametrize("how", ["killed", "stopped"])
@@ -146,16 +150,16 @@ def lose_agent(shop, how):
     agent = shop.nodes[0].agent
     agent.send_signal(signal.SIGKILL if how == "killed" else signal.SIGSTOP)
     lost = time.monotonic()
-    shop.containers[1].work()
+    shop.containers[1].work(2)
     shop.containers[0].wait_for_quota(lambda quota: quota <= DECLARED, 5, "the minimum")
     assert time.monotonic() - lost < 3
-    shop.containers[1].wait_for_quota(lambda quota: quota >= 40_000, 9, "its part")
+    shop.containers[1].wait_for_quota(lambda quota: quota >= MOST, 9, "its part")
     if how == "killed":
         agent.wait()
         shop.nodes[0].start_agent()
     else:
         agent.send_signal(signal.SIGCONT)
-    shop.containers[0].wait_for_quota(lambda quota: quota >= 30_000, 9, "its part again")
+    shop.containers[0].wait_for_quota(lambda quota: quota >= 2 * DECLARED, 9, "its part again")
 
 
 @chaos
@@ -166,7 +170,7 @@ def test_chaos_moves_between_four_nodes(world, shop):
     moves = 0
     with shop.sums(world):
         while time.monotonic() < end:
-            shop.keep_busy(moves % 4, 50_000)
+            shop.keep_busy(moves % 4, LIMIT // 5)
             moves += 1
             time.sleep(random.uniform(0, 0.5))
     print(f"{moves} moves in {SECONDS} s")
@@ -197,7 +201,7 @@ def test_chaos_a_leader_is_lost(world, shop, how):
                 shop.cluster.network.heal(leader.namespace)
             wait_until(shop.cluster.leader, 10, "a leader")
             time.sleep(1)
-    assert min(lows) >= 60_000, "a share shrank"
+    assert min(lows) >= 2 * DECLARED, "a share shrank"
 
 
 @chaos
@@ -228,14 +232,14 @@ def test_chaos_agent_and_broker_are_lost(world, shop, how):
             else:
                 os.kill(broker, signal.SIGSTOP)
             lost = time.monotonic()
-            shop.containers[1].work()
+            shop.containers[1].work(2)
             shop.containers[0].wait_for_quota(lambda quota: quota <= DECLARED, 6, "the minimum")
             print(f"{how}: lowered {time.monotonic() - lost:.2f} s after it")
-            shop.containers[1].wait_for_quota(lambda quota: quota >= 40_000, 12, "its part")
+            shop.containers[1].wait_for_quota(lambda quota: quota >= MOST, 12, "its part")
             if how == "both killed":
                 shop.nodes[0].agent.wait()
                 shop.nodes[0].start_agent()
-            shop.containers[0].wait_for_quota(lambda quota: quota >= 30_000, 9, "its part again")
+            shop.containers[0].wait_for_quota(lambda quota: quota >= 2 * DECLARED, 9, "its part again")
 
 
 @chaos
@@ -254,6 +258,6 @@ def test_chaos_the_engine_is_away(world, shop):
             time.sleep(1)
         shop.cluster.members[0].start()
         back = time.monotonic()
-        shop.containers[0].wait_for_quota(lambda quota: quota >= 60_000, 9, "its share")
+        shop.containers[0].wait_for_quota(lambda quota: quota >= MOST, 9, "its share")
     print(f"shares {time.monotonic() - back:.2f} s after the engine was started again")
     assert time.monotonic() - back < 4

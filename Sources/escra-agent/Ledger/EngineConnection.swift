@@ -8,10 +8,21 @@ final class EngineConnection {
   /// How long a request may take, in milliseconds.
   static let patience = 450
 
+  /// Requests that are on their way at once, each on a connection of its own; others wait.
+  static let mostAtOnce = 8
+  /// While no endpoint answers there is one request at a time, and as much time between two.
+  private static let pause: Nanoseconds = 20_000_000
+
   let loop: EventLoop
   private let client: HTTPClient
   private var endpoints: Endpoints
   private(set) var status = ClusterStatus.Engine()
+  private var isDown = false
+  private var underWay = 0
+  private var waiting: [(HTTPRequest, (String, HTTPOutcome) -> Void)] = []
+  private var firstWaiting = 0
+  private var notBefore: Nanoseconds = 0
+  private var timer: EventLoop.Deadline?
   /// Called when an endpoint is left because it did not answer.
   var onLeave: ((String) -> Void)?
 
@@ -29,18 +40,53 @@ final class EngineConnection {
   /// How many there are.
   var count: Int { endpoints.addresses.count }
 
-  /// Sends a request once.
+  /// Sends a request once, when its turn comes.
   ///
   /// - Parameters:
   ///   - request: With a path instead of a URL.
   ///   - done: Gets the endpoint and the outcome.
   func send(_ request: HTTPRequest, _ done: @escaping (String, HTTPOutcome) -> Void) {
+    waiting.append((request, done))
+    startNext()
+  }
+
+  private func startNext() {
+    while firstWaiting < waiting.count, underWay < (isDown ? 1 : Self.mostAtOnce) {
+      if isDown, loop.now < notBefore {
+        timer =
+          timer
+          ?? loop.at(notBefore) { [weak self] in
+            self?.timer = nil
+            self?.startNext()
+          }
+        return
+      }
+      let (request, done) = waiting[firstWaiting]
+      firstWaiting += 1
+      if firstWaiting == waiting.count || firstWaiting > 1024 {
+        waiting.removeFirst(firstWaiting)
+        firstWaiting = 0
+      }
+      start(request, done)
+    }
+  }
+
+  private func start(_ request: HTTPRequest, _ done: @escaping (String, HTTPOutcome) -> Void) {
     let address = address
     let start = loop.now
+    underWay += 1
     status.requests += 1
     client.send(request.at(address), patience: Self.patience) { [weak self] outcome in
-      if case .response(let code, _) = outcome, code < 500 { self?.note(address, since: start) }
+      guard let self else { return }
+      self.underWay -= 1
+      if case .response(let code, _) = outcome, code < 500 {
+        self.note(address, since: start)
+      } else {
+        self.isDown = true
+        self.notBefore = self.loop.now + Self.pause
+      }
       done(address, outcome)
+      self.startNext()
     }
   }
 
@@ -137,6 +183,7 @@ final class EngineConnection {
   func walkOn(from address: String) { endpoints.leave(address) }
 
   private func note(_ address: String, since start: Nanoseconds) {
+    isDown = false
     status.latency += loop.now - start
     status.endpoint = address
     status.isReachable = true

@@ -13,12 +13,12 @@ private let bodies: [ApplicationMessage.Body] = [
     .init(
       held: 0, wanted: 2, declared: 3, floor: 4, ceiling: 5, application: 7, isNoChange: true)),
   .grow(.init(held: 1, wanted: ApplicationMessage.most, spent: 3)),
-  .giveBack(.init(held: 1, wanted: 2)), .leave, .status, .set(0), .welcome(limit: 1),
+  .giveBack(.init(held: 1, wanted: 2)), .leave, .status, .attend, .set(0), .welcome(limit: 1),
   .grant(limit: ApplicationMessage.most), .recall(limit: 0),
   .refuse(.version, figure: 1), .refuse(.minima, figure: 0), .refuse(.nonsense, figure: 3),
   .refuse(.conflict, figure: 4),
   .figures(.init(limit: 1, inForce: 2, charged: 3, members: 4, waiting: 5)),
-  .watch, .share(.init(limit: 3, minimum: 2, deadline: .max)),
+  .share(.init(limit: 3, minimum: 2, deadline: .max)),
   .share(.init(limit: 2, minimum: 2, deadline: nil)),
   .demand(.init(inForce: 1, wanted: 2, used: 3, declared: 4, floors: 5, explicit: nil)),
   .demand(.init(inForce: 1, wanted: 2, used: 3, declared: 4, floors: 5, explicit: 6)),
@@ -106,7 +106,7 @@ private func decoded(_ bytes: [UInt8]) -> Result<ApplicationMessage, FrameError>
         .refuse(.conflict, figure: 4),
       ])
     #expect(bodies.allSatisfy { message($0).bytes[4] == 3 && message($0).bytes[5] <= 3 })
-    #expect(bodies.filter { message($0).bytes[5] == 3 } == bodies.suffix(5))
+    #expect(bodies.filter { message($0).bytes[5] == 3 } == [.attend] + bodies.suffix(4))
   }
 
   @Test func `a share below its minimum, or of no time, is none`() {

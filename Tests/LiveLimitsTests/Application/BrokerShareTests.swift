@@ -237,7 +237,7 @@ private struct Node {
   @Test func `an agent that has said nothing yet is told what there is, and what changes`() {
     var node = Node()
     node.join(1, wanted: core / 2)
-    node.say(.watch, on: agent, number: 0)
+    node.say(.attend, on: agent, number: 0)
     #expect(node.demands.map(\.number) == [0])
     #expect(node.demands.last?.1.declared == core && node.demands.last?.1.inForce == floor)
     node.want(2 * core, 1)
