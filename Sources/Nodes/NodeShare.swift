@@ -221,9 +221,8 @@ package struct NodeShare: Sendable {
     return hash ^ (hash >> 29)
   }
 
-  /// Takes note of a ledger.
+  /// Takes note of a ledger, which was current after a request of ours was sent if it `isRead`.
   ///
-  /// - Parameter isRead: Whether it was current after a request of ours was sent.
   /// - Returns: Whether it counts.
   @discardableResult
   private mutating func observe(

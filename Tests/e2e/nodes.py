@@ -427,7 +427,7 @@ class FakeBroker:
                     self.tell(word[4])
 
     def tell(self, resource=None):
-        """Says what its members have and could use, of one resource; of the other they need nothing."""
+        """Says what its members have and could use; of the other resource they need nothing."""
         resource = resource or self.resource
         with self.lock:
             words = (

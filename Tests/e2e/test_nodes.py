@@ -52,7 +52,8 @@ def pair(cluster, broker, **options):
     nodes = [cluster.node(f"n{number}", **options).start_agent() for number in (1, 2)]
     brokers = [broker(node, wanted=CORE // 10) for node in nodes]
     wait_until(
-        lambda: len((cluster.ledger("web") or {"nodes": {}})["nodes"]) == 2, 5, "both in the ledger")
+        lambda: len((cluster.ledger("web") or {"nodes": {}})["nodes"]) == 2, 5,
+        "both in the ledger")
     return nodes, brokers
 
 
@@ -487,8 +488,8 @@ def test_the_doctor_looks_at_the_engine_the_certificate_and_the_clock(world, clu
     assert "days; renew it" in found["certificate"]["sentence"]
     assert found["clock"]["level"] == "ok"
     cluster.network.cut(cluster.members[0].namespace)
-    found = doctor()
-    assert found["engine"]["level"] == "problem" and "does not answer" in found["engine"]["sentence"]
+    engine = doctor()["engine"]
+    assert engine["level"] == "problem" and "does not answer" in engine["sentence"]
 
 
 def test_a_private_key_that_others_can_read_is_refused(world):
