@@ -8,6 +8,7 @@ package import Quantities
 /// One request to the engine is open at a time, and its time is that of the event which it is an
 /// effect of: it is sent after that. The rules are those of docs/nodes.md.
 package struct NodeShare: Sendable {
+  /// What the node is called in the ledger.
   package let name: String
   package let resource: SharedResource
   let parameters: NodeParameters

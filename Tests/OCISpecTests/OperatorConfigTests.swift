@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 import Glibc
+import TestValues
 import Testing
 
 @testable import OCISpec
@@ -98,7 +99,7 @@ import Testing
     ),
     (
       #"{"runtimes": ["/bin/runc", "runc"]}"#,
-      #"runtimes[1] "runc" is no absolute path; write one that begins with /"#
+      #"runtimes[1] "runc" is no absolute path; write a path that begins with /"#
     ),
     (
       #"{"defaultPolicy": "reactve"}"#,
