@@ -5,7 +5,8 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 .PHONY: help bpf deps deps-build build test unit e2e e2e-v2 simulate fuzz model demo check bench
 .PHONY: bench-burst bench-requests bench-switch bench-memory bench-memory-v2 bench-app chaos docs
-.PHONY: chaos-nodes simulate-nodes fmt install shrink-race uninstall clean deb tarball package-test
+.PHONY: chaos-nodes demo-svg fmt house install shrink-race uninstall clean deb tarball package-test
+.PHONY: simulate-nodes
 
 PREFIX ?= /usr/local
 DESTDIR ?=
@@ -57,7 +58,7 @@ simulate-nodes: build ## Run nodes that share a limit in virtual time (SEEDS=100
 	@.build/release/simulate-nodes --seeds $(or $(SEEDS),1000) --large $(or $(LARGE),1000)
 	@.build/release/simulate-nodes --seeds 30000 --without all
 
-shrink-race: deps build ## Give memory back under who grows then, 10,000 times (needs root, ROUNDS=)
+shrink-race: deps build ## Shrink limits of growing containers, 10,000 times (needs root, ROUNDS=)
 	@ESCRA_SHRINKS=$(or $(ROUNDS),10000) scripts/e2e Tests/e2e/test_shrink_race.py -s -k not_killed
 
 fuzz: deps ## Give the decoders of frames and the readers of histories any bytes, a minute each
@@ -69,6 +70,13 @@ model: ## Check the model of the negotiation in docs/model with spin, every inte
 demo: build ## Run the same requests under a static limit and under reactive (needs root)
 	@scripts/deps demo
 	@.build/release/escra demo
+
+demo-svg: build ## Record escra demo for docs/demo.svg, on an idle machine (needs root)
+	@PATH="$(CURDIR)/.build/release:$$PATH" scripts/screencast record .build/demo.cast escra demo
+	@scripts/screencast draw .build/demo.cast docs/demo.svg
+
+house: ## Print the state of the house: lines, arrows, files too large, kernel file names
+	@scripts/house
 
 check: deps ## Format, warnings, documentation, scripts, house rules
 	@scripts/check

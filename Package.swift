@@ -42,6 +42,9 @@ let lower: [Target.Dependency] = [
 /// All layers, for the programs and their tests.
 let layers: [Target.Dependency] = lower + ["LiveLimits", "State"]
 
+/// What tests share.
+let support: [Target.Dependency] = ["TestFiles", "TestValues"]
+
 let package = Package(
   name: "escra-runc",
   products: [
@@ -161,24 +164,59 @@ let package = Package(
       name: "shrink-race", dependencies: layers + ["CLinux"],
       path: "Tests/ShrinkRace", swiftSettings: strict, linkerSettings: staticExecutable),
 
+    // What the tests share: random values that are the same in each run, and files.
+    .target(
+      name: "TestValues", dependencies: ["Quantities"], path: "Tests/Support/Values",
+      swiftSettings: strict),
+    .target(
+      name: "TestFiles", dependencies: ["Quantities", "Syscalls"], path: "Tests/Support/Files",
+      swiftSettings: strict),
+
     .testTarget(
-      name: "SyscallsTests", dependencies: ["Quantities", "Syscalls"], swiftSettings: strict),
-    .testTarget(
-      name: "OCISpecTests", dependencies: ["OCISpec", "Quantities", "Syscalls"],
+      name: "QuantitiesTests", dependencies: ["Quantities", "TestValues"],
       swiftSettings: strict),
     .testTarget(
-      name: "HooksTests", dependencies: lower + ["CLinux"], swiftSettings: strict),
-    .testTarget(
-      name: "LiveLimitsTests", dependencies: layers + ["Nodes", "simulate", "simulate-nodes"],
+      name: "ControlTests", dependencies: ["Control", "Quantities", "TestValues"],
       swiftSettings: strict),
     .testTarget(
-      name: "escra-agentTests", dependencies: layers + ["escra-agent"],
+      name: "ApplicationTests",
+      dependencies: ["Application", "Quantities", "TestValues", "simulate"],
       swiftSettings: strict),
     .testTarget(
-      name: "escra-runcTests", dependencies: layers + ["escra-runc"],
+      name: "NodesTests",
+      dependencies: ["Application", "Nodes", "Quantities", "TestValues", "simulate-nodes"],
       swiftSettings: strict),
     .testTarget(
-      name: "escraTests", dependencies: layers + ["escra"],
+      name: "CPUSetsTests", dependencies: ["CPUSets", "Quantities", "TestValues"],
+      swiftSettings: strict),
+    .testTarget(
+      name: "SyscallsTests", dependencies: ["CLinux", "Quantities", "Syscalls"] + support,
+      swiftSettings: strict),
+    .testTarget(
+      name: "OCISpecTests", dependencies: ["OCISpec", "Quantities", "Syscalls"] + support,
+      swiftSettings: strict),
+    .testTarget(
+      name: "CgroupsTests",
+      dependencies: ["Cgroups", "OCISpec", "Quantities", "Syscalls"] + support,
+      swiftSettings: strict),
+    .testTarget(
+      name: "HooksTests",
+      dependencies: ["CLinux", "Control", "Hooks", "Quantities", "Syscalls"] + support,
+      swiftSettings: strict),
+    .testTarget(
+      name: "StateTests", dependencies: lower + ["State"] + support,
+      swiftSettings: strict),
+    .testTarget(
+      name: "LiveLimitsTests", dependencies: layers + support,
+      swiftSettings: strict),
+    .testTarget(
+      name: "escra-agentTests", dependencies: layers + ["escra-agent"] + support,
+      swiftSettings: strict),
+    .testTarget(
+      name: "escra-runcTests", dependencies: layers + ["escra-runc"] + support,
+      swiftSettings: strict),
+    .testTarget(
+      name: "escraTests", dependencies: layers + ["escra"] + support,
       swiftSettings: strict),
   ],
   swiftLanguageModes: [.v6]

@@ -157,6 +157,14 @@ package struct CgroupLocation: Equatable, Sendable {
         && part.suffix(name.utf8.count + 1).elementsEqual(("-" + name).utf8)
   }
 
+  /// The group that crun makes below a scope; it has each limit of the scope, too.
+  ///
+  /// - Parameter scope: The directory of a container's own group.
+  /// - Returns: Its directory, whether or not it exists; nil for what is no scope.
+  package static func below(_ scope: String?) -> String? {
+    isScope(scope) ? scope.map { $0 + "/container" } : nil
+  }
+
   /// Whether a group of this name is one of systemd's scopes.
   package static func isScope(_ name: String?) -> Bool {
     name?.utf8.suffix(6).elementsEqual(".scope".utf8) == true

@@ -21,6 +21,11 @@ package struct CgroupWriter: ~Copyable {
   private var outerBurst: CPUBurst
   /// cpu.max of the container's own group, where the group whose limit moves is around it.
   private let innerFile: FileDescriptor
+  /// The same of the group that crun makes below a scope: processes are in that one.
+  private let innerCopy: FileDescriptor
+  /// The limit of a member's application, in nanocores: a member that has less always has a limit in the
+  /// outer group. Its own group may have less at the moment that it is read, and more in the next.
+  package var application: Int64?
   /// Whether this writer may change anything.
   package let isReadOnly: Bool
 
@@ -50,6 +55,7 @@ package struct CgroupWriter: ~Copyable {
     outerFile =
       if let scope { try FileDescriptor.open(scope + "/cpu.max", flags) } else { .none }
     self.innerFile = innerFile
+    innerCopy = Self.file("cpu.max", in: CgroupLocation.below(inner), flags)
     self.periodFile = periodFile
     self.quotaFile = quotaFile
     // Linux before 5.14 has no burst.
@@ -65,6 +71,9 @@ package struct CgroupWriter: ~Copyable {
   }
 
   /// Takes over files that are open already; only the quota must be there.
+  ///
+  /// A container has either a group with the same limit around its own, or a group with the same limit
+  /// below its own: `outer` is the file of that one.
   package init(
     version: CgroupVersion, readOnly: Bool, quota: consuming FileDescriptor,
     period: consuming FileDescriptor, burst: consuming FileDescriptor,
@@ -76,8 +85,14 @@ package struct CgroupWriter: ~Copyable {
     quotaFile = quota
     periodFile = period
     self.burst = CPUBurst(owning: burst, following: innerBurst)
+    if inner.isOpen {
+      innerCopy = outer
+      outerFile = .none
+    } else {
+      innerCopy = .none
+      outerFile = outer
+    }
     innerFile = inner
-    outerFile = outer
     self.outerBurst = CPUBurst(owning: outerBurst)
   }
 
@@ -86,7 +101,8 @@ package struct CgroupWriter: ~Copyable {
     let (burst, innerBurst) = burst.release()
     return Files(
       quota: quotaFile.release(), period: periodFile.release(), burst: burst,
-      outer: outerFile.release(), outerBurst: outerBurst.release().file,
+      outer: innerCopy.isOpen ? innerCopy.release() : outerFile.release(),
+      outerBurst: outerBurst.release().file,
       inner: innerFile.release(), innerBurst: innerBurst)
   }
 
@@ -99,10 +115,16 @@ package struct CgroupWriter: ~Copyable {
   /// The limit of the container's own group, if the outer group is written; nil for a container that
   /// has one group.
   ///
+  /// If crun has made a group below it, the lesser limit of the two: that one holds.
+  ///
   /// - Throws: ``SystemError``; ENODEV once the cgroup is gone.
   package func inner() throws(SystemError) -> CPUQuota? {
     guard innerFile.isOpen else { return nil }
-    return CPUQuota(cpuMax: try innerFile.contents(subject: "the container's own CPU limit"))
+    let limit = CPUQuota(cpuMax: try innerFile.contents(subject: "the container's own CPU limit"))
+    guard innerCopy.isOpen, let limit,
+      let copy = CPUQuota(cpuMax: try innerCopy.contents(subject: "the container's own CPU limit"))
+    else { return limit }
+    return copy.nanocores ?? .max < limit.nanocores ?? .max ? copy : limit
   }
 
   /// Raises the limit of the container's own group, which bounds the outer limit.
@@ -119,6 +141,9 @@ package struct CgroupWriter: ~Copyable {
       try quotaFile.overwrite(held, subject: "the CPU quota")
     }
     try innerFile.overwrite(limit.cpuMax, subject: "the container's own CPU limit")
+    if innerCopy.isOpen {
+      try innerCopy.overwrite(limit.cpuMax, subject: "the container's own CPU limit")
+    }
   }
 
   /// The limit that the kernel has now; that of the container's own group, where the one around it has
@@ -189,7 +214,9 @@ package struct CgroupWriter: ~Copyable {
   ///
   /// Two quotas whose periods begin at different moments would throttle twice.
   private func besideInner(_ limit: CPUQuota) throws(SystemError) -> CPUQuota {
-    guard let most = try inner()?.nanocores, limit.nanocores ?? .max >= most else { return limit }
+    guard let most = try inner()?.nanocores,
+      limit.nanocores ?? .max >= max(most, application ?? 0)
+    else { return limit }
     return CPUQuota(quota: nil, period: limit.period)
   }
 

@@ -19,10 +19,16 @@ package struct MemoryWriter: ~Copyable {
   private let outerFile: FileDescriptor
   /// memory.max of the container's own group, where the group whose limit moves is around it.
   private let innerFile: FileDescriptor
+  /// The same of the group that crun makes below a scope.
+  private let innerCopy: FileDescriptor
   /// memory.memsw.limit_in_bytes of that group.
   private let innerSwapFile: FileDescriptor
+  /// The limit of a member's application in bytes, as ``CgroupWriter/application`` has it.
+  package var application: Int64?
   /// Whether this writer may change anything.
   package let isReadOnly: Bool
+  /// Whether memory.high is the limit that moves, and memory.max is none: programs may read that.
+  package let isLine: Bool
 
   /// Which interface it writes.
   package var version: CgroupVersion { lineFile.isOpen ? .v2 : .v1 }
@@ -35,10 +41,11 @@ package struct MemoryWriter: ~Copyable {
   ///   - readOnly: Whether to open for reading only.
   ///   - scope: The directory of the group around it that has the same limit, if there is one.
   ///   - inner: The directory of the container's own group, if this one is around it.
+  ///   - isLine: Whether memory.high is the limit that moves.
   /// - Throws: ``SystemError``; ENOENT when the group is gone.
   package init(
     directory: String, version: CgroupVersion = .v1, readOnly: Bool,
-    in scope: String? = nil, around inner: String? = nil
+    in scope: String? = nil, around inner: String? = nil, isLine: Bool = false
   ) throws(SystemError) {
     let flags = readOnly ? O_RDONLY : O_RDWR
     let isV1 = version == .v1
@@ -56,10 +63,12 @@ package struct MemoryWriter: ~Copyable {
     self.limitFile = limitFile
     self.lineFile = lineFile
     self.innerFile = innerFile
+    innerCopy = Self.file("memory.max", in: isV1 ? nil : CgroupLocation.below(inner), flags)
     swapFile = Self.file("memory.memsw.limit_in_bytes", in: isV1 ? directory : nil, flags)
     innerSwapFile = Self.file("memory.memsw.limit_in_bytes", in: isV1 ? inner : nil, flags)
     outerFile = Self.file("memory.max", in: isV1 ? nil : scope, flags)
     isReadOnly = readOnly
+    self.isLine = isLine
   }
 
   private static func file(_ name: String, in directory: String?, _ flags: CInt) -> FileDescriptor {
@@ -67,27 +76,35 @@ package struct MemoryWriter: ~Copyable {
     return (try? FileDescriptor.open(directory + "/" + name, flags)) ?? .none
   }
 
-  /// Takes over files that are open already.
+  /// Takes over files that are open already; `outer` as ``CgroupWriter`` has it.
   package init(
     limit: consuming FileDescriptor, swap: consuming FileDescriptor,
     line: consuming FileDescriptor, outer: consuming FileDescriptor,
     inner: consuming FileDescriptor = .none, innerSwap: consuming FileDescriptor = .none,
-    readOnly: Bool
+    readOnly: Bool, isLine: Bool = false
   ) {
     limitFile = limit
     swapFile = swap
     lineFile = line
-    outerFile = outer
+    if inner.isOpen {
+      innerCopy = outer
+      outerFile = .none
+    } else {
+      innerCopy = .none
+      outerFile = outer
+    }
     innerFile = inner
     innerSwapFile = innerSwap
     isReadOnly = readOnly
+    self.isLine = isLine
   }
 
   /// The numbers of the files, for an image that takes them over.
   package consuming func release() -> Files {
     Files(
       limit: limitFile.release(), swap: swapFile.release(), line: lineFile.release(),
-      outer: outerFile.release(), inner: innerFile.release(),
+      outer: innerCopy.isOpen ? innerCopy.release() : outerFile.release(),
+      inner: innerFile.release(),
       innerSwap: innerSwapFile.release())
   }
 
@@ -98,11 +115,13 @@ package struct MemoryWriter: ~Copyable {
   }
 
   /// The limit of the container's own group in bytes, if the outer group is written; nil for a
-  /// container that has one group.
+  /// container that has one group. Below a scope, as ``CgroupWriter/inner()`` has it.
   ///
   /// - Throws: ``SystemError``; ENODEV once the group is gone.
   package func inner() throws(SystemError) -> Int64? {
-    innerFile.isOpen ? try Self.number(innerFile) : nil
+    guard innerFile.isOpen else { return nil }
+    let limit = try Self.number(innerFile)
+    return innerCopy.isOpen ? min(limit, try Self.number(innerCopy)) : limit
   }
 
   /// Raises the limit of the container's own group, as ``CgroupWriter`` does.
@@ -123,6 +142,7 @@ package struct MemoryWriter: ~Copyable {
       try write(max(limit, swap ?? 0), to: innerSwapFile)
     }
     try write(limit, to: innerFile)
+    if innerCopy.isOpen { try write(limit, to: innerCopy) }
   }
 
   /// The limit that the kernel has now, in bytes; from ``MemoryLimit/unlimited`` on it is none.
@@ -132,7 +152,9 @@ package struct MemoryWriter: ~Copyable {
   /// - Throws: ``SystemError``; ENODEV once the group is gone.
   package func current() throws(SystemError) -> Int64 {
     let found = try Self.number(limitFile)
-    return found < MemoryLimit.unlimited ? found : try inner() ?? found
+    if found < MemoryLimit.unlimited { return found }
+    let most = try inner() ?? found
+    return isLine ? min(most, try Self.number(lineFile)) : most
   }
 
   /// Where cgroup v2 slows down now, in bytes; from ``MemoryLimit/unlimited`` on, as always on cgroup
@@ -140,7 +162,7 @@ package struct MemoryWriter: ~Copyable {
   ///
   /// - Throws: ``SystemError``; ENODEV once the group is gone.
   package func line() throws(SystemError) -> Int64 {
-    lineFile.isOpen ? try Self.number(lineFile) : MemoryLimit.unlimited
+    lineFile.isOpen && !isLine ? try Self.number(lineFile) : MemoryLimit.unlimited
   }
 
   /// Sets the limit.
@@ -193,11 +215,26 @@ package struct MemoryWriter: ~Copyable {
     self.init(limit: limit, swap: .none, line: line, outer: .none, readOnly: false)
   }
 
+  /// Nothing above a line is killed, so that nothing has to fit below it.
+  private func setLine(
+    _ limit: Int64, _ use: () throws(SystemError) -> Int64
+  ) throws(SystemError) {
+    let before = try Self.number(lineFile)
+    try write(limit, to: lineFile)
+    if limit < before, try use() > limit {
+      try write(before, to: lineFile)
+      throw SystemError("lower", "the memory limit", errno: EBUSY)
+    }
+    if try Self.number(limitFile) < MemoryLimit.unlimited { try write(nil, to: limitFile) }
+  }
+
   private func setUnified(
     _ limit: Int64, _ line: Int64?, _ use: () throws(SystemError) -> Int64
   ) throws(SystemError) {
     // No limit around a group that has the same, or less.
-    let written = limit >= (try inner() ?? .max) ? MemoryLimit.unlimited : limit
+    let written =
+      limit >= max(try inner() ?? .max, application ?? 0) ? MemoryLimit.unlimited : limit
+    if isLine { return try setLine(written, use) }
     if written >= (try current()) {
       try write(written, to: limitFile)
       return try write(line, to: lineFile)
@@ -220,7 +257,7 @@ package struct MemoryWriter: ~Copyable {
   /// - Throws: ``SystemError``; ENODEV once the group is gone, EBADF for a reader.
   package func set(line: Int64?) throws(SystemError) {
     if isReadOnly { throw SystemError("write", "memory.high", errno: EBADF) }
-    if lineFile.isOpen { try write(line, to: lineFile) }
+    if lineFile.isOpen, !isLine { try write(line, to: lineFile) }
   }
 
   /// Makes memory and swap together what they shall be under the limit that is in force; a crash

@@ -83,8 +83,10 @@ package enum GroupPlan: Equatable, Sendable {
 
   /// What is known of a container before it is created.
   package struct Request {
-    /// Whether its limits are to move, and programs in it are not to see that.
-    package var isReactive: Bool
+    /// Whether programs in it are not to see that its limits move.
+    package var hidesLimits: Bool
+    /// Whether its CPU limit is to move.
+    package var movesCPU: Bool
     /// Whether its memory limit is to move.
     package var movesMemory: Bool
     /// Whether CPU limits are in the unified hierarchy.
@@ -96,9 +98,11 @@ package enum GroupPlan: Equatable, Sendable {
 
     /// Makes a request.
     package init(
-      isReactive: Bool, movesMemory: Bool, isUnified: Bool, isRoot: Bool, cgroup: CgroupsPath
+      hidesLimits: Bool, movesCPU: Bool, movesMemory: Bool, isUnified: Bool, isRoot: Bool,
+      cgroup: CgroupsPath
     ) {
-      self.isReactive = isReactive
+      self.hidesLimits = hidesLimits
+      self.movesCPU = movesCPU
       self.movesMemory = movesMemory
       self.isUnified = isUnified
       self.isRoot = isRoot
@@ -114,9 +118,11 @@ package enum GroupPlan: Equatable, Sendable {
   ///   - id: The container's id.
   package init(_ request: Request, root: String, id: String) {
     let unit = request.cgroup.unit
-    guard request.isReactive, request.isRoot,
-      request.isUnified || (request.movesMemory && unit == nil)
-    else {
+    let isPossible =
+      request.isUnified
+      ? request.movesCPU || request.movesMemory
+      : request.movesCPU && request.movesMemory && unit == nil
+    guard request.hidesLimits, request.isRoot, isPossible else {
       self = .one(because: nil)
       return
     }

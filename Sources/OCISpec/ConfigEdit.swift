@@ -18,7 +18,7 @@ package struct ConfigEdit: Equatable, Sendable {
   package var memoryLimit: Int64?
   /// Memory and swap together in bytes; -1 is no limit.
   package var memorySwap: Int64?
-  /// `linux.cgroupsPath`, of a document that has one.
+  /// `linux.cgroupsPath`.
   package var cgroupsPath: String?
 
   /// Makes an edit from its parts.
@@ -35,9 +35,9 @@ package struct ConfigEdit: Equatable, Sendable {
     self.mems = mems
   }
 
-  /// Sets a CPU limit.
-  package static func limit(_ cpu: CPUBandwidth) -> ConfigEdit {
-    ConfigEdit(cpuQuota: cpu.quota, cpuPeriod: cpu.period)
+  /// Sets a CPU limit; no quota is written as -1.
+  package static func limit(_ cpu: CPUQuota) -> ConfigEdit {
+    ConfigEdit(cpuQuota: cpu.quota ?? -1, cpuPeriod: cpu.period)
   }
 
   /// The CPU quota of a container that is to have none and never had.
@@ -75,42 +75,27 @@ package struct ConfigEdit: Equatable, Sendable {
         splices.append(Splice(range: spans[place].range, text: member.literal))
       }
     }
-    let objects = [JSONPlace.cpu, .memory].filter { missing[$0] != nil }
-    if objects.count == 2, objects.allSatisfy({ spans[$0].kind == .absent }) {
-      // Into the same place, so that they need a comma between them.
-      let members = objects.map {
-        "\"\($0.name)\":{\(missing[$0, default: []].joined(separator: ","))}"
-      }
-      splices.append(
-        insertion(of: members.joined(separator: ","), into: .resources, bytes, spans, root: root))
-    } else {
-      for object in objects {
-        let members = missing[object, default: []].joined(separator: ",")
-        splices.append(insertion(of: members, into: object, bytes, spans, root: root))
+    // What an object gets that is not there itself goes with it into the one around it.
+    for object in [JSONPlace.cpu, .memory, .resources, .linux, .document] {
+      guard let texts = missing[object] else { continue }
+      let members = texts.joined(separator: ",")
+      if spans[object].kind == .absent, object != root {
+        missing[object.parent, default: []].append("\"\(object.name)\":{\(members)}")
+      } else {
+        splices.append(insertion(of: members, into: spans[object], bytes))
       }
     }
     return Splice.apply(&splices, to: bytes)
   }
 
-  /// Adds members to an object: to the one that is there, else inside a new one in its parent.
-  private func insertion(
-    of members: String, into object: JSONPlace, _ bytes: [UInt8], _ spans: JSONSpans,
-    root: JSONPlace
-  ) -> Splice {
-    let span = spans[object]
-    switch span.kind {
-    case .absent where object != root:
-      return insertion(
-        of: "\"\(object.name)\":{\(members)}", into: object.parent, bytes, spans, root: root)
-    case .object:
-      // At the start: a duplicate object that follows merges and takes nothing away.
-      let start = span.start + 1
-      let first = bytes[start...].first { $0 > 0x20 }
-      let isEmpty = first == UInt8(ascii: "}")
-      return Splice(range: start..<start, text: isEmpty ? members : members + ",")
-    default:
-      return Splice(range: span.range, text: "{\(members)}")
-    }
+  /// Adds members to the object at a place.
+  private func insertion(of members: String, into span: JSONSpan, _ bytes: [UInt8]) -> Splice {
+    guard span.kind == .object else { return Splice(range: span.range, text: "{\(members)}") }
+    // At the start: a duplicate object that follows merges and takes nothing away.
+    let start = span.start + 1
+    let first = bytes[start...].first { $0 > 0x20 }
+    let isEmpty = first == UInt8(ascii: "}")
+    return Splice(range: start..<start, text: isEmpty ? members : members + ",")
   }
 }
 

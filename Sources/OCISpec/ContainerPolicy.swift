@@ -93,9 +93,6 @@ package struct ContainerPolicy: Equatable, Sendable {
   package let visible: VisibleLimit
   /// From -1000 to 1000; higher wins when the application runs short.
   package let priority: Int
-  /// The CPU limit that must hold at the container's first instruction: under `reactive` what is
-  /// declared (else the node) within the bounds; under any other policy what is declared.
-  package let initialCPU: CPULimit
 
   /// Decides what holds for a container.
   ///
@@ -202,7 +199,5 @@ package struct ContainerPolicy: Equatable, Sendable {
     memoryIsManaged = request.app != nil || !request.memory.isEmpty
     priority = request.priority
     visible = request.visible
-    let start = declared.cpu ?? nodeCPU
-    initialCPU = name == .reactive ? cpu.clamp(start) : start
   }
 }

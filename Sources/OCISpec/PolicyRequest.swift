@@ -158,16 +158,15 @@ extension Annotations.Entry {
 extension CPULimit {
   /// Reads a limit that somebody asks for: a quantity that the kernel can enforce.
   init(asked text: String) throws(QuantityError) {
-    let quantity = try CPUQuantity(text)
-    self.init(quantity)
-    if self < .smallest { throw QuantityError(.belowSmallestQuota, accepted: CPUQuantity.accepted) }
+    self = try CPULimit(text)
+    if self < .smallest { throw QuantityError(.belowSmallestQuota, accepted: Self.accepted) }
   }
 
   /// Reads a floor that somebody asks for.
   init(askedFloor text: String) throws(QuantityError) {
-    self.init(try CPUQuantity(text))
+    self = try CPULimit(text)
     if self < .smallestFloor {
-      throw QuantityError(.belowSmallestFloor, accepted: CPUQuantity.accepted)
+      throw QuantityError(.belowSmallestFloor, accepted: Self.accepted)
     }
   }
 }

@@ -19,8 +19,6 @@ package struct ResourcesUpdate: Sendable {
   /// `memory.swap` in bytes, memory included, -1 for no limit; nil where the request does not set
   /// it.
   package let memorySwap: Int64?
-  /// `memory.reservation` in bytes, -1 for none; nil where the request does not set it.
-  package let memoryReservation: Int64?
 
   private let spans: JSONSpans
 
@@ -41,7 +39,7 @@ package struct ResourcesUpdate: Sendable {
       return (
         spans: reader.spans, quota: try set(.quota), period: try set(.period),
         cpus: try reader.string(.cpus), mems: try reader.string(.mems), limit: try set(.limit),
-        swap: try set(.swap), reservation: try set(.reservation)
+        swap: try set(.swap)
       )
     }
     spans = reading.spans
@@ -51,7 +49,6 @@ package struct ResourcesUpdate: Sendable {
     mems = reading.mems
     memoryLimit = reading.limit
     memorySwap = reading.swap
-    memoryReservation = reading.reservation
   }
 
   /// The request with other CPU values; nil leaves what is there.

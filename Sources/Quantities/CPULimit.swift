@@ -2,13 +2,6 @@
 
 /// A CPU limit in nanocores: fine enough to hold any quota and period of CFS bandwidth control.
 package struct CPULimit: Comparable, Hashable, Sendable, CustomStringConvertible {
-  /// The smallest quota the kernel takes, in microseconds (kernel/sched/core.c,
-  /// tg_set_cfs_bandwidth).
-  package static let smallestQuota: Int64 = 1000
-
-  /// The period of a group that nobody set one for, in microseconds (kernel/sched/fair.c).
-  package static let defaultPeriod: Int64 = 100_000
-
   /// The smallest limit that can be asked for: the smallest quota in a period of 100 ms.
   package static let smallest = CPULimit(nanocores: 10_000_000)
 
@@ -24,8 +17,24 @@ package struct CPULimit: Comparable, Hashable, Sendable, CustomStringConvertible
   /// Makes a limit from billionths of a core.
   package init(nanocores: Int64) { self.nanocores = nanocores }
 
-  /// The limit that a quantity in cores asks for, at most `Int64.max` nanocores.
-  package init(_ quantity: CPUQuantity) { self.init(millicores: quantity.millicores) }
+  /// What an error tells the writer to write.
+  package static let accepted = "cores such as 2, 0.5 or 500m"
+
+  /// Reads a Kubernetes quantity in cores: `2`, `0.5`, `500m`.
+  ///
+  /// - Throws: ``QuantityError`` for what is no quantity, is negative, is finer than a millicore,
+  ///   does not fit an `Int64` of millicores, or has a suffix that counts bytes.
+  package init(_ text: String) throws(QuantityError) {
+    do throws(QuantityError.Problem) {
+      let quantity = try Quantity(parsing: text)
+      if quantity.isBinary { throw .memoryForCores }
+      let (millicores, isExact) = try quantity.scaled(decimals: 3)
+      if !isExact { throw .finerThanMillicore }
+      self.init(millicores: millicores)
+    } catch {
+      throw QuantityError(error, accepted: Self.accepted)
+    }
+  }
 
   /// Makes a limit from thousandths of a core, at most `Int64.max` nanocores.
   package init(millicores: Int64) {
@@ -33,33 +42,15 @@ package struct CPULimit: Comparable, Hashable, Sendable, CustomStringConvertible
     nanocores = overflowed ? .max : product
   }
 
-  /// The limit that a CFS quota in a period is; nil where the quota is not positive, which means
-  /// no limit (config.json and cpu.cfs_quota_us write -1).
-  ///
-  /// Rounded up, so that ``quota(period:)`` gives the very same quota back.
-  ///
-  /// - Parameters:
-  ///   - quota: Microseconds of CPU time a period.
-  ///   - period: Microseconds; 0 stands for the kernel's 100 ms.
-  package init?(quota: Int64, period: Int64) {
-    if quota <= 0 { return nil }
-    let period = Int128(period > 0 ? period : Self.defaultPeriod)
-    nanocores = Int64(clamping: (Int128(quota) * 1_000_000_000 + period - 1) / period)
-  }
-
-  /// The quota of this limit in a period, both in microseconds: rounded down, because a limit is
-  /// not to be exceeded, but never below what the kernel takes.
-  package func quota(period: Int64) -> Int64 {
-    max(Int64(clamping: Int128(nanocores) * Int128(period) / 1_000_000_000), Self.smallestQuota)
-  }
-
   /// Orders by size.
   package static func < (a: CPULimit, b: CPULimit) -> Bool { a.nanocores < b.nanocores }
 
-  /// As a ``CPUQuantity`` where it is one, else in cores with all its decimals: `0.333333334`.
+  /// As Kubernetes writes it, whole cores as `2` and millicores as `1500m`; else in cores with all
+  /// its decimals: `0.333333334`.
   package var description: String {
-    if nanocores % 1_000_000 == 0 { return "\(CPUQuantity(millicores: nanocores / 1_000_000))" }
     let (cores, rest) = nanocores.quotientAndRemainder(dividingBy: 1_000_000_000)
+    if rest == 0 { return "\(cores)" }
+    if rest % 1_000_000 == 0 { return "\(nanocores / 1_000_000)m" }
     var decimals = String(rest + 1_000_000_000).dropFirst()
     while decimals.hasSuffix("0") { decimals.removeLast() }
     return "\(cores).\(decimals)"

@@ -23,6 +23,11 @@ package struct CPUQuota: Hashable, Sendable {
   /// The limit in cores; nil for none.
   package var cores: Double? { quota.map { Double($0) / Double(period) } }
 
+  /// The limit in whole millicores, rounded up, as people write it; nil for none.
+  package var inMillicores: CPULimit? {
+    quota.map { CPULimit(millicores: Self.scaled($0, by: 1000, over: period, roundingUp: true)) }
+  }
+
   /// The limit in nanocores, rounded up so that under the same period it is this limit again; nil
   /// for none.
   package var nanocores: Int64? {

@@ -1,7 +1,8 @@
-// SPDX-License-Identifier: Apache-2.0
 package import CPUSets
 package import Cgroups
 package import Control
+// SPDX-License-Identifier: Apache-2.0
+internal import Glibc
 package import Hooks
 package import OCISpec
 package import Quantities
@@ -30,7 +31,7 @@ package struct ContainerState: Equatable, Sendable {
   /// The config that counts, absolute, where it is not the bundle's config.json.
   package var config: String?
   /// "reactive", "observe" or "strict".
-  package var policy: String
+  package var policy: PolicyName
   /// The control law that moves its limits, by its name in the operator's config.
   package var law: String?
   /// Whether the hooks in the scheduler are used where the kernel has them.
@@ -126,7 +127,7 @@ package struct ContainerState: Equatable, Sendable {
 
   /// Makes the state of a container that is about to be created.
   package init(
-    root: String, id: String, bundle: String, policy: String, runtime: ProcessIdentity,
+    root: String, id: String, bundle: String, policy: PolicyName, runtime: ProcessIdentity,
     pidFile: String, base: CPUBase
   ) {
     self.root = root
@@ -144,7 +145,8 @@ package struct ContainerState: Equatable, Sendable {
   package init?(text: String) {
     let keyed = KeyedText(text)
     guard keyed["version"] == "1", let root = keyed["root"], let id = keyed["id"],
-      let bundle = keyed["bundle"], let policy = keyed["policy"],
+      let bundle = keyed["bundle"],
+      let policy = keyed["policy"].flatMap({ PolicyName(rawValue: $0) }),
       let runtime = keyed["runtime"].flatMap({ ProcessIdentity($0) }),
       let pidFile = keyed["pidFile"], let base = CPUBase(keyed),
       let phase = keyed["phase"].flatMap({ Phase(rawValue: $0) }),
@@ -202,7 +204,7 @@ package struct ContainerState: Equatable, Sendable {
     keyed["id"] = id
     keyed["bundle"] = bundle
     keyed["config"] = config
-    keyed["policy"] = policy
+    keyed["policy"] = policy.rawValue
     keyed["law"] = law
     keyed["hooks"] = usesHooks ? nil : HooksChoice.sampling.rawValue
     keyed["app"] = app
@@ -247,6 +249,13 @@ package struct ContainerState: Equatable, Sendable {
   /// The directory of the container's own group, where the one whose limits move is around it.
   package var innerDirectory: String? { inner(in: cpuDirectory) }
 
+  /// The directory of the group that the processes are in: crun makes one below a scope.
+  package var ownDirectory: String? {
+    guard let inner = innerDirectory else { return cpuDirectory }
+    guard let below = CgroupLocation.below(inner), access(below, F_OK) == 0 else { return inner }
+    return below
+  }
+
   /// The same in the memory hierarchy.
   package var innerMemoryDirectory: String? { memoryInner(in: memoryDirectory) }
 
@@ -274,7 +283,8 @@ package struct ContainerState: Equatable, Sendable {
 
   /// Its own group is going to have the most that is known by now.
   package mutating func takeFirstInner() {
-    if innerName != nil {
+    // A strict container has CPUs instead of a CPU limit.
+    if innerName != nil, claim == nil {
       let cpu = base.firstInner
       (base.inner, base.told) = (cpu, cpu)
     }
@@ -318,9 +328,10 @@ package struct ContainerState: Equatable, Sendable {
     memoryDirectory = location.memory
     version = location.version
     // What crun has below the scope that it asked for, or a container's own systemd, follows that.
-    if let group = location.cpusetGroup, let expected = claim?.group,
-      !group.isGroup(below: expected)
-    {
+    guard let group = location.cpusetGroup, let expected = claim?.group else { return }
+    if let innerName {
+      claim?.group = group + "/" + innerName
+    } else if !group.isGroup(below: expected) {
       claim?.group = CgroupLocation.scope(around: group, named: cgroupName) ?? group
     }
   }

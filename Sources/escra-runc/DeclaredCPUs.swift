@@ -10,7 +10,7 @@ internal import Quantities
 /// takes none away and gives none too many.
 struct DeclaredCPUs {
   /// Quota over period; nil for none.
-  let bandwidth: CPUBandwidth?
+  let bandwidth: CPUQuota?
   /// A CPU list, as it was written; nil or empty for none.
   let cpuset: String?
 
@@ -22,13 +22,15 @@ struct DeclaredCPUs {
   }
 
   private func wholeCPUs() throws(Refusal) -> Int? {
-    guard let bandwidth else { return nil }
-    if let whole = bandwidth.wholeCPUs, whole > 0 { return Int(clamping: whole) }
-    let below = bandwidth.quota / bandwidth.period
+    guard let bandwidth, let quota = bandwidth.quota, let cores = bandwidth.inMillicores else {
+      return nil
+    }
+    let (below, rest) = quota.quotientAndRemainder(dividingBy: bandwidth.period)
+    if rest == 0, below > 0 { return Int(clamping: below) }
     let choice = below > 0 ? "\(below) or \(below + 1)" : "1"
     throw Refusal(
-      sentence: "the policy \"strict\" reserves whole CPUs, and quota \(bandwidth.quota) of period "
-        + "\(bandwidth.period) is \(CPULimit(millicores: bandwidth.millicoresRoundedUp)); "
+      sentence: "the policy \"strict\" reserves whole CPUs, and quota \(quota) of period "
+        + "\(bandwidth.period) is \(cores); "
         + "declare \(choice), or use the policy reactive")
   }
 

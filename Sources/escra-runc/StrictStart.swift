@@ -1,6 +1,7 @@
-// SPDX-License-Identifier: Apache-2.0
 internal import CLinux
 internal import CPUSets
+// SPDX-License-Identifier: Apache-2.0
+internal import Cgroups
 internal import Control
 internal import Glibc
 internal import LiveLimits
@@ -38,10 +39,13 @@ extension SupervisedStart {
       try checkMachine()
       let edit = try held(locked, bundle)
       let directory = try makeDirectory()
+      let outer = CPURegistry.isUnified ? makeOuter(for: directory) : (group: nil, reason: nil)
+      let state: ContainerState
       let claim: CPUClaim
       do throws(LaunchFailure) {
-        claim = try self.claim(asked, reserved, in: directory, &launched)
+        (state, claim) = try self.claim(asked, reserved, in: directory, outer, &launched)
       } catch {
+        OuterGroups.remove(directory.nonce, .system)
         directory.remove()
         throw error
       }
@@ -50,7 +54,9 @@ extension SupervisedStart {
       var change = ConfigEdit(
         cpuQuota: document.declared.cpu == nil ? nil : ConfigEdit.noQuota,
         cpus: claim.held.description, mems: claim.nodes?.description)
-      if let needed = memoryBase?.needed {
+      if let group = outer.group {
+        enter(group, state, &change)
+      } else if let needed = memoryBase?.needed {
         change.memoryLimit = needed
         change.memorySwap = memoryBase?.requestedSwap(at: needed)
       }
@@ -65,18 +71,21 @@ extension SupervisedStart {
   /// Takes the CPUs, under the registry's lock, and writes that down.
   private func claim(
     _ asked: CPUReservation, _ reserved: CPUSet, in directory: borrowing StateDirectory,
-    _ launched: inout RuntimeCall
-  ) throws(LaunchFailure) -> CPUClaim {
+    _ outer: (group: OuterGroup?, reason: String?), _ launched: inout RuntimeCall
+  ) throws(LaunchFailure) -> (ContainerState, CPUClaim) {
     do {
       let registry = try CPURegistry(locking: .system)
+      let group = outer.group.map { $0.path + "/" + $0.inner } ?? expectedCpusetGroup
       let claim = try registry.grant(
-        asked, group: expectedCpusetGroup, reserved: reserved, memory: document.declared.memory,
+        asked, group: group, reserved: reserved, memory: document.declared.memory,
         holders: registry.holders())
       var state = try state(base, in: directory, &launched)
       state.claim = claim
       if document.declared.mems != nil { state.claim?.nodes = nil }
+      if let group = outer.group { state.enter(group) }
+      state.oneGroup = outer.reason
       try directory.save(state)
-      return state.claim ?? claim
+      return (state, state.claim ?? claim)
     } catch let error as any (Error & CustomStringConvertible) {
       throw LaunchFailure(error.description)
     } catch { throw LaunchFailure("an unforeseen error") }
@@ -95,6 +104,7 @@ extension SupervisedStart {
     do throws(SystemError) {
       supervisor = try Launcher.startSupervisor(of: directory, id: id, sharing: edit)
     } catch {
+      OuterGroups.remove(directory.nonce, .system)
       directory.remove()
       throw LaunchFailure(error.description)
     }
@@ -104,6 +114,7 @@ extension SupervisedStart {
     // gone it may have the lock for that.
     try? supervisor.process.send(SIGKILL)
     supervisor.process.hasEnded(within: Self.secondsWhereNeeded * 1000)
+    OuterGroups.remove(directory.nonce, .system)
     if (try? CPUFence(root: .system).release(directory)) == nil { Launcher.callKeeper(.system) }
     throw .notReady(answer, within: Self.secondsWhereNeeded)
   }
@@ -115,10 +126,11 @@ extension SupervisedStart {
     if call.invocation.systemdCgroup && path.utf8.first != UInt8(ascii: "/") {
       let unit =
         path.isEmpty
-        ? StrictGroup.unitWithoutPath(id: id, runtime: call.runtime) : cgroupName ?? id
-      return isUnified ? StrictGroup.systemdPath(path, unit: unit) : "/" + unit
+        ? ExpectedGroup.unitWithoutPath(id: id, runtime: call.runtime) : cgroupName ?? id
+      return isUnified ? ExpectedGroup.systemdPath(path, unit: unit) : "/" + unit
     }
-    return StrictGroup.path(
-      path, id: id, own: CPURegistry.groupOfCaller(), isUnified: isUnified)
+    return ExpectedGroup.path(
+      path, id: id, own: CPURegistry.groupOfCaller(), isUnified: isUnified,
+      maker: ExpectedGroup.maker(call.runtime))
   }
 }

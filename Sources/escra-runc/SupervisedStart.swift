@@ -134,7 +134,7 @@ struct SupervisedStart {
       let policy = try ContainerPolicy.resolve(
         annotations: document.annotations,
         declared: DeclaredLimits(
-          cpu: document.declared.cpu.flatMap { CPULimit(quota: $0.quota, period: $0.period) },
+          cpu: document.declared.cpu?.nanocores.map(CPULimit.init(nanocores:)),
           memory: document.declared.memory),
         config: config,
         node: NodeCapacity(
@@ -266,28 +266,32 @@ struct SupervisedStart {
   /// In how many groups it is to be.
   private var plan: GroupPlan {
     let request = GroupPlan.Request(
-      isReactive: policy.name == .reactive && policy.visible == .declared,
-      movesMemory: memoryBase != nil, isUnified: CgroupMount.hasUnifiedCPU, isRoot: geteuid() == 0,
-      cgroup: cgroup)
+      hidesLimits: policy.name != .observe && policy.visible == .declared,
+      movesCPU: policy.name == .reactive, movesMemory: memoryBase != nil,
+      isUnified: CgroupMount.hasUnifiedCPU, isRoot: geteuid() == 0, cgroup: placed)
     return GroupPlan(request, root: call.root, id: id)
   }
 
   /// Makes a group of ours for the container's own, if it is to have one.
   ///
   /// - Returns: The group, or why there is none although one could be expected.
-  private func makeOuter(
+  func makeOuter(
     for directory: borrowing StateDirectory
   ) -> (group: OuterGroup?, reason: String?) {
     switch plan {
     case .one(let reason): return (nil, reason)
     case .two(let group):
       do throws(NoOuterGroup) {
-        let limits =
-          membership == nil ? FirstLimits(base, memoryBase) : FirstLimits(ofMember: base)
         try OuterGroups.make(group, of: id, directory.nonce, limits, .system)
         return (group, nil)
       } catch { return (nil, error.reason) }
     }
+  }
+
+  private var limits: FirstLimits {
+    if membership != nil { return FirstLimits(ofMember: base) }
+    if policy.name == .strict, let memoryBase { return FirstLimits(memoryBase) }
+    return FirstLimits(base, memoryBase)
   }
 
   /// What the CPU limit starts from and moves between.
@@ -391,8 +395,8 @@ struct SupervisedStart {
     let patience = membership == nil ? 1 : Self.secondsWhereNeeded
     let answer = supervisor.socket.receive(within: patience * 1000)
     do throws(LaunchFailure) {
-      if case .message(.refused(let resource, let reason, let figure)) = answer {
-        throw LaunchFailure(refusal(resource, reason, figure))
+      if case .message(.refused(let why)) = answer {
+        throw LaunchFailure(refusal(why))
       }
       guard case .message(.ready(let limit, let memory)) = answer else {
         throw .notReady(answer, within: patience)
@@ -447,7 +451,7 @@ struct SupervisedStart {
   private func first(_ limit: CPUQuota, _ memory: Int64?) -> ConfigEdit {
     var change = ConfigEdit()
     if limit != declared {
-      change = ConfigEdit.limit(CPUBandwidth(quota: limit.quota ?? -1, period: limit.period))
+      change = ConfigEdit.limit(limit)
     }
     if let memory, memory != document.declared.memory {
       change.memoryLimit = memory
@@ -458,10 +462,10 @@ struct SupervisedStart {
 
   /// Puts the container's own group into one of ours, with the most that it may have for its limits:
   /// that is what programs in it see.
-  private func enter(_ group: OuterGroup, _ state: ContainerState, _ change: inout ConfigEdit) {
+  func enter(_ group: OuterGroup, _ state: ContainerState, _ change: inout ConfigEdit) {
     change.cgroupsPath = group.cgroupsPath
     (change.memoryLimit, change.memorySwap) = (nil, nil)
-    if group.kind != .legacy {
+    if group.kind != .legacy, state.claim == nil {
       let cpu = state.base.firstInner
       if cpu != declared { (change.cpuQuota, change.cpuPeriod) = (cpu.quota ?? -1, cpu.period) }
     }
@@ -505,7 +509,7 @@ struct SupervisedStart {
     }
     var state = ContainerState(
       root: call.root, id: id, bundle: absolutePath(call.invocation.bundle?.text ?? "."),
-      policy: policy.name.rawValue, runtime: runtime, pidFile: pidFile, base: base)
+      policy: policy.name, runtime: runtime, pidFile: pidFile, base: base)
     state.config = call.invocation.config.map { absolutePath($0.text) }
     let stale = try? FileStatus.following(pidFile)
     (state.stalePidFile, state.stalePidFileModified) = (stale?.identity, stale?.modified)
@@ -528,6 +532,17 @@ struct SupervisedStart {
   /// Where the low-level runtime will put it.
   private var cgroup: CgroupsPath {
     CgroupsPath(document.cgroupsPath, id: id, isSystemds: call.invocation.systemdCgroup)
+  }
+
+  /// The same, if config.json names no absolute place and it is known where the runtime would put it.
+  private var placed: CgroupsPath {
+    let isSystemds = call.invocation.systemdCgroup
+    guard cgroup.path == nil, cgroup.unit == nil, CgroupMount.hasUnifiedCPU,
+      let named = ExpectedGroup.named(
+        document.cgroupsPath ?? "", id: id, isSystemds: isSystemds, runtime: call.runtime,
+        own: CPURegistry.groupOfCaller())
+    else { return cgroup }
+    return CgroupsPath(named, id: id, isSystemds: isSystemds)
   }
 
   /// Why its limits are another container's, as far as that is known before it exists; nil where they

@@ -22,11 +22,14 @@ func update(_ call: RuntimeCall, _ settings: Settings) -> Never {
   if request.isRefusable { request.pass() }
   for path in instances {
     guard let instance = try? StateDirectory(opening: path) else { continue }
-    if instance.load()?.innerName != nil { updateInner(request, instance) }
+    let state = instance.load()
+    if state?.innerName != nil, state?.claim == nil || instance.releaseStage == .done {
+      updateInner(request, instance)
+    }
     if let edit = refusedSwap(request, instance) { request.pass(edit) }
     if instance.releaseStage == .done { updateUnsupervised(request, instance) }
     // Its CPUs stay its own also while its supervisor is being replaced.
-    if instance.load()?.claim != nil { updateStrict(call, request, instance, settings) }
+    if state?.claim != nil { updateStrict(call, request, instance, settings) }
     refuseAboveAncestors(request, instance)
     let edit = supervised(by: instance) { (edit, socket) throws(Retry) in
       try editCPU(&edit, request, socket, of: instance)
@@ -45,10 +48,45 @@ func update(_ call: RuntimeCall, _ settings: Settings) -> Never {
 private func updateInner(
   _ request: UpdateRequest, _ instance: borrowing StateDirectory
 ) {
-  guard instance.releaseStage == .done else { request.pass() }
-  let code = request.run(ConfigEdit())
+  var edit = ConfigEdit()
+  if instance.load()?.innerName?.hasSuffix(".scope") == true { edit = request.withPeriod }
+  guard instance.releaseStage == .done else {
+    if let code = updateUnseen(request, edit, instance) { exit(code) }
+    request.pass(edit)
+  }
+  // runc 1.1 forgets CPUs that a request does not name.
+  if request.cpus == nil, let state = instance.load(), state.claim != nil {
+    edit.cpus = LimitsInForce(of: state).cpus?.description
+  }
+  let code = request.run(edit)
   if code == 0 { Release.followUpdate(instance) }
   exit(code)
+}
+
+/// An update to the very limit that the container's own group has, which is more than is declared: the
+/// supervisor cannot tell that write from none, so it is told.
+///
+/// - Returns: The runtime's exit code; nil if the supervisor sees the update, or does not live.
+private func updateUnseen(
+  _ request: UpdateRequest, _ edit: ConfigEdit, _ instance: borrowing StateDirectory
+) -> CInt? {
+  guard let state = instance.load() else { return nil }
+  let cpu = state.base.declared.redeclared(quota: request.quota, period: request.period)
+  let isOfCPU = cpu != state.base.declared && cpu == state.base.inner
+  let memory = request.memory.map { $0 > 0 ? $0 : MemoryLimit.unlimited }
+  let isOfMemory = memory != nil && memory == state.memory?.inner
+  guard isOfCPU || isOfMemory else { return nil }
+  return supervised(by: instance) { (_, socket) throws(Retry) in
+    if isOfCPU {
+      let message = ControlMessage.update(quota: request.quota, period: request.period)
+      _ = try noted(answer(to: message, from: socket, of: instance), request)
+    }
+    if isOfMemory {
+      let message = ControlMessage.updateMemory(limit: request.memory, swap: request.swap)
+      _ = try noted(answer(to: message, from: socket, of: instance), request)
+    }
+    return request.run(edit)
+  }
 }
 
 /// A memory limit above that of memory and swap together: the low-level runtime refuses it by the
@@ -56,7 +94,9 @@ private func updateInner(
 private func refusedSwap(
   _ request: UpdateRequest, _ instance: borrowing StateDirectory
 ) -> ConfigEdit? {
-  guard request.memory != nil || request.swap != nil, let base = instance.load()?.memory,
+  let state = instance.load()
+  guard request.memory != nil || request.swap != nil, state?.innerName == nil,
+    let base = state?.memory,
     let memory = request.memory ?? base.declared,
     let swap = request.swap ?? base.declared.flatMap({ base.memorySwap(at: $0) }),
     swap > 0 && swap < memory
@@ -292,7 +332,8 @@ private func updateStrict(
   func carryOut(_ edit: ConfigEdit) -> CInt {
     runStrict(call, request, edit, instance, settings)
   }
-  guard isOfMemory(request, instance) else { exit(carryOut(ConfigEdit())) }
+  let hasOuter = instance.load()?.innerName != nil
+  guard !hasOuter, isOfMemory(request, instance) else { exit(carryOut(ConfigEdit())) }
   let code = supervised(by: instance) { (edit, socket) throws(Retry) in
     try editMemory(&edit, request, socket, of: instance)
     return carryOut(edit)
@@ -344,7 +385,7 @@ private func claim(
   }
   let asked = try DeclaredCPUs(
     bandwidth: quota.map {
-      CPUBandwidth(quota: $0, period: request.period ?? CPUBandwidth.defaultPeriod)
+      CPUQuota(quota: $0, period: request.period ?? CPUQuota.defaultPeriod)
     },
     cpuset: request.cpus
   ).reservation()

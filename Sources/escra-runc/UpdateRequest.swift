@@ -1,6 +1,7 @@
-// SPDX-License-Identifier: Apache-2.0
 internal import Glibc
 internal import OCISpec
+// SPDX-License-Identifier: Apache-2.0
+internal import Quantities
 internal import Syscalls
 
 /// An `update` of CPU and memory limits: what is asked for, and how to ask for something else instead.
@@ -124,6 +125,16 @@ struct UpdateRequest {
       && ["cpu-quota", "cpu-period"].contains { name in
         call.invocation.flags.entries.filter { $0.name == name }.count > 1
       }
+  }
+
+  /// The CPU limit with the period that crun assumes for a request without one: only with a period does
+  /// it tell systemd of the quota. Nothing for runc.
+  var withPeriod: ConfigEdit {
+    let name = call.runtime.split(separator: "/").last ?? ""
+    guard let quota, period == nil, name.utf8.starts(with: "crun".utf8), !repeatsCPUFlag else {
+      return ConfigEdit()
+    }
+    return ConfigEdit(cpuQuota: quota, cpuPeriod: CPUQuota.defaultPeriod)
   }
 
   /// Makes the call, as it came.

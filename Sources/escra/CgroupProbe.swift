@@ -15,6 +15,7 @@ final class CgroupProbe {
   private let innerStatistics: FileDescriptor
   private let directory: FileDescriptor
   private let memoryLimitFile: FileDescriptor
+  private let memoryLineFile: FileDescriptor
   private let innerMemoryFile: FileDescriptor
   private let memoryUseFile: FileDescriptor
   private let memoryEvents: FileDescriptor
@@ -55,6 +56,7 @@ final class CgroupProbe {
       self.directory = directory
     } catch { return nil }
     memoryLimitFile = Self.open(memory, ["memory.limit_in_bytes", "memory.max"])
+    memoryLineFile = Self.open(inner == nil ? nil : memory, ["memory.high"])
     innerStatistics = Self.open(inner, ["cpu.stat"])
     innerMemoryFile = Self.open(innerMemory, ["memory.limit_in_bytes", "memory.max"])
     memoryUseFile = Self.open(memory, ["memory.usage_in_bytes", "memory.current"])
@@ -96,7 +98,10 @@ final class CgroupProbe {
   /// The memory limit in bytes.
   var memoryLimit: Limit<Int64> {
     let moving = Self.memoryLimit(memoryLimitFile)
-    return moving == .unlimited && innerMemoryFile.isOpen ? innerMemory : moving
+    guard moving == .unlimited, innerMemoryFile.isOpen else { return moving }
+    // If programs can read the groups above, memory.high is what moves.
+    if case .at(let line) = Self.memoryLimit(memoryLineFile) { return .at(line) }
+    return innerMemory
   }
 
   /// The memory limit of the inner group, if the container has two.
@@ -122,7 +127,7 @@ final class CgroupProbe {
     return Int64(text.prefix { $0 != "\n" })
   }
 
-  /// Processes of the group that the kernel has killed for want of memory.
+  /// Processes of the group that the kernel has killed because memory ran out.
   var outOfMemoryKills: Int64? {
     guard memoryEvents.isOpen, let text = try? memoryEvents.contents(subject: "memory.events")
     else { return nil }

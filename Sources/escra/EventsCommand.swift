@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 internal import ArgumentParser
 internal import Glibc
+internal import OCISpec
 internal import Quantities
 internal import State
 internal import Syscalls
@@ -39,7 +40,7 @@ struct Event: Equatable {
   var id: String
   var name: ContainerName?
   var root: String
-  var policy: String
+  var policy: PolicyName
   var app: String?
   var entry: RecordEntry
 
@@ -48,7 +49,7 @@ struct Event: Equatable {
     var members: [(name: String, value: JSON)] = [
       ("id", .string(id)), ("name", .optional(name?.text)),
       ("namespace", .optional(name?.namespace)),
-      ("policy", .string(policy)), ("app", .optional(app)),
+      ("policy", .string(policy.rawValue)), ("app", .optional(app)),
       ("root", .string(root)),
     ]
     if case .object(let decision) = entry.json { members += decision }

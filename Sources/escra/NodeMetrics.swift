@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 internal import Control
+internal import OCISpec
 internal import Quantities
 internal import State
 internal import Syscalls
@@ -24,7 +25,7 @@ struct ContainerMetrics: MetricSubject {
   var id: String
   /// The runtime's root: an id means something only below it.
   var root: String
-  var policy: String
+  var policy: PolicyName
   var application: String?
   /// What engines call it.
   var name: ContainerName?
@@ -58,7 +59,7 @@ struct ContainerMetrics: MetricSubject {
   }
 
   /// The counters of the CPU limit; the limit of a strict container does not move.
-  var cpuCounters: CPUController.Counters? { policy == "strict" ? nil : counters }
+  var cpuCounters: CPUController.Counters? { policy == .strict ? nil : counters }
 
   /// The counters that an earlier version has not kept.
   var newCounters: CPUController.Counters? {
@@ -70,7 +71,7 @@ struct ContainerMetrics: MetricSubject {
   var labels: MetricLabels {
     MetricLabels([
       ("id", id), ("name", name?.text ?? id), ("pod", name?.pod), ("container", name?.container),
-      ("policy", policy), ("application", application), ("namespace", namespace),
+      ("policy", policy.rawValue), ("application", application), ("namespace", namespace),
       ("root", root),
     ])
   }
@@ -199,7 +200,7 @@ struct NodeMetrics {
       $0.cpuCounters?.returns
     },
     Figure("cpu_limit_refusals", .counter, "Times the kernel refused a CPU limit.") {
-      $0.policy == "strict" ? nil : $0.newCounters?.refusals
+      $0.policy == .strict ? nil : $0.newCounters?.refusals
     },
     Figure("memory_limit_bytes", .gauge, "Memory limit that the kernel enforces now.") {
       $0.kernel?.memoryLimit
@@ -222,7 +223,7 @@ struct NodeMetrics {
     Figure("memory_limit_refusals", .counter, "Times a needed memory limit was not given.") {
       $0.newCounters?.memoryRefusals
     },
-    Figure("oom_kills", .counter, "Processes that the kernel killed for want of memory.") {
+    Figure("oom_kills", .counter, "Processes that the OOM killer killed.") {
       $0.kernel?.outOfMemoryKills
     },
   ]

@@ -3,6 +3,7 @@ internal import Application
 internal import CPUSets
 internal import Control
 internal import Glibc
+internal import OCISpec
 internal import Quantities
 internal import State
 internal import Syscalls
@@ -44,7 +45,7 @@ final class Observer {
 
   /// Takes one look.
   ///
-  /// - Returns: The containers by id; use is nil for one that was not there at the last look.
+  /// - Returns: The containers by id; use is nil for a container that was not there at the last look.
   func look() -> [Sight] {
     var seen: [String: (time: Nanoseconds, usage: Nanoseconds)] = [:]
     var sights: [Sight] = []
@@ -59,7 +60,7 @@ final class Observer {
       var report = ContainerReport(state)
       report.name = names.name(of: state, at: path)
       // The CPU limit of a strict container does not move.
-      if state.policy != "strict" {
+      if state.policy != .strict {
         report.counters = CounterFile.counters(in: directory.descriptor)
       }
       if directory.isSupervised, let supervisor = state.supervisor,
@@ -74,7 +75,7 @@ final class Observer {
         report.memorySource = nil
         report.ownCPUs = nil
       }
-      if state.policy == "observe", !report.isReleased,
+      if state.policy == .observe, !report.isReleased,
         let last = entries.last(where: { !$0.rule.isMemory })
       {
         report.wouldBe = Double(last.after) / Double(max(last.period, 1))

@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import Glibc
+import TestFiles
+import TestValues
 import Testing
 
 @testable import Hooks

@@ -1,19 +1,20 @@
 // SPDX-License-Identifier: Apache-2.0
-import Glibc
-import Testing
-
 @testable import Cgroups
 @testable import Control
+import Glibc
 @testable import LiveLimits
+@testable import OCISpec
 @testable import Quantities
 @testable import State
 @testable import Syscalls
+import TestFiles
+import Testing
 
 /// A container that was found in a directory that stands for its group, and whose init has ended.
 private func running(in directory: TemporaryDirectory) throws -> ContainerState {
   let gone = ProcessIdentity(pid: .max, startTicks: 1)
   var state = ContainerState(
-    root: "/run/runc", id: "a", bundle: "/b", policy: "reactive", runtime: gone, pidFile: "/p",
+    root: "/run/runc", id: "a", bundle: "/b", policy: .reactive, runtime: gone, pidFile: "/p",
     base: CPUBase(
       declared: CPUQuota(quota: 20_000), floor: 50_000_000, explicitCeiling: nil,
       limit: 2_000_000_000))

@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
-import Glibc
-import Testing
-
 @testable import Control
+import Glibc
 @testable import LiveLimits
+@testable import OCISpec
 @testable import Quantities
 @testable import State
 @testable import Syscalls
+import TestFiles
+import Testing
 
 @Suite struct PidFileWaitTests {
   private let temporary: TemporaryDirectory
@@ -20,7 +21,7 @@ import Testing
   /// A container whose supervisor was ready just before this process started.
   private func state(readyTicks: Int64? = nil) -> ContainerState {
     var state = ContainerState(
-      root: temporary.path + "/root", id: "web", bundle: "/b", policy: "reactive", runtime: own,
+      root: temporary.path + "/root", id: "web", bundle: "/b", policy: .reactive, runtime: own,
       pidFile: temporary.path + "/pid",
       base: CPUBase(
         declared: CPUQuota(quota: 50_000), floor: 1, explicitCeiling: nil, limit: 1_000_000_000))

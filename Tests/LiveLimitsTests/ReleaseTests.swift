@@ -1,12 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
-import Glibc
-import Testing
-
 @testable import Control
+import Glibc
 @testable import LiveLimits
+@testable import OCISpec
 @testable import Quantities
 @testable import State
 @testable import Syscalls
+import TestFiles
+import TestValues
+import Testing
 
 @Suite struct ReleaseTests {
   private let temporary: TemporaryDirectory
@@ -25,7 +27,7 @@ import Testing
   }
 
   /// A container that runs, and declares half of a CPU and 50 MB.
-  private func state(_ policy: String = "reactive") throws -> ContainerState {
+  private func state(_ policy: PolicyName = .reactive) throws -> ContainerState {
     var state = ContainerState(
       root: "/run/runc", id: "web", bundle: temporary.path, policy: policy,
       runtime: ProcessIdentity(pid: 1, startTicks: 1), pidFile: "/p",
@@ -89,7 +91,7 @@ import Testing
   }
 
   @Test func `an observer has what it had`() throws {
-    let state = try state("observe")
+    let state = try state(.observe)
     let directory = try create(state)
     try Release.finish(state, directory, root)
     #expect(try temporary.read("cpu.cfs_quota_us") == "90000\n")

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+import TestValues
 import Testing
 
 @testable import OCISpec
@@ -21,6 +22,37 @@ import Testing
     #expect(
       ConfigEdit.undo(edit.members, in: edited, original: Array(before.utf8))
         == Array(before.utf8))
+  }
+
+  @Test(arguments: [
+    (#"{}"#, #"{"linux":{"cgroupsPath":"/a","resources":{"memory":{"limit":7}}}}"#),
+    (
+      #"{"linux":{},"a":1}"#,
+      #"{"linux":{"cgroupsPath":"/a","resources":{"memory":{"limit":7}}},"a":1}"#
+    ),
+    (
+      #"{"linux":{"resources":{}}}"#,
+      #"{"linux":{"cgroupsPath":"/a","resources":{"memory":{"limit":7}}}}"#
+    ),
+    (
+      #"{"linux":{"resources":{"memory":{"limit":1}}}}"#,
+      #"{"linux":{"cgroupsPath":"/a","resources":{"memory":{"limit":7}}}}"#
+    ),
+    (
+      #"{"linux":{"cgroupsPath":""}}"#,
+      #"{"linux":{"resources":{"memory":{"limit":7}},"cgroupsPath":"/a"}}"#
+    ),
+    (
+      #"{"linux":{"cgroupsPath":null,"resources":null}}"#,
+      #"{"linux":{"cgroupsPath":"/a","resources":{"memory":{"limit":7}}}}"#
+    ),
+  ])
+  func `a cgroupsPath is added where there is none`(before: String, after: String) throws {
+    let config = try document(before)
+    let edit = ConfigEdit(memoryLimit: 7, cgroupsPath: "/a")
+    #expect(text(edit.applied(to: config)) == after)
+    let undone = ConfigEdit.undo(edit.members, in: Array(after.utf8), original: config.bytes)
+    #expect(try undone.map { try ConfigDocument($0).cgroupsPath ?? "" } == "")
   }
 
   @Test(arguments: [
@@ -109,7 +141,7 @@ import Testing
     ),
   ])
   func `splices a CPU limit in`(_ before: String, _ after: String) throws {
-    let edit = ConfigEdit.limit(CPUBandwidth(quota: 50_000, period: 100_000))
+    let edit = ConfigEdit.limit(CPUQuota(quota: 50_000, period: 100_000))
     #expect(text(edit.applied(to: try document(before))) == after)
   }
 
@@ -129,16 +161,16 @@ import Testing
 
   @Test func `runc's own template gains only the limit`() throws {
     let config = try document(runcSpec)
-    let edited = text(ConfigEdit.limit(CPUBandwidth(quota: 7000)).applied(to: config))
+    let edited = text(ConfigEdit.limit(CPUQuota(quota: 7000)).applied(to: config))
     let inserted = #""cpu":{"quota":7000,"period":100000},"#
     #expect(edited.contains(inserted))
     #expect(edited.replacing(inserted, with: "") == runcSpec)
-    #expect(try document(edited).declared.cpu == CPUBandwidth(quota: 7000))
+    #expect(try document(edited).declared.cpu == CPUQuota(quota: 7000))
   }
 
   /// A document and the one that an edit must make of it, written side by side.
   private struct Pair {
-    var random: SplitMix
+    var random: SeededGenerator
     var before = ""
     var after = ""
 
@@ -231,10 +263,10 @@ import Testing
   }
 
   @Test func `leaves every other byte of two thousand random documents alone`() throws {
-    let limit = CPUBandwidth(quota: 50_000, period: 100_000)
+    let limit = CPUQuota(quota: 50_000, period: 100_000)
     var seen: Set<String> = []
     for seed in 0..<2000 {
-      var pair = Pair(random: SplitMix(state: UInt64(seed)))
+      var pair = Pair(random: SeededGenerator(seed: UInt64(seed)))
       pair.level(["linux", "resources", "cpu"], new: #""quota":50000,"period":100000"#)
       let config = try document(pair.before)
       let edited = ConfigEdit.limit(limit).applied(to: config)

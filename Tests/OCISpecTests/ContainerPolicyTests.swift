@@ -8,7 +8,6 @@ import Testing
   @Test func `a container that asks for nothing stays as it is`() throws {
     let policy = try resolve([:])
     #expect(policy.name == .standard)
-    #expect(policy.initialCPU == CPULimit(millicores: 1000))
     #expect(!policy.memoryIsManaged)
   }
 
@@ -48,26 +47,26 @@ import Testing
   // Bounds: annotations, declared millicores, what comes of them.
   @Test(
     arguments: [
-      ([:], 1000, 50, 1000, 1000),
-      ([:], nil, 50, 8000, 8000),
-      ([:], 20, 20, 20, 20),
-      ([:], 16_000, 50, 8000, 8000),
-      (["cpu.max": "2"], 1000, 50, 2000, 1000),
-      (["cpu.max": "500m"], 1000, 50, 500, 500),
-      (["cpu.max": "2", "app.cpu": "4"], 1000, 50, 2000, 1000),
-      (["cpu.max": "4", "app.cpu": "2"], 1000, 50, 2000, 1000),
-      (["app.cpu": "4"], 1000, 50, 4000, 1000),
-      (["cpu.max": "100"], 1000, 50, 8000, 1000),
-      (["cpu.min": "10m"], 1000, 10, 1000, 1000),
-      (["cpu.min": "1m"], 1000, 1, 1000, 1000),
-      (["cpu.min": "1"], 1000, 1000, 1000, 1000),
-      (["cpu.min": "2", "cpu.max": "3"], 1000, 2000, 3000, 2000),
-      (["cpu.min": "8", "cpu.max": "30"], 1000, 8000, 8000, 8000),
-      (["cpu.min": "2", "app": "shop"], 1000, 1000, 1000, 1000),
-      (["cpu.min": "8"], nil, 8000, 8000, 8000),
-    ] as [(Annotated, Int64?, Int64, Int64, Int64)])
-  func `the CPU limit moves between floor and ceiling and starts as declared`(
-    annotations: Annotated, declared: Int64?, floor: Int64, ceiling: Int64, initial: Int64
+      ([:], 1000, 50, 1000),
+      ([:], nil, 50, 8000),
+      ([:], 20, 20, 20),
+      ([:], 16_000, 50, 8000),
+      (["cpu.max": "2"], 1000, 50, 2000),
+      (["cpu.max": "500m"], 1000, 50, 500),
+      (["cpu.max": "2", "app.cpu": "4"], 1000, 50, 2000),
+      (["cpu.max": "4", "app.cpu": "2"], 1000, 50, 2000),
+      (["app.cpu": "4"], 1000, 50, 4000),
+      (["cpu.max": "100"], 1000, 50, 8000),
+      (["cpu.min": "10m"], 1000, 10, 1000),
+      (["cpu.min": "1m"], 1000, 1, 1000),
+      (["cpu.min": "1"], 1000, 1000, 1000),
+      (["cpu.min": "2", "cpu.max": "3"], 1000, 2000, 3000),
+      (["cpu.min": "8", "cpu.max": "30"], 1000, 8000, 8000),
+      (["cpu.min": "2", "app": "shop"], 1000, 1000, 1000),
+      (["cpu.min": "8"], nil, 8000, 8000),
+    ] as [(Annotated, Int64?, Int64, Int64)])
+  func `the CPU limit moves between floor and ceiling`(
+    annotations: Annotated, declared: Int64?, floor: Int64, ceiling: Int64
   ) throws {
     let declared = declared.map { CPULimit(millicores: $0) }
     let policy = try resolve(annotations, cpu: declared, invocationDefault: .reactive)
@@ -76,7 +75,6 @@ import Testing
         == Bounds(
           floor: CPULimit(millicores: floor), ceiling: CPULimit(millicores: ceiling),
           declared: declared))
-    #expect(policy.initialCPU == CPULimit(millicores: initial))
   }
 
   @Test(
@@ -108,7 +106,6 @@ import Testing
       let policy = try resolve([:], cpu: cpu, config: config, invocationDefault: .reactive)
       #expect(policy.cpu.floor == CPULimit(millicores: 100))
       #expect(policy.cpu.ceiling == CPULimit(millicores: 600))
-      #expect(policy.initialCPU == CPULimit(millicores: 600))
       #expect(policy.memory.ceiling == 256 << 20)
     }
   }
@@ -122,14 +119,6 @@ import Testing
     let asked = try resolve(["cpu.max": "2"], invocationDefault: .reactive)
     #expect(asked.askedCPUCeiling == CPULimit(millicores: 2000))
     #expect(asked.cpuLimit == CPULimit(millicores: 8000))
-  }
-
-  @Test(arguments: [PolicyName.observe, .strict])
-  func `a policy that moves no CPU limit starts with the declared one`(name: PolicyName) throws {
-    var config = OperatorConfig()
-    config.ceiling.cpu = CPULimit(millicores: 600)
-    let policy = try resolve([:], config: config, invocationDefault: name)
-    #expect(policy.initialCPU == CPULimit(millicores: 1000))
   }
 
   @Test func `carries the application, its limits, its scope and the priority`() throws {

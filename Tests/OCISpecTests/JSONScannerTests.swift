@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+import TestValues
 import Testing
 
 @testable import OCISpec
@@ -90,7 +91,7 @@ import Testing
   }
 
   @Test func `survives a real document with any byte overwritten`() throws {
-    var random = SplitMix(state: 1)
+    var random = SeededGenerator(seed: 1)
     let original = Array(runcSpec.utf8)
     var refused = 0
     for index in original.indices {

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 import Glibc
+import TestValues
 import Testing
 
 @testable import OCISpec
@@ -66,8 +67,8 @@ import Testing
     (
       "[1]",
       "the document [1] is no object; write one with runtimes, defaultPolicy, allowedPolicies, law, hooks, "
-        + "floor, ceiling, reservedCPUs, hostMemoryReserve, appConflict, onFailure "
-        + "and history"
+        + "floor, ceiling, reservedCPUs, hostMemoryReserve, appConflict, onFailure, "
+        + "history and cluster"
     ),
     (#"{"runtime": []}"#, "unknown key runtime; the nearest known one is runtimes"),
     (
@@ -78,14 +79,14 @@ import Testing
     (
       #"{"colour": "blue"}"#,
       "unknown key colour; known are runtimes, defaultPolicy, allowedPolicies, law, hooks, floor, ceiling, "
-        + "reservedCPUs, hostMemoryReserve, appConflict, onFailure "
-        + "and history"
+        + "reservedCPUs, hostMemoryReserve, appConflict, onFailure, "
+        + "history and cluster"
     ),
     (
       #"{"a\nb": 1}"#,
       #"unknown key a\u{a}b; known are runtimes, defaultPolicy, allowedPolicies, law, hooks, "#
-        + "floor, ceiling, reservedCPUs, hostMemoryReserve, appConflict, onFailure "
-        + "and history"
+        + "floor, ceiling, reservedCPUs, hostMemoryReserve, appConflict, onFailure, "
+        + "history and cluster"
     ),
     (#"{"floor": {"cpus": "1"}}"#, "unknown key floor.cpus; the nearest known one is floor.cpu"),
     (
@@ -98,7 +99,7 @@ import Testing
     ),
     (
       #"{"runtimes": ["/bin/runc", "runc"]}"#,
-      #"runtimes[1] "runc" is no absolute path; write one that begins with /"#
+      #"runtimes[1] "runc" is no absolute path; write a path that begins with /"#
     ),
     (
       #"{"defaultPolicy": "reactve"}"#,

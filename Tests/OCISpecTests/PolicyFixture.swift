@@ -20,16 +20,6 @@ func resolve(
     node: NodeCapacity(millicores: 8000, memory: 16 << 30), invocationDefault: invocationDefault)
 }
 
-/// The sentence of the error that `body` throws.
-func sentence(_ body: () throws -> Void) -> String {
-  do {
-    try body()
-    return "nothing was wrong"
-  } catch {
-    return "\(error)"
-  }
-}
-
 /// A config with these bytes, as `/etc/escra/config.json`.
 func parse(_ json: String) throws(OperatorConfigError) -> OperatorConfig {
   try OperatorConfig(parsing: Array(json.utf8), file: "/etc/escra/config.json")

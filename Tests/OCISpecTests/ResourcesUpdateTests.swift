@@ -17,7 +17,6 @@ import Testing
     #expect(update.mems == nil)
     #expect(update.memoryLimit == 1_073_741_824)
     #expect(update.memorySwap == -1)
-    #expect(update.memoryReservation == nil)
   }
 
   @Test(arguments: ["{}", #"{"cpu":null}"#, #"{"cpu":{}}"#, #"{"cpu":{"quota":0,"cpus":""}}"#])

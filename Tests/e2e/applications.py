@@ -60,24 +60,28 @@ class Sums:
     Between making a group and limiting it the low-level runtime is alone in it.
     """
 
-    def __init__(self, *containers, every=0.002):
-        self.containers, self.every = containers, every
+    def __init__(self, *containers, every=0.002, read=None):
+        self.containers, self.every, self.read = containers, every, read or self._cpus
         self.sums, self._limited = [], set()
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
 
+    @staticmethod
+    def _cpus(container):
+        quota, period = cgroups.limit(container.cgroup)
+        return float("inf") if quota is None else quota / period
+
     def _look(self):
-        quotas = []
+        limits = []
         for container in self.containers:
             try:
-                quota, period = cgroups.limit(container.cgroup)
-                if quota is not None:
+                limit = self.read(container)
+                if limit < float("inf"):
                     self._limited.add(container)
-                none = float("inf") if container in self._limited else 0
-                quotas.append(none if quota is None else quota / period)
+                limits.append(limit if container in self._limited else 0)
             except OSError:
-                quotas.append(0)  # It is not there yet, or any more.
-        return quotas
+                limits.append(0)  # It is not there yet, or any more.
+        return limits
 
     def _run(self):
         while not self._stop.wait(self.every):

@@ -260,9 +260,8 @@ def both(request, shared, namespace, program):
 
 @pytest.mark.parametrize("phase", PHASES)
 @pytest.mark.parametrize("namespace, program", [
-    *[("own", program) for program in PROGRAMS],
     # Newer JVMs read the groups above the one that they are in, where they can see them.
-    *[("host", program) for program in PROGRAMS if program != "java"]])
+    *[(namespace, program) for namespace in ("own", "host") for program in PROGRAMS]])
 def test_a_program_sees_what_it_sees_under_the_plain_runtime(both, program, phase):
     """CPUs, memory, and what it makes of them, while another limit holds."""
     plain, ours = (each.reports[phase] for each in both)

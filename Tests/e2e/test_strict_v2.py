@@ -66,7 +66,8 @@ def no_cpu_is_lost(world):
     def all_have_all():
         groups = [ROOT] + ["/" + name for name in os.listdir(cgroups.ROOT)]
         for group in groups:
-            with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+            # ENODEV: removed between open and read.
+            with contextlib.suppress(OSError):
                 if cpus(group) != set(ONLINE):
                     return False
         return True
@@ -275,6 +276,87 @@ def test_it_gets_whole_cores_of_one_node_and_that_nodes_memory(strict, neighbour
     half = strict(reserved=2).started()
     with open(f"/sys/devices/system/cpu/cpu{min(cpus(half))}/topology/core_cpus_list") as file:
         assert cpus(half) == members(file.read())
+
+
+# --- memory that moves
+
+def outer_of(container):
+    """The group of ours around the container's own."""
+    found = cgroups.outer(container.cgroup)
+    assert found != container.cgroup, "it has one group"
+    return found
+
+
+def with_memory(container, declared=128 << 20, most="256Mi"):
+    """A strict container whose memory limit moves; not yet created."""
+    made = container(
+        {"io.escra.memory.max": most}, policy="strict", quota=100_000, period=100_000)
+    made.bundle.give_memory(declared)
+    return made
+
+
+def test_memory_moves_around_the_limit_that_programs_see(container, neighbour):
+    """The CPUs are those of the container's own group; the group around it has none of its own."""
+    other = neighbour()
+    made = with_memory(container).started()
+    made.supervisor()
+    outer = outer_of(made)
+    wait_for_cpus(other, set(ONLINE) - cpus(made))
+    assert cpus(made) == allowed(made.pid) and len(cpus(made)) == 1
+    if _has_partitions():
+        wait_for_partition(made)
+        assert members(exclusive(outer)) == cpus(made)
+    wait_until(lambda: cgroups.memory_limit(made.cgroup) < 128 << 20, 10, "memory is released")
+    assert cgroups.read(made.cgroup, "memory.max") == str(256 << 20)
+    assert [cgroups.limit(each)[0] for each in (made.cgroup, outer)] == [None, None]
+    assert "the limit that moves is that of the cgroup around" in escra_tool("explain", made.id)
+    made.call("delete", "--force")
+    wait_for_cpus(other, ONLINE)
+    wait_until(lambda: not os.path.exists(cgroups.directory(outer)), 4, "the outer group is gone")
+
+
+def test_an_update_of_memory_that_moves_is_the_engines_business(container):
+    """The runtime writes the container's own group; the supervisor takes that as declared."""
+    made = with_memory(container).started()
+    made.supervisor()
+    outer, before = outer_of(made), cpus(made)
+    made.call("update", "--memory", str(192 << 20), "--memory-swap", str(192 << 20))
+    wait_until(lambda: made.states()[0]["declaredMemory"] == str(192 << 20), 2, "it is declared")
+    wait_until(
+        lambda: cgroups.read(made.cgroup, "memory.max") == str(256 << 20), 2, "the maximum again")
+    made.call("update", "--cpu-share", "4096")
+    weight = cgroups.read(made.cgroup, "cpu.weight")
+    wait_until(lambda: cgroups.read(outer, "cpu.weight") == weight, 2, "the weight as updated")
+    assert cpus(made) == before and cgroups.limit(made.cgroup)[0] is None
+
+
+def test_its_memory_moves_on_after_release_and_adoption(container, neighbour):
+    """Released, its own group has what it declares."""
+    other = neighbour()
+    made = with_memory(container).started()
+    made.supervisor()
+    outer = outer_of(made)
+    escra_tool("release", made.id)
+    assert cgroups.read(outer, "cpu.max") == "max 100000"
+    assert cgroups.limit(made.cgroup) == (100_000, 100_000)
+    assert cgroups.memory_limit(made.cgroup) == 128 << 20
+    wait_for_cpus(other, ONLINE)
+    escra_tool("adopt", made.id)
+    made.supervisor()
+    wait_for_cpus(other, set(ONLINE) - cpus(made))
+    wait_until(lambda: cgroups.limit(made.cgroup)[0] is None, 2, "no quota")
+    wait_until(lambda: cgroups.memory_limit(made.cgroup) < 128 << 20, 10, "memory is released")
+
+
+def test_the_next_supervisor_goes_on_in_both_groups(container, neighbour):
+    other = neighbour()
+    made = with_memory(container).started()
+    before = cpus(made)
+    kill(made.supervisor())
+    made.supervisor(5)
+    wait_until(lambda: cgroups.memory_limit(made.cgroup) < 128 << 20, 10, "memory is released")
+    assert cpus(made) == before
+    wait_for_cpus(other, set(ONLINE) - before)
 
 
 # --- systemd

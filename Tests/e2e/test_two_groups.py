@@ -135,6 +135,51 @@ def test_a_maximum_outlives_updates(container):
     wait_until(lambda: around(made, "cpu.max") == "60000 100000", 4, "up to the maximum")
 
 
+def seen(container, name):
+    """A file of the group that the processes are in: crun makes one below a scope."""
+    group = os.path.join(outer_of(container), os.path.basename(container.cgroup))
+    return cgroups.read(cgroups.inner(group), name)
+
+
+def test_programs_see_the_maximum_after_updates(container):
+    """Also in the group that crun makes below the scope."""
+    made = container({"io.escra.cpu.max": "600m", "io.escra.memory.max": "256Mi"})
+    made.bundle.give_memory(64 * MIB)
+    made.started()
+    made.supervisor()
+    for quota, size in ((30_000, 96), (40_000, 80)):
+        size = size * MIB
+        made.call("update", "--cpu-quota", str(quota), "--memory", str(size),
+                  "--memory-swap", str(size))
+        wait_until(lambda: made.states()[0]["declaredQuota"] == str(quota), 2, "it is declared")
+        wait_until(lambda: made.states()[0]["declaredMemory"] == str(size), 2, "it is declared")
+        wait_until(lambda: seen(made, "cpu.max") == "60000 100000", 2, "the maximum again")
+        wait_until(lambda: seen(made, "memory.max") == str(256 * MIB), 2, "the maximum again")
+
+
+@pytest.mark.parametrize("most", ["max", "app"])
+def test_an_update_to_the_very_limit_that_programs_see_is_declared(container, most):
+    """The runtime writes what is there already."""
+    annotations = {f"io.escra.{most}.cpu": "600m", f"io.escra.{most}.memory": "256Mi",
+                   "io.escra.app": "shop"}
+    if most == "max":
+        annotations = {"io.escra.cpu.max": "600m", "io.escra.memory.max": "256Mi"}
+    made = container(annotations)
+    made.bundle.give_memory(64 * MIB)
+    made.started()
+    made.supervisor()
+    size = str(256 * MIB)
+    wait_until(lambda: own(made, "cpu.max") == "60000 100000", 2, "its application's")
+    made.call("update", "--cpu-quota", "60000", "--memory", size, "--memory-swap", size)
+    wait_until(lambda: made.states()[0]["declaredQuota"] == "60000", 2, "it is declared")
+    wait_until(lambda: made.states()[0]["declaredMemory"] == size, 2, "it is declared")
+    made.call("update", "--cpu-share", "512")
+    assert own(made, "cpu.max") == "60000 100000"
+    assert made.states()[0]["declaredQuota"] == "60000"
+    made.call("update", "--cpu-quota", "20000")
+    wait_until(lambda: made.states()[0]["declaredQuota"] == "20000", 2, "it is declared")
+
+
 @pytest.mark.v2
 def test_the_weights_are_carried(container):
     """Siblings are compared by the weights of our groups."""
@@ -149,6 +194,37 @@ def test_the_weights_are_carried(container):
     made.call("update", "--memory-reservation", str(16 * MIB))
     assert own(made, "memory.low") == str(16 * MIB)
     wait_until(lambda: around(made, "memory.low") == str(16 * MIB), 2, "its protection, too")
+
+
+def test_memory_is_a_line_where_programs_can_read_the_groups_above(container):
+    """Without a cgroup namespace; what is above the line is reclaimed and slowed down, not killed."""
+    made = container({"io.escra.memory.max": "256Mi"})
+    linux = made.bundle.config["linux"]
+    linux["namespaces"] = [each for each in linux["namespaces"] if each["type"] != "cgroup"]
+    made.bundle.give_memory(128 * MIB)
+    made.started()
+    made.supervisor()
+
+    def line():
+        text = around(made, "memory.high")
+        return float("inf") if text == "max" else int(text)
+
+    wait_until(lambda: line() < 64 * MIB, 10, "down to what is used")
+    assert around(made, "memory.max") == "max" and own(made, "memory.max") == str(256 * MIB)
+    [seen] = json.loads(escra_tool("ps", "--json"))
+    assert seen["memory"]["limit"] == line() and seen["memory"]["visible"] == 256 * MIB
+    before = line()
+    made.fill(100)
+    wait_until(lambda: line() >= 100 * MIB, 10, "up as it grows")
+    cgroups.write(outer_of(made), "memory.high", "max")
+    wait_until(lambda: line() < 256 * MIB, 3, "it is written again")
+    cgroups.write(outer_of(made), "memory.max", str(200 * MIB))
+    wait_until(lambda: around(made, "memory.max") == "max", 3, "and no limit")
+    kill(made.supervisor())
+    made.supervisor(5)
+    assert around(made, "memory.max") == "max" and line() < 256 * MIB and before < line()
+    escra_tool("release", made.id)
+    assert around(made, "memory.max") == str(128 * MIB) and line() == float("inf")
 
 
 def test_another_process_resets_our_group(container):
@@ -224,17 +300,47 @@ def test_again_and_again_by_the_same_name(container):
     settle_without_us(made)
 
 
+@pytest.mark.parametrize("how", ["missing", "relative"])
+def test_two_groups_where_the_runtime_chooses_the_place(container, plain, world, how):
+    """Its own group is in one of ours, in the group in which the plain runtime makes it."""
+    if how == "relative" and driver.IS_SYSTEMD:
+        pytest.skip("the runtimes refuse it")
+
+    def place(made):
+        linux = made.bundle.config["linux"]
+        del linux["cgroupsPath"]
+        if how == "relative":
+            linux["cgroupsPath"] = f"{made.id}-group/own"
+        before = made.bundle.write().identity()
+        made.started()
+        wait_until(lambda: made.bundle.is_original(before), 2, "config.json is the original")
+        made.cgroup = cgroups.membership(made.pid)[""].removesuffix("/container")
+        return os.path.split(made.cgroup)
+
+    parent, name = place(container(runtime=plain, policy=None))
+    made = container()
+    outer, own_name = place(made)
+    made.supervisor()
+    if how == "missing":
+        assert os.path.dirname(outer) == parent and len(own_name) == len(name)
+    else:
+        assert os.path.dirname(outer) == f"{os.path.dirname(parent)}/{made.id}-group".replace(
+            "//", "/")
+        world.groups += [parent, os.path.dirname(outer)]
+    assert cgroups.OUTER.fullmatch(os.path.basename(outer))
+    wait_until(lambda: cgroups.read(outer, "cpu.max") == f"{FLOOR} 100000", 4, "down to the floor")
+    assert cgroups.read(made.cgroup, "cpu.max") == "20000 100000"
+    made.call("delete", "--force")
+    wait_until(lambda: not os.path.exists(cgroups.directory(outer)), 4, "the outer group is gone")
+
+
 @by_itself
-@pytest.mark.parametrize("how", ["relative", "there"])
-def test_one_group_where_two_are_not_possible(container, world, how):
+def test_one_group_where_its_own_is_there_already(container, world):
     """And a sentence."""
     made = container()
     path = made.cgroup
-    if how == "relative":
-        made.bundle.config["linux"]["cgroupsPath"] = made.cgroup[1:]
-    else:
-        cgroups.make(path)
-        world.groups.append(path)
+    cgroups.make(path)
+    world.groups.append(path)
     made.bundle.write()
     made.started()
     made.supervisor()

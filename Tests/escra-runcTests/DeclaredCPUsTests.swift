@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+import TestValues
 import Testing
 
 @testable import CPUSets
@@ -10,7 +11,7 @@ import Testing
     _ quota: Int64?, _ period: Int64 = 100_000, cpuset: String? = nil
   ) throws -> CPUReservation {
     try DeclaredCPUs(
-      bandwidth: quota.map { CPUBandwidth(quota: $0, period: period) }, cpuset: cpuset
+      bandwidth: quota.map { CPUQuota(quota: $0, period: period) }, cpuset: cpuset
     ).reservation()
   }
 

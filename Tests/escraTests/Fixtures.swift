@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 @testable import Control
+@testable import OCISpec
 @testable import Quantities
 @testable import State
 @testable import Syscalls
@@ -8,7 +9,7 @@
 /// A container that declared one CPU and may have two.
 func exampleState(_ change: (inout ContainerState) -> Void = { _ in }) -> ContainerState {
   var state = ContainerState(
-    root: "/run/runc", id: "web", bundle: "/b", policy: "reactive",
+    root: "/run/runc", id: "web", bundle: "/b", policy: .reactive,
     runtime: ProcessIdentity(pid: 1, startTicks: 1), pidFile: "/p",
     base: CPUBase(
       declared: CPUQuota(quota: 100_000), floor: 50_000_000, explicitCeiling: 2_000_000_000,

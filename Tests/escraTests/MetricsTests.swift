@@ -10,7 +10,7 @@ import Testing
 @Suite struct MetricsTests {
   private func example(_ change: (inout ContainerMetrics) -> Void = { _ in }) -> ContainerMetrics {
     var metrics = ContainerMetrics(
-      id: "web", root: "/run/runc", policy: "reactive", state: .supervised,
+      id: "web", root: "/run/runc", policy: .reactive, state: .supervised,
       cpuDeclared: 500_000_000)
     metrics.kernel = ContainerMetrics.Kernel(cpuLimit: 50_000_000, cpuUsage: 1_000_000_001)
     change(&metrics)
@@ -69,7 +69,7 @@ import Testing
     counters.supervisors = 1
     let lines = lines([
       example {
-        $0.policy = "strict"
+        $0.policy = .strict
         $0.counters = counters
         $0.ownCPUs = 2
       }

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 import Glibc
 import Testing
-
 @testable import Control
+@testable import OCISpec
 @testable import Quantities
 @testable import State
 @testable import Syscalls
@@ -70,7 +70,7 @@ import Testing
     try withRoot { root in
       let directory = try StateDirectory.create(in: root, root: "/r", id: "web")
       defer { directory.remove() }
-      try directory.save(exampleState { $0.policy = "observe" })
+      try directory.save(exampleState { $0.policy = .observe })
       var record = try Record(in: directory.descriptor)
       record.append(entry(.start, 1, 1, applied: false))
       record.append(entry(.idle, 1, 0.05, applied: false))

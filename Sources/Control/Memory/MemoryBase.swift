@@ -52,6 +52,9 @@ package struct MemoryBase: Equatable, Sendable {
   package var inner: Int64?
   /// What the low-level runtime was told to write there.
   package var told: Int64?
+  /// Whether its limit is a line: programs in it can read the groups above its own, since it has no cgroup
+  /// namespace, and are to find no limit there.
+  package var isLine = false
   /// The limit of its application, as ``CPUBase`` has it.
   package var application: Int64?
   /// The limits above its group; found out anew for each supervisor.
@@ -173,6 +176,7 @@ extension MemoryBase {
     inner = keyed[int: "innerMemory"]
     told = keyed[int: "toldMemory"]
     application = keyed[int: "applicationMemory"]
+    isLine = keyed[int: "memoryIsLine"] == 1
   }
 
   package func write(to keyed: inout KeyedText) {
@@ -187,6 +191,7 @@ extension MemoryBase {
     keyed[int: "innerMemory"] = inner
     keyed[int: "toldMemory"] = told
     keyed[int: "applicationMemory"] = application
+    keyed[int: "memoryIsLine"] = isLine ? 1 : nil
   }
 
   /// The numbers, as one argument of the image that supervises.
@@ -195,6 +200,7 @@ extension MemoryBase {
       [
         declared ?? -1, swapAllowance ?? -1, floor, explicitCeiling ?? -1, limit, hostReserve,
         isManaged ? 1 : 0, found ?? -1, inner ?? -1, told ?? -1, application ?? -1,
+        isLine ? 1 : 0,
       ] + above.words
     return Self.mark + words.map { "\($0)" }.joined(separator: ",")
   }
@@ -203,7 +209,7 @@ extension MemoryBase {
   package init?(argument: String) {
     guard argument.utf8.starts(with: Self.mark.utf8) else { return nil }
     let words = argument.dropFirst(Self.mark.count).split(separator: ",").compactMap { Int64($0) }
-    guard words.count == 15 else { return nil }
+    guard words.count == 16 else { return nil }
     func present(_ word: Int64) -> Int64? { word < 0 ? nil : word }
     self.init(
       declared: present(words[0]), swapAllowance: present(words[1]), floor: words[2],
@@ -213,7 +219,8 @@ extension MemoryBase {
     inner = present(words[8])
     told = present(words[9])
     application = present(words[10])
-    above = LimitsAbove(words[11], words[12], words[13], words[14])
+    isLine = words[11] == 1
+    above = LimitsAbove(words[12], words[13], words[14], words[15])
   }
 
   private static let mark = "memory:"

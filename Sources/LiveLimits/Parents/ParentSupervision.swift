@@ -21,6 +21,7 @@ extension Supervision {
   /// - Throws: ``SystemError``: EAGAIN where it has to be tried again, else as
   ///   ``CgroupWriter/set(_:from:)``.
   func setLimit(_ limit: CPUQuota, from old: CPUQuota) throws(SystemError) {
+    attachment.writer.application = base.application
     guard let parent = attachment.parent.cpu else {
       return try attachment.writer.set(limit, from: old)
     }

@@ -13,7 +13,19 @@ extension FirstLimits {
     self.init()
     let first = base.initial()
     if first < base.quota(of: base.firstInner) { cpu = base.limit(of: first) }
-    guard let memory, memory.firstInner < MemoryLimit.unlimited else { return }
+    if let memory { limit(memory) }
+  }
+
+  /// Those of a strict container: its CPU limit does not move.
+  ///
+  /// - Parameter memory: What the memory limit starts from.
+  package init(_ memory: MemoryBase) {
+    self.init()
+    limit(memory)
+  }
+
+  private mutating func limit(_ memory: MemoryBase) {
+    guard memory.firstInner < MemoryLimit.unlimited else { return }
     mostMemory = memory.firstInner
     let least = memory.first ?? memory.bounds.clamp(memory.declared ?? memory.limit)
     if least < memory.firstInner {

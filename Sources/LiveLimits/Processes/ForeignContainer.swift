@@ -101,7 +101,7 @@ package struct ForeignContainer {
         ? policy.ownCPUMaximum ?? policy.cpuLimit : policy.askedCPUCeiling)?.nanocores,
       limit: policy.cpuLimit.nanocores)
     var state = ContainerState(
-      root: root, id: id, bundle: "/", policy: policy.name.rawValue, runtime: caller,
+      root: root, id: id, bundle: "/", policy: policy.name, runtime: caller,
       pidFile: "/", base: base)
     state.initProcess = initProcess
     state.cgroupName = name
@@ -146,7 +146,7 @@ package struct ForeignContainer {
       // Like a released container: until all is in its place, no keeper starts a supervisor.
       try directory.mark(.done)
       try directory.save(state)
-      if state.policy != PolicyName.observe.rawValue,
+      if state.policy != .observe,
         let reason = GroupOwner.reason(in: location.cpu, not: directory.nonce, stateRoot)
       {
         throw ReleaseError.owned(reason)
@@ -169,7 +169,7 @@ package struct ForeignContainer {
           || known.innerName != nil && location.cpu == known.innerDirectory
       else { continue }
       guard directory.releaseStage == .done, known.innerName == nil, directory.claim() else {
-        throw .known(known.policy)
+        throw .known(known.policy.rawValue)
       }
       directory.remove()
     }

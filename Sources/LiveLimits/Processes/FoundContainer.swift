@@ -4,6 +4,7 @@ internal import Cgroups
 internal import Control
 internal import Glibc
 internal import Hooks
+internal import OCISpec
 internal import Quantities
 internal import State
 internal import Syscalls
@@ -40,7 +41,7 @@ struct FoundContainer {
     let inner = state.inner(in: location.cpu)
     let predicted = state.base.predicted
     state.base.predicted = nil
-    let isObserver = state.policy == "observe"
+    let isObserver = state.policy == .observe
     var writer = try CgroupWriter(
       directory: found.directory, version: location.version, readOnly: isObserver,
       in: CgroupLocation.scope(around: location.cpu, named: state.cgroupName), around: inner)
@@ -59,6 +60,11 @@ struct FoundContainer {
     }
     if let inner {
       watch.add(writesTo: try FileDescriptor.open(inner + "/cpu.max", O_RDONLY))
+      if let below = CgroupLocation.below(inner),
+        let file = try? FileDescriptor.open(below + "/cpu.max", O_RDONLY)
+      {
+        watch.add(writesTo: file)
+      }
     }
     open = GroupWeights.open(state.outerHierarchies(found.ownLocation), watch)
     // What an engine has written meanwhile is declared.
@@ -109,15 +115,15 @@ struct FoundContainer {
       O_RDONLY
     ).release()
     // A group whose children are frozen is not: crun freezes the one that it makes in a scope.
-    let below = inner.flatMap { CgroupLocation.isScope($0) ? $0 + "/container/cgroup.events" : nil }
+    let below = CgroupLocation.below(inner)
     open[.freezer] = Self.open(
       [
-        location.freezer.map { $0 + "/freezer.state" }, below,
+        location.freezer.map { $0 + "/freezer.state" }, below.map { $0 + "/cgroup.events" },
         (inner ?? location.cpu) + "/cgroup.events",
       ].compactMap { $0 })
     open[.pressure] = Self.openWait(location, state.initProcess)
     self.groups = [
-      location.cpu, location.memory, inner,
+      location.cpu, location.memory, inner, below.flatMap { access($0, F_OK) == 0 ? $0 : nil },
       CgroupLocation.scope(around: location.cpu, named: state.cgroupName),
     ].compactMap { $0 }
     open[.initProcess] = found.release()

@@ -26,6 +26,10 @@ enum FoundMemory {
     let name = state.cgroupName
     let inner = state.memoryInner(in: location.memory)
     guard var base = state.memory else { return nil }
+    if isFirst, inner != nil, location.version == .v2, state.membership == nil, !isObserver {
+      base.isLine = state.initProcess.map { seesGroupsAbove($0.pid) } ?? false
+      state.memory?.isLine = base.isLine
+    }
     base.isManaged = !isObserver && tellManager(base.bounds.ceiling, location, named: name)
     // A member starts with what its application has granted.
     let files = try open(
@@ -37,6 +41,15 @@ enum FoundMemory {
     state.memory?.inner = base.inner
     state.memory?.declared = base.declared
     return (base, files)
+  }
+
+  /// Whether a process has the caller's cgroup namespace: then it can read all groups above its own.
+  private static func seesGroupsAbove(_ pid: Int32) -> Bool {
+    func namespace(_ process: String) -> FileStatus.Identity? {
+      (try? FileStatus.following("/proc/\(process)/ns/cgroup"))?.identity
+    }
+    guard let own = namespace("self") else { return false }
+    return namespace("\(pid)") == own
   }
 
   /// Opens all of it.
@@ -63,7 +76,13 @@ enum FoundMemory {
     let statistics = try FileDescriptor.open((inner ?? directory) + "/memory.stat", O_RDONLY)
     let writer = try MemoryWriter(
       directory: directory, version: location.version, readOnly: isObserver,
-      in: CgroupLocation.scope(around: directory, named: name), around: inner)
+      in: CgroupLocation.scope(around: directory, named: name), around: inner,
+      isLine: base.isLine)
+    if base.isLine {
+      // The first limit was written before there was a process.
+      let found = try writer.current()
+      try? writer.set(found, swap: nil) { 0 }
+    }
     if let found = try writer.inner() {
       _ = base.takeInner(found) { limit throws(SystemError) in try writer.raiseInner(to: limit) }
     }
@@ -111,7 +130,9 @@ enum FoundMemory {
       if let scope = CgroupLocation.scope(around: directory, named: name) {
         paths.append(scope + "/memory.max")
       }
-      if let inner { paths.append(inner + "/memory.max") }
+      for group in [inner, CgroupLocation.below(inner)].compactMap(\.self) {
+        paths.append(group + "/memory.max")
+      }
     }
     for path in paths {
       if let file = try? FileDescriptor.open(path, O_RDONLY) { watch.add(writesTo: file) }

@@ -2,6 +2,7 @@
 internal import CLinux
 internal import Glibc
 internal import Hooks
+internal import OCISpec
 internal import Quantities
 internal import State
 internal import Syscalls
@@ -207,7 +208,7 @@ struct HookRequest: ~Copyable {
   ///   - state: The container.
   init?(_ root: StateRoot, for state: ContainerState) {
     // Where nothing is written there is no line to come near to.
-    let mindsMemory = state.memory != nil && state.policy != "observe"
+    let mindsMemory = state.memory != nil && state.policy != .observe
     guard state.usesHooks, let owner = ProcessIdentity(pid: getpid()),
       let socket = try? Launcher.startHookLoader(root, for: owner, mindsMemory: mindsMemory)
     else { return nil }

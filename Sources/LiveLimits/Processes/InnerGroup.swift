@@ -87,9 +87,21 @@ struct GroupWeights {
 
   /// Takes over what the finding image has opened.
   init(_ handover: Handover) {
+    self.init { handover.take($0) }
+  }
+
+  /// Takes over open files.
+  ///
+  /// - Parameter take: Gives the file of a place away; ``FileDescriptor/none`` for one that is empty.
+  init(_ take: (Handover.Place) -> FileDescriptor) {
+    var last: Handover.Place?
     pairs = Self.places.compactMap { place in
-      handover.has(place.inner) && handover.has(place.outer)
-        ? Pair(handover.take(place.inner), handover.take(place.outer)) : nil
+      // A name of cgroup v1 has the place of the name of cgroup v2 before it.
+      if place.inner == last { return nil }
+      last = place.inner
+      let inner = take(place.inner)
+      let outer = take(place.outer)
+      return inner.isOpen && outer.isOpen ? Pair(inner, outer) : nil
     }
     carry()
   }
@@ -197,6 +209,26 @@ extension ContainerState {
     return [location.cpu, location.blkio, location.memory].compactMap(\.self).map { path in
       GroupWeights.Directories(inner: path, outer: CgroupLocation.parent(path))
     }
+  }
+}
+
+/// The outer group of a strict container: others write its weights and limits.
+final class StrictOuterGroup {
+  /// Reports writes.
+  let watch: WriteWatch
+  /// The weights of both groups.
+  let weights: GroupWeights
+
+  /// Opens the files; nil for a container that has one group.
+  init?(_ state: ContainerState) {
+    guard let inner = state.innerDirectory, let outer = state.cpuDirectory,
+      let limit = try? FileDescriptor.open(inner + "/memory.max", O_RDONLY),
+      let moving = try? FileDescriptor.open(outer + "/memory.max", O_RDONLY),
+      let watch = try? WriteWatch(on: limit, and: moving)
+    else { return nil }
+    var files = GroupWeights.open([.init(inner: inner, outer: outer)], watch)
+    weights = GroupWeights { FileDescriptor(owning: files.removeValue(forKey: $0) ?? -1) }
+    self.watch = watch
   }
 }
 

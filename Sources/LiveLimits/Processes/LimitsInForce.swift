@@ -3,6 +3,7 @@ internal import CPUSets
 internal import Cgroups
 internal import Control
 internal import Glibc
+internal import OCISpec
 package import Quantities
 package import State
 internal import Syscalls
@@ -51,6 +52,12 @@ extension ContainerState {
     guard try group.status().identity.inode == cpuInode else {
       throw SystemError("find", "the container's group", errno: ESRCH)
     }
+    // The CPU limit of a strict container's outer group does not move: its own has the declared one.
+    if claim != nil, let own = ownDirectory, own != path {
+      return try CgroupWriter(
+        directory: FileDescriptor.open(own, O_RDONLY | O_DIRECTORY), version: version,
+        readOnly: readOnly, in: CgroupLocation.scope(around: own, named: innerName))
+    }
     return try CgroupWriter(
       directory: group, version: version, readOnly: readOnly,
       in: CgroupLocation.scope(around: path, named: cgroupName), around: innerDirectory)
@@ -61,7 +68,8 @@ extension ContainerState {
     guard let path = memoryDirectory, let version else { return nil }
     return try MemoryWriter(
       directory: path, version: version, readOnly: readOnly,
-      in: CgroupLocation.scope(around: path, named: cgroupName), around: memoryInner(in: path))
+      in: CgroupLocation.scope(around: path, named: cgroupName), around: memoryInner(in: path),
+      isLine: memory?.isLine ?? false)
   }
 
   /// What it uses of memory, in bytes.
@@ -76,7 +84,7 @@ extension ContainerState {
   /// What the kernel refuses stays as it is: a CPU limit above that of a group around it, on cgroup
   /// v1, and a memory limit below what is used.
   func giveBackLimits() {
-    guard policy != "observe" else { return }
+    guard policy != .observe else { return }
     if var writer = try? cpuWriter(), let current = try? writer.current() {
       if let inner = (try? writer.inner()) ?? nil,
         inner.nanocores ?? .max < base.declared.nanocores ?? .max

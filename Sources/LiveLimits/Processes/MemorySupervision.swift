@@ -10,7 +10,9 @@ internal import Syscalls
 /// The memory of one container: reading, law, write, record; beside the CPU in a supervisor's loop.
 final class MemorySupervision: MemoryController.Surroundings {
   /// What was declared, and what it may have.
-  private(set) var base: MemoryBase
+  private(set) var base: MemoryBase {
+    didSet { writer.application = base.application }
+  }
   /// Whether ``base`` has changed and has to be written down; whoever does so says so.
   var isBaseChanged = false
   /// When to look again; nil: when the kernel calls.
@@ -30,7 +32,7 @@ final class MemorySupervision: MemoryController.Surroundings {
   var held: Int64 { writer.isReadOnly ? controller.limit : ours }
 
   private let isShared: Bool
-  private let writer: MemoryWriter
+  private var writer: MemoryWriter
   /// The limit of the group right above the container's own; ``FileDescriptor/none`` where it is not
   /// watched.
   private let above: FileDescriptor
@@ -94,7 +96,8 @@ final class MemorySupervision: MemoryController.Surroundings {
     writer = MemoryWriter(
       limit: take(.memoryLimit), swap: take(.memorySwap), line: take(.memoryLine),
       outer: take(.memoryOuter), inner: take(.innerMemory),
-      innerSwap: take(.innerSwap), readOnly: isObserver)
+      innerSwap: take(.innerSwap), readOnly: isObserver, isLine: base.isLine)
+    writer.application = base.application
     meter = MemoryMeter(
       usage: take(.memoryUsage), statistics: take(.memoryStatistics), kills: take(.memoryKills),
       machine: take(.machineMemory), pressure: take(.machinePressure))
@@ -259,7 +262,9 @@ final class MemorySupervision: MemoryController.Surroundings {
 
   /// Brings cgroup v2's line to where it is to be, under the limit that is in force.
   private func moveLine() -> RecordEntry? {
-    guard writer.version == .v2, !writer.isReadOnly, let found = try? writer.line() else {
+    guard writer.version == .v2, !writer.isReadOnly, !writer.isLine,
+      let found = try? writer.line()
+    else {
       return nil
     }
     let wanted = controller.line ?? MemoryLimit.unlimited
@@ -480,7 +485,9 @@ final class MemorySupervision: MemoryController.Surroundings {
         base.told = max(base.firstInner, limit)
       }
       isBaseChanged = true
+      isRedeclared = isShared
       let entries = look()
+      controller.adopt(limit: ours, bounds: base.bounds)
       writer.alignSwap(to: base.memorySwap(at: ours))
       return entries
     }

@@ -30,6 +30,9 @@ extension StateRoot {
 package enum OuterGroups {
   /// For how long another process may have the lock.
   private static let patience: Nanoseconds = 200_000_000
+  /// What failed where another process has a group of this name.
+  private static let makeStep = "make"
+  private static let startStep = "have systemd start"
 
   /// Makes a container's outer group, with its first limits: no process is in it before the low-level
   /// runtime has made the container's own in it.
@@ -74,8 +77,10 @@ package enum OuterGroups {
           try limit(directory, limits)
         }
       } catch {
-        // Else the keeper tries again when the instance is gone.
-        if remove(note, within: milliseconds) { try registry.remove(entry) }
+        // A group that was not made is another process's. Of one that was, the keeper tries again when
+        // the instance is gone.
+        let isMade = error.step != makeStep && error.step != startStep
+        if !isMade || remove(note, within: milliseconds) { try registry.remove(entry) }
         throw error
       }
     } catch { throw NoOuterGroup("\(error)") }
@@ -117,7 +122,7 @@ package enum OuterGroups {
     if mkdir(directory, 0o755) != 0 {
       // A group left by a container of this id is empty. Any other group is not ours.
       guard errno == EEXIST, rmdir(directory) == 0, mkdir(directory, 0o755) == 0 else {
-        throw SystemError.last("make", directory)
+        throw SystemError.last(makeStep, directory)
       }
     }
     // A container that shares the host's cgroup namespace looks through it.
@@ -149,7 +154,7 @@ package enum OuterGroups {
       case .refused, .unknown: stop(slice, within: milliseconds)
       }
     }
-    throw SystemError("have systemd start", slice, errno: EEXIST)
+    throw SystemError(startStep, slice, errno: EEXIST)
   }
 
   /// For how long systemd may take for a slice.
@@ -183,7 +188,7 @@ package enum OuterGroups {
   ) throws(SystemError) {
     // A group left by a container of this id is empty. Any other group is not ours.
     guard makeAll(directory) || (errno == EEXIST && rmdir(directory) == 0 && makeAll(directory))
-    else { throw SystemError.last("make", directory) }
+    else { throw SystemError.last(makeStep, directory) }
     guard let memory = limits.memory else { return }
     let writer = try MemoryWriter(directory: directory, version: .v1, readOnly: false)
     try writer.set(memory, swap: limits.swap) { 0 }

@@ -71,6 +71,7 @@ package enum Release {
     }
     // Not raised: that is for a supervisor, once it is adopted.
     let refused = SystemError("raise", "a released container's limit", errno: EPERM)
+    if state.claim != nil, let found = try? cpu.current() { state.base.declared = found }
     if let found = (try? cpu.inner()) ?? nil {
       _ = state.base.takeInner(found) { (_) throws(SystemError) in throw refused }
     }

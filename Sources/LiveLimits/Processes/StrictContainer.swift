@@ -18,6 +18,9 @@ final class StrictContainer {
   private var events = FileDescriptor.none
   private let tree: CpusetTree
   private let cpuset: String
+  /// What is written in the outer group and in the container's own by others; nil for a container
+  /// that has one group.
+  let outer: StrictOuterGroup?
 
   /// Finds it, and writes down what was found, under the registry's lock: an update may have changed
   /// the state since it was read.
@@ -49,14 +52,13 @@ final class StrictContainer {
     guard try group.status().identity.inode == state.cpuInode else {
       throw SystemError("find", "the container's group", errno: ESRCH)
     }
-    quota = try CgroupWriter(
-      directory: group, version: state.version ?? .v1, readOnly: false,
-      in: CgroupLocation.scope(around: path, named: state.cgroupName))
+    quota = try state.cpuWriter()
     guard GroupOwner.take(quota.quotaFile) else {
       try directory.save(state)
       throw SystemError("supervise", "a cgroup that has an owner", errno: EBUSY)
     }
     memory = Self.memory(of: &state, isFirst: isFirst, root)
+    outer = StrictOuterGroup(state)
     self.group = group
     self.initProcess =
       state.initProcess.flatMap { ProcessHandle($0) } ?? ProcessHandle(owning: .none)

@@ -48,6 +48,7 @@ final class StrictSupervision {
     static let tree: UInt64 = 3
     static let listener: UInt64 = 4
     static let members: UInt64 = 5
+    static let outer: UInt64 = 6
   }
 
   /// Takes over a container that was found.
@@ -74,6 +75,7 @@ final class StrictSupervision {
     try container.watchExit(poller, token: Token.exit)
     try poller.add(timer.descriptor.number, token: Token.timer)
     try fence.watch.add(to: poller, token: Token.tree)
+    try container.outer?.watch.add(to: poller, token: Token.outer)
     try poller.addListener(conversations.listener.number, token: Token.listener)
   }
 
@@ -82,6 +84,7 @@ final class StrictSupervision {
     append(rule: .start, before: heldTime, after: heldTime)
     if let memory = container.memory { record.append(memory.opening()) }
     counters.note(counted)
+    container.outer?.weights.carry()
     settle()
     if container.hasLostInit { checkMembers() }
     while !hasEnded {
@@ -115,6 +118,10 @@ final class StrictSupervision {
       container.leaveBrokenPartition()
       fence.watch.drain()
       settle(at: max(monotonicNow() + Self.settlingDelay, lastSettling + Self.settlingInterval))
+    case Token.outer:
+      guard let outer = container.outer, outer.watch.take({ _ in }) else { return }
+      outer.weights.carry()
+      lookAtMemory()
     case Token.listener: conversations.accept(poller)
     default:
       _ = conversations.hear(token, poller) { answer($0, from: token) }

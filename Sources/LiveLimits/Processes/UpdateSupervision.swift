@@ -59,7 +59,8 @@ extension Supervision {
       next.declared = base.declared.redeclared(quota: quota, period: period)
       // The kernel will refuse it, and the low-level runtime will say so.
       guard next.declared.isAcceptable else { return .apply(next.declared) }
-      let applied = applied(for: next)
+      // The container's own group gets what is asked for.
+      let applied = base.inner == nil ? applied(for: next) : next.declared
       open.update.cpu = next.declared
       open.update.applied = applied
       answer = .apply(applied)
@@ -75,7 +76,7 @@ extension Supervision {
     }
     updating = open
     memory?.isUpdating = true
-    if let applied = open.update.applied { expectParent(applied) }
+    if base.inner == nil, let applied = open.update.applied { expectParent(applied) }
     return answer
   }
 
@@ -92,7 +93,8 @@ extension Supervision {
 
   /// Whether the kernel's limit is the low-level runtime's to write at this moment.
   var isRuntimeWriting: Bool {
-    guard let updating, updating.owner != nil, updating.update.cpu != nil else { return false }
+    guard base.inner == nil, let updating, updating.owner != nil, updating.update.cpu != nil
+    else { return false }
     return monotonicNow() - updating.start < OpenUpdate.patienceWithRuntime
   }
 
@@ -100,7 +102,7 @@ extension Supervision {
   ///
   /// - Returns: Whether it is left alone: it belongs to the update, or is taken back at its end.
   func belongsToUpdate(_ found: CPUQuota) -> Bool {
-    guard let open = updating, open.update.cpu != nil else { return false }
+    guard base.inner == nil, let open = updating, open.update.cpu != nil else { return false }
     if found == open.update.applied {
       updating?.isShown = true
       foreign.wrote(found)

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+internal import OCISpec
 
 extension Table {
   /// What `escra top` prints: less text than `escra ps`, and a bar.
@@ -23,7 +24,8 @@ extension Table {
           used: report.cpu.used ?? 0, limit: report.cpu.limit.value ?? report.ceiling,
           scale: report.ceiling, width: width)
         return [
-          name(row, names), report.policy, report.cpuLimitCell, report.cpuUsedCell,
+          name(row, names), row.members == nil ? report.policy.rawValue : "app",
+          report.cpuLimitCell, report.cpuUsedCell,
           report.cpu.limit == .unknown ? "-" : bar, report.memoryLimitCell, report.memoryUsedCell,
           report.appCell, row.members == nil ? report.supervisorCell : "-",
         ]
@@ -39,7 +41,7 @@ extension Table {
   }
 
   private static func barTitle(_ width: Int) -> String {
-    width < 20 ? "OF ITS MOST" : "OF THE MOST IT GETS"
+    width < 20 ? "OF MAXIMUM" : "OF ITS MAXIMUM"
   }
 
   /// What `escra top` shows on a screen.
@@ -49,7 +51,7 @@ extension Table {
   ///   - reports: The containers.
   ///   - columns: Characters of a line.
   ///   - lines: Lines there are for it.
-  ///   - note: What is said last, if there is room.
+  ///   - note: The last line, if there is space.
   /// - Returns: A header, rows, and last what there is to say; at most so many lines.
   static func top(
     _ view: inout TopView, of reports: [ContainerReport], columns: Int, lines: Int,

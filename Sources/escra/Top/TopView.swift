@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+internal import OCISpec
 
 /// By what the rows of `escra top` are sorted.
 enum TopOrder: String, CaseIterable {
@@ -125,7 +126,8 @@ struct TopView: Equatable {
   }
 
   private func isShown(_ report: ContainerReport) -> Bool {
-    let words = [report.name?.words.last, report.id, report.app, report.policy].compactMap(\.self)
+    let words = [report.name?.words.last, report.id, report.app, report.policy.rawValue].compactMap(
+      \.self)
     return filter.isEmpty || words.contains { $0.lowercased().contains(filter.lowercased()) }
   }
 
@@ -155,7 +157,6 @@ extension ContainerReport {
     self = members[0]
     id = ""
     name = app.map { ContainerName($0) }
-    policy = "app"
     (ownCPUs, wouldBe, supervisor, unsupervised) = (nil, nil, nil, nil)
     ceiling = applicationCPU.map { Double($0) / 1e9 } ?? members.reduce(0) { $0 + $1.ceiling }
     cpu.limit = Self.sum(members.map(\.cpu.limit), +)

@@ -1,14 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
-import Glibc
-import Testing
-
 @testable import Application
 @testable import Cgroups
 @testable import Control
+import Glibc
 @testable import LiveLimits
+@testable import OCISpec
 @testable import Quantities
 @testable import State
 @testable import Syscalls
+import TestFiles
+import Testing
 
 private let core: Int64 = 1_000_000_000
 private let mib: Int64 = 1 << 20
@@ -54,7 +55,7 @@ private struct Tree {
   /// A member of an application that may have what the machine has.
   func found(_ change: (inout ContainerState) -> Void = { _ in }) throws -> ContainerState {
     var state = ContainerState(
-      root: "/", id: "c", bundle: "/", policy: "reactive",
+      root: "/", id: "c", bundle: "/", policy: .reactive,
       runtime: ProcessIdentity(pid: 1, startTicks: 1), pidFile: "/p",
       base: CPUBase(
         declared: CPUQuota(quota: 20_000), floor: core / 20, explicitCeiling: 8 * core,

@@ -1,0 +1,100 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a sampler outside sees of an application's limits while others end or overwrite what is ours.
+
+ESCRA_ROUNDS=20 makes the figures that are published; they are printed (pytest -s).
+"""
+import os
+import random
+import subprocess
+
+import pytest
+
+import cgroups
+import driver
+from applications import Sums
+from processes import PATIENCE, kill, wait_until
+
+ROUNDS = int(os.environ.get("ESCRA_ROUNDS", "3"))
+# The CPU limit of the application, in CPUs.
+LIMIT = 1.0
+MIB = 1 << 20
+by_systemd = pytest.mark.skipif(not driver.IS_SYSTEMD, reason="systemd makes no groups here")
+
+
+@pytest.fixture
+def loaded(container):
+    """An application of three members of which two work; its members."""
+    made = []
+    for _ in range(3):
+        each = container(
+            {"io.escra.app": "shop", "io.escra.app.cpu": "1", "io.escra.app.memory": "192Mi"},
+            quota=30_000)
+        each.bundle.give_memory(48 * MIB)
+        made.append(each.started())
+    for each in made:
+        each.supervisor()
+    for each in made[:2]:
+        each.work(2)
+    wait_until(lambda: sum(each.quota for each in made) >= 80_000, 6, "they share their limit")
+    return made
+
+
+def memory(container):
+    """In units of the application's limit, for a sum like that of CPUs."""
+    return cgroups.memory_limit(container.cgroup) / (192 * MIB)
+
+
+def above(sums, limit):
+    """For how many seconds the sum was larger, each time."""
+    found, start = [], None
+    for moment, total in sums.sums:
+        if total > limit + 1e-9:
+            start = start or moment
+        elif start is not None:
+            found.append(moment - start)
+            start = None
+    return found
+
+
+def tell(what, cpu, memory):
+    """Prints the figures of a resource each."""
+    for name, sums, limit in (("cpu", cpu, LIMIT), ("memory", memory, 1.0)):
+        times = above(sums, limit)
+        print(
+            f"{what}: {ROUNDS} rounds, {len(sums.sums)} sums of {name}, most {sums.most / limit:.3f} "
+            f"of the limit, {len(times)} times above, {max(times, default=0) * 1000:.0f} ms at most")
+
+
+def seen(made):
+    """The most that the kernel would ever let them have together: their own groups' limits."""
+    return sum(
+        (cgroups.own_limit(each.cgroup)[0] or float("inf")) / 100_000 for each in made)
+
+
+def test_supervisors_die_under_load(loaded):
+    """The next one finds the limits as they were; the sum is never above the application's."""
+    with Sums(*loaded) as cpu, Sums(*loaded, read=memory) as used:
+        for _ in range(ROUNDS):
+            victim = random.choice(loaded)
+            kill(victim.supervisor(5))
+            victim.supervisor(5)
+    tell("supervisors killed", cpu, used)
+    assert cpu.most <= LIMIT + 1e-9
+    if not driver.IS_SYSTEMD:
+        # systemd writes the slice's memory.max when a supervisor's scope is started.
+        assert used.most <= 1 + 1e-9
+
+
+@by_systemd
+def test_systemd_writes_under_load(loaded):
+    """Reloaded, and made to apply what it knows: no CPU too much, and memory no longer than 100 ms."""
+    most = max(LIMIT, seen(loaded))
+    with Sums(*loaded) as cpu, Sums(*loaded, read=memory) as used:
+        for _ in range(ROUNDS):
+            subprocess.run(["systemctl", "daemon-reload"], check=True, timeout=60 * PATIENCE)
+            subprocess.run(
+                ["systemd-run", "--quiet", "--wait", "true"], check=True, timeout=60 * PATIENCE)
+            driver.apply_again(os.path.basename(os.path.dirname(loaded[0].cgroup)))
+    tell("systemd reloaded", cpu, used)
+    assert cpu.most <= LIMIT + 1e-9 and cpu.most <= most
+    assert max(above(used, 1.0), default=0) <= 0.1 * PATIENCE
