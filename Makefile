@@ -5,8 +5,8 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 .PHONY: help bpf deps deps-build build test unit e2e e2e-v2 simulate fuzz model demo check bench
 .PHONY: bench-burst bench-requests bench-switch bench-memory bench-memory-v2 bench-app chaos docs
-.PHONY: chaos-nodes simulate-nodes demo-svg fmt house install shrink-race uninstall clean deb tarball
-.PHONY: package-test
+.PHONY: chaos-nodes demo-svg fmt house install shrink-race uninstall clean deb tarball package-test
+.PHONY: simulate-nodes
 
 PREFIX ?= /usr/local
 DESTDIR ?=

@@ -138,8 +138,8 @@ struct ApplicationReport: Equatable {
         Table.Column(title: "MEM DECLARED", isNumber: true),
         Table.Column(title: "MEM GRANTED", isNumber: true),
       ], rows: rows)
-    let nodes = cluster?.table.map { [""] + $0.lines } ?? []
     let shown = width.map { table.fitting($0, leavingOut: ["PRIORITY", "ID"]).table } ?? table
+    let nodes = cluster?.table.map { [""] + $0.lines } ?? []
     return Table.wrapped(lines.map(Table.printable), to: width) + nodes + [""] + shown.lines
   }
 

@@ -53,7 +53,7 @@ struct ClusterConfigTests {
       #"cluster.endpoints[0] "https://user@a" has more than a host and a port"#
     ),
     (#"{"engine": "zk"}"#, #"cluster.engine "zk" is no known value; write etcd or kubernetes"#),
-    (#"{"node": "a b"}"#, #"cluster.node "a b" is no name of a node"#),
+    (#"{"node": "a b"}"#, #"cluster.node "a\u{20}b" is no name of a node"#),
     (#"{"validity": "2s"}"#, #"cluster.validity "2s" is out of range; write "3s" to "3600s""#),
     (#"{"validity": 6}"#, "cluster.validity 6 is no time"),
     (
