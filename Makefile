@@ -6,6 +6,7 @@ SHELL := /bin/bash
 .PHONY: help bpf deps deps-build build test unit e2e e2e-v2 simulate fuzz model demo check bench
 .PHONY: bench-burst bench-requests bench-switch bench-memory bench-memory-v2 bench-app chaos docs
 .PHONY: chaos-nodes demo-svg fmt house install shrink-race uninstall clean deb tarball package-test
+.PHONY: simulate-nodes
 
 PREFIX ?= /usr/local
 DESTDIR ?=
@@ -52,6 +53,10 @@ bpf: deps ## Compile the programs in the scheduler into their skeleton
 
 simulate: build ## Run applications in virtual time against any delay and death (SEEDS=20000)
 	@.build/release/simulate --seeds $(or $(SEEDS),20000) --large $(or $(LARGE),10000)
+
+simulate-nodes: build ## Run nodes that share a limit in virtual time (SEEDS=1000, LARGE=1000)
+	@.build/release/simulate-nodes --seeds $(or $(SEEDS),1000) --large $(or $(LARGE),1000)
+	@.build/release/simulate-nodes --seeds 30000 --without all
 
 shrink-race: deps build ## Shrink limits of growing containers, 10,000 times (needs root, ROUNDS=)
 	@ESCRA_SHRINKS=$(or $(ROUNDS),10000) scripts/e2e Tests/e2e/test_shrink_race.py -s -k not_killed

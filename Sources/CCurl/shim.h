@@ -21,10 +21,10 @@ static inline CURLcode escra_curl_set_pointer(CURL *_Nonnull handle, CURLoption 
 }
 
 /// Has the response's bytes handed to `write`, with `context`.
-static inline CURLcode escra_curl_set_writer(CURL *_Nonnull handle,
-                                             size_t (*_Nonnull write)(char *_Nullable, size_t, size_t,
-                                                                      void *_Nullable),
-                                             void *_Nullable context) {
+static inline CURLcode escra_curl_set_writer(
+    CURL *_Nonnull handle,
+    size_t (*_Nonnull write)(char *_Nullable, size_t, size_t, void *_Nullable),
+    void *_Nullable context) {
     CURLcode code = curl_easy_setopt(handle, CURLOPT_WRITEFUNCTION, write);
     return code ? code : curl_easy_setopt(handle, CURLOPT_WRITEDATA, context);
 }

@@ -8,6 +8,7 @@ package import Quantities
 /// One request to the engine is open at a time, and its time is that of the event which it is an
 /// effect of: it is sent after that. The rules are those of docs/nodes.md.
 package struct NodeShare: Sendable {
+  /// What the node is called in the ledger.
   package let name: String
   package let resource: SharedResource
   let parameters: NodeParameters
@@ -221,9 +222,8 @@ package struct NodeShare: Sendable {
     return hash ^ (hash >> 29)
   }
 
-  /// Takes note of a ledger.
+  /// Takes note of a ledger, which was current after a request of ours was sent if it `isRead`.
   ///
-  /// - Parameter isRead: Whether it was current after a request of ours was sent.
   /// - Returns: Whether it counts.
   @discardableResult
   private mutating func observe(

@@ -24,19 +24,26 @@ package struct ClusterStatus: Equatable, Sendable {
     /// How long the answered ones took, in all.
     package var latency: Nanoseconds = 0
 
+    /// Nothing is known.
     package init() {}
   }
 
   /// What the ledger says of a node.
   package struct Node: Equatable, Sendable {
+    /// What it is called.
     package var name: String
+    /// What it holds.
     package var held: Int64
+    /// What it keeps if the engine does not answer.
     package var minimum: Int64
+    /// What its members declare.
     package var declared: Int64
+    /// What its members could use.
     package var want: Int64
     /// Another node suspects that it is silent.
     package var isSuspected: Bool
 
+    /// Makes a node from its parts.
     package init(
       name: String, held: Int64, minimum: Int64, declared: Int64, want: Int64, isSuspected: Bool
     ) {
@@ -53,8 +60,10 @@ package struct ClusterStatus: Equatable, Sendable {
   package struct Note: Equatable, Sendable {
     /// On the wall clock.
     package var time: Nanoseconds
+    /// What happened.
     package var sentence: String
 
+    /// Makes a note.
     package init(time: Nanoseconds, sentence: String) {
       self.time = time
       self.sentence = sentence
@@ -81,6 +90,7 @@ package struct ClusterStatus: Equatable, Sendable {
   package struct Resource: Equatable, Sendable {
     /// The newest ledger that was seen.
     package var id = ""
+    /// Its generation.
     package var generation: Int64 = 0
     /// The limit of the whole application.
     package var limit: Int64 = 0
@@ -88,15 +98,19 @@ package struct ClusterStatus: Equatable, Sendable {
     package var free: Int64 = 0
     /// The share of this node: what the broker was told last.
     package var share: Int64 = 0
+    /// What the broker keeps after the deadline.
     package var minimum: Int64 = 0
     /// When the minimum holds, on CLOCK_BOOTTIME; nil if the share stays.
     package var deadline: Nanoseconds?
-    /// What the broker has said: the limit in force, and what its members could use.
+    /// The limit in force, by the broker.
     package var inForce: Int64 = 0
+    /// What its members could use.
     package var wanted: Int64 = 0
     /// Why nothing can be shared; nil while all is well.
     package var complaint: String?
+    /// The nodes of the ledger, by name.
     package var nodes: [Node] = []
+    /// What has happened how often.
     package var counters: [Counter: Int64] = [:]
     /// How often a gain was waited for no longer than the bound of ``waitBounds``, and longer than that
     /// before; the last is of all others.
@@ -111,19 +125,27 @@ package struct ClusterStatus: Equatable, Sendable {
       1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10_000,
     ].map { $0 * 1_000_000 }
 
+    /// Nothing is known.
     package init() {}
   }
 
+  /// What the application is called.
   package var name = ""
+  /// Its namespace.
   package var namespace = ""
   /// What this node is called in the ledger.
   package var node = ""
+  /// The engine.
   package var engine = Engine()
+  /// CPU, in nanocores.
   package var cpu = Resource()
+  /// Memory, in bytes.
   package var memory = Resource()
 
+  /// Nothing is known.
   package init() {}
 
+  /// One of both.
   package subscript(resource: SharedResource) -> Resource {
     get { resource == .cpu ? cpu : memory }
     set { if resource == .cpu { cpu = newValue } else { memory = newValue } }

@@ -37,6 +37,8 @@ struct ApplicationReport: Equatable {
   /// In bytes; nil if no broker answers, or no member's memory is shared.
   var memory: ApplicationMessage.Figures?
   var members: [Member]
+  /// What is known of other nodes; nil if it spans none.
+  var cluster: ClusterReport?
 
   /// The least of a resource that its members need together.
   func least(of resource: SharedResource) -> Int64 {
@@ -55,7 +57,7 @@ struct ApplicationReport: Equatable {
 
   /// The member of `escra app list --json`; it is a package contract.
   var json: JSON {
-    .object([
+    var members: [(name: String, value: JSON)] = [
       ("name", .string(name)), ("namespace", .optional(namespace)), ("root", .string(root)),
       ("directory", .string(room)), ("brokerPid", .optional(broker)),
       ("cpu", Self.json(cpu) { .number(Double($0) / 1e9) }),
@@ -63,7 +65,7 @@ struct ApplicationReport: Equatable {
       (
         "members",
         .array(
-          members.map { member in
+          self.members.map { member in
             .object([
               ("id", .optional(member.id)), ("name", .optional(member.name?.text)),
               ("priority", .integer(Int64(member.priority))),
@@ -74,7 +76,9 @@ struct ApplicationReport: Equatable {
             ])
           })
       ),
-    ])
+    ]
+    if let cluster { members.append(("cluster", cluster.json)) }
+    return .object(members)
   }
 
   /// What `escra app list` prints.
@@ -116,6 +120,7 @@ struct ApplicationReport: Equatable {
     } else {
       lines.append("There is no broker at the moment: no limit is raised until there is one.")
     }
+    if let cluster { lines += cluster.lines }
     let rows = members.map { member in
       [
         member.label, member.id.map(shortID) ?? "-", "\(member.priority)",
@@ -134,7 +139,8 @@ struct ApplicationReport: Equatable {
         Table.Column(title: "MEM GRANTED", isNumber: true),
       ], rows: rows)
     let shown = width.map { table.fitting($0, leavingOut: ["PRIORITY", "ID"]).table } ?? table
-    return Table.wrapped(lines.map(Table.printable), to: width) + [""] + shown.lines
+    let nodes = cluster?.table.map { [""] + $0.lines } ?? []
+    return Table.wrapped(lines.map(Table.printable), to: width) + nodes + [""] + shown.lines
   }
 
   private static func cores(_ nanocores: Int64) -> String {
@@ -195,7 +201,9 @@ struct ApplicationObserver {
     return ApplicationReport(
       name: scope.name, namespace: scope.namespace, root: scope.root, room: directory,
       broker: room.broker, cpu: figures(.cpu), memory: figures(.memory),
-      members: members.sorted { ($0.id ?? "", $0.record.nonce) < ($1.id ?? "", $1.record.nonce) })
+      members: members.sorted { ($0.id ?? "", $0.record.nonce) < ($1.id ?? "", $1.record.nonce) },
+      cluster: room.isClusterScoped
+        ? ClusterReport(status: room.clusterStatus, now: boottimeNow()) : nil)
   }
 
   /// Ids and names of containers by nonce.

@@ -79,6 +79,10 @@ struct Explanation {
         state.membership == nil
           ? "It names the application \"\(app)\", but only reactive containers are members."
           : "It shares the limits of the application \"\(app)\" with its other members.")
+      if state.membership?.isClusterScoped == true {
+        sentences.append(
+          "That spans nodes: escra app show \(app) tells this node's share and how it has changed.")
+      }
     }
     if let supervisor = report.supervisor {
       sentences.append("Process \(supervisor) supervises it.")

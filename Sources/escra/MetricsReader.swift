@@ -109,7 +109,8 @@ struct MetricsReader {
       found[name] = ApplicationMetrics(
         name: scope.name, namespace: scope.namespace, root: scope.root,
         members: Int64(members.count),
-        cpu: cpu, memory: amount(.memory, limits.memory))
+        cpu: cpu, memory: amount(.memory, limits.memory),
+        cluster: room.isClusterScoped ? room.clusterStatus : nil)
     }
     return found
   }

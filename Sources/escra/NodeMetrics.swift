@@ -2,6 +2,7 @@
 internal import Control
 internal import OCISpec
 internal import Quantities
+internal import State
 internal import Syscalls
 
 /// What has series of its own, with the same labels on each.
@@ -97,10 +98,17 @@ struct ApplicationMetrics: MetricSubject {
   var cpu: Amount
   /// nil where no member's memory is shared.
   var memory: Amount?
+  /// What the agent says of all nodes; nil where the application is this node's, or it says nothing.
+  var cluster: ClusterStatus?
 
   /// The labels of all its series.
   var labels: MetricLabels {
     MetricLabels([("application", name), ("namespace", namespace), ("root", root)])
+  }
+
+  /// How often something has happened to this node's shares; nil where it spans no nodes.
+  func count(of counter: ClusterStatus.Counter) -> Int64? {
+    cluster.map { ($0.cpu.counters[counter] ?? 0) + ($0.memory.counters[counter] ?? 0) }
   }
 }
 
@@ -229,6 +237,38 @@ struct NodeMetrics {
     Figure("memory_granted_bytes", .gauge, "Memory limits of all members.") { $0.memory?.granted },
     Figure("memory_declared_bytes", .gauge, "Memory that all members declare.") {
       $0.memory?.declared
+    },
+    Figure("cluster_cpu_limit_cores", .gauge, "CPU limit of the application on all nodes.") {
+      $0.cluster?.cpu.limit
+    },
+    Figure("cluster_cpu_free_cores", .gauge, "CPU that no node holds.") { $0.cluster?.cpu.free },
+    Figure("cluster_cpu_share_cores", .gauge, "CPU that this node holds.") {
+      $0.cluster?.cpu.share
+    },
+    Figure("cluster_cpu_minimum_cores", .gauge, "CPU that this node keeps without the engine.") {
+      $0.cluster?.cpu.minimum
+    },
+    Figure("cluster_memory_limit_bytes", .gauge, "Memory limit on all nodes.") {
+      $0.cluster?.memory.limit
+    },
+    Figure("cluster_memory_share_bytes", .gauge, "Memory that this node holds.") {
+      $0.cluster?.memory.share
+    },
+    Figure("cluster_gains", .counter, "Times this node has got more.") { $0.count(of: .gains) },
+    Figure("cluster_releases", .counter, "Times this node has released some.") {
+      $0.count(of: .releases)
+    },
+    Figure("cluster_conflicts", .counter, "Swaps that another node has won.") {
+      $0.count(of: .conflicts)
+    },
+    Figure("cluster_doubts", .counter, "Swaps whose outcome was not known.") {
+      $0.count(of: .doubts)
+    },
+    Figure("cluster_expiries", .counter, "Times the engine did not answer for too long.") {
+      $0.count(of: .expiries)
+    },
+    Figure("cluster_takings", .counter, "Shares taken from silent nodes.") {
+      $0.count(of: .takings)
     },
   ]
 }

@@ -234,6 +234,18 @@ private struct Node {
     #expect(node.demands.last?.1.inForce == core && node.demands.last?.number == 2)
   }
 
+  @Test func `an agent that has said nothing yet is told what there is, and what changes`() {
+    var node = Node()
+    node.join(1, wanted: core / 2)
+    node.say(.attend, on: agent, number: 0)
+    #expect(node.demands.map(\.number) == [0])
+    #expect(node.demands.last?.1.declared == core && node.demands.last?.1.inForce == floor)
+    node.want(2 * core, 1)
+    #expect(node.demands.last?.1.wanted == 2 * core && node.demands.count == 2)
+    node.share(core, minimum: core, until: nil, number: 1)
+    #expect(node.demands.last?.number == 1 && node.inForce == core)
+  }
+
   @Test func `what an older agent has sent is over`() {
     var node = Node()
     node.join(1, wanted: core)

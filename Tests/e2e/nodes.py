@@ -10,6 +10,7 @@ import contextlib
 import glob
 import json
 import os
+import select
 import shutil
 import socket
 import struct
@@ -128,6 +129,15 @@ class Etcd:
         self.url = f"{self.scheme}://{namespace.address}:2379"
         self.words = []
 
+    @contextlib.contextmanager
+    def frozen(self):
+        """Nothing that it writes is written meanwhile."""
+        run("fsfreeze", "-f", self.directory)
+        try:
+            yield
+        finally:
+            run("fsfreeze", "-u", self.directory)
+
     def start(self):
         self.process = self.namespace.start(
             "etcd", *self.words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
@@ -187,9 +197,10 @@ class Cluster:
 
     - fast: it finds a new leader in 0.2 s instead of one
     - tls: where certificates are that it has and asks for
+    - disks: each member has a file system of its own, which can be frozen
     """
 
-    def __init__(self, members=3, fast=True, directory=None, tls=None):
+    def __init__(self, members=3, fast=True, directory=None, tls=None, disks=False):
         self.network = Network()
         self.directory = tempfile.mkdtemp(prefix="escra-e2e-etcd-", dir=directory or "/dev/shm")
         self.nodes, self.members = [], []
@@ -199,12 +210,21 @@ class Cluster:
                 self.network.attach(namespace)
                 self.members.append(Etcd(
                     namespace, f"m{number}", os.path.join(self.directory, f"m{number}"), tls))
+            if disks:
+                for each in self.members:
+                    image = each.directory + ".img"
+                    os.mkdir(each.directory, 0o700)
+                    with open(image, "wb") as file:
+                        file.truncate(320 << 20)
+                    run("mkfs.ext4", "-q", image)
+                    run("mount", "-o", "loop", image, each.directory)
+                    os.mkdir(each.directory + "/data", 0o700)
             peers = ",".join(
                 f"{each.name}=http://{each.namespace.address}:2380" for each in self.members)
             for each in self.members:
                 address = each.namespace.address
                 each.words = [
-                    "--name", each.name, "--data-dir", each.directory,
+                    "--name", each.name, "--data-dir", each.directory + "/data",
                     "--listen-client-urls", f"{each.url},{each.scheme}://127.0.0.1:2379",
                     "--advertise-client-urls", each.url,
                     "--listen-peer-urls", f"http://{address}:2380",
@@ -257,7 +277,10 @@ class Cluster:
         for node in self.nodes:
             node.close()
         for member in self.members:
+            # A process that writes to a file system that is frozen cannot be killed.
+            subprocess.run(["fsfreeze", "-u", member.directory], capture_output=True)
             member.namespace.close()
+            subprocess.run(["umount", member.directory], capture_output=True)
         self.network.close()
         shutil.rmtree(self.directory, ignore_errors=True)
 
@@ -352,9 +375,11 @@ class FakeBroker:
 
     FRAME = struct.Struct("<IBBBBQQQQ7q")
 
-    def __init__(self, node, name, declared, wanted=None, namespace=None, explicit=-1, floors=0):
+    def __init__(self, node, name, declared, wanted=None, namespace=None, explicit=-1, floors=0,
+                 resource=1):
         self.node, self.declared, self.wanted = node, declared, wanted or declared
         self.in_force, self.explicit, self.floors = 0, explicit, floors
+        self.resource, self.used = resource, 0
         self.shares = []
         # Of CLOCK_BOOTTIME, with the limit that the order gives, its minimum and its deadline.
         self.orders = []
@@ -393,20 +418,21 @@ class FakeBroker:
                 if word[3] == 8:
                     with self.lock:
                         self.last[word[4]] = word[7]
-                        if word[4] == 1:
-                            self.in_force = min(word[9], max(self.wanted, 0))
+                        if word[4] == self.resource:
+                            # What is in use cannot be lowered.
+                            self.in_force = max(min(word[9], max(self.wanted, 0)), self.used)
                             self.shares.append((time.monotonic(), word[9], word[10], word[11]))
                             self.orders.append((
                                 time.clock_gettime_ns(time.CLOCK_BOOTTIME), *word[9:12]))
                     self.tell(word[4])
 
-    def tell(self, resource=1):
-        """Says what its members have and could use."""
+    def tell(self, resource=None):
+        """Says what its members have and could use; of the other resource they need nothing."""
+        resource = resource or self.resource
         with self.lock:
-            is_cpu = resource == 1
             words = (
-                [self.in_force, self.wanted, 0, self.declared, self.floors, self.explicit]
-                if is_cpu else [0, 0, 0, 0, 0, -1])
+                [self.in_force, self.wanted, self.used, self.declared, self.floors, self.explicit]
+                if resource == self.resource else [0, 0, 0, 0, 0, -1])
             if self.peer:
                 with contextlib.suppress(OSError):
                     self.peer.send(self.FRAME.pack(
@@ -423,6 +449,45 @@ class FakeBroker:
             with contextlib.suppress(OSError):
                 self.peer.shutdown(socket.SHUT_RDWR)
         shutil.rmtree(self.room, ignore_errors=True)
+
+
+class ManyBrokers:
+    """Brokers of many applications that need no more than they declare, in one thread."""
+
+    def __init__(self, node, count, declared):
+        self.declared, self.epoll = declared, select.epoll()
+        self.listeners, self.peers = {}, {}
+        for number in range(count):
+            room = f"{node.run}/apps/app{number}"
+            os.makedirs(room, mode=0o700)
+            listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+            listener.bind(room + "/socket")
+            listener.listen()
+            self.listeners[listener.fileno()] = listener
+            self.epoll.register(listener.fileno(), select.EPOLLIN)
+            with open(room + "/.new.name", "w") as file:
+                file.write(f"name=app{number}\nscope=cluster\n")
+            os.rename(room + "/.new.name", room + "/name")
+        threading.Thread(target=self._serve, daemon=True).start()
+
+    def _serve(self):
+        while True:
+            for number, _ in self.epoll.poll():
+                if number in self.listeners:
+                    peer, _ = self.listeners[number].accept()
+                    self.peers[peer.fileno()] = peer
+                    self.epoll.register(peer.fileno(), select.EPOLLIN)
+                    continue
+                frame = self.peers[number].recv(96)
+                if not frame:
+                    self.epoll.unregister(number)
+                    continue
+                word = FakeBroker.FRAME.unpack(frame)
+                amounts = [self.declared, self.declared, 0, self.declared, 0, -1]
+                with contextlib.suppress(OSError):
+                    self.peers[number].send(FakeBroker.FRAME.pack(
+                        0x50415345, 3, 3, 21, word[4], 1, 0, 0, word[7] if word[3] == 8 else 0,
+                        *(amounts if word[4] == 1 else [0, 0, 0, 0, 0, -1]), 0))
 
 
 def largest_sum(brokers):

@@ -4,9 +4,10 @@
 //
 //     sums LIMIT FILE...
 //
-// A file is cpu.cfs_quota_us (with 100 ms as its period), cpu.max, or one with a number of bytes. Two
-// looks in a row at all of them that agree are a stable sample. SIGTERM ends it: it prints how many
-// samples there were, how many were stable, how many of these were above LIMIT, and the largest.
+// A file is cpu.cfs_quota_us (with 100 ms as its period), cpu.max, or one with a number of bytes.
+// Two looks in a row at all of them that agree are a stable sample. SIGTERM ends it: it prints how
+// many samples there were, how many were stable, how many of these were above LIMIT, and the
+// largest.
 #include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>

@@ -2,13 +2,15 @@
 """Applications over several nodes: the agent, and an etcd of three members."""
 import json
 import os
+import resource
+import signal
 import subprocess
 import time
 
 import pytest
 
 import processes
-from nodes import ESCRA_AGENT, Cluster, FakeBroker, FakeKubernetes, largest_sum
+from nodes import ESCRA_AGENT, Cluster, FakeBroker, FakeKubernetes, ManyBrokers, largest_sum
 from processes import wait_until
 from world import ESCRA
 
@@ -50,7 +52,8 @@ def pair(cluster, broker, **options):
     nodes = [cluster.node(f"n{number}", **options).start_agent() for number in (1, 2)]
     brokers = [broker(node, wanted=CORE // 10) for node in nodes]
     wait_until(
-        lambda: len((cluster.ledger("web") or {"nodes": {}})["nodes"]) == 2, 5, "both in the ledger")
+        lambda: len((cluster.ledger("web") or {"nodes": {}})["nodes"]) == 2, 5,
+        "both in the ledger")
     return nodes, brokers
 
 
@@ -173,6 +176,88 @@ def test_an_engine_that_is_away_leaves_each_node_its_minimum(cluster, broker):
     back = time.monotonic()
     wait_until(lambda: share(brokers[0]) >= 17 * CORE // 10, 5, "the share")
     assert time.monotonic() - back < 2.5
+
+
+def test_memory_of_a_silent_node_is_not_taken(cluster, broker):
+    """Test 16 of the design: it may be in use there, and its limit cannot be lowered from here."""
+    mib = 1 << 20
+    cluster = cluster(members=1)
+    nodes = [cluster.node(f"n{number}").start_agent() for number in (1, 2)]
+    brokers = [
+        broker(node, declared=64 * mib, explicit=512 * mib, wanted=64 * mib, resource=2)
+        for node in nodes]
+    wait_until(lambda: all(map(share, brokers)), 5, "both have a share")
+    want(brokers[0], 400 * mib, 400 * mib)
+    brokers[0].used = 320 * mib
+    brokers[0].tell()
+    nodes[0].agent.send_signal(signal.SIGSTOP)
+    brokers[1].want(400 * mib)
+    time.sleep(6)
+    ledger = cluster.ledger("web", "memory")
+    assert balance(ledger) == 512 * mib and ledger["nodes"]["n1"]["held"] >= 400 * mib
+    assert share(brokers[1]) <= 112 * mib
+    # What it does not use it gives, once it speaks again.
+    nodes[0].agent.send_signal(signal.SIGCONT)
+    brokers[0].want(320 * mib)
+    want(brokers[1], 400 * mib, 120 * mib)
+    assert cluster.ledger("web", "memory")["nodes"]["n1"]["held"] >= 320 * mib
+    assert largest_sum(brokers) <= 512 * mib
+
+
+@pytest.mark.parametrize("count", [50, pytest.param(1000, marks=pytest.mark.skipif(
+    not os.environ.get("ESCRA_CHAOS_NODES_ROUNDS"), reason="make chaos-nodes runs it"),
+    id="chaos")])
+def test_many_applications_at_rest_cause_no_request(cluster, count):
+    """Test 13 of the design."""
+    cluster = cluster(members=1)
+    node = cluster.node("n1")
+    most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    # It lives as long as the case.
+    _brokers = ManyBrokers(node, count, CORE // 10)
+    node.start_agent()
+
+    def keys():
+        answer = cluster.members[0].call("/v3/kv/range", {
+            "key": "L2VzY3JhL3YxLw==", "range_end": "L2VzY3JhL3YxMA==", "count_only": True})
+        return int((answer or {}).get("count", 0))
+
+    wait_until(lambda: keys() == 2 * count, 60, "all ledgers")
+
+    def switches():
+        return int(processes.status(node.agent.pid)["voluntary_ctxt_switches"])
+
+    def is_quiet():
+        before = switches()
+        time.sleep(1)
+        return switches() == before
+
+    wait_until(is_quiet, 20, "an agent that sleeps")
+    before, revision = switches(), cluster.members[0].status()["header"]["revision"]
+    time.sleep(5)
+    assert switches() - before <= 1
+    assert cluster.members[0].status()["header"]["revision"] == revision
+    with open(f"/proc/{node.agent.pid}/smaps_rollup") as file:
+        pss = next(int(line.split()[1]) for line in file if line.startswith("Pss:"))
+    print(f"{count} applications: {pss} KiB")
+
+
+@pytest.mark.skipif(
+    not os.environ.get("ESCRA_CHAOS_NODES_ROUNDS"), reason="make chaos-nodes runs it")
+def test_chaos_the_disk_of_the_leader_is_frozen(cluster, broker):
+    """Test 8 of the design."""
+    cluster = cluster(fast=False, disks=True)
+    nodes, brokers = pair(cluster, broker, validity="6s")
+    want(brokers[0], 18 * CORE // 10, 17 * CORE // 10)
+    for _ in range(3):
+        before = len(brokers[0].shares)
+        with cluster.leader().frozen():
+            time.sleep(10)
+        time.sleep(2)
+        assert all(limit >= 17 * CORE // 10 for _, limit, *_ in brokers[0].shares[before:])
+    brokers[0].want(CORE // 10)
+    want(brokers[1], 18 * CORE // 10, 17 * CORE // 10)
+    assert largest_sum(brokers) <= 2 * CORE
 
 
 def test_with_floors_what_is_declared_moves_too(cluster, broker):
@@ -403,8 +488,8 @@ def test_the_doctor_looks_at_the_engine_the_certificate_and_the_clock(world, clu
     assert "days; renew it" in found["certificate"]["sentence"]
     assert found["clock"]["level"] == "ok"
     cluster.network.cut(cluster.members[0].namespace)
-    found = doctor()
-    assert found["engine"]["level"] == "problem" and "does not answer" in found["engine"]["sentence"]
+    engine = doctor()["engine"]
+    assert engine["level"] == "problem" and "does not answer" in engine["sentence"]
 
 
 def test_a_private_key_that_others_can_read_is_refused(world):

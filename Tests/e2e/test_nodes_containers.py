@@ -239,7 +239,8 @@ def test_chaos_agent_and_broker_are_lost(world, shop, how):
             if how == "both killed":
                 shop.nodes[0].agent.wait()
                 shop.nodes[0].start_agent()
-            shop.containers[0].wait_for_quota(lambda quota: quota >= 2 * DECLARED, 9, "its part again")
+            shop.containers[0].wait_for_quota(
+                lambda quota: quota >= 2 * DECLARED, 9, "its part again")
 
 
 @chaos

@@ -470,7 +470,10 @@ final class Keeper {
   private func replace(_ state: ContainerState, _ directory: consuming StateDirectory) {
     let now = monotonicNow()
     let path = directory.path
-    switch crashes[path, default: CrashCount()].verdict(at: now) {
+    var verdict = crashes[path, default: CrashCount()].verdict(at: now)
+    // The share of an application that spans nodes has a deadline, which only a supervisor keeps.
+    if state.membership?.isClusterScoped == true { verdict = .start }
+    switch verdict {
     case .start:
       if (try? Launcher.resumeSupervisor(of: directory, id: state.id)) == nil {
         crashes[path]?.couldNotStart(at: now)

@@ -16,12 +16,11 @@ final class HTTPClient {
   private var sockets: [Int32: UInt64] = [:]
   private var timer: EventLoop.Deadline?
 
-  /// Makes a client.
+  /// Makes a client; nil where libcurl has no memory.
   ///
   /// - Parameters:
   ///   - loop: Where it waits.
   ///   - security: How connections are protected.
-  /// - Returns: nil where libcurl has no memory.
   init?(loop: EventLoop, security: TransportSecurity) {
     self.loop = loop
     self.security = security

@@ -14,8 +14,12 @@ final class KubernetesLedger: Ledger {
 
   /// Makes a ledger; nothing is sent.
   ///
-  /// - Parameter token: The file of the bearer token, which is read for each request: a token of a
-  ///   service account is replaced every hour.
+  /// - Parameters:
+  ///   - loop: Where it waits.
+  ///   - client: What sends.
+  ///   - endpoints: The API servers.
+  ///   - token: The file of the bearer token, which is read for each request: a token of a service
+  ///     account is replaced every hour.
   init(loop: EventLoop, client: HTTPClient, endpoints: Endpoints, token: String?) {
     connection = EngineConnection(
       kind: "kubernetes", loop: loop, client: client, endpoints: endpoints)

@@ -11,7 +11,9 @@ enum KubernetesMessages {
   static let kind = "EscraApplication"
   static let plural = "escraapplications"
 
-  /// The object's name. The resource comes last, so that no two keys have the same name.
+  /// The object's name.
+  ///
+  /// The resource comes last, so that no two keys have the same name.
   static func name(_ key: LedgerKey) -> String { key.application + "." + key.resource }
 
   /// The key of an object.
@@ -43,6 +45,7 @@ enum KubernetesMessages {
   ///   - key: Its key.
   ///   - ledger: The ledger, as JSON.
   ///   - version: The version that it replaces; nil for a new object.
+  /// - Returns: The object, as JSON.
   static func object(_ key: LedgerKey, _ ledger: [UInt8], replacing version: String?) -> [UInt8] {
     let resourceVersion =
       version.map { ",\"resourceVersion\":\(jsonString($0))" } ?? ""

@@ -1,0 +1,27 @@
+// SPDX-License-Identifier: Apache-2.0
+import Testing
+
+@testable import simulate_nodes
+
+/// `make simulate-nodes` runs thousands of these with all optimisations; here some run in a debug
+/// build.
+struct NodesSimulationTests {
+  @Test(arguments: UInt64(1)...24)
+  func `the limit holds whatever is late, lost, cut off or dead`(seed: UInt64) throws {
+    try NodesSimulation(.small(seed)).run()
+  }
+
+  @Test(arguments: [
+    "brokerTimer", "clearsBeforeUse", "expires", "fencesDoubt", "lowersFirst", "marks",
+    "refusesOlder", "takesFirst",
+  ])
+  func `without any one of the rules it does not`(name: String) {
+    #expect(NodesCommand.find(name, in: 1..<400))
+  }
+
+  @Test func `the same seed is the same run`() throws {
+    let runs = [NodesSimulation(.small(5)), NodesSimulation(.small(5))]
+    for run in runs { try run.run() }
+    #expect(runs[0].events == runs[1].events && runs[0].events > 500)
+  }
+}
