@@ -5,7 +5,7 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 .PHONY: help bpf deps deps-build build test unit e2e e2e-v2 simulate fuzz model demo check bench
 .PHONY: bench-burst bench-requests bench-switch bench-memory bench-memory-v2 bench-app chaos docs
-.PHONY: fmt house install shrink-race uninstall clean deb tarball package-test
+.PHONY: demo-svg fmt house install shrink-race uninstall clean deb tarball package-test
 
 PREFIX ?= /usr/local
 DESTDIR ?=
@@ -49,7 +49,7 @@ bpf: deps ## Compile the programs in the scheduler into their skeleton
 simulate: build ## Run applications in virtual time against any delay and death (SEEDS=20000)
 	@.build/release/simulate --seeds $(or $(SEEDS),20000) --large $(or $(LARGE),10000)
 
-shrink-race: deps build ## Give memory back under who grows then, 10,000 times (needs root, ROUNDS=)
+shrink-race: deps build ## Shrink limits of growing containers, 10,000 times (needs root, ROUNDS=)
 	@ESCRA_SHRINKS=$(or $(ROUNDS),10000) scripts/e2e Tests/e2e/test_shrink_race.py -s -k not_killed
 
 fuzz: deps ## Give the decoders of frames and the readers of histories any bytes, a minute each
@@ -61,6 +61,10 @@ model: ## Check the model of the negotiation in docs/model with spin, every inte
 demo: build ## Run the same requests under a static limit and under reactive (needs root)
 	@scripts/deps demo
 	@.build/release/escra demo
+
+demo-svg: build ## Record escra demo for docs/demo.svg, on an idle machine (needs root)
+	@PATH="$(CURDIR)/.build/release:$$PATH" scripts/screencast record .build/demo.cast escra demo
+	@scripts/screencast draw .build/demo.cast docs/demo.svg
 
 house: ## Print the state of the house: lines, arrows, files too large, kernel file names
 	@scripts/house

@@ -64,7 +64,7 @@ package struct MemoryMeter: ~Copyable {
   /// How many processes of the group the kernel has killed for want of memory; nil where it does
   /// not say.
   package func kills() -> Int64? {
-    guard let text = try? killsFile.contents(subject: "the kills for want of memory") else {
+    guard let text = try? killsFile.contents(subject: "the OOM kills") else {
       return nil
     }
     return Self.number(behind: "oom_kill ", in: text)

@@ -41,7 +41,7 @@ extension JSONValue {
 
   func absolutePath() throws(OperatorConfigError.Problem) -> String {
     guard let text = string, text.utf8.first == UInt8(ascii: "/") else {
-      throw refusal("is no absolute path; write one that begins with /")
+      throw refusal("is no absolute path; write a path that begins with /")
     }
     return text
   }

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
+internal import Application
 internal import Control
 internal import Glibc
+internal import LiveLimits
 internal import OCISpec
 internal import Quantities
 internal import State
@@ -43,34 +45,34 @@ extension SupervisedStart {
   }
 
   /// Why there is no place in the application, as the supervisor was told.
-  func refusal(_ resource: UInt8, _ reason: UInt8, _ figure: Int64) -> String {
-    switch (resource, reason) {
-    case (1, 2):
-      "its other members need so much at the least that \(CPULimit(nanocores: figure)) of its CPU "
+  func refusal(_ why: NoPlace) -> String {
+    switch why {
+    case .refused(.cpu, .minima, let figure):
+      "its other members need at least so much that \(CPULimit(nanocores: figure)) of its CPU "
         + "is left, and this container needs \(cpuNeeded); write a smaller "
         + "io.escra.cpu.min, or a larger io.escra.app.cpu" + waysOut
-    case (2, 2):
-      "its other members need so much at the least that \(ByteQuantity(bytes: figure)) of its "
+    case .refused(.memory, .minima, let figure):
+      "its other members need at least so much that \(ByteQuantity(bytes: figure)) of its "
         + "memory is left, and this container needs \(ByteQuantity(bytes: memoryNeeded)); "
         + "write a smaller io.escra.memory.min, or a larger io.escra.app.memory" + waysOut
-    case (1, 4):
+    case .refused(.cpu, .conflict, let figure):
       conflict(
         "cpu", asked: policy.appCPU?.description ?? "",
         running: CPULimit(nanocores: figure).description)
-    case (2, 4):
+    case .refused(.memory, .conflict, let figure):
       conflict(
         "memory", asked: ByteQuantity(bytes: policy.appMemory ?? 0).description,
         running: ByteQuantity(bytes: figure).description)
-    case (0, 1): "its directory is another application's; choose another name"
-    case (_, 1):
-      "its members are supervised by another version, \(figure); create them anew, or use that one"
-    case (1, 9):
-      "its other members use all of its CPU, and \(floor) were not to be had back in time; "
+    case .taken: "its directory is another application's; choose another name"
+    case .refused(_, .version, let figure):
+      "its members are supervised by another version, \(figure); create them again, or use that version"
+    case .full(.cpu):
+      "its other members use all of its CPU, and \(floor) could not be recalled in time; "
         + "try again, or write a larger io.escra.app.cpu"
-    case (2, 9):
-      "its other members use all of its memory, and \(ByteQuantity(bytes: memoryNeeded)) were not "
-        + "to be had back in time; try again, or write a larger io.escra.app.memory"
-    default: "its other members did not answer in time"
+    case .full(.memory):
+      "its other members use all of its memory, and \(ByteQuantity(bytes: memoryNeeded)) could not "
+        + "be recalled in time; try again, or write a larger io.escra.app.memory"
+    case .refused(_, .nonsense, _), .silence: "its other members did not answer in time"
     }
   }
 

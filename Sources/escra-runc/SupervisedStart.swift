@@ -395,8 +395,8 @@ struct SupervisedStart {
     let patience = membership == nil ? 1 : Self.secondsWhereNeeded
     let answer = supervisor.socket.receive(within: patience * 1000)
     do throws(LaunchFailure) {
-      if case .message(.refused(let resource, let reason, let figure)) = answer {
-        throw LaunchFailure(refusal(resource, reason, figure))
+      if case .message(.refused(let why)) = answer {
+        throw LaunchFailure(refusal(why))
       }
       guard case .message(.ready(let limit, let memory)) = answer else {
         throw .notReady(answer, within: patience)

@@ -10,14 +10,15 @@ internal import Syscalls
 /// `escra adopt`.
 struct AdoptCommand: ParsableCommand {
   static let configuration = CommandConfiguration(
-    commandName: "adopt", abstract: "Have containers supervised that are not, while they run.",
+    commandName: "adopt",
+    abstract: "Supervise containers that were released, or started without escra-runc.",
     discussion: """
       Without --policy it undoes a release. A member of an application gets what that has free, and \
-      a strict container CPUs of its own; where there is no room for it, it stays released.
+      a strict container whole CPUs. If there is not enough, the container stays released.
 
-      With --policy it takes a container that was started without escra-runc: by its id in runc or \
-      crun, or by --cgroup. Its limits of this moment are what it declares. Nothing in it notices. \
-      escra release gives it back.
+      With --policy it takes a container that was started without escra-runc: by its name, its id \
+      in runc or crun, or --cgroup. Its present limits are the declared ones. Its processes do not \
+      notice. escra release undoes it.
       """)
 
   @OptionGroup var common: CommonOptions
@@ -42,21 +43,21 @@ struct AdoptCommand: ParsableCommand {
     if foreign.policy != nil {
       let adopted = try adoptForeign(root)
       RuntimeProgram.callKeeper(root)
-      try waitForSupervisor(of: adopted.id, adopted.path)
+      try waitForSupervisor(of: adopted.label, adopted.path)
       return try Output.write(lines: [adopted.sentence])
     }
     let chosen = try which.choose(root).filter { which.id != nil || Self.isReleased($0.path) }
     if chosen.isEmpty { return try Output.write(lines: ["No container is released."]) }
     var adopted: [Instance] = []
     try eachOf(chosen, root) { directory, state, label throws(Complaint) in
-      // Who has no CPUs of its own needs nothing of the config, which may be broken.
+      // Without exclusive CPUs nothing of the config is needed, which may be broken.
       let reserved = state.claim == nil ? CPUSet() : try reservedCPUs(for: label)
       do {
         guard try Release.adopt(directory, reserved: reserved, root) else {
           return "\(label) was not released, so there is nothing to undo."
         }
         adopted.append(Instance(path: directory.path, label: label))
-        return "\(label) is to be supervised again."
+        return "\(label) is supervised again."
       } catch let error as ReleaseError {
         throw Complaint("\(label) \(error)")
       } catch let error as any (Error & CustomStringConvertible) {
@@ -70,8 +71,8 @@ struct AdoptCommand: ParsableCommand {
   private func waitForSupervisor(of id: String, _ path: String) throws(Complaint) {
     if Self.isSupervised(path) { return }
     throw Complaint(
-      "no supervisor of \(id) is there after \(Self.patience / 1_000_000_000) s;"
-        + " the next call of the runtime for it starts one")
+      "no supervisor of \(id) is ready after \(Self.patience / 1_000_000_000) s;"
+        + " the next call of the runtime for it starts another one")
   }
 
   /// Takes a container that was started without escra-runc.
@@ -135,7 +136,7 @@ enum RuntimeProgram {
     candidates.first { access($0, X_OK) == 0 } ?? "/usr/local/bin/escra-runc"
   }
 
-  /// Beside this program, then where engines are told to find it.
+  /// Beside this program, then where it is installed.
   private static var candidates: [String] {
     let resolved = realpath("/proc/self/exe", nil)
     defer { free(resolved) }

@@ -10,7 +10,7 @@ internal import State
 /// `escra app`.
 struct AppCommand: ParsableCommand {
   static let configuration = CommandConfiguration(
-    commandName: "app", abstract: "Show, or change, what applications of several containers have.",
+    commandName: "app", abstract: "Show or change the limits of applications.",
     subcommands: [AppListCommand.self, AppShowCommand.self, AppSetCommand.self],
     defaultSubcommand: AppListCommand.self)
 }
@@ -18,7 +18,7 @@ struct AppCommand: ParsableCommand {
 /// `escra app list`.
 struct AppListCommand: ParsableCommand {
   static let configuration = CommandConfiguration(
-    commandName: "list", abstract: "List the applications, their limits and what of it is granted.")
+    commandName: "list", abstract: "List the applications, their limits, and how much is granted.")
 
   @OptionGroup var common: CommonOptions
 
@@ -36,7 +36,7 @@ struct AppListCommand: ParsableCommand {
 /// What names an application.
 struct ApplicationOptions: ParsableArguments {
   @Argument(
-    help: "What the application is called, or its directory in apps/.",
+    help: "The application's name, or its directory in apps/.",
     completion: Completion.applications)
   var name: String
 
@@ -47,7 +47,7 @@ struct ApplicationOptions: ParsableArguments {
 /// `escra app show`.
 struct AppShowCommand: ParsableCommand {
   static let configuration = CommandConfiguration(
-    commandName: "show", abstract: "Say what an application has, and which member has what of it.")
+    commandName: "show", abstract: "Show the limits of an application and of its members.")
 
   @OptionGroup var common: CommonOptions
   @OptionGroup var application: ApplicationOptions
@@ -59,17 +59,17 @@ struct AppShowCommand: ParsableCommand {
     let report = try choose(
       application: application.name, namespace: application.namespace,
       among: ApplicationObserver(root: common.stateRoot).look())
-    try Output.write(lines: json ? [report.json.text] : report.lines)
+    try Output.write(lines: json ? [report.json.text] : report.lines(columns: Output.columns))
   }
 }
 
 /// `escra app set`.
 struct AppSetCommand: ParsableCommand {
   static let configuration = CommandConfiguration(
-    commandName: "set", abstract: "Change what an application may use, while it runs.",
+    commandName: "set", abstract: "Change the limits of an application while it runs.",
     discussion: """
-      More holds at once. Less holds when its members have given the rest back, which is waited for; \
-      what cannot be had back within a second is told.
+      A higher limit is in force at once. A lower one is in force when the members have lowered \
+      theirs; what they have not released after one second is named.
       """)
 
   @OptionGroup var common: CommonOptions
@@ -169,7 +169,7 @@ struct AppSetCommand: ParsableCommand {
   ) -> Complaint {
     Complaint(
       "\(name) cannot have \(resource.shown(limit)): its members need "
-        + "\(resource.shown(least)) at the least")
+        + "\(resource.shown(least)) at least")
   }
 
   private static func json(
@@ -217,8 +217,8 @@ struct AppSetCommand: ParsableCommand {
     }
     let missing = resource.shown(figures.inForce - figures.limit)
     return Table.printable(
-      "\(name): \(limit) as soon as its members have given back the rest; "
-        + "\(missing) could not be recalled within a second, and "
+      "\(name): \(limit) as soon as its members have lowered their limits; "
+        + "\(missing) could not be recalled within one second, and "
         + "\(resource.shown(figures.inForce)) holds until then")
   }
 }

@@ -32,9 +32,9 @@ struct ApplicationReport: Equatable {
   var room: String
   /// The broker's pid; nil where there is none at the moment.
   var broker: Int32?
-  /// In nanocores; nil where nobody answers.
+  /// In nanocores; nil if no broker answers.
   var cpu: ApplicationMessage.Figures?
-  /// In bytes; nil where nobody answers, or no member's memory is shared.
+  /// In bytes; nil if no broker answers, or no member's memory is shared.
   var memory: ApplicationMessage.Figures?
   var members: [Member]
 
@@ -102,7 +102,10 @@ struct ApplicationReport: Equatable {
   }
 
   /// What `escra app show` prints.
-  var lines: [String] {
+  ///
+  /// - Parameter width: Characters of a terminal's line; nil where standard output is none.
+  /// - Returns: Sentences, and a row for each member.
+  func lines(columns width: Int? = nil) -> [String] {
     var lines = ["\(name) has \(members.count) member\(members.count == 1 ? "" : "s")."]
     if let cpu {
       lines.append(Self.sentence("CPU", cpu, Self.cores) + Self.waiting(cpu))
@@ -130,7 +133,8 @@ struct ApplicationReport: Equatable {
         Table.Column(title: "MEM DECLARED", isNumber: true),
         Table.Column(title: "MEM GRANTED", isNumber: true),
       ], rows: rows)
-    return lines.map(Table.printable) + [""] + table.lines
+    let shown = width.map { table.fitting($0, leavingOut: ["PRIORITY", "ID"]).table } ?? table
+    return Table.wrapped(lines.map(Table.printable), to: width) + [""] + shown.lines
   }
 
   private static func cores(_ nanocores: Int64) -> String {
@@ -213,7 +217,7 @@ struct ApplicationObserver {
 ///   - wanted: Its name, or that of its directory.
 ///   - namespace: The Kubernetes namespace that was typed, if any.
 ///   - reports: The applications there are.
-/// - Returns: The one that is meant.
+/// - Returns: The application that is meant.
 /// - Throws: ``Complaint`` when there is none, or more than one.
 func choose(
   application wanted: String, namespace: String?, among reports: [ApplicationReport]

@@ -127,7 +127,7 @@ final class CgroupProbe {
     return Int64(text.prefix { $0 != "\n" })
   }
 
-  /// Processes of the group that the kernel has killed for want of memory.
+  /// Processes of the group that the kernel has killed because memory ran out.
   var outOfMemoryKills: Int64? {
     guard memoryEvents.isOpen, let text = try? memoryEvents.contents(subject: "memory.events")
     else { return nil }

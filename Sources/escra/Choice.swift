@@ -17,10 +17,11 @@ struct Candidate {
 ///   - wanted: What was typed.
 ///   - root: The runtime's root that was typed, if any.
 ///   - candidates: The containers there are.
-/// - Returns: The index of the one that is meant.
+///   - missing: What to say when there is none; nil for the sentence about supervised containers.
+/// - Returns: The index of the container that is meant.
 /// - Throws: ``Complaint`` when there is none, or more than one.
 func choose(
-  _ wanted: String, root: String? = nil, among candidates: [Candidate]
+  _ wanted: String, root: String? = nil, among candidates: [Candidate], missing: String? = nil
 ) throws(Complaint) -> Int {
   let all = candidates.indices.filter { (root ?? candidates[$0].root) == candidates[$0].root }
   let named = all.filter { candidates[$0].name?.words.contains(wanted) == true }
@@ -29,8 +30,9 @@ func choose(
   let found = exact.isEmpty ? named.isEmpty ? begun : named : exact
   guard !wanted.isEmpty, let last = found.last else {
     throw Complaint(
-      "no supervised container is called \"\(wanted)\" or has an id that begins so; escra ps lists "
-        + "them")
+      missing
+        ?? "no supervised container is called \"\(wanted)\" or has an id that begins so; escra ps "
+        + "lists them")
   }
   if found.count == 1 { return last }
   let ids = Set(found.map { candidates[$0].id })
@@ -39,12 +41,12 @@ func choose(
     let list = ids.sorted().joined(separator: ", ")
     throw Complaint(
       exact.isEmpty && !named.isEmpty
-        ? "\(ids.count) containers are called \"\(wanted)\"; say which by its id: \(list)"
-        : "\"\(wanted)\" is the beginning of \(ids.count) ids; type more of one: \(list)")
+        ? "\(ids.count) containers are called \"\(wanted)\"; name one by its id: \(list)"
+        : "\"\(wanted)\" is the beginning of \(ids.count) ids; type more of it: \(list)")
   }
   if roots.count > 1 {
     throw Complaint(
-      "\(found.count) containers are called \"\(wanted)\"; say which with --root: "
+      "\(found.count) containers are called \"\(wanted)\"; name one with --root: "
         + roots.sorted().joined(separator: ", "))
   }
   // The same container twice: an earlier instance is on its way out, the list's last is newer.

@@ -54,13 +54,13 @@ struct ContainerReport: Equatable {
   var phase: String
   /// The container's init.
   var pid: Int32?
-  /// Where use is heard from.
+  /// How demand for CPU is detected.
   var source: String?
-  /// Where it is heard from that its memory limit has to move; nil where it does not.
+  /// How demand for memory is detected; nil if its memory limit does not move.
   var memorySource: String?
   /// The supervisor's pid; nil where none is alive.
   var supervisor: Int32?
-  /// Whether it was released: its limits are its own, and nobody starts a supervisor.
+  /// Whether it was released: its engine controls its limits, and no supervisor is started.
   var isReleased = false
   /// Why it is left unsupervised; nil for a container that is not.
   var unsupervised: String?
@@ -76,7 +76,7 @@ struct ContainerReport: Equatable {
   var ownCPUs: String?
   /// What the limit would be in cores, under `observe`.
   var wouldBe: Double?
-  /// What happened to its CPU limit since it began; nil where nobody has counted.
+  /// What happened to its CPU limit since it began; nil if no supervisor has counted.
   var counters: CPUController.Counters?
   /// In bytes.
   var memory: Amounts<Int64>
@@ -123,13 +123,16 @@ struct ContainerReport: Equatable {
   var shortID: String { escra.shortID(id) }
 
   /// The container in a sentence: "web (4f725930caf1)"; its id where it has no name.
-  var label: String {
-    guard let name, name.text != id else { return id }
-    return "\(name.text) (\(shortID))"
-  }
+  var label: String { containerLabel(name, id: id) }
 
   /// The container in a table.
   var nameCell: String { name?.text ?? shortID }
+}
+
+/// A container in a sentence.
+func containerLabel(_ name: ContainerName?, id: String) -> String {
+  guard let name, name.text != id else { return id }
+  return "\(name.text) (\(shortID(id)))"
 }
 
 /// An id as tables show it: the 64 hex digits of an engine's id are unique after twelve.

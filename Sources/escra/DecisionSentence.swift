@@ -51,40 +51,40 @@ extension Rule {
   var reason: String {
     switch self {
     case .start: "a supervisor took the container over"
-    case .jumpStart: "it had been idle and ran out of its quota"
+    case .jumpStart: "it woke up and ran out of its quota"
     case .fairShare: "it ran out of its quota in most periods of the last second"
     case .scaleUp: "it ran out of its quota"
     case .scaleDown: "more than a fifth of the quota was left over"
     case .trim: "a little of the quota was left over in period after period"
     case .idle: "it has been idle for two seconds"
     case .update: "the declared limit was changed"
-    case .drift: "somebody else had written an old value over it"
-    case .news: "somebody else wrote a new limit, which counts as the declared one now"
+    case .drift: "another process had written an old value over it"
+    case .news: "another process wrote a new limit, which is now the declared one"
     case .end: "the container has ended"
-    case .refused: "a group above it has less, so the kernel refused"
+    case .refused: "a cgroup above it has a lower limit, so the kernel refused"
     case .declared: "supervision ended, so the declared limit is back"
     case .predicted: "at its pace it was about to run out of its quota"
-    case .exhausted: "it used up its quota, so that nobody knows how much it wants"
-    case .giveBack: "its recent peak and the margin need less"
-    case .rest: "it has used next to nothing for as long as its peaks are remembered"
-    case .due: "a new period began, and the rest of what it wanted was due"
-    case .granted: "it wants more, and that is what its application had"
+    case .exhausted: "it used up its quota, so its demand is not known"
+    case .giveBack: "its recent peak plus the margin is lower"
+    case .rest: "it has been idle"
+    case .due: "a new period began, so the rest of an earlier raise was due"
+    case .granted: "it needs more, and its application had this much"
     case .recalled: "another member of its application needed it more"
-    case .advance: "it ran out shortly before a new period, and was given its due until then"
+    case .advance: "it ran out of its quota shortly before a new period"
     case .memoryFound: "a supervisor took its memory over"
     case .memoryGrown: "it was about to use all of its limit"
-    case .memoryNearMiss: "it was within a hair of its limit"
+    case .memoryNearMiss: "it came close to its limit"
     case .memoryRefaults: "it reads files again that did not fit into its page cache"
-    case .memoryGivenBack: "it has not used more than that for a while"
-    case .memoryRefused: "it wants more, and that is all it may have"
-    case .memoryHostFull: "it wants more, and the machine has no more to spare"
-    case .memoryNotTaken: "the kernel would not take the limit"
-    case .memoryNews: "somebody else wrote a new memory limit, which counts as the declared one now"
-    case .memoryKill: "it was at its limit, and the kernel ended what it chose"
-    case .memoryBounded: "it had more than it may have"
+    case .memoryGivenBack: "it has not used more for a while"
+    case .memoryRefused: "it needs more, and this is its maximum"
+    case .memoryHostFull: "it needs more, and the machine has no memory to spare"
+    case .memoryNotTaken: "the kernel refused the limit"
+    case .memoryNews: "another process wrote a new memory limit, which is now the declared one"
+    case .memoryKill: "it was at its limit, and the kernel killed a process"
+    case .memoryBounded: "its limit was above its maximum"
     case .memoryUpdate: "the declared memory limit was changed"
-    case .memoryDrift: "somebody else had written over it"
-    case .memoryGranted: "it wants more memory, and that is what its application had"
+    case .memoryDrift: "another process had overwritten it"
+    case .memoryGranted: "it needs more memory, and its application had this much"
     case .memoryRecalled: "another member of its application needed the memory more"
     }
   }
@@ -92,19 +92,19 @@ extension Rule {
   /// The same of a limit that was not written, as under observe: what would have become of it.
   fileprivate var hypothesis: String {
     switch self {
-    case .jumpStart: "it had been idle and would have used up that quota"
+    case .jumpStart: "it woke up and would have used up that quota"
     case .fairShare: "it would have used up that quota in most periods of the last second"
     case .scaleUp: "it would have used up that quota"
     case .scaleDown: "more than a fifth of that quota would have been left over"
     case .trim: "a little of that quota would have been left over in period after period"
-    case .refused: "a group above it has less, so the kernel would have refused"
+    case .refused: "a cgroup above it has a lower limit, so the kernel would have refused"
     case .predicted: "at its pace it would have used up that quota"
-    case .exhausted: "it would have used up that quota, so how much it wants is not known"
-    case .due: "a new period began, and the rest of what it wanted would have been due"
+    case .exhausted: "it would have used up that quota, so its demand is not known"
+    case .due: "a new period began, so the rest of an earlier raise would have been due"
     case .advance: "it would have used up that quota shortly before a new period"
     case .memoryGrown: "it would have been about to use all of that limit"
-    case .memoryNearMiss: "it would have been within a hair of that limit"
-    case .memoryBounded: "it has more than it may have"
+    case .memoryNearMiss: "it would have come close to that limit"
+    case .memoryBounded: "it has more than its maximum"
     default: reason
     }
   }
@@ -137,7 +137,7 @@ extension RecordEntry {
 
   /// The decision in one sentence.
   ///
-  /// "raised 0.05 -> 1.00 cores: it had been idle and ran out of its quota (used 0.03)"; with
+  /// "raised 0.05 -> 1.00 cores: it woke up and ran out of its quota (used 0.03)"; with
   /// "would have" in front where nothing was written.
   var sentence: String {
     let amount = rule.isMemory ? bytes(use) : cores(coresUsed)
@@ -152,7 +152,7 @@ extension RecordEntry {
     guard let writer = writerName else { return applied ? rule.reason : rule.hypothesis }
     switch rule {
     case .drift: return "\(writer) had written an old value over it"
-    case .news: return "\(writer) wrote a new limit, which counts as the declared one now"
+    case .news: return "\(writer) wrote a new limit, which is now the declared one"
     default: return rule.reason
     }
   }
@@ -179,7 +179,8 @@ extension RecordEntry {
     default: break
     }
     let condition = applied || rule == .memoryNews ? "" : "would have "
-    let change = "\(memory(before)) -> \(memory(after))"
+    let from = before >= MemoryLimit.unlimited ? memory(before) : bytes(before)
+    let change = "\(from) -> \(memory(after))"
     if after == before { return "\(condition)kept \(memory(after))" }
     return condition + (after > before ? "raised " : "lowered ") + change
   }

@@ -5,7 +5,7 @@ internal import OCISpec
 internal import State
 internal import Syscalls
 
-/// `escra`: what an operator asks of the containers that escra-runc supervises.
+/// `escra`: the operator's tool.
 ///
 /// It reads the state files and the kernel, and changes nothing but what an application may use
 /// (`app set`) and whether a container is supervised at all (`release`, `adopt`).
@@ -13,13 +13,13 @@ internal import Syscalls
 struct Escra: ParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "escra",
-    abstract: "Shows what escra-runc does with the limits of the containers on this node.",
+    abstract: "Show and change what escra-runc does with the limits of containers.",
     version: "escra version \(EscraVersion.current)",
     subcommands: [
       ListCommand.self, TopCommand.self, ExplainCommand.self, WatchCommand.self, AppCommand.self,
       ReleaseCommand.self, AdoptCommand.self, DoctorCommand.self, MetricsCommand.self,
       EventsCommand.self, SetupCommand.self, DemoCommand.self, DemoLoadCommand.self,
-      EventsCommand.self, HistoryCommand.self, RecommendCommand.self, ReplayCommand.self,
+      HistoryCommand.self, RecommendCommand.self, ReplayCommand.self,
     ])
 
   /// Runs the command; help and versions, too, are output that can fail to be written.
@@ -44,7 +44,7 @@ struct CommonOptions: ParsableArguments {
 
   /// Where containers are looked for.
   ///
-  /// Who may not look there would find nothing, which is another thing than that nothing is there.
+  /// To a user without access the directory would look empty.
   var stateRoot: StateRoot {
     get throws(Complaint) {
       let root = StateRoot(path: statePath)

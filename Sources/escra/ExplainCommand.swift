@@ -9,7 +9,7 @@ internal import Syscalls
 /// `escra explain`.
 struct ExplainCommand: ParsableCommand {
   static let configuration = CommandConfiguration(
-    commandName: "explain", abstract: "Say in sentences why a container's limit is what it is.")
+    commandName: "explain", abstract: "Explain in sentences why a container's limit is what it is.")
 
   @OptionGroup var common: CommonOptions
 
@@ -23,7 +23,7 @@ struct ExplainCommand: ParsableCommand {
     transform: StateRoot.runtimeRoot)
   var root: String?
 
-  @Option(help: ArgumentHelp("How many decisions to tell.", valueName: "number"))
+  @Option(help: ArgumentHelp("How many decisions to show.", valueName: "number"))
   var last = 10
 
   @Flag(help: "Print a JSON object.")
@@ -49,7 +49,8 @@ struct ExplainCommand: ParsableCommand {
       try Output.write(lines: [explanation.json(last: last).text])
     } else {
       let now = wallClockNow()
-      try Output.write(lines: explanation.lines(last: last, now: now, offset: localOffset(at: now)))
+      let lines = explanation.lines(last: last, now: now, offset: localOffset(at: now))
+      try Output.write(lines: Table.wrapped(lines, to: Output.columns))
     }
   }
 }

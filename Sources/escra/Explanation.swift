@@ -23,12 +23,12 @@ struct Explanation {
   /// The group that it is in with others, where the limit of that one is changed.
   var parent: ParentRegistry.Sight?
 
-  /// Where use is heard from, in words; nil before that is known.
+  /// How demand is detected, in words; nil before that is known.
   private var sources: [Substring]? {
     report.source.map { $0.split(whereSeparator: { $0 == "," || $0 == " " || $0 == "+" }) }
   }
 
-  /// Whether hooks in the scheduler tell of it.
+  /// Whether hooks in the scheduler report it.
   private var hasHooks: Bool { sources?.contains("bpf") == true }
 
   /// Whether a call comes when the idle container starts to work; nil before that is known.
@@ -61,7 +61,7 @@ struct Explanation {
   /// "gets", of a limit that is written; "would get" under observe.
   private var gets: String { observes ? "would get" : "gets" }
 
-  /// Who it is and who minds it.
+  /// What it is called, and which process supervises it.
   var heading: [String] {
     var sentences: [String] = []
     switch (report.phase, report.pid) {
@@ -72,29 +72,29 @@ struct Explanation {
       sentences.append("\(report.label) has ended; its policy was \(report.policy.rawValue).")
     default:
       sentences.append(
-        "\(report.label) is being started under the policy \(report.policy.rawValue).")
+        "\(report.label) is starting under the policy \(report.policy.rawValue).")
     }
     if let app = report.app, !report.isReleased {
       sentences.append(
         state.membership == nil
-          ? "It names the application \"\(app)\", of which only reactive containers are members."
+          ? "It names the application \"\(app)\", but only reactive containers are members."
           : "It shares the limits of the application \"\(app)\" with its other members.")
     }
     if let supervisor = report.supervisor {
       sentences.append("Process \(supervisor) supervises it.")
     } else if let reason = report.unsupervised, report.phase != "ended" {
       sentences.append(
-        "It is left unsupervised: \(reason). Its limits are the declared ones; escra adopt tries "
-          + "again.")
+        "It has no supervisor: \(reason). Its limits are the declared ones; escra adopt tries again."
+      )
     } else if report.isReleased && report.phase != "ended" {
       sentences.append(
-        "It was released: nobody supervises it, its limits are whoever's who writes them, and "
-          + "escra adopt undoes that.")
+        "It was released: it has no supervisor, and its engine controls its limits. escra adopt undoes "
+          + "that.")
     } else if report.phase == "ended" {
-      sentences.append("No supervisor is alive, and there is nothing left to supervise.")
+      sentences.append("Its supervisor has ended, too.")
     } else {
       sentences.append(
-        "No supervisor is alive: \(observes ? "nothing is recorded" : "the limit stays as it is") "
+        "Its supervisor is dead: \(observes ? "nothing is recorded" : "the limit stays as it is") "
           + "until the keeper, or the next call for this container, starts one.")
     }
     return sentences.map(Table.printable)
@@ -114,7 +114,7 @@ struct Explanation {
   /// Which limit programs in it see.
   private var groups: String? {
     if let reason = state.oneGroup {
-      return "Programs in it see its limits move, since no cgroup of ours is around its own: "
+      return "Programs in it see its limits move, because it has no outer cgroup: "
         + "\(Table.printable(reason))."
     }
     guard let name = state.innerName, let outer = state.cpuDirectory else { return nil }
@@ -130,27 +130,32 @@ struct Explanation {
       case .at(let limit): "\(cores(limit)) cores"
       }
     return seen.map {
-      "Programs in it see \($0), of its own cgroup \(Table.printable(name)); the limit that moves is "
-        + "that of the cgroup around it, \(Table.printable(outer))."
+      "Programs in it see \($0), the limit of its own cgroup \(Table.printable(name)); the limit that "
+        + "moves is that of the outer cgroup, \(Table.printable(outer))."
     }
   }
 
   private var declared: String {
     guard let declared = report.cpu.declared else {
-      return "It declared no CPU limit, so its base is all it may have."
+      return "It declared no CPU limit."
     }
-    return "It declared \(cores(declared)) cores, which is its base."
+    return "It declared \(cores(declared)) cores."
   }
 
   private func own(_ claim: CPUClaim) -> String {
     let others = "no other container runs on them"
     if state.source?.utf8.starts(with: "partition".utf8) == true {
-      return "It has \(list(claim.held)) of its own: its cgroup is a partition, and the kernel "
-        + "keeps everybody else off."
+      return
+        "\(exclusive(claim)): its cgroup is a partition, and the kernel keeps all other tasks off."
     }
     return
-      "It has \(list(claim.held)) of its own: \(others), and tasks of the root cgroup, which no "
-      + "cpuset narrows, are all that could."
+      "\(exclusive(claim)): \(others). Tasks of the root cgroup could, because no cpuset applies to "
+      + "them."
+  }
+
+  /// The clause that names them.
+  private func exclusive(_ claim: CPUClaim) -> String {
+    list(claim.held) + (claim.held.count == 1 ? " is exclusive" : " are exclusive")
   }
 
   private func list(_ cpus: CPUSet) -> String {
@@ -162,13 +167,13 @@ struct Explanation {
     let isRaised = floor > Double(state.base.floor) / 1e9 + 1e-6
     let origin =
       isRaised && hasAlarm == false
-      ? "half of its base, since no alarm would call when it wakes"
+      ? "half of what it declared, because no event reports that it wakes up"
       : "io.escra.cpu.min, else the operator's floor"
-    return "It \(gets) no less than \(cores(floor)) cores: \(origin)."
+    return "It \(gets) at least \(cores(floor)) cores: \(origin)."
   }
 
   private var ceiling: String {
-    "It \(gets) no more than \(cores(bounds.ceiling)) cores: \(ceilingOrigin)."
+    "It \(gets) at most \(cores(bounds.ceiling)) cores: \(ceilingOrigin)."
   }
 
   private var ceilingOrigin: String {
@@ -194,7 +199,7 @@ struct Explanation {
   private func memberCeiling(
     _ app: String, _ annotation: String, own: Int64, _ limit: Int64?
   ) -> String {
-    let all = "all that \"\(app)\" has, of which escra app show tells"
+    let all = "the limit of the application \"\(app)\"; escra app show has its members"
     guard let limit else { return "\(annotation), else \(all)" }
     return own < limit ? annotation : all
   }
@@ -205,22 +210,23 @@ struct Explanation {
     else { return nil }
     let (own, now) = (cores(Double(found) / 1e9), cores(Double(inForce) / 1e9))
     return parent.excess == 0
-      ? "Its pod has \(own) cores, and more where its containers hold more than they declare: the "
+      ? "Its pod has \(own) cores, and more if its containers hold more than they declare: the "
         + "operator's ceiling allows it."
-      : "Its pod has \(now) cores: the \(own) it was made with, and "
-        + "\(cores(Double(parent.excess) / 1e9)) that its containers hold above what they declare."
+      : "Its pod has \(now) cores: \(own) of its own, and \(cores(Double(parent.excess) / 1e9)) that its "
+        + "containers hold above what they declare."
   }
 
   private var current: String? {
     let use = report.cpu.used.map { ", and it uses \(cores($0))" } ?? ""
     if report.usesMoreThanItsLimit, let used = report.cpu.used, let limit = report.cpu.limit.value {
-      return "The kernel holds it to \(cores(limit)) cores now; over the last 0.1 s, in which the "
-        + "limit may have been higher, it used \(cores(used))."
+      return
+        "Its limit is \(cores(limit)) cores now; over the last 0.1 s, in which the limit may have been "
+        + "higher, it used \(cores(used))."
     }
     switch report.cpu.limit {
     case .unknown: return nil
-    case .unlimited: return "The kernel holds it to no limit\(use)."
-    case .at(let limit): return "The kernel holds it to \(cores(limit)) cores\(use)."
+    case .unlimited: return "It has no limit\(use)."
+    case .at(let limit): return "Its limit is \(cores(limit)) cores\(use)."
     }
   }
 
@@ -234,26 +240,29 @@ struct Explanation {
     // The kernel counts whole microseconds.
     let isOurs = abs(limit - last.coresAfter) <= 1e-4
     return isOurs
-      ? "That is so because of the last decision: \(last.rule.reason)."
-      : "That is not what was decided last, \(cores(last.coresAfter)) cores: somebody else has "
-        + "just written it, or an update is on its way."
+      ? "The reason is the last decision: \(last.rule.reason)."
+      : "The last decision was \(cores(last.coresAfter)) cores: another process has just written the "
+        + "limit, or an update is in progress."
   }
 
   private var source: String {
     guard let hasAlarm else {
-      return "Its use is not heard of yet: no supervisor has found its cgroup."
+      return "No supervisor has found its cgroup yet."
     }
     if hasHooks {
-      return "The scheduler itself tells when its quota runs out, before it has (BPF): idle, it "
-        + "costs nothing."
+      return
+        "Demand is detected by a BPF program in the scheduler, before the quota is used up. While it "
+        + "is idle, that costs nothing."
     }
     if hasAlarm {
-      return "A perf event calls when it starts to work and costs nothing until then; while it is "
-        + "busy its use is read every few milliseconds."
+      return
+        "Demand is detected by a perf event when it wakes up, which costs nothing while it is idle. "
+        + "While it is busy, its use is read every few milliseconds."
     }
-    return "There is no alarm: the kernel refused a perf event for its cgroup. So its use is read "
-      + "20 times a second while it is idle, which costs as many wake-ups"
-      + (observes ? "." : ", and a burst waits up to 50 ms for more than the floor.")
+    return
+      "Demand is detected by reading its use 20 times a second, because the kernel refused a perf "
+      + "event for its cgroup"
+      + (observes ? "." : ". A burst waits up to 50 ms for more than the floor.")
   }
 
   /// What its supervisors have counted.
@@ -271,30 +280,33 @@ struct Explanation {
     if !observes {
       if counters.deferrals > 0 {
         parts.append(
-          count(counters.deferrals, "write") + " that waited for what had been used too much")
+          count(counters.deferrals, "write")
+            + " that waited, because it had used more than its limit")
       }
       let stalled = fixed(Double(counters.stalled) / 1e6, 1)
-      parts.append(count(counters.throttles, "throttle") + ", \(stalled) ms of them not lifted")
+      parts.append(count(counters.throttles, "throttle") + ", for \(stalled) ms in all")
     }
     if counters.ancestorThrottles > 0 {
-      parts.append(count(counters.ancestorThrottles, "throttle") + " of a group above it")
+      parts.append(count(counters.ancestorThrottles, "throttle") + " of a cgroup above it")
     }
     return "Since it began\(observes ? " there would have been" : ""): "
       + parts.joined(separator: "; ") + "."
   }
 
-  /// What there is to say of memory.
+  /// The sentences about memory.
   var memory: [String] {
     let declared = report.memory.declared.map { "a memory limit of \(bytes($0))" }
     var now: [String] = []
     switch report.memory.limit {
     case .unknown: break
-    case .unlimited: now.append("holds it to no limit")
-    case .at(let limit): now.append("holds it to \(bytes(limit))")
+    case .unlimited: now.append("It has no limit now")
+    case .at(let limit): now.append("Its limit is \(bytes(limit)) now")
     }
-    if let used = report.memory.used { now.append("counts \(bytes(used))") }
+    if let used = report.memory.used {
+      now.append("\(now.isEmpty ? "It" : "it") uses \(bytes(used))")
+    }
     return ["It declared \(declared ?? "no memory limit")."]
-      + (now.isEmpty ? [] : ["The kernel " + now.joined(separator: " and ") + "."])
+      + (now.isEmpty ? [] : [now.joined(separator: ", and ") + "."])
       + memoryMovement
   }
 
@@ -302,15 +314,15 @@ struct Explanation {
   private var memoryMovement: [String] {
     if report.isReleased { return [] }
     guard let base = state.memory, let bounds = memoryBounds else {
-      return ["No annotation asks for its memory limit to move, so nobody does."]
+      return ["Its memory limit does not move, because no annotation asks for it."]
     }
     let last = entries.last(where: { $0.rule.isMemory }).map {
       "The last decision: \($0.sentence)."
     }
     return [
-      "It \(gets) no less than \(bytes(bounds.floor)): io.escra.memory.min, else the operator's "
+      "It \(gets) at least \(bytes(bounds.floor)): io.escra.memory.min, else the operator's "
         + "floor.",
-      "It \(gets) no more than \(bytes(bounds.ceiling)): \(ceilingOrigin(base)).",
+      "It \(gets) at most \(bytes(bounds.ceiling)): \(ceilingOrigin(base)).",
     ] + [last, memorySource].compactMap(\.self)
   }
 
@@ -334,12 +346,11 @@ struct Explanation {
   private var memorySource: String? {
     switch report.memorySource.flatMap({ MemorySource(rawValue: $0) }) {
     case .hook:
-      "Whoever is charged for memory tells when it comes near to memory.high, before it is slowed "
-        + "down (BPF)."
+      "Demand is detected by a BPF program before memory.high is crossed."
     case .events:
-      "While it grows its use is read every few milliseconds, and the kernel tells when it has "
-        + "crossed memory.high."
-    case .thresholds: "The kernel calls when its use crosses one of the thresholds below its limit."
+      "Demand is detected by reading its use every few milliseconds while it grows, and by the "
+        + "kernel's event when memory.high is crossed."
+    case .thresholds: "Demand is detected by the kernel's events at thresholds below its limit."
     case nil: nil
     }
   }

@@ -12,7 +12,7 @@ internal import Syscalls
 struct ForeignOptions: ParsableArguments {
   @Option(
     help: ArgumentHelp(
-      "Adopt a container that was started without escra-runc: observe or reactive.",
+      "The policy for a container that was started without escra-runc: observe or reactive.",
       valueName: "policy"))
   var policy: String?
 
@@ -22,18 +22,19 @@ struct ForeignOptions: ParsableArguments {
       valueName: "path"))
   var cgroup: String?
 
-  @Option(help: ArgumentHelp("The least of its CPU limit.", valueName: "cores"))
+  @Option(help: ArgumentHelp("The minimum of its CPU limit.", valueName: "cores"))
   var cpuMin: String?
 
   @Option(
-    help: ArgumentHelp("The most of its CPU limit; else what it has now.", valueName: "cores"))
+    help: ArgumentHelp("The maximum of its CPU limit; else its present limit.", valueName: "cores"))
   var cpuMax: String?
 
-  @Option(help: ArgumentHelp("The least of its memory limit.", valueName: "bytes"))
+  @Option(help: ArgumentHelp("The minimum of its memory limit.", valueName: "bytes"))
   var memoryMin: String?
 
   @Option(
-    help: ArgumentHelp("The most of its memory limit; else what it has now.", valueName: "bytes"))
+    help: ArgumentHelp(
+      "The maximum of its memory limit; else its present limit.", valueName: "bytes"))
   var memoryMax: String?
 
   @Option(help: ArgumentHelp("The application that it shares its limits with.", valueName: "name"))
@@ -41,7 +42,8 @@ struct ForeignOptions: ParsableArguments {
 
   /// A container that was adopted.
   struct Adopted {
-    let id: String
+    /// Its name and id.
+    let label: String
     let path: String
     let sentence: String
   }
@@ -54,7 +56,7 @@ struct ForeignOptions: ParsableArguments {
     ].compactMap { key, value in value.map { ("io.escra." + key, $0) } }
   }
 
-  /// Refuses what does not belong together.
+  /// Refuses options that exclude each other.
   func check(_ which: WhichContainers) throws {
     guard let policy else {
       if cgroup != nil || !annotations.isEmpty {
@@ -75,6 +77,7 @@ struct ForeignOptions: ParsableArguments {
     _ which: WhichContainers, _ config: OperatorConfig, _ root: StateRoot
   ) throws(Complaint) -> Adopted {
     let found = try find(which)
+    let label = containerLabel(NameReader.name(of: found), id: found.id)
     do {
       let container = try ForeignContainer(id: found.id, root: found.root, process: found.process)
       let policy = try ContainerPolicy.resolve(
@@ -88,32 +91,27 @@ struct ForeignOptions: ParsableArguments {
         invocationDefault: nil)
       let path = try container.adopt(policy, hostReserve: config.hostMemoryReserve, root)
       return Adopted(
-        id: found.id, path: path,
-        sentence: "\(found.id) is under the policy \(policy.name.rawValue) now; its limits of this "
-          + "moment are what it declares, and escra release gives it back.")
+        label: label, path: path,
+        sentence: "\(label) is under the policy \(policy.name.rawValue) now; its present limits "
+          + "are the declared ones, and escra release undoes it.")
     } catch let error as ReleaseError {
-      throw Complaint("\(found.id) \(error)")
+      throw Complaint("\(label) \(error)")
     } catch let error as any (Error & CustomStringConvertible) {
-      throw Complaint("\(found.id) cannot be adopted: \(error.description)")
-    } catch { throw Complaint("\(found.id) cannot be adopted") }
+      throw Complaint("\(label) cannot be adopted: \(error.description)")
+    } catch { throw Complaint("\(label) cannot be adopted") }
   }
 
   private func find(_ which: WhichContainers) throws(Complaint) -> RuntimeContainer {
     if let cgroup { return try find(cgroup: cgroup) }
     let running = RuntimeContainer.all(below: which.root)
-    do throws(Complaint) {
-      return running[
-        try choose(
-          which.id ?? "", root: which.root,
-          among: running.map { Candidate(id: $0.id, root: $0.root) })]
-    } catch {
-      guard running.contains(where: { $0.id.utf8.starts(with: (which.id ?? "").utf8) }) else {
-        throw Complaint(
-          "no container of runc or crun has an id that begins with \"\(which.id ?? "")\"; of a "
-            + "runtime with another root say so by --root, of any other program by --cgroup")
-      }
-      throw error
+    let wanted = which.id ?? ""
+    let candidates = running.map {
+      Candidate(id: $0.id, root: $0.root, name: NameReader.name(of: $0))
     }
+    let missing =
+      "no container of runc or crun is called \"\(wanted)\" or has an id that begins so; if its "
+      + "runtime has another root, add --root; for any other program, use --cgroup"
+    return running[try choose(wanted, root: which.root, among: candidates, missing: missing)]
   }
 
   /// The process of a group that started first.
@@ -122,7 +120,7 @@ struct ForeignOptions: ParsableArguments {
       let location = locate(cgroup, mounts: mounts),
       let name = location.cpu.split(separator: "/").last,
       let text = try? FileDescriptor.text(of: location.cpu + "/cgroup.procs")
-    else { throw Complaint("\"\(cgroup)\" is no cgroup that has a CPU limit") }
+    else { throw Complaint("\"\(cgroup)\" is no cgroup with a CPU limit") }
     let processes = text.split(separator: "\n").compactMap { Int32($0) }.filter { $0 > 0 }
     let started = processes.compactMap { ProcessIdentity(pid: $0) }
     guard let first = started.min(by: { $0.startTicks < $1.startTicks }) else {

@@ -215,7 +215,7 @@ struct NodeMetrics {
     Figure("memory_limit_refusals", .counter, "Times a needed memory limit was not given.") {
       $0.newCounters?.memoryRefusals
     },
-    Figure("oom_kills", .counter, "Processes that the kernel killed for want of memory.") {
+    Figure("oom_kills", .counter, "Processes that the OOM killer killed.") {
       $0.kernel?.outOfMemoryKills
     },
   ]

@@ -45,7 +45,7 @@ final class Observer {
 
   /// Takes one look.
   ///
-  /// - Returns: The containers by id; use is nil for one that was not there at the last look.
+  /// - Returns: The containers by id; use is nil for a container that was not there at the last look.
   func look() -> [Sight] {
     var seen: [String: (time: Nanoseconds, usage: Nanoseconds)] = [:]
     var sights: [Sight] = []

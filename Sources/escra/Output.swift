@@ -21,6 +21,9 @@ enum Output {
     return (Int(columns), Int(rows))
   }
 
+  /// Columns of the terminal; nil where standard output is none.
+  static var columns: Int? { isTerminal ? size.columns : nil }
+
   /// Writes text.
   ///
   /// - Throws: ``Complaint`` where it cannot be written: the disk is full, or a reader is gone and
@@ -34,7 +37,7 @@ enum Output {
     if let failure {
       throw Complaint(
         SystemError("write to", "standard output", errno: failure.errno).description
-          + "; what was to be printed is incomplete")
+          + "; the output is incomplete")
     }
   }
 

@@ -8,7 +8,7 @@ internal import Syscalls
 /// `escra recommend`.
 struct RecommendCommand: ParsableCommand {
   static let configuration = CommandConfiguration(
-    commandName: "recommend", abstract: "Say what containers of a profile should be given.",
+    commandName: "recommend", abstract: "Recommend limits for the containers of a profile.",
     discussion: """
       From what its runs needed: what a scheduler should count with (request), a limit that throttles \
       hardly ever and does not kill, and between what io.escra.policy: reactive should move. Each \
@@ -27,10 +27,10 @@ struct RecommendCommand: ParsableCommand {
   var name: String
 
   @Option(
-    name: .customLong("as"), help: "As what it is printed: table, docker, kubernetes or json.")
+    name: .customLong("as"), help: "The form of the output: table, docker, kubernetes or json.")
   var format = Format.table
 
-  @Flag(help: "From the container that runs now, and from it alone.")
+  @Flag(help: "Use only the container that runs now.")
   var live = false
 
   func run() throws {

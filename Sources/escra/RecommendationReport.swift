@@ -56,11 +56,11 @@ struct RecommendationReport {
           + "much is recommended.")
     }
     lines.append(
-      "Memory: it used \(bytes(seen.memoryPeak)) at the most, page cache included; 15 % is added.")
+      "Memory: it used at most \(bytes(seen.memoryPeak)), page cache included; 15 % is added.")
     if seen.kills > 0 {
       lines.append(
-        "\(seen.kills == 1 ? "1 process was" : "\(seen.kills) processes were") killed for want of "
-          + "memory: the most that it needs is not known.")
+        "\(seen.kills == 1 ? "1 process was" : "\(seen.kills) processes were") killed because "
+          + "memory ran out, so its maximum need is not known.")
     }
     lines.append(
       "Under reactive: io.escra.cpu.min \(rounded(it.cpuMinimum)), io.escra.cpu.max "

@@ -11,11 +11,11 @@ internal import State
 struct ReleaseCommand: ParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "release",
-    abstract: "Give containers back: declared limits, no supervisor, and they run on.",
+    abstract: "Return containers to the low-level runtime while they run.",
     discussion: """
-      It leaves its application, whose other members may have what it held; CPUs of its own become \
-      everybody's again. Nobody starts a supervisor for it any more, until escra adopt. Containers \
-      that are created later are supervised as ever.
+      A released container has its declared limits and no supervisor, until escra adopt. A member \
+      leaves its application; the CPUs of a strict container are shared again. Containers that are \
+      created later are supervised as before.
       """)
 
   @OptionGroup var common: CommonOptions
@@ -34,7 +34,7 @@ struct ReleaseCommand: ParsableCommand {
       do throws(ReleaseError) {
         let limits = try Release.release(directory, root)
         return before == .done
-          ? "\(label) was released before." : ReleaseSentence(state, limits, label: label).text
+          ? "\(label) was already released." : ReleaseSentence(state, limits, label: label).text
       } catch { throw Complaint("\(label) \(error)") }
     }
   }
@@ -54,7 +54,7 @@ struct WhichContainers: ParsableArguments {
     completion: .custom(containerWords))
   var id: String?
 
-  @Flag(help: "All there are.")
+  @Flag(help: "All containers.")
   var all = false
 
   @Option(
@@ -65,7 +65,7 @@ struct WhichContainers: ParsableArguments {
   /// Refuses what names none, or one and all.
   func check() throws {
     if (id == nil) == !all {
-      throw ValidationError("say which container: its NAME or ID, or --all for all there are")
+      throw ValidationError("name a container by its NAME or ID, or write --all")
     }
   }
 
@@ -99,7 +99,7 @@ func eachOf(
     do throws(Complaint) {
       try Output.write(lines: [Table.printable(try body(directory, state, instance.label))])
     } catch {
-      // That standard output takes nothing is told once.
+      // That standard output cannot be written is reported once.
       if !complaints.contains(error.description) { complaints.append(error.description) }
     }
   }
@@ -125,7 +125,7 @@ struct ReleaseSentence {
       parts.append(
         found == declared
           ? "its CPU limit is \(Self.cores(found))"
-          : "its CPU limit stays at \(Self.cores(found)), for the kernel did not take the "
+          : "its CPU limit stays at \(Self.cores(found)), because the kernel refused the "
             + "\(Self.cores(declared)) that it declares")
     }
     if let found = limits.memory {
@@ -133,10 +133,10 @@ struct ReleaseSentence {
       parts.append(
         found <= declared
           ? "its memory limit is \(Self.memory(found))"
-          : "its memory limit stays at \(Self.memory(found)), for it uses more than the "
+          : "its memory limit stays at \(Self.memory(found)), because it uses more than the "
             + "\(Self.memory(declared)) that it declares; update it when it uses less")
     }
-    if let cpus = limits.cpus { parts.append("it runs on the CPUs \(cpus) with all others") }
+    if let cpus = limits.cpus { parts.append("it shares the CPUs \(cpus) with other containers") }
     text =
       "\(label ?? state.id) is released"
       + (parts.isEmpty ? "" : ": " + parts.joined(separator: "; ")) + "."

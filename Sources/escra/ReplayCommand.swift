@@ -11,7 +11,7 @@ internal import Syscalls
 struct ReplayCommand: ParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "replay",
-    abstract: "Say what would have happened to a traced container under other limits.",
+    abstract: "Show what would have happened to a traced container under other limits.",
     discussion: """
       io.escra.record: trace keeps how much CPU time a container used in each quarter of a period. \
       What it used comes again when it came, and a model of the kernel's bandwidth control works it \
@@ -32,13 +32,13 @@ struct ReplayCommand: ParsableCommand {
   @Option(help: "A law that moves the limit: headroom or escra; may be repeated.")
   var law: [String] = []
 
-  @Option(name: .customLong("static"), help: "A limit that stays, such as 500m; may be repeated.")
+  @Option(name: .customLong("static"), help: "A static limit, such as 500m; may be repeated.")
   var fixed: [String] = []
 
-  @Option(name: .customLong("cpu-min"), help: "The least that a law gives; else 50m.")
+  @Option(name: .customLong("cpu-min"), help: "The minimum of a law's limit; else 50m.")
   var cpuMinimum: String?
 
-  @Option(name: .customLong("cpu-max"), help: "The most that a law gives; else what it can use.")
+  @Option(name: .customLong("cpu-max"), help: "The maximum of a law's limit; else what it can use.")
   var cpuMaximum: String?
 
   @Option(
@@ -46,7 +46,7 @@ struct ReplayCommand: ParsableCommand {
     help: "A memory limit of which near misses are counted, such as 128Mi; may be repeated.")
   var memoryMaximum: [String] = []
 
-  @Option(name: .customLong("as"), help: "As what it is printed: table, json or svg.")
+  @Option(name: .customLong("as"), help: "The form of the output: table, json or svg.")
   var format = Format.table
 
   func run() throws {

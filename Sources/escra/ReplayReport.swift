@@ -60,7 +60,7 @@ struct ReplayReport {
     lines += memory.map { misses in
       misses.isKilled
         ? "At \(bytes(misses.limit)) of memory it would have been killed."
-        : "At \(bytes(misses.limit)) of memory it would have lived, with more than nine tenths in "
+        : "At \(bytes(misses.limit)) of memory it would have survived, with more than nine tenths in "
           + "use in \(misses.seconds == 1 ? "1 second" : "\(misses.seconds) seconds")."
     }
     if trace.isDamaged { lines.append("Some of the trace's bytes are damaged; they are left out.") }

@@ -48,6 +48,22 @@ extension Table {
     return text.prefix(head) + "…" + text.suffix(width - 1 - head)
   }
 
+  /// Lines that fit a terminal: the rest of a long one is further to the right than its beginning.
+  ///
+  /// - Parameters:
+  ///   - lines: Sentences, each behind as many spaces as there are.
+  ///   - width: Characters of a line; nil for any number.
+  /// - Returns: Lines of whole words.
+  static func wrapped(_ lines: [String], to width: Int?) -> [String] {
+    guard let width else { return lines }
+    return lines.flatMap { line in
+      guard line.count > width else { return [line] }
+      let indent = String(line.prefix { $0 == " " })
+      let parts = wrapped(line, to: max(20, width - indent.count - 2))
+      return parts.enumerated().map { indent + ($0.offset == 0 ? "" : "  ") + $0.element }
+    }
+  }
+
   /// Text as lines of whole words.
   static func wrapped(_ text: String, to width: Int) -> [String] {
     var lines = [""]
@@ -82,7 +98,7 @@ extension ContainerReport {
     supervisor.map { "\($0)" }
       ?? (unsupervised != nil ? "(unsupervised)" : isReleased ? "(released)" : "(none)")
   }
-  /// Who was released is no member of anything.
+  /// A released container is no member of an application.
   var appCell: String { isReleased ? "-" : app ?? "-" }
 
   private static func cell<Number>(_ limit: Limit<Number>, _ text: (Number) -> String) -> String {

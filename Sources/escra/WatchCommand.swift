@@ -5,11 +5,11 @@ internal import Glibc
 internal import Quantities
 internal import Syscalls
 
-/// `escra watch`: draws what the kernel holds, of any cgroup, so that a supervised container and
-/// one that is not can be compared by the same eyes.
+/// `escra watch`: draws the kernel's figures of any cgroup, so that a supervised container can be
+/// compared with another container.
 struct WatchCommand: ParsableCommand {
   static let configuration = CommandConfiguration(
-    commandName: "watch", abstract: "Draw a CPU limit and what is used of it over time.",
+    commandName: "watch", abstract: "Draw a CPU limit and its use over time.",
     discussion: """
       # is used, = is the limit. On a terminal the chart is redrawn; else one line is printed a \
       tick. It ends with its time, or when the last process has left the cgroup, and then says \
@@ -32,7 +32,7 @@ struct WatchCommand: ParsableCommand {
 
   @Option(
     name: .customLong("for"),
-    help: ArgumentHelp("How long at the most, such as 90s; else a day.", valueName: "time"),
+    help: ArgumentHelp("How long at most, such as 90s; else one day.", valueName: "time"),
     transform: Interval.init(typed:))
   var duration = Interval(seconds: 86_400)
 
@@ -101,7 +101,7 @@ struct WatchCommand: ParsableCommand {
     }
   }
 
-  /// Takes samples until time is up or nobody is left.
+  /// Takes samples until time is up or no process is left.
   ///
   /// Limits change within a tick, so they are read every 10 ms.
   private static func watch(

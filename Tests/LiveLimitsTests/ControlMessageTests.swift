@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
+@testable import Application
 import Glibc
-import TestValues
-import Testing
-
 @testable import LiveLimits
 @testable import Quantities
 @testable import Syscalls
+import TestValues
+import Testing
 
 private let messages: [ControlMessage] = [
   .updateMemory(limit: 1 << 30, swap: -1), .updateMemory(limit: nil, swap: nil),
@@ -15,7 +15,8 @@ private let messages: [ControlMessage] = [
   .update(quota: nil, period: nil), .update(quota: -1, period: nil), .update(quota: 0, period: 0),
   .update(quota: .max, period: .min + 1), .update(quota: nil, period: 50_000),
   .apply(CPUQuota(quota: 20_000, period: 50_000)), .apply(CPUQuota(quota: nil)), .look, .looked,
-  .refused(resource: 1, reason: 2, figure: 5), .ready(CPUQuota(quota: 1000), memory: 1 << 30),
+  .refused(.refused(.cpu, .minima, figure: 5)), .refused(.full(.memory)), .refused(.taken),
+  .refused(.silence), .ready(CPUQuota(quota: 1000), memory: 1 << 30),
   .keeperIsHere, .whoIs(4711), .named(4711, "fifteen letters"),
   .named(1, ""), .named(7, "\u{1F600}"), .askEnd, .over,
   .notNoted(errno: 28), .updating, .updateSettled,

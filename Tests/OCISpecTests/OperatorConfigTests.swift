@@ -99,7 +99,7 @@ import Testing
     ),
     (
       #"{"runtimes": ["/bin/runc", "runc"]}"#,
-      #"runtimes[1] "runc" is no absolute path; write one that begins with /"#
+      #"runtimes[1] "runc" is no absolute path; write a path that begins with /"#
     ),
     (
       #"{"defaultPolicy": "reactve"}"#,

@@ -1,8 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """Containers that were started without us are adopted while they run, and given back."""
+import glob
 import json
 import os
+import socket
 import subprocess
+import threading
+import urllib.request
 
 import pytest
 
@@ -80,6 +84,68 @@ def refused_under(made, *words):
     return done.stderr
 
 
+class Client(threading.Thread):
+    """Asks a server for a file, again and again."""
+
+    def __init__(self, port):
+        super().__init__(daemon=True)
+        self.port, self.answers, self.failures, self.is_over = port, 0, [], False
+
+    def ask(self):
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/version", timeout=10) as file:
+            file.read()
+
+    def run(self):
+        while not self.is_over:
+            try:
+                self.ask()
+                self.answers += 1
+            except OSError as error:
+                self.failures.append(error)
+
+    def stop(self):
+        self.is_over = True
+        self.join(20 * PATIENCE)
+
+
+def test_a_server_under_load_loses_no_request(foreign, bundle):
+    """While it is adopted, moved and given back."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    made_bundle = bundle(
+        {}, quota=DECLARED,
+        args=["/bin/busybox", "httpd", "-f", "-p", f"127.0.0.1:{port}", "-h", "/proc"])
+    # The machine's network, on its loopback.
+    made_bundle.config["linux"]["namespaces"] = [
+        one for one in made_bundle.config["linux"]["namespaces"] if one["type"] != "network"]
+    made_bundle.write()
+    made = foreign(bundle_=made_bundle)
+    clients = [Client(port) for _ in range(4)]
+
+    def answers():
+        try:
+            clients[0].ask()
+        except OSError:
+            return False
+        return True
+
+    wait_until(answers, 5, "the server answers")
+    for client in clients:
+        client.start()
+    adopt(made, "--policy", "observe")
+    escra_tool("release", made.id)
+    adopt(made, "--policy", "reactive", "--cpu-max", "1")
+    made.wait_for_quota(lambda quota: quota > DECLARED, 6, "above what it declared")
+    escra_tool("release", made.id)
+    before = [client.answers for client in clients]
+    wait_until(lambda: all(client.answers > count for client, count in zip(clients, before)), 5)
+    for client in clients:
+        client.stop()
+    assert [client.failures for client in clients] == [[]] * 4
+    assert sum(client.answers for client in clients) > 20 and made.quota == DECLARED
+
+
 def test_a_cgroup_is_adopted_whatever_made_it(foreign):
     """By its path or its directory; what is in it has no other name."""
     made = foreign()
@@ -144,19 +210,26 @@ def test_crun_tells_of_its_containers_too(container, world, no_unified):
     made.call("delete", "--force")
 
 
-def test_what_an_engine_runs_is_found_by_its_id(run_engine, world):
-    """Podman's containers, without a word of where their runtime keeps them."""
-    with run_engine(engines.Podman) as engine:
-        name = world.name()
+@pytest.mark.parametrize("kind", [engines.Docker, engines.Podman], ids=lambda kind: kind.name)
+def test_what_an_engine_runs_is_found_by_its_name(run_engine, world, kind):
+    """Also after it was adopted. The suite's Docker keeps states outside of /run/docker."""
+    with run_engine(kind) as engine:
+        name, (before, after) = world.name(), engine.RUNTIMES["runc"]
         id = engine.cli(
-            "--runtime", "runc", "run", "--detach", "--name", name, "--cpus", "0.2",
+            *before, "run", *after, "--detach", "--name", name, "--cpus", "0.2",
             *engine.OPTIONS, engine.image, "sleep", "1000", cwd=engine.directory).out.strip()
+        label = f"{name} ({id[:12]})"
+        roots = glob.glob(engine.directory + "/exec/runtime-runc/*")
+        root = ["--root", roots[0]] if roots else []
         try:
-            assert id in escra_tool("adopt", "--policy", "reactive", id[:12])
-            group = engine.cgroup(id)
-            wait_until(lambda: cgroups.limit(group)[0] == FLOOR, 6, "down to the floor")
-            escra_tool("release", id)
-            assert cgroups.limit(group)[0] == DECLARED
+            for word in (name, id[:12]):
+                said = escra_tool("adopt", "--policy", "reactive", *root, word)
+                assert said.startswith(f"{label} is under the policy reactive now"), said
+                group = engine.cgroup(id)
+                wait_until(lambda: cgroups.limit(group)[0] == FLOOR, 6, "down to the floor")
+                assert escra_tool("explain", name).startswith(f"{label} runs as process ")
+                assert escra_tool("release", name).startswith(label)
+                assert cgroups.limit(group)[0] == DECLARED
         finally:
             engine.cli(*engine.REMOVE, name, cwd=engine.directory)
         wait_until(lambda: not ours(), 4, "nothing of ours is left")

@@ -15,7 +15,7 @@ from world import ESCRA, PATH
 FIGURES = re.compile(
     r"p99 of (\d+) requests: (\d+) ms under the static limit, (\d+) ms under reactive\.\n"
     r"Throttled: ([\d.]+) s under the static limit, ([\d.]+) s under reactive\.\n"
-    r"Reserved and not used: ([\d.]+) core seconds under the static limit, ([\d.]+) core seconds")
+    r"Reserved, unused: ([\d.]+) core s under the static limit, ([\d.]+) core s under reactive\.")
 
 
 def left():
@@ -45,7 +45,7 @@ def test_the_reactive_container_is_faster_and_reserves_less(world):
 def test_a_terminal_gets_two_charts_and_a_signal_ends_it(world):
     """Side by side in 80 columns; the containers go with it."""
     terminal = Terminal([ESCRA, "demo", "--anyway", "--seconds", "60"], {"PATH": PATH})
-    terminal.wait_for("reserved and not used 0.")
+    terminal.wait_for("reserved, unused 0.")
     lines = re.sub(r"\x1b\[[?0-9]*[a-zA-Z]", "", terminal.text).splitlines()
     assert all(len(line) <= 80 for line in lines) and lines[0].split() == ["static", "reactive"]
     assert sum(" |" in line[:10] and " |" in line[40:52] for line in lines) >= 8

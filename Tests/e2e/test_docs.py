@@ -18,7 +18,7 @@ from engines import version
 from images import busybox_archive
 from pods import Pod, pause_archive, pod_parent
 from processes import PATIENCE, in_our_world, kill, wait_until
-from world import PATH, Supervised
+from world import ESCRA, PATH, Supervised
 
 # The page's `systemctl`, which does to a daemon of ours what the service manager does to Docker's
 # and containerd's: start it, stop it and wait, or tell it that its config has changed.
@@ -52,14 +52,18 @@ DAEMONS = {
     "containerd": "containerd",
 }
 # In the pages those sections need what not every machine has.
-STRICT = "CPUs of its own"
+STRICT = "Exclusive CPUs"
 NEEDS = [] if "cpuset" in cgroups.HIERARCHIES and os.cpu_count() > 1 else [STRICT]
 ANNOTATIONS = "By annotations"
+# What the suite runs is built already.
+INSTALL = ["/usr/bin/make", "--assume-old=build", "-C", pages.REPOSITORY, "install"]
 CONFIG = "/etc/containerd/config.toml"
 # The CRI plugin's table of runtimes, by the config's version.
 RUNTIMES = {2: "io.containerd.grpc.v1.cri", 3: "io.containerd.cri.v1.runtime"}
 # Where ctr's containers are, by its default.
 DEFAULT = "/default"
+# Where Podman's are, by its default.
+LIBPOD = "/machine.slice" if DRIVER == "systemd" else "/libpod_parent"
 
 
 class Machine:
@@ -71,7 +75,7 @@ class Machine:
         self.mounts = []
         self.had_default = cgroups.exists(DEFAULT)
         # An engine's images cannot lie in an overlay, which the suite's /var is.
-        for directory in ("/var/lib/docker", "/var/lib/containerd"):
+        for directory in ("/var/lib/docker", "/var/lib/containerd", "/var/lib/containers"):
             os.makedirs(directory, exist_ok=True)
             kernel.mount("tmpfs", directory, "tmpfs")
             self.mounts.append(directory)
@@ -133,22 +137,125 @@ def test_the_page_about_installing_is_what_happens_from_source(machine):
     pages.execute(name, machine.environment, set(pages.sections(name)) - {"From source"})
 
 
-def test_the_docker_page_is_what_happens(machine, world):
-    """From `make install` to `make uninstall`."""
+@pytest.fixture
+def docker(machine, world):
+    """A Docker that nobody has configured, with the images of the pages."""
     if not shutil.which("dockerd", path=PATH):
         pytest.fail("dockerd is missing; run: make deps")
     world.groups.append(PARENT.path)
-    without = NEEDS + ([] if version(shutil.which("dockerd", path=PATH)) >= (24, 0) else [
-        ANNOTATIONS])
-    # A page begins on a machine on which nobody has configured anything.
     if os.path.exists("/etc/docker/daemon.json"):
         os.unlink("/etc/docker/daemon.json")
     machine("systemctl", "start", "docker")
     machine("docker", "load", "--input", machine.archive)
     machine("docker", "tag", "escra-e2e/busybox", "busybox")
-    pages.execute("docker.md", machine.environment, without)
+    yield machine
     machine("systemctl", "stop", "docker")
     PARENT.close()
+
+
+def test_the_docker_page_is_what_happens(docker):
+    """From `make install` to `make uninstall`."""
+    without = NEEDS + ([] if version(shutil.which("dockerd", path=PATH)) >= (24, 0) else [
+        ANNOTATIONS])
+    pages.execute("docker.md", docker.environment, without)
+
+
+def test_the_first_screen_of_the_readme_is_what_happens(docker):
+    """With an image that is called as the one there, and does nothing."""
+    docker(*INSTALL)
+    made = docker("docker", "create", "busybox").strip()
+    docker("docker", "commit", "--change", 'CMD ["sleep", "1000"]', made, "nginx")
+    docker("docker", "rm", made)
+    pages.execute("../README.md", docker.environment)
+    docker("docker", "rm", "--force", "web")
+
+
+# Networks, journals and more open files are not everywhere.
+PODMAN = f"""
+[containers]
+netns = "none"
+log_driver = "k8s-file"
+default_ulimits = ["nofile=1024:1024", "nproc=1024:1024"]
+[engine]
+runtime = "runc"
+cgroup_manager = "{DRIVER}"
+events_logger = "file"
+infra_image = "localhost/pause:latest"
+"""
+# What a pod's first container runs, which no registry is asked for.
+PAUSE = "#!/bin/sh\ntrap exit TERM\nsleep 1000 &\nwait\n"
+
+
+@pytest.fixture
+def podman(machine, world):
+    """Podman with its usual files, and the image of the pages."""
+    if not shutil.which("podman", path=PATH):
+        pytest.fail("podman is missing; run: make deps")
+    os.makedirs("/etc/containers", exist_ok=True)
+    with open("/etc/containers/containers.conf", "w") as file:
+        file.write(PODMAN)
+    machine("podman", "load", "--quiet", "--input", machine.archive)
+    machine("podman", "tag", "localhost/escra-e2e/busybox", "localhost/busybox")
+    machine("podman", "run", "--name", "pause", "busybox", "sh", "-c",
+            f"printf {PAUSE!r} >/pause; chmod +x /pause")
+    machine("podman", "commit", "--quiet", "--change", 'ENTRYPOINT ["/pause"]', "pause",
+            "localhost/pause")
+    machine("podman", "rm", "pause")
+    had_group = cgroups.exists(LIBPOD)
+    yield machine
+    machine("podman", "rm", "--all", "--force", "--time", "0")
+    if not had_group:
+        cgroups.remove(LIBPOD)
+
+
+def test_the_podman_page_is_what_happens(podman, world):
+    """From `make install` to the last command of the uninstallation."""
+    with open(world.path("shop.yaml"), "w") as file:
+        file.write("\n".join(next(pages.blocks("podman.md", "yaml"))[2]) + "\n")
+    name, first = "podman.md", "Installing"
+    pages.execute(name, podman.environment, set(pages.sections(name)) - {first})
+    pages.execute(name, podman.environment, {first}, directory=world.directory)
+
+
+@pytest.mark.parametrize("name", ["tools.md", "release-and-adopt.md"])
+def test_the_pages_about_the_tool_are_what_happens(podman, name):
+    """On a machine where the runtime is installed and Podman knows it."""
+    podman(*INSTALL)
+    podman("escra", "setup", "podman")
+    pages.execute(name, podman.environment)
+
+
+@pytest.mark.parametrize(
+    "name", ["crio.md", "kubernetes.md", "configuration.md", "troubleshooting.md"])
+def test_pages_that_need_no_engine_are_what_happens(machine, world, name):
+    """On a machine where the runtime is installed."""
+    machine(*INSTALL)
+    pages.execute(name, machine.environment, directory=world.directory)
+
+
+def test_each_command_of_the_tool_in_a_page_is_one():
+    """Also where it is not executed: the subcommand and its options."""
+    found, known = set(), {}
+    for name in sorted(os.listdir(pages.REPOSITORY + "/docs")) + ["../README.md"]:
+        if name.endswith(".md"):
+            with open(os.path.join(pages.REPOSITORY, "docs", name)) as file:
+                text = file.read()
+            found |= {(name, command) for command in re.findall(
+                r"(?:^    |^[#$] |`)(escra [a-z][^`\n#|;&>]*)", text, re.MULTILINE)}
+    assert len(found) > 50
+    for name, command in sorted(found):
+        words = command.split()[1:]
+        nested = {"app": ["list", "show", "set"], "history": ["show", "forget", "export"]}
+        verb = words[:2] if words[1:2] and words[1] in nested.get(words[0], []) else words[:1]
+        if tuple(verb) not in known:
+            # What history does without a verb is to show.
+            known[tuple(verb)] = "".join(subprocess.run(
+                [ESCRA, "help", *one], capture_output=True, text=True).stdout
+                for one in ([verb, ["history", "show"]] if verb == ["history"] else [verb]))
+        told = known[tuple(verb)]
+        assert f"escra {' '.join(verb)}" in told, (name, command)
+        for option in re.findall(r"(?<= )--[a-z-]+", command):
+            assert option in told, (name, command, option)
 
 
 def test_the_containerd_page_is_what_happens(machine):
@@ -167,16 +274,16 @@ def test_the_containerd_page_is_what_happens(machine):
         assert config.read() == before
 
 
-def test_the_pod_of_the_containerd_page_gets_its_policies(machine, world):
+def test_the_pod_of_the_kubernetes_page_gets_its_policies(machine, world):
     """The page's handler and the page's annotations, asked for as a kubelet does it."""
-    [(_, _, yaml)] = pages.blocks("containerd.md", "yaml")
+    [(_, _, yaml)] = pages.blocks("kubernetes.md", "yaml")
     text = "\n".join(yaml)
     [handler] = re.findall(r"^handler: (\S+)$", text, re.MULTILINE)
     annotations = dict(re.findall(r'^ +(io\.escra\.\S+): "(.*)"$', text, re.MULTILINE))
     [name] = re.findall(r"^    - name: (\S+)$", text, re.MULTILINE)
     install = [step for step in pages.steps("containerd.md")
                if "make install" in step.command[0]
-               or step.section == "Under Kubernetes" and "escra setup" in step.command[0]]
+               or step.section == "For Kubernetes" and "escra setup" in step.command[0]]
     for step in install:
         machine("bash", "-c", "cd %s\n%s" % (pages.REPOSITORY, "\n".join(step.command)))
     # Root may lack CAP_SYS_RESOURCE, without which no sandbox is protected from the OOM killer.
@@ -205,6 +312,8 @@ def test_the_pod_of_the_containerd_page_gets_its_policies(machine, world):
         found = Supervised(one, pod.cgroup(one))
         found.supervisor()
         assert [state["policy"] for state in found.states()] == [policy]
+        label = f"{pod.name}/{container} ({one[:12]})"
+        assert machine("escra", "explain", f"{pod.name}/{container}").startswith(label)
     pod.remove()
     machine("systemctl", "stop", "containerd")
 
@@ -220,7 +329,7 @@ def test_the_page_lists_the_environment_variables_that_are_read():
                 calls = re.findall(r"\b(?:secure_)?getenv\b.*", text)
                 assert all(call.startswith('getenv("') for call in calls), (name, calls)
                 read |= set(re.findall(r'\bgetenv\("(\w+)"\)', text))
-    with open(os.path.join(pages.REPOSITORY, "docs/operations.md")) as file:
+    with open(os.path.join(pages.REPOSITORY, "docs/configuration.md")) as file:
         section = file.read().split("## Environment variables\n")[1].split("\n## ")[0]
     assert set(re.findall(r"^\| `(\w+)` \|", section, re.MULTILINE)) == read
 

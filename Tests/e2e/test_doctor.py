@@ -184,7 +184,7 @@ def test_containers_without_their_supervisor_are_a_warning(container, world):
         "it is left alone")
     code, checks, _ = doctor()
     assert code == 0
-    [sentence] = names(checks, "warning", "containers", "escra explain says why")
+    [sentence] = names(checks, "warning", "containers", "escra explain has the reason")
     assert second.id in sentence and first.id not in sentence
     for made in (second, first):
         made.call("delete", "--force")

@@ -336,7 +336,7 @@ def test_the_doctor_tries_everything_and_says_what_follows(hooks):
     names = [finding["name"] for finding in hooks["findings"]]
     assert names[0] == "tp_btf/sched_stat_runtime" and "fanotify" in names
     text = escra_tool("doctor")
-    assert "A new reactive container's need is heard of by: bpf" in text
+    assert "The CPU demand of a new container is detected by: bpf" in text
     for finding in hooks["findings"]:
         assert finding["works"] == (finding["failure"] is None)
         assert finding["name"] in text

@@ -207,9 +207,9 @@ hear()
     told = wait_until(
         lambda: (text := escra_tool("explain", made.id)) and "out of memory" in text and text, 3,
         "what happened")
-    assert "stays at 128Mi of memory: it wants more, and that is all it may have" in told
-    assert "raised 64Mi of memory -> " in told
-    assert "It gets no more than 128Mi: io.escra.memory.max" in told
+    assert "stays at 128Mi of memory: it needs more, and this is its maximum" in told
+    assert "raised 64Mi -> " in told
+    assert "It gets at most 128Mi: io.escra.memory.max" in told
 
 
 def test_what_is_freed_is_given_back_and_grown_again(guest):
@@ -437,7 +437,7 @@ def test_an_update_of_the_memory_limit_changes_the_base(guest):
     made.do("touch")
     wait_until(lambda: usage(made) > 150 * MIB, 10, "150 MiB in use")
     assert kills(made) == 0
-    assert "It gets no more than 256Mi: what it declared" in escra_tool("explain", made.id)
+    assert "It gets at most 256Mi: what it declared" in escra_tool("explain", made.id)
 
 
 @pytest.mark.parametrize("options", [
@@ -539,7 +539,7 @@ def test_a_line_that_somebody_else_moves_comes_back(guest):
     wait_until(
         lambda: line(made) <= before, 3,
         lambda: f"{before}, not {line(made)} below {limit(made)}\n{escra_tool('explain', made.id)}")
-    assert "somebody else had written over it" in escra_tool("explain", made.id)
+    assert "another process had overwritten it" in escra_tool("explain", made.id)
 
 
 def test_whose_supervisors_cannot_live_gets_what_it_declared(guest):

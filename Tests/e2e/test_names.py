@@ -39,7 +39,7 @@ def test_an_engines_name_is_shown_and_accepted(through, engine):
         assert f'name="{made.name}"' in escra_tool("metrics")
         assert escra_tool("watch", made.name, "--for", "100ms", "--tick", "50ms")
         assert escra_tool("release", made.name).startswith(f"{label} is released: ")
-        assert escra_tool("adopt", made.name) == f"{label} is to be supervised again.\n"
+        assert escra_tool("adopt", made.name) == f"{label} is supervised again.\n"
         if engine.name == "docker":
             view("rename", made.name, "other")
             assert escra_tool("explain", "other").startswith("other (")

@@ -221,7 +221,8 @@ def test_an_import_of_containerd_1_that_has_the_plugin_gets_the_handlers(world, 
 
 @pytest.fixture
 def installed(machine):  # noqa: F811
-    machine("bash", "-c", f"cd {REPOSITORY} && make install")
+    # What the suite runs is built already.
+    machine("/usr/bin/make", "--assume-old=build", "-C", REPOSITORY, "install")
     return machine
 
 

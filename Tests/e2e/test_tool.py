@@ -199,7 +199,7 @@ def test_the_most_that_a_member_gets_is_what_its_application_has(two):
     assert told["bounds"]["ceiling"] == pytest.approx(0.6)
     assert told["memoryBounds"]["ceiling"] == 128 << 20
     text = "\n".join(told["sentences"])
-    assert "It gets no more than 0.60 cores" in text and "It gets no more than 128Mi" in text
+    assert "It gets at most 0.60 cores" in text and "It gets at most 128Mi" in text
     [row] = [line for line in escra_tool("top", "--count", "1").splitlines() if busy.id in line]
     [bar] = re.findall(r"\[(.*)\]", row)
     assert bar.count(" ") <= 2, row
@@ -263,7 +263,7 @@ def test_under_observe_nothing_is_told_as_if_it_had_happened(container):
     text = escra_tool("explain", made.id, "--last", "512")
     told = [line for line in text.splitlines() if "raised" in line or "lowered" in line]
     assert len(told) >= 2 and all("would have" in line for line in told), text
-    assert "there would have been" in text and "would get no" in text, text
+    assert "there would have been" in text and "would get at" in text, text
     for claim in (
             "It gets", "ran out", "used up its quota", "was left over", "writes that waited",
             "run out of its quota", "all of its limit", "the limit stays"):
@@ -392,7 +392,7 @@ def test_of_two_equal_names_none_is_taken(container):
     assert done.returncode == 1 and done.stdout == ""
     ids = ", ".join(sorted(one.id for one in made))
     assert done.stderr == (
-        f'Error: 2 containers are called "web"; say which by its id: {ids}\n')
+        f'Error: 2 containers are called "web"; name one by its id: {ids}\n')
     assert escra_tool("explain", made[0].id).startswith(f"web ({made[0].id}) runs")
 
 

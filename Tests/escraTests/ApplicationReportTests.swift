@@ -21,7 +21,7 @@ private func report(_ change: (inout ApplicationReport) -> Void = { _ in }) -> A
 @Suite struct ApplicationReportTests {
   @Test func `an application is told in sentences and a table of its members`() {
     #expect(
-      report().lines == [
+      report().lines() == [
         "shop has 1 member.", "CPU: the limit is 0.50; 0.30 are granted.",
         "Process 4711 is the broker.", "",
         "NAME  ID   PRIORITY  CPU DECLARED  CPU GRANTED  MEM DECLARED  MEM GRANTED",
@@ -34,7 +34,7 @@ private func report(_ change: (inout ApplicationReport) -> Void = { _ in }) -> A
       $0.cpu?.limit = 100_000_000
       $0.cpu?.waiting = 2
       $0.broker = nil
-    }.lines
+    }.lines()
     #expect(
       lines[1] == "CPU: the limit is 0.50, and shall be 0.10; 0.30 are granted, "
         + "and 2 members could use more.")
@@ -46,8 +46,8 @@ private func report(_ change: (inout ApplicationReport) -> Void = { _ in }) -> A
       limit: 100_000_000, inForce: 300_000_000, charged: 300_000_000, members: 1, waiting: 0)
     #expect(
       AppSetCommand.sentence("shop", .cpu, figures)
-        == "shop: 0.10 cores as soon as its members have given back the rest; 0.20 cores could not "
-        + "be recalled within a second, and 0.30 cores holds until then")
+        == "shop: 0.10 cores as soon as its members have lowered their limits; 0.20 cores could not "
+        + "be recalled within one second, and 0.30 cores holds until then")
   }
 
   @Test(arguments: [
@@ -77,7 +77,7 @@ private func report(_ change: (inout ApplicationReport) -> Void = { _ in }) -> A
     #expect(outcomes.map(\.0) == [.cpu] && outcomes.map(\.1) == [figures])
     #expect(
       complaint?.description
-        == "shop cannot have 1Mi of memory: its members need 32Mi of memory at the least")
+        == "shop cannot have 1Mi of memory: its members need 32Mi of memory at least")
   }
 
   @Test func `nothing is asked for after a refusal`() {

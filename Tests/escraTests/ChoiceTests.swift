@@ -13,7 +13,7 @@ import Testing
   }
 
   @Test(arguments: [
-    ("we", "\"we\" is the beginning of 2 ids; type more of one: web, webby"),
+    ("we", "\"we\" is the beginning of 2 ids; type more of it: web, webby"),
     (
       "x",
       "no supervised container is called \"x\" or has an id that begins so; escra ps lists them"
@@ -28,7 +28,7 @@ import Testing
 
   @Test func `the same id under two roots needs the root`() throws {
     let same = [Candidate(id: "web", root: "/b"), Candidate(id: "web", root: "/a")]
-    #expect(throws: Complaint("2 containers are called \"web\"; say which with --root: /a, /b")) {
+    #expect(throws: Complaint("2 containers are called \"web\"; name one with --root: /a, /b")) {
       try choose("web", among: same)
     }
     #expect(try choose("web", root: "/a", among: same) == 1)
@@ -61,7 +61,7 @@ import Testing
       Candidate(id: $0, root: "/a", name: ContainerName("web"))
     }
     #expect(
-      throws: Complaint("2 containers are called \"web\"; say which by its id: aa11, bb22")
+      throws: Complaint("2 containers are called \"web\"; name one by its id: aa11, bb22")
     ) { try choose("web", among: two) }
   }
 

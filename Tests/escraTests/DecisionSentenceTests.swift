@@ -11,7 +11,7 @@ import Testing
       (entry(.start, 1, 1), "found 1.00 cores: a supervisor took the container over"),
       (
         entry(.jumpStart, 0.05, 1, used: 0.03),
-        "raised 0.05 -> 1.00 cores: it had been idle and ran out of its quota (used 0.03)"
+        "raised 0.05 -> 1.00 cores: it woke up and ran out of its quota (used 0.03)"
       ),
       (
         entry(.fairShare, 0.5, 1, used: 0.5),
@@ -39,21 +39,21 @@ import Testing
       (entry(.update, 1, 1), "kept 1.00 cores: the declared limit was changed"),
       (
         entry(.drift, 1, 0.05),
-        "lowered 1.00 -> 0.05 cores: somebody else had written an old value over it"
+        "lowered 1.00 -> 0.05 cores: another process had written an old value over it"
       ),
       (
         entry(.news, 0.05, 0.7),
-        "raised 0.05 -> 0.70 cores: somebody else wrote a new limit, which counts as the declared "
-          + "one now"
+        "raised 0.05 -> 0.70 cores: another process wrote a new limit, which is now the declared "
+          + "one"
       ),
       (entry(.end, 1, 0.05), "lowered 1.00 -> 0.05 cores: the container has ended"),
       (
         entry(.refused, 0.8, 1.2, used: 0.8),
-        "tried 0.80 -> 1.20 cores: a group above it has less, so the kernel refused"
+        "tried 0.80 -> 1.20 cores: a cgroup above it has a lower limit, so the kernel refused"
       ),
       (
         entry(.refused, 1.2, 0.8),
-        "stays at 0.80 cores: a group above it has less, so the kernel refused"
+        "stays at 0.80 cores: a cgroup above it has a lower limit, so the kernel refused"
       ),
       (
         entry(.declared, 0.05, 1),
@@ -73,28 +73,28 @@ import Testing
       ),
       (
         memoryEntry(.memoryGrown, 64, 80, used: 57),
-        "raised 64Mi of memory -> 80Mi of memory: it "
+        "raised 64Mi -> 80Mi of memory: it "
           + "was about to use all of its limit (used 57Mi)"
       ),
       (
         memoryEntry(.memoryGivenBack, 80, 32, used: 9),
-        "lowered 80Mi of memory -> 32Mi of memory: "
-          + "it has not used more than that for a while (used 9Mi)"
+        "lowered 80Mi -> 32Mi of memory: "
+          + "it has not used more for a while (used 9Mi)"
       ),
       (
         memoryEntry(.memoryRefused, 128, 128, used: 121),
-        "stays at 128Mi of memory: it wants more, "
-          + "and that is all it may have (used 121Mi)"
+        "stays at 128Mi of memory: it needs more, "
+          + "and this is its maximum (used 121Mi)"
       ),
       (
         memoryEntry(.memoryNotTaken, 32, 80),
         "tried 32Mi of memory, stays at 80Mi of memory: the "
-          + "kernel would not take the limit"
+          + "kernel refused the limit"
       ),
       (
         memoryEntry(.memoryKill, 128, 128, used: 128),
         "out of memory at 128Mi of memory: it was at "
-          + "its limit, and the kernel ended what it chose (used 128Mi)"
+          + "its limit, and the kernel killed a process (used 128Mi)"
       ),
       (
         memoryEntry(.memoryUpdate, 64, 64),
@@ -102,8 +102,8 @@ import Testing
       ),
       (
         memoryEntry(.memoryGrown, 64, 80, used: 57, applied: false),
-        "would have raised 64Mi of "
-          + "memory -> 80Mi of memory: it would have been about to use all of that limit (used 57Mi)"
+        "would have raised 64Mi "
+          + "-> 80Mi of memory: it would have been about to use all of that limit (used 57Mi)"
       ),
     ] as [(RecordEntry, String)])
   func `every rule about memory is a sentence`(entry: RecordEntry, sentence: String) {
@@ -115,7 +115,7 @@ import Testing
       (Rule.drift, .named("systemd"), "systemd had written an old value over it"),
       (.drift, .process(4711), "process 4711 had written an old value over it"),
       (
-        .news, .named("runc"), "runc wrote a new limit, which counts as the declared one now"
+        .news, .named("runc"), "runc wrote a new limit, which is now the declared one"
       ),
       (.drift, .named("a\u{1b}b"), "a?b had written an old value over it"),
     ] as [(Rule, RecordEntry.Writer, String)])
@@ -133,21 +133,19 @@ import Testing
       ),
       (
         entry(.exhausted, 0.3, 0.6, used: 0.3),
-        "raised 0.30 -> 0.60 cores: it used up its quota, so that nobody knows how much it wants "
-          + "(used 0.30)"
+        "raised 0.30 -> 0.60 cores: it used up its quota, so its demand is not known (used 0.30)"
       ),
       (
         entry(.giveBack, 1.2, 0.4, used: 0.3),
-        "lowered 1.20 -> 0.40 cores: its recent peak and the margin need less (used 0.30)"
+        "lowered 1.20 -> 0.40 cores: its recent peak plus the margin is lower (used 0.30)"
       ),
       (
         entry(.rest, 0.4, 0.05),
-        "lowered 0.40 -> 0.05 cores: it has used next to nothing for as long as its peaks are "
-          + "remembered (used 0.00)"
+        "lowered 0.40 -> 0.05 cores: it has been idle (used 0.00)"
       ),
       (
         entry(.due, 0.6, 1, used: 0.5),
-        "raised 0.60 -> 1.00 cores: a new period began, and the rest of what it wanted was due "
+        "raised 0.60 -> 1.00 cores: a new period began, so the rest of an earlier raise was due "
           + "(used 0.50)"
       ),
     ] as [(RecordEntry, String)])
@@ -179,12 +177,15 @@ import Testing
   }
 
   @Test(arguments: [
-    (entry(.granted, 0.3, 0.4, used: 0.25), "application had (used 0.25)", "\"used\": 0.25"),
-    (entry(.granted, 0.3, 0.4), "application had", "\"used\": null"),
+    (
+      entry(.granted, 0.3, 0.4, used: 0.25), "application had this much (used 0.25)",
+      "\"used\": 0.25"
+    ),
+    (entry(.granted, 0.3, 0.4), "application had this much", "\"used\": null"),
     (entry(.due, 0.3, 0.4), "was due", "\"used\": null"),
     (entry(.update, 0.3, 0.4), "was changed", "\"used\": null"),
-    (entry(.rest, 0.4, 0.05), "are remembered (used 0.00)", "\"used\": 0"),
-    (memoryEntry(.memoryGranted, 64, 80), "application had", "\"used\": null"),
+    (entry(.rest, 0.4, 0.05), "has been idle (used 0.00)", "\"used\": 0"),
+    (memoryEntry(.memoryGranted, 64, 80), "application had this much", "\"used\": null"),
   ])
   func `a use that is not known is left out`(entry: RecordEntry, end: String, json: String) {
     #expect(entry.sentence.hasSuffix(end))

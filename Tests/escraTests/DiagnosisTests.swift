@@ -30,7 +30,7 @@ import Testing
     let diagnosis = diagnosis(bpf: bpf, memory: memory, hasLine: hasLine, perf: nil)
     #expect(diagnosis.memorySource.rawValue == source)
     #expect(
-      diagnosis.lines().last == "That its memory limit has to move is heard of by: \(source).")
+      diagnosis.lines().last == "Its demand for memory is detected by: \(source).")
     #expect(diagnosis.json.text.contains("\"memorySource\": \"\(source)\""))
   }
 
@@ -43,7 +43,7 @@ import Testing
   ) {
     let diagnosis = diagnosis(bpf: bpf, perf: perf)
     #expect(diagnosis.source == source)
-    #expect(diagnosis.conclusion.contains("heard of by: \(source). So "))
+    #expect(diagnosis.conclusion.contains("detected by: \(source). So "))
     #expect(diagnosis.json.text.contains("\"source\": \"\(source)\""))
   }
 

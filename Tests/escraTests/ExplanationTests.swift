@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
+import Testing
 @testable import Control
 @testable import LiveLimits
 @testable import OCISpec
 @testable import Quantities
 @testable import State
-import Testing
 @testable import escra
 
 @Suite struct ExplanationTests {
@@ -26,12 +26,12 @@ import Testing
     }
     let lines = explain(state).lines(last: 0, now: 0, offset: 0)
     #expect(lines.contains { $0.contains("the application \"shop\" with its other members") })
-    #expect(lines.contains { $0.contains("else all that \"shop\" has") })
+    #expect(lines.contains { $0.contains("else the limit of the application \"shop\"") })
     var observer = state
     observer.membership = nil
     #expect(
       explain(observer).lines(last: 0, now: 0, offset: 0).contains {
-        $0.contains("of which only reactive containers are members")
+        $0.contains("but only reactive containers are members")
       })
   }
 
@@ -44,8 +44,10 @@ import Testing
     let report = exampleReport(state) { $0.cpu.visible = .at(2) }
     let told = explain(state, report).cpu
     #expect(
-      told.contains { $0.hasPrefix("Programs in it see 2.00 cores, of its own cgroup web;") })
-    #expect(told.contains { $0.hasSuffix("around it, /sys/fs/cgroup/docker/escra0.") })
+      told.contains {
+        $0.hasPrefix("Programs in it see 2.00 cores, the limit of its own cgroup web;")
+      })
+    #expect(told.contains { $0.hasSuffix("the outer cgroup, /sys/fs/cgroup/docker/escra0.") })
     let one = exampleState { $0.oneGroup = "config.json names no absolute cgroupsPath" }
     #expect(explain(one).cpu.contains { $0.hasSuffix("names no absolute cgroupsPath.") })
   }
@@ -53,9 +55,9 @@ import Testing
   @Test(arguments: [
     (
       excess: 300_000_000 as Int64, inForce: 1_800_010_000 as Int64,
-      says: "Its pod has 1.80 cores: the 1.50"
+      says: "Its pod has 1.80 cores: 1.50 of its own"
     ),
-    (excess: 0, inForce: 1_500_000_000, says: "Its pod has 1.50 cores, and more where"),
+    (excess: 0, inForce: 1_500_000_000, says: "Its pod has 1.50 cores, and more if"),
   ])
   func `a pod's limit is what it was made with and what is held above`(
     excess: Int64, inForce: Int64, says: String
@@ -76,18 +78,18 @@ import Testing
         "Process 4712 supervises it.",
         "",
         "CPU",
-        "  It declared 1.00 cores, which is its base.",
-        "  It gets no less than 0.05 cores: io.escra.cpu.min, else the operator's floor.",
-        "  It gets no more than 2.00 cores: io.escra.cpu.max, else io.escra.app.cpu.",
-        "  The kernel holds it to 0.05 cores, and it uses 0.01.",
-        "  That is so because of the last decision: it has been idle for two seconds.",
-        "  A perf event calls when it starts to work and costs nothing until then; while it is "
-          + "busy its use is read every few milliseconds.",
+        "  It declared 1.00 cores.",
+        "  It gets at least 0.05 cores: io.escra.cpu.min, else the operator's floor.",
+        "  It gets at most 2.00 cores: io.escra.cpu.max, else io.escra.app.cpu.",
+        "  Its limit is 0.05 cores, and it uses 0.01.",
+        "  The reason is the last decision: it has been idle for two seconds.",
+        "  Demand is detected by a perf event when it wakes up, which costs nothing while it is idle. "
+          + "While it is busy, its use is read every few milliseconds.",
         "",
         "Memory",
         "  It declared a memory limit of 512Mi.",
-        "  The kernel holds it to 512Mi and counts 3Mi.",
-        "  No annotation asks for its memory limit to move, so nobody does.",
+        "  Its limit is 512Mi now, and it uses 3Mi.",
+        "  Its memory limit does not move, because no annotation asks for it.",
         "",
         "Decisions, the newest last",
         "  08:00:00.123  found 1.00 cores: a supervisor took the container over",
@@ -109,17 +111,23 @@ import Testing
     let lines = explain(state, nil, [grown, entry(.idle, 1, 0.05)]).memory
     #expect(
       lines.dropFirst(2) == [
-        "It gets no less than 16Mi: io.escra.memory.min, else the operator's floor.",
-        "It gets no more than " + bound, "The last decision: \(grown.sentence).",
+        "It gets at least 16Mi: io.escra.memory.min, else the operator's floor.",
+        "It gets at most " + bound, "The last decision: \(grown.sentence).",
       ])
   }
 
   @Test(
     arguments: [
-      (nil, nil, "0.60 cores: all that \"shop\" has, of which escra app show tells."),
+      (
+        nil, nil,
+        "0.60 cores: the limit of the application \"shop\"; escra app show has its members."
+      ),
       (500_000_000, nil, "0.50 cores: io.escra.cpu.max."),
       (nil, 0.4, "0.40 cores: a cgroup above its own has no more."),
-      (nil, 0.7, "0.60 cores: all that \"shop\" has, of which escra app show tells."),
+      (
+        nil, 0.7,
+        "0.60 cores: the limit of the application \"shop\"; escra app show has its members."
+      ),
     ] as [(Int64?, Double?, String)])
   func `a member gets no more than its application has`(
     asked: Int64?, above: Double?, sentence: String
@@ -139,15 +147,16 @@ import Testing
         $0.applicationCPU = 600_000_000
         $0.applicationMemory = 128 << 20
       }, limitAbove: above)
-    #expect(explanation.cpu.contains("It gets no more than " + sentence))
+    #expect(explanation.cpu.contains("It gets at most " + sentence))
     #expect(
       explanation.memory.contains(
-        "It gets no more than 128Mi: all that \"shop\" has, of which escra app show tells."))
+        "It gets at most 128Mi: the limit of the application \"shop\"; escra app show has its members."
+      ))
     #expect(explanation.memoryBounds == MemoryBounds(floor: 16 << 20, ceiling: 128 << 20))
     explanation.memoryAbove = 96 << 20
     #expect(
       explanation.memory.contains(
-        "It gets no more than 96Mi: a cgroup above its own has no more."))
+        "It gets at most 96Mi: a cgroup above its own has no more."))
     #expect(explanation.json(last: 0).text.contains("\"ceiling\": \(96 << 20)"))
   }
 
@@ -162,8 +171,8 @@ import Testing
     }
     #expect(
       explain(state).memory.contains(
-        "It gets no more than 4Gi: io.escra.memory.max, else all that \"shop\" has, of which escra "
-          + "app show tells."))
+        "It gets at most 4Gi: io.escra.memory.max, else the limit of the application "
+          + "\"shop\"; escra app show has its members."))
   }
 
   @Test func `where no memory is declared nothing is held to what was`() {
@@ -173,7 +182,7 @@ import Testing
     }
     #expect(
       explain(state).memory.contains(
-        "It gets no more than 4Gi: the operator's ceiling, else the machine's memory."))
+        "It gets at most 4Gi: the operator's ceiling, else the machine's memory."))
   }
 
   @Test func `of a released container only what is so is told`() {
@@ -192,18 +201,19 @@ import Testing
     let told = explain(state, report, [entry(.idle, 1, 0.05), grown])
     #expect(
       told.cpu.prefix(2) == [
-        "It declared 1.00 cores, which is its base.",
-        "The kernel holds it to 1.00 cores, and it uses 0.01.",
+        "It declared 1.00 cores.",
+        "Its limit is 1.00 cores, and it uses 0.01.",
       ])
     #expect(told.cpu.count == 3 && told.cpu.last?.hasPrefix("Since it began: ") == true)
     #expect(
       told.memory == [
-        "It declared a memory limit of 512Mi.", "The kernel holds it to 512Mi and counts 3Mi.",
+        "It declared a memory limit of 512Mi.", "Its limit is 512Mi now, and it uses 3Mi.",
       ])
   }
 
   @Test(arguments: [
-    ("bpf", "(BPF)"), ("events, sampling", "has crossed memory.high"), ("thresholds", "thresholds"),
+    ("bpf", "BPF program"), ("events, sampling", "memory.high is crossed"),
+    ("thresholds", "thresholds"),
   ])
   func `where its memory is heard of is told`(source: String, words: String) {
     let state = exampleState {
@@ -232,7 +242,7 @@ import Testing
       $0.base.limit = limit
     }
     #expect(
-      explain(state, limitAbove: above).cpu.contains("It gets no more than " + sentence))
+      explain(state, limitAbove: above).cpu.contains("It gets at most " + sentence))
   }
 
   @Test func `nothing declared is all there is`() {
@@ -241,17 +251,18 @@ import Testing
       $0.base.explicitCeiling = nil
     }
     let cpu = explain(state).cpu
-    #expect(cpu[0] == "It declared no CPU limit, so its base is all it may have.")
-    #expect(cpu.contains("It gets no more than 4.00 cores: all of the machine's CPUs."))
+    #expect(cpu[0] == "It declared no CPU limit.")
+    #expect(cpu.contains("It gets at most 4.00 cores: all of the machine's CPUs."))
   }
 
   @Test func `without an alarm the floor is higher, and that is said`() {
     let cpu = explain(exampleState { $0.source = "sampling" }).cpu
     #expect(
       cpu.contains(
-        "It gets no less than 0.50 cores: half of its base, since no alarm would call when it "
-          + "wakes."))
-    #expect(cpu.last?.utf8.starts(with: "There is no alarm: ".utf8) == true)
+        "It gets at least 0.50 cores: half of what it declared, because no event "
+          + "reports that it wakes up."))
+    #expect(
+      cpu.last?.utf8.starts(with: "Demand is detected by reading its use 20 times".utf8) == true)
   }
 
   @Test func `a container that is not found yet has no alarm to miss`() {
@@ -262,18 +273,18 @@ import Testing
     }
     let explanation = explain(state, ContainerReport(state), [])
     #expect(
-      explanation.heading[0] == "web is being started under the policy reactive.")
+      explanation.heading[0] == "web is starting under the policy reactive.")
     #expect(explanation.bounds.floor == 0.05)
     #expect(
       explanation.cpu.last
-        == "Its use is not heard of yet: no supervisor has found its cgroup.")
+        == "No supervisor has found its cgroup yet.")
     #expect(explanation.lines(last: 10, now: 0, offset: 0).last == "No decision yet")
   }
 
   @Test func `under observe it says what would be`() {
     let state = exampleState { $0.policy = .observe }
-    #expect(explain(state).cpu.contains { $0.hasPrefix("It would get no less than 0.05 cores") })
-    #expect(explain(state).cpu.contains { $0.hasPrefix("It would get no more than 2.00 cores") })
+    #expect(explain(state).cpu.contains { $0.hasPrefix("It would get at least 0.05 cores") })
+    #expect(explain(state).cpu.contains { $0.hasPrefix("It would get at most 2.00 cores") })
     #expect(
       explain(state).cpu.contains(
         "Under observe nothing is written; the limit would be 0.05 cores: it has been idle for "
@@ -284,15 +295,15 @@ import Testing
     let report = exampleReport { $0.cpu.limit = .at(0.7) }
     #expect(
       explain(exampleState(), report).cpu.contains(
-        "That is not what was decided last, 0.05 cores: somebody else has just written it, or an "
-          + "update is on its way."))
+        "The last decision was 0.05 cores: another process has just written the limit, or an update "
+          + "is in progress."))
   }
 
   @Test func `a dead supervisor is told, and an ended container needs none`() {
     let orphan = exampleReport { $0.supervisor = nil }
     #expect(
       explain(exampleState(), orphan).heading.last
-        == "No supervisor is alive: the limit stays as it is until the keeper, or the next call "
+        == "Its supervisor is dead: the limit stays as it is until the keeper, or the next call "
         + "for this container, starts one.")
     let ended = exampleReport {
       $0.supervisor = nil
@@ -301,7 +312,7 @@ import Testing
     #expect(
       explain(exampleState(), ended).heading == [
         "web has ended; its policy was reactive.",
-        "No supervisor is alive, and there is nothing left to supervise.",
+        "Its supervisor has ended, too.",
       ])
   }
 

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-@testable import Control
 import Glibc
+import Testing
+@testable import Control
 @testable import OCISpec
 @testable import Quantities
 @testable import State
 @testable import Syscalls
-import Testing
 @testable import escra
 
 @Suite struct ObserverTests {

@@ -30,7 +30,7 @@ private func report(_ run: Run) throws -> RecommendationReport {
     #expect(text.contains("Request: it used 0.028 cores on average; 15 % is added."))
     #expect(text.contains("wanted more than 0.42 cores; the most was 0.44."))
     #expect(text.contains("At 0.20 cores, 1 in 20 bursts waits"))
-    #expect(text.contains("Memory: it used 100Mi at the most, page cache included"))
+    #expect(text.contains("Memory: it used at most 100Mi, page cache included"))
     #expect(text.contains("it holds 0.13 cores on average"))
     #expect(!text.contains("Confidence is low"))
     #expect(!text.contains("killed"))
@@ -47,7 +47,7 @@ private func report(_ run: Run) throws -> RecommendationReport {
     ).lines.joined(separator: "\n")
     #expect(unsure.contains("Confidence is low"))
     #expect(unsure.contains("its demand is not known: twice as much is recommended"))
-    #expect(unsure.contains("2 processes were killed for want of memory"))
+    #expect(unsure.contains("2 processes were killed because memory ran out"))
   }
 
   @Test func `options of docker and a manifest are what those take`() throws {

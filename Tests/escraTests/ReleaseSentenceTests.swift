@@ -30,8 +30,8 @@ import Testing
   @Test func `says what could not be given back, and why`() {
     #expect(
       text(LimitsInForce(cpu: CPUQuota(quota: 50_000), memory: 1 << 30))
-        == "web is released: its CPU limit stays at 0.50 cores, for the kernel did not take the "
-        + "1.00 cores that it declares; its memory limit stays at 1Gi, for it uses more than the "
+        == "web is released: its CPU limit stays at 0.50 cores, because the kernel refused the "
+        + "1.00 cores that it declares; its memory limit stays at 1Gi, because it uses more than the "
         + "512Mi that it declares; update it when it uses less.")
   }
 

@@ -136,7 +136,7 @@ import Testing
     #expect(
       explanation.cpu.last
         == "Since it began: 7 raises, 5 of them before the quota was used up; 0 returns; "
-        + "0 throttles, 1.5 ms of them not lifted.")
+        + "0 throttles, for 1.5 ms in all.")
   }
 
   @Test func `under observe the JSON has what the limit would be`() {
@@ -164,12 +164,24 @@ import Testing
     #expect(
       counted(.reactive)
         == "Since it began: 1 raise, 0 of them before the quota was used up; 1 return; "
-        + "1 write that waited for what had been used too much; 0 throttles, 0.0 ms of them not "
-        + "lifted.")
+        + "1 write that waited, because it had used more than its limit; 0 throttles, for 0.0 ms in "
+        + "all.")
     #expect(
       counted(.observe)
         == "Since it began there would have been: 1 raise, 0 of them before the quota was used "
         + "up; 1 return.")
+  }
+
+  @Test(
+    arguments: [
+      (nil, ["  one two three four five six seven"]),
+      (40, ["  one two three four five six seven"]),
+      (24, ["  one two three four", "    five six seven"]),
+    ] as [(Int?, [String])])
+  func `a long line is broken between words, and goes on further to the right`(
+    width: Int?, lines: [String]
+  ) {
+    #expect(Table.wrapped(["  one two three four five six seven"], to: width) == lines)
   }
 
   @Test func `a use above the limit is told to be of another time`() {
@@ -181,7 +193,7 @@ import Testing
       state: exampleState(), report: above, entries: [], limitAbove: nil, cpus: 4)
     #expect(
       explanation.cpu.contains(
-        "The kernel holds it to 0.05 cores now; over the last 0.1 s, in which the limit may have "
+        "Its limit is 0.05 cores now; over the last 0.1 s, in which the limit may have "
           + "been higher, it used 0.64."))
   }
 

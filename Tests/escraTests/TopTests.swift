@@ -121,7 +121,7 @@ import Testing
       #expect(!lines.isEmpty && lines.count <= max(3, rows))
     }
     var view = TopView()
-    #expect(screen(&view, Self.many(3), 200).contains { $0.contains("OF THE MOST IT GETS") })
+    #expect(screen(&view, Self.many(3), 200).contains { $0.contains("OF ITS MAXIMUM") })
     #expect(screen(&view, Self.many(3), 60).contains { $0.contains("Not shown: SUPERVISOR, APP") })
     #expect(Table.top(&view, of: [], columns: 80, lines: 5, note: "A note.").last == "A note.")
   }

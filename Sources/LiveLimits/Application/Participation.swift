@@ -22,15 +22,8 @@ protocol LimitKeeper: AnyObject {
 /// read, or ``deadline`` has come: a second epoll or timer would be three system calls more between
 /// a question and its answer. While nothing is asked and nobody asks, there is no deadline.
 final class Participation {
-  /// Why there is no place for the container.
-  struct Refused: Equatable {
-    var resource: SharedResource
-    var reason: ApplicationMessage.Refusal
-    var figure: Int64
-  }
-
-  /// There is no place for the container.
-  private(set) var refusal: Refused?
+  /// Why there is no place for the container; nil if none was refused.
+  private(set) var refusal: NoPlace?
   /// Who writes the limits.
   unowned var keeper: any LimitKeeper
 
@@ -315,7 +308,7 @@ final class Participation {
     case .write(let amount): write(amount, index)
     case .fence: fence()
     case .refused(let reason, let figure):
-      refusal = Refused(resource: machines[index].resource, reason: reason, figure: figure)
+      refusal = .refused(machines[index].resource, reason, figure: figure)
       hangUp()
       seekLater()
     }

@@ -102,7 +102,7 @@ extension Release {
       guard error.errno == EBUSY else { throw .system(error) }
       throw .noRoom("it uses \(state.memoryUse) bytes of memory, and more than its limit would be")
     }
-    throw .noRoom(reason(outcome))
+    if case .refused(let why) = outcome { throw .noRoom(reason(why)) }
   }
 
   /// What it needs of memory at the least is what it uses, and some to go on with: cgroup v2 wants
@@ -139,15 +139,15 @@ extension Release {
     try files.set(line: nil)
   }
 
-  private static func reason(_ outcome: FirstGrant.Outcome) -> String {
-    switch outcome {
-    case .refused(let refused) where refused.reason == .minima:
-      "its members need so much at the least that too little of \(name(refused.resource)) is left; "
+  private static func reason(_ why: NoPlace) -> String {
+    switch why {
+    case .refused(let resource, .minima, _):
+      "its members need so much at the least that too little of \(name(resource)) is left; "
         + "give it more by escra app set"
     case .full(let resource):
       "its members use all of its \(name(resource)); give it more by escra app set, or try again"
     case .taken: "its directory is another application's"
-    case .granted, .refused, .silence: "its broker did not answer in time; try again"
+    case .refused, .silence: "its broker did not answer in time; try again"
     }
   }
 

@@ -31,9 +31,8 @@ package enum ControlMessage: Equatable, Sendable {
   case updateEnded(isTaken: Bool)
   /// Supervisor to shim: what was noted is in force, or dropped.
   case updateSettled
-  /// Supervisor to shim: there is no place in the application. Which resource, why, and the figure,
-  /// as the broker says; reason 9 is that nothing is free, 0 is no answer from anybody.
-  case refused(resource: UInt8, reason: UInt8, figure: Int64)
+  /// Supervisor to shim: there is no place in the application.
+  case refused(NoPlace)
   /// Keeper to supervisor: this connection is the keeper's.
   case keeperIsHere
   /// Supervisor to keeper: what is this process called, which has written a limit?
@@ -89,8 +88,7 @@ package enum ControlMessage: Equatable, Sendable {
       case .snapshot: (28, [])
       case .updateMemory(let limit, let swap): (6, [limit ?? Self.absent, swap ?? Self.absent])
       case .applyMemory(let limit, let swap): (7, [limit ?? Self.absent, swap ?? Self.absent])
-      case .refused(let resource, let reason, let figure):
-        (8, [Int64(resource) << 8 | Int64(reason), figure])
+      case .refused(let why): (8, [why.word, why.figure])
       }
     var frame = [UInt8](repeating: 0, count: Self.size)
     frame.withUnsafeMutableBytes { buffer in
@@ -162,10 +160,7 @@ package enum ControlMessage: Equatable, Sendable {
     case (28, _): self = .snapshot
     case (6, _): self = .updateMemory(limit: present(first), swap: present(second))
     case (7, _): self = .applyMemory(limit: present(first), swap: present(second))
-    case (8, _):
-      self = .refused(
-        resource: UInt8(truncatingIfNeeded: first >> 8), reason: UInt8(truncatingIfNeeded: first),
-        figure: second)
+    case (8, _): self = .refused(NoPlace(word: first, figure: second))
     default: return nil
     }
   }

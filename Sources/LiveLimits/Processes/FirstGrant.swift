@@ -16,13 +16,8 @@ final class FirstGrant: LimitKeeper {
   enum Outcome: Equatable {
     /// In nanocores, and in bytes where memory is shared.
     case granted(cpu: Int64, memory: Int64?)
-    case refused(Participation.Refused)
-    /// There is a place, and nothing was free in time.
-    case full(SharedResource)
-    /// Nobody has said anything in time.
-    case silence
-    /// Another application has the directory.
-    case taken
+    /// There is no place for it.
+    case refused(NoPlace)
   }
 
   /// For how long there is somebody who waits for it: the shim for ten seconds.
@@ -71,7 +66,7 @@ final class FirstGrant: LimitKeeper {
     let file = try register(record, path)
     // From now on it stays.
     let room = try ApplicationRoom(opening: path)
-    guard try room.isNamed(membership.name) else { return .taken }
+    guard try room.isNamed(membership.name) else { return .refused(.taken) }
     let grant = FirstGrant()
     let poller = try Poller()
     var timer = try DeadlineTimer()
@@ -102,8 +97,8 @@ final class FirstGrant: LimitKeeper {
       }
       participation.tick()
     }
-    guard participation.isJoined else { return .silence }
-    return .full(grant.granted[.cpu] == nil ? .cpu : .memory)
+    guard participation.isJoined else { return .refused(.silence) }
+    return .refused(.full(grant.granted[.cpu] == nil ? .cpu : .memory))
   }
 
   /// The room may be on its way out with the last who was in it.

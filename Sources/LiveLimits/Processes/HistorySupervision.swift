@@ -128,7 +128,7 @@ final class HistorySupervision {
     if let time = MemoryMeter.number(behind: name, in: text) {
       recorder.complete { $0.throttledTime = isUnified ? time &* 1000 : time }
     }
-    let events = (try? kills.contents(subject: "the kills for want of memory")) ?? ""
+    let events = (try? kills.contents(subject: "the OOM kills")) ?? ""
     if let count = MemoryMeter.number(behind: "oom_kill ", in: events) {
       recorder.complete { $0.events.kills = UInt32(clamping: count) }
     }

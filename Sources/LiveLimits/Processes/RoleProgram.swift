@@ -279,15 +279,8 @@ extension Role {
       }
       state.base.told = limit
       return .ready(limit, memory: memory)
-    case .refused(let refused):
-      ready.send(
-        .refused(
-          resource: refused.resource.rawValue, reason: refused.reason.rawValue,
-          figure: refused.figure))
-    case .full(let resource):
-      ready.send(.refused(resource: resource.rawValue, reason: 9, figure: 0))
-    case .taken: ready.send(.refused(resource: 0, reason: 1, figure: 0))
-    case .silence, nil: ready.send(.refused(resource: 0, reason: 0, figure: 0))
+    case .refused(let why): ready.send(.refused(why))
+    case nil: ready.send(.refused(.silence))
     }
     return nil
   }
@@ -377,7 +370,7 @@ extension Role {
     guard case .refused(let reason) = scope.answer(within: milliseconds) else { return }
     escra_syslog(
       false,
-      "escra: systemd made no scope for the supervisor of \(id) (\(reason)); it stays in the group of "
-        + "whoever called the runtime, and ends with it")
+      "escra: systemd made no scope for the supervisor of \(id) (\(reason)); it stays in its "
+        + "caller's cgroup, and ends with that")
   }
 }

@@ -15,6 +15,11 @@ package struct RuntimeContainer: Equatable {
     (self.root, self.id, self.process) = (root, id, process)
   }
 
+  /// The config.json that the container was made from; nil where its runtime does not name it.
+  package var config: String? {
+    RuntimeStates.bundle(in: root + "/" + id).map { $0 + "/config.json" }
+  }
+
   /// All of them.
   ///
   /// - Parameter root: A root beside those that engines use.

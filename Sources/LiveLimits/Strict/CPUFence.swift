@@ -93,7 +93,7 @@ package final class CPUFence {
       obstacle = carryOut(plan, groups)
     }
     throw obstacle
-      ?? SystemError("settle", "the cpusets, which somebody keeps changing", errno: EAGAIN)
+      ?? SystemError("settle", "the cpusets, which another process keeps changing", errno: EAGAIN)
   }
 
   /// Gives an instance's CPUs back, lets the others return to what they declared, and removes the

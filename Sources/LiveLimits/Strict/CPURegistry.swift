@@ -206,8 +206,8 @@ package enum CPUClaimError: Error, CustomStringConvertible {
   package var description: String {
     switch self {
     case .noHierarchy:
-      "strict CPU sets need the cpuset controller, which no cgroup hierarchy has here; mount one that "
-        + "does, or use the policy reactive"
+      "strict CPU sets need the cpuset controller, which no cgroup hierarchy has here; mount a hierarchy "
+        + "with it, or use the policy reactive"
     case .nothingAsked:
       "no CPUs are asked for; write a CPU limit of whole CPUs, or a CPU set"
     case .populatedAbove(let group):

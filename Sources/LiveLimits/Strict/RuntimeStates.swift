@@ -75,6 +75,12 @@ struct RuntimeStates {
     integer(in: directory, runc: "init_process_start", crun: "process-start-time")
   }
 
+  /// The bundle of a container, by its runtime's state of it; nil likewise.
+  static func bundle(in directory: String) -> String? {
+    if let state = document(directory + "/state.json") { return bundle(of: state) }
+    return document(directory + "/status")?.string(at: ["bundle"])
+  }
+
   private static func integer(in directory: String, runc: String, crun: String) -> Int64? {
     document(directory + "/state.json")?.integer(at: [runc])
       ?? document(directory + "/status")?.integer(at: [crun])

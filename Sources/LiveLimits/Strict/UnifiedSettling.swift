@@ -96,7 +96,7 @@ extension CPUFence {
       obstacle = carryOut(plan, groups, holders)
     }
     throw obstacle
-      ?? SystemError("settle", "the cpusets, which somebody keeps changing", errno: EAGAIN)
+      ?? SystemError("settle", "the cpusets, which another process keeps changing", errno: EAGAIN)
   }
 
   private func lookAtUnified(_ holders: [CPUHolder]) throws(SystemError) -> [UnifiedGroup] {

@@ -11,7 +11,7 @@ internal import Syscalls
 struct DemoCommand: ParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "demo",
-    abstract: "Run the same requests under a static limit and under one that follows demand.",
+    abstract: "Run the same requests under a static limit and under a limit that follows demand.",
     discussion: """
       Two containers side by side, without an engine and without an image: both declare half a CPU, \
       and the reactive one may have one CPU for a moment. # is used, = is the limit. Needs root, runc \
@@ -21,7 +21,7 @@ struct DemoCommand: ParsableCommand {
   @Option(help: ArgumentHelp("For how long requests arrive; else 13.", valueName: "seconds"))
   var seconds = 13
 
-  @Flag(help: "Run it on a busy machine, too, whose figures say little.")
+  @Flag(help: "Run it on a busy machine, too, although its figures mean little.")
   var anyway = false
 
   func validate() throws {
@@ -61,11 +61,11 @@ struct DemoCommand: ParsableCommand {
         "the container \(container.title) did not start: \(container.complaint ?? "no reason given")"
       )
     }
-    try Output.write(
-      lines: Self.conclusion(containers[0], containers[1])
-        + [busy].compactMap {
-          $0.map { "Before it began, \($0), so these figures are partly those of the machine." }
-        })
+    let warning = busy.map {
+      "Before it began, \($0), so these figures are partly those of the machine."
+    }
+    let lines = Self.conclusion(containers[0], containers[1]) + [warning].compactMap(\.self)
+    try Output.write(lines: Table.wrapped(lines, to: Output.columns))
   }
 
   /// Why the machine is too busy for a demo; nil where it is not.
@@ -108,7 +108,7 @@ struct DemoCommand: ParsableCommand {
     return true
   }
 
-  /// What came of it, in three lines.
+  /// The result in three lines.
   static func conclusion(_ fixedLimit: DemoContainer, _ reactive: DemoContainer) -> [String] {
     func line(_ title: String, _ value: (DemoContainer) -> String) -> String {
       "\(title): \(value(fixedLimit)) under the static limit, \(value(reactive)) under reactive."
@@ -119,7 +119,7 @@ struct DemoCommand: ParsableCommand {
         return "\((p99 + 500_000) / 1_000_000) ms"
       },
       line("Throttled") { "\(fixed($0.totals.throttled, 2)) s" },
-      line("Reserved and not used") { "\(fixed($0.totals.unused, 1)) core seconds" },
+      line("Reserved, unused") { "\(fixed($0.totals.unused, 1)) core s" },
     ]
   }
 
@@ -168,7 +168,7 @@ final class DemoDrawing {
     let p99 = DemoLoad.percentile(99, of: container.latencies).map { "\($0 / 1_000_000) ms" } ?? "-"
     return [container.title] + chart.lines(container.samples, width: width) + [
       "p99 \(p99)  throttled \(fixed(container.totals.throttled, 1)) s",
-      "reserved and not used \(fixed(container.totals.unused, 1)) core s",
+      "reserved, unused \(fixed(container.totals.unused, 1)) core s",
     ]
   }
 }

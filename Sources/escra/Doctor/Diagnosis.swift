@@ -2,7 +2,7 @@
 internal import LiveLimits
 internal import State
 
-/// One thing that a kernel may offer, and what became of trying it.
+/// A feature of the kernel, and whether it works here.
 struct Finding: Equatable {
   /// What it is, in a word or two.
   let name: String
@@ -35,7 +35,7 @@ struct Finding: Equatable {
   }
 }
 
-/// What this machine offers to a container whose limits live.
+/// What this machine offers to a container whose limits follow demand.
 struct Diagnosis {
   /// Whether BPF predicts, and what else was tried.
   var prediction: Finding
@@ -52,7 +52,7 @@ struct Diagnosis {
   /// Whether everything could be tried.
   private(set) var isComplete = true
 
-  /// Draws no conclusion from what was refused to this user, who is not root.
+  /// Draws no conclusion from what the kernel refused to a user without root's rights.
   mutating func admitNotRoot() {
     isComplete = false
     func admit(_ finding: Finding) -> Finding {
@@ -81,14 +81,13 @@ struct Diagnosis {
 
   var findings: [Finding] { [prediction] + nets + [memory].compactMap(\.self) + [perf] + others }
 
-  /// By what a new container's need would be heard, as `escra ps` calls it.
-  ///
+  /// How the demand of a new container would be detected, as `escra ps` calls it.
   var source: String {
     if prediction.works { return "bpf" }
     return perf.works ? "perf, sampling" : "sampling"
   }
 
-  /// By what it would be heard that a new container's memory limit has to move, likewise.
+  /// How its demand for memory would be detected, likewise.
   var memorySource: MemorySource {
     guard hasLine else { return .thresholds }
     return prediction.works && memory?.works == true ? .hook : .events
@@ -106,15 +105,15 @@ struct Diagnosis {
         "an idle container costs nothing, a busy one is looked at every few milliseconds"
       default:
         "an idle container costs nothing, a busy one ten wake-ups a second, and its limit is "
-          + "raised before it is hit"
+          + "raised before it is throttled"
       }
-    return "A new reactive container's need is heard of by: \(source). So \(meaning)."
+    return "The CPU demand of a new container is detected by: \(source). So \(meaning)."
   }
 
   /// Lines for a terminal of so many columns, or for none.
   func lines(columns: Int? = nil) -> [String] {
     let conclusions = [
-      conclusion, "That its memory limit has to move is heard of by: \(memorySource.rawValue).",
+      conclusion, "Its demand for memory is detected by: \(memorySource.rawValue).",
     ]
     let sentences = isComplete ? [""] + conclusions : []
     return Check.lines(all, columns: columns)

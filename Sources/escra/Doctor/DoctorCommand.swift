@@ -12,12 +12,12 @@ internal import Syscalls
 struct DoctorCommand: ParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "doctor",
-    abstract: "Say whether it will work: what is missing, what that costs, and what to do.",
+    abstract: "Say whether it will work here: what is missing, what follows, and what to do.",
     discussion: """
-      Each line is ok, a warning or a problem: of the programs, the operator's config, the runtime \
-      beneath, the engines, cgroups, what runs, and what the kernel offers, which is tried for a \
-      moment and beside whatever runs. Run it as root: most of it is refused to anybody else. It \
-      ends with 1 where there is a problem: something would fail, or could not be tried.
+      Each line is ok, a warning or a problem. It looks at the programs, the operator's config, the \
+      low-level runtime, the engines, cgroups, supervised containers, and the kernel's features, \
+      which it tries without disturbing anything. Run it as root. The exit code is 1 if there is a \
+      problem: something would fail, or could not be tried.
       """)
 
   @Option(
@@ -41,7 +41,7 @@ struct DoctorCommand: ParsableCommand {
     try Output.write(
       lines: json
         ? [diagnosis.json.text]
-        : diagnosis.lines(columns: Output.isTerminal ? Output.size.columns : nil))
+        : diagnosis.lines(columns: Output.columns))
     if !diagnosis.problems.isEmpty {
       throw Complaint(lines: diagnosis.problems)
     }
@@ -70,24 +70,24 @@ enum Examination {
 
   private static func memoryFinding(_ program: SchedulerProgram, _ hasLine: Bool) -> Finding {
     Finding(
-      name: program.name, use: "cgroup v2: tells that memory.high is near, before it is crossed",
+      name: program.name, use: "cgroup v2: detects demand for memory before memory.high is crossed",
       failure: hasLine
         ? failure { () throws(SystemError) in try program.attempt() } : "memory is in cgroup v1",
       instead: hasLine
-        ? "memory.high is crossed before that is heard of, and use is read while it grows"
-        : "not needed: thresholds call before the limit")
+        ? "demand for memory is detected after memory.high is crossed, and by reading use"
+        : "not needed: cgroup v1 has thresholds below the limit")
   }
 
   private static func finding(_ program: SchedulerProgram) -> Finding {
     Finding(
       name: program.name,
       use: program.predicts
-        ? "tells that a quota runs out, before it has, and of throttles"
-        : "before Linux 6.18: tells of tasks that are throttled by waking",
+        ? "detects that a quota runs out, before the kernel throttles"
+        : "before Linux 6.18: detects tasks that are throttled when they wake",
       failure: failure { () throws(SystemError) in try program.attempt() },
       instead: program.predicts
-        ? "use is read every few milliseconds while a container works"
-        : "not missed from Linux 6.18 on; before, the other net is used")
+        ? "use is read every few milliseconds while a container is busy"
+        : "not needed since Linux 6.18; before, the other program is used")
   }
 
   private static func perf(_ mounts: [CgroupMount]) -> Finding {
@@ -104,34 +104,35 @@ enum Examination {
           mount?.point ?? "/sys/fs/cgroup", O_RDONLY | O_DIRECTORY)
         _ = try BusyAlarm(cgroup: directory, cpus: [0], after: 1_000_000)
       },
-      instead: "without BPF an idle container is looked at 20 times a second")
+      instead: "without BPF the use of an idle container is read 20 times a second")
   }
 
   private static var writers: Finding {
     Finding(
-      name: "fanotify", use: "names who writes a limit beside us",
+      name: "fanotify", use: "names other processes that write a limit",
       failure: failure { () throws(SystemError) in
         let file = try FileDescriptor.open("/proc/self/exe", O_RDONLY)
         let watch = try WriteWatch(on: file, and: FileDescriptor.none)
         if !watch.namesWriters { throw SystemError("watch", "writes", errno: EPERM) }
       },
-      instead: "writes are seen by inotify, and nobody knows whose they were")
+      instead: "writes are detected by inotify, which does not name the process")
   }
 
   private static var pressure: Finding {
     Finding(
       name: "pressure (PSI)",
-      use: "tells a container that could not run from one that did not want to",
+      use: "distinguishes a container that waits for a CPU from an idle container",
       failure: failure { () throws(SystemError) in
         _ = try FileDescriptor.text(of: "/proc/pressure/cpu")
       },
-      instead: "a container that waits for CPUs may lose quota; boot with psi=1")
+      instead: "the limit of a container that waits for a CPU may be lowered; boot with psi=1")
   }
 
   private static var twoGroups: Finding {
     Finding(
       name: "CPU limits of cgroup v2",
-      use: "programs in a container see its declared limits: those that move are around its cgroup",
+      use:
+        "programs in a container see its declared limits: the limits that move are in an outer cgroup",
       failure: CgroupMount.hasUnifiedCPU ? nil : "CPU limits are in cgroup v1",
       instead: "programs in a container see the limits that move")
   }
@@ -143,7 +144,7 @@ enum Examination {
       failure: failure { () throws(SystemError) in
         _ = try FileDescriptor.text(of: (unified?.point ?? "") + "/cpuset.cpus.isolated")
       },
-      instead: "strict: everybody else's sets are rewritten")
+      instead: "strict: the cpusets of all other containers are rewritten")
   }
 
   private static func failure(_ body: () throws(SystemError) -> Void) -> String? {

@@ -83,7 +83,7 @@ struct NodeChecks {
       "supervisors",
       "\(old.count) of \(sights.count) run another escra-runc than \(program), as after an upgrade: "
         + Self.list(old)
-        + "; they work until their containers end, so start these anew when it suits")
+        + "; they keep working; escra release and escra adopt replace them")
   }
 
   private var unsupervised: Check? {
@@ -93,8 +93,8 @@ struct NodeChecks {
     guard !left.isEmpty else { return nil }
     return .warning(
       "containers",
-      "without a supervisor although they ask for a policy: \(Self.list(left)); escra explain says why, "
-        + "escra adopt tries again")
+      "without a supervisor although they ask for a policy: \(Self.list(left)); escra explain has the "
+        + "reason, escra adopt tries again")
   }
 
   /// The first few of containers by name.

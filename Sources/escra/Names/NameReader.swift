@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 internal import Glibc
+internal import LiveLimits
 internal import OCISpec
 internal import Quantities
 internal import State
@@ -55,15 +56,36 @@ final class NameReader {
     }
   }
 
+  /// Finds the name of a container that was started without escra-runc.
+  ///
+  /// - Parameter container: What its runtime knows of it.
+  /// - Returns: nil where no engine has named it.
+  static func name(of container: RuntimeContainer) -> ContainerName? {
+    switch find(container) {
+    case .fixed(let name), .docker(_, _, let name): return name
+    }
+  }
+
   private static func find(_ state: ContainerState) -> Source {
-    let (annotations, mounts) = config(state.config ?? state.bundle + "/config.json")
+    let container = RuntimeContainer(
+      root: state.root, id: state.id, process: state.initProcess?.pid ?? 0)
+    if state.oneGroup == ForeignContainer.reason { return find(container) }
+    return find(container, config: state.config ?? state.bundle + "/config.json")
+  }
+
+  private static func find(_ container: RuntimeContainer) -> Source {
+    find(container, config: container.config ?? "")
+  }
+
+  private static func find(_ container: RuntimeContainer, config path: String) -> Source {
+    let (annotations, mounts) = config(path)
     if let name = ContainerName(annotations: annotations) { return .fixed(name) }
-    if let path = ContainerName.dockerFile(mounts: mounts, id: state.id) { return docker(path) }
-    guard let pid = state.initProcess?.pid, let parent = ProcessIdentity.parent(of: pid),
+    if let path = ContainerName.dockerFile(mounts: mounts, id: container.id) { return docker(path) }
+    guard container.process > 0, let parent = ProcessIdentity.parent(of: container.process),
       let bytes = try? FileDescriptor.open("/proc/\(parent)/cmdline", O_RDONLY).readAll()
     else { return .fixed(nil) }
     let words = bytes.split(separator: 0).map { String(decoding: $0, as: UTF8.self) }
-    return .fixed(ContainerName(conmon: words, of: state.id))
+    return .fixed(ContainerName(conmon: words, of: container.id))
   }
 
   private static func docker(_ path: String) -> Source {
@@ -106,7 +128,7 @@ final class NameReader {
 
 /// What a shell offers where a container is meant: names, and ids of those without one.
 ///
-/// A user who may not read the state files is offered nothing.
+/// Nothing, for a user without access to the state files.
 @Sendable func containerWords(_: [String], _: Int, _ prefix: String) -> [String] {
   Observer(.system).look().map { $0.report.name?.text ?? $0.report.id }
     .filter { $0.utf8.starts(with: prefix.utf8) }

@@ -8,7 +8,7 @@ struct ContainerdSetup {
   /// A file of the config as it is without our block.
   struct File {
     let path: String
-    /// nil for one that is not there.
+    /// nil for a file that does not exist.
     let text: String?
     let toml: TOMLText
   }

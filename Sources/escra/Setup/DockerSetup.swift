@@ -20,12 +20,12 @@ enum DockerSetup {
       return "{\n  \"runtimes\": {\n\(lines)\n  }\n}\n"
     }
     if let runtimes = root.object("runtimes") {
-      // In reverse, so that an object that was empty is told from an object of ours.
+      // In reverse, so that an object that was empty differs from an object of ours.
       let ours = runtimes.members.isEmpty ? Array(entries.reversed()) : entries
       return runtimes.inserting(
         ours.map { "\n    " + $0 }.joined(separator: ",") + (runtimes.members.isEmpty ? "" : ","))
     }
-    // An empty object gets another end, so that it is told from a file that was not there.
+    // An empty object gets another end, so that it differs from a file that was not there.
     return root.inserting(
       "\n  \"runtimes\": {" + entries.map { "\n    " + $0 }.joined(separator: ",")
         + (root.members.isEmpty ? " }" : "\n  },"))

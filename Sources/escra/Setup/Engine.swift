@@ -19,7 +19,7 @@ enum Engine: String, CaseIterable, ExpressibleByArgument {
   /// Its program: the daemon, or Podman itself.
   var program: String { self == .docker ? "dockerd" : rawValue }
 
-  /// The config that it reads first, unless it is told otherwise.
+  /// The config that it reads first, unless a flag names another.
   var config: String {
     switch self {
     case .docker: DockerSetup.path

@@ -43,7 +43,7 @@ struct EngineCheck {
       guard isUsual, names != nil else { return nil }
       let result = Program.run(program, ["--runtime", "escra", "info"])
       if result.code == 0 { return nil }
-      // What fails with runc as well, as for want of storage, is not about runtimes.
+      // What fails with runc as well, because of its storage, say, is not about runtimes.
       let plain = Program.run(program, ["--runtime", "runc", "info"])
       return plain.complaint == result.complaint ? nil : result.complaint
     case .crio:

@@ -2,7 +2,7 @@
 
 /// The part of a TOML file that `escra setup` wrote, between two comments.
 ///
-/// Taking it away gives back the bytes that were there before, whatever has been written around it
+/// Removing it restores the bytes that were there before, whatever has been written around it
 /// since.
 enum MarkedBlock {
   private static let begin = "# BEGIN escra-runc"

@@ -6,7 +6,7 @@ internal import State
 /// `escra setup`.
 struct SetupCommand: ParsableCommand {
   static let configuration = CommandConfiguration(
-    commandName: "setup", abstract: "Register escra-runc with an engine, or take it out again.",
+    commandName: "setup", abstract: "Register escra-runc with an engine, or unregister it.",
     discussion: """
       The engine gets the runtimes escra (annotations say the policy), escra-observe, \
       escra-reactive and escra-strict, with the settings that it has for runc. Podman, CRI-O and \
@@ -40,7 +40,7 @@ struct SetupCommand: ParsableCommand {
   @Flag(help: "Print what would change as a diff, and change nothing.")
   var dryRun = false
 
-  @Flag(help: "Take the runtimes out again.")
+  @Flag(help: "Remove the runtimes again.")
   var undo = false
 
   @Option(
@@ -112,7 +112,7 @@ struct SetupCommand: ParsableCommand {
     if changes.isEmpty {
       lines.append(
         undo
-          ? "\(engine.title) has no runtime of escra setup; nothing was changed."
+          ? "\(engine.title) has no runtime that escra setup added; nothing was changed."
           : "\(engine.title)'s config has all runtimes already; nothing was changed.")
     }
     lines += conclusion(check, changes)

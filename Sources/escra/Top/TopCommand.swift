@@ -7,7 +7,8 @@ internal import Syscalls
 /// `escra top`.
 struct TopCommand: ParsableCommand {
   static let configuration = CommandConfiguration(
-    commandName: "top", abstract: "Show limits and use of the supervised containers, live.",
+    commandName: "top",
+    abstract: "Show limits and use of the supervised containers, again and again.",
     discussion: """
       A bar shows what is used (#), what is reserved and not used (-) and the limit (|), out of \
       the most that the container may get. Use is the mean since the last refresh, limits are those \
@@ -113,7 +114,7 @@ struct TopCommand: ParsableCommand {
       number += 1
       try refresh(number)
       if let count, number >= count { return }
-      // A machine that was asleep owes nobody the refreshes in between.
+      // After a suspend the refreshes in between are skipped.
       moment = max(moment + interval.nanoseconds, monotonicNow())
       if try wait(moment) { return }
     }

@@ -41,7 +41,7 @@ extension Table {
   }
 
   private static func barTitle(_ width: Int) -> String {
-    width < 20 ? "OF ITS MOST" : "OF THE MOST IT GETS"
+    width < 20 ? "OF MAXIMUM" : "OF ITS MAXIMUM"
   }
 
   /// What `escra top` shows on a screen.
@@ -51,7 +51,7 @@ extension Table {
   ///   - reports: The containers.
   ///   - columns: Characters of a line.
   ///   - lines: Lines there are for it.
-  ///   - note: What is said last, if there is room.
+  ///   - note: The last line, if there is space.
   /// - Returns: A header, rows, and last what there is to say; at most so many lines.
   static func top(
     _ view: inout TopView, of reports: [ContainerReport], columns: Int, lines: Int,

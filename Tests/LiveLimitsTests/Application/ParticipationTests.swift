@@ -145,7 +145,7 @@ private final class Supervisor: LimitKeeper {
     #expect(eventually([one, two, three]) { three.participation?.refusal != nil })
     #expect(
       three.participation?.refusal
-        == Participation.Refused(resource: .cpu, reason: .minima, figure: 0))
+        == .refused(.cpu, .minima, figure: 0))
   }
 
   @Test func `what no frame is gets a refusal, and nobody else suffers`() throws {
