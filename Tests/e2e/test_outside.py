@@ -5,7 +5,9 @@ ESCRA_ROUNDS=20 makes the figures that are published; they are printed (pytest -
 """
 import os
 import random
+import statistics
 import subprocess
+import time
 
 import pytest
 
@@ -98,3 +100,31 @@ def test_systemd_writes_under_load(loaded):
     tell("systemd reloaded", cpu, used)
     assert cpu.most <= LIMIT + 1e-9 and cpu.most <= most
     assert max(above(used, 1.0), default=0) <= 0.1 * PATIENCE
+
+
+def test_what_a_create_and_a_delete_cost(container, plain, escra):
+    """In alternation: the plain runtime, a policy with one group, and with two; printed."""
+    memory = {"io.escra.memory.max": "64Mi"}
+    ways = {
+        "plain runtime": (plain, None, {}),
+        "one group": (escra, "reactive", {**memory, "io.escra.visible": "current"}),
+        "two groups": (escra, "reactive", memory)}
+    took = {way: {"create": [], "delete": []} for way in ways}
+    for _ in range(ROUNDS):
+        for way, (runtime, policy, annotations) in ways.items():
+            made = container(annotations, runtime=runtime, policy=policy)
+            made.bundle.give_memory(64 * MIB)
+            moments = [time.monotonic()]
+            assert made.create().wait(60) == 0
+            moments.append(time.monotonic())
+            made.call("delete", "--force")
+            moments.append(time.monotonic())
+            took[way]["create"].append(moments[1] - moments[0])
+            took[way]["delete"].append(moments[2] - moments[1])
+    base = {verb: statistics.median(values) for verb, values in took["plain runtime"].items()}
+    for way, verbs in took.items():
+        for verb, values in verbs.items():
+            middle = statistics.median(values)
+            print(
+                f"{way}, {verb}: {middle * 1000:.1f} ms, {middle / base[verb]:.2f} of the plain "
+                f"runtime, {ROUNDS} times")
