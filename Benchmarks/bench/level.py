@@ -68,8 +68,8 @@ def run(shop, quick):
         NAME, "What one more group costs at a context switch",
         ["two processes on one CPU that", ONE + ", ns", TWO + ", ns", "difference, ns (95 %)",
          "ratio"],
-        [f"{repeats} times 0.25 s in alternation; CPU time of both processes. Each group has a quota "
-         "that is never short.",
+        [f"{repeats} times 0.25 s in alternation; CPU time of both processes. Each group has a "
+         "quota that is never short.",
          "The control hands a byte to itself: no switch."])
     for _, loop in LOOPS:
         one, two = found[ONE, loop], found[TWO, loop]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a sampler outside sees of an application's limits while others end or overwrite what is ours.
+"""What a sampler outside sees of an application's limits while others end or overwrite ours.
 
 ESCRA_ROUNDS=20 makes the figures that are published; they are printed (pytest -s).
 """
@@ -63,8 +63,9 @@ def tell(what, cpu, memory):
     for name, sums, limit in (("cpu", cpu, LIMIT), ("memory", memory, 1.0)):
         times = above(sums, limit)
         print(
-            f"{what}: {ROUNDS} rounds, {len(sums.sums)} sums of {name}, most {sums.most / limit:.3f} "
-            f"of the limit, {len(times)} times above, {max(times, default=0) * 1000:.0f} ms at most")
+            f"{what}: {ROUNDS} rounds, {len(sums.sums)} sums of {name}, "
+            f"most {sums.most / limit:.3f} of the limit, {len(times)} times above, "
+            f"{max(times, default=0) * 1000:.0f} ms at most")
 
 
 def seen(made):
@@ -89,7 +90,7 @@ def test_supervisors_die_under_load(loaded):
 
 @by_systemd
 def test_systemd_writes_under_load(loaded):
-    """Reloaded, and made to apply what it knows: no CPU too much, and memory no longer than 100 ms."""
+    """Reloaded, and made to apply what it knows: no CPU too much, memory for at most 100 ms."""
     most = max(LIMIT, seen(loaded))
     with Sums(*loaded) as cpu, Sums(*loaded, read=memory) as used:
         for _ in range(ROUNDS):
