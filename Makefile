@@ -5,7 +5,7 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 .PHONY: help bpf deps deps-build build test unit e2e e2e-v2 simulate fuzz model demo check bench
 .PHONY: bench-burst bench-requests bench-switch bench-memory bench-memory-v2 bench-app chaos docs
-.PHONY: demo-svg fmt house install shrink-race uninstall clean deb tarball package-test
+.PHONY: chaos-nodes demo-svg fmt house install shrink-race uninstall clean deb tarball package-test
 
 PREFIX ?= /usr/local
 DESTDIR ?=
@@ -37,6 +37,10 @@ chaos: deps build ## Kill and stop at random, 5 minutes (SECONDS=, CONTAINERS=, 
 	@ESCRA_CHAOS_SECONDS=$(or $(SECONDS),300) ESCRA_CHAOS_CONTAINERS=$(or $(CONTAINERS),40) \
 	  ESCRA_CHAOS_APPS=$(or $(APPS),10) ESCRA_SEED=$(ESCRA_SEED) \
 	  scripts/e2e Tests/e2e/test_chaos.py -s -k no_death
+
+chaos-nodes: deps build ## Lose links, engines, agents and brokers of nodes (SECONDS=, ROUNDS=)
+	@ESCRA_CHAOS_NODES_SECONDS=$(or $(SECONDS),300) ESCRA_CHAOS_NODES_ROUNDS=$(or $(ROUNDS),10) \
+	  scripts/e2e Tests/e2e/test_nodes.py Tests/e2e/test_nodes_containers.py -s -k chaos
 
 e2e-v2: deps build ## Run it in emulated machines with cgroup v2 and systemd (CASES=all: whole)
 	@scripts/deps-machine

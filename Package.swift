@@ -19,6 +19,14 @@ let staticExecutable: [LinkerSetting] = [
   .unsafeFlags(["-static-executable"], .when(configuration: .release))
 ]
 
+/// A release of the agent has Swift's own libraries in it, and takes C's from the distribution.
+///
+/// libcurl and its TLS get their security updates there.
+let staticSwift: [LinkerSetting] = [
+  .unsafeFlags(
+    ["-static-stdlib", "-Xclang-linker", "-static-libgcc"], .when(configuration: .release))
+]
+
 /// What the FoundationEssentials in swift-argument-parser stands on.
 ///
 /// A static link has to name it: the compiler records it only under `--static-swift-stdlib`.
@@ -42,6 +50,7 @@ let package = Package(
   products: [
     .executable(name: "escra-runc", targets: ["escra-runc"]),
     .executable(name: "escra", targets: ["escra"]),
+    .executable(name: "escra-agent", targets: ["escra-agent"]),
   ],
   dependencies: [
     .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2")
@@ -55,6 +64,8 @@ let package = Package(
       ]),
     .systemLibrary(
       name: "CJansson", pkgConfig: "jansson", providers: [.apt(["libjansson-dev"])]),
+    .systemLibrary(
+      name: "CCurl", pkgConfig: "libcurl", providers: [.apt(["libcurl4-openssl-dev"])]),
     .systemLibrary(
       name: "CSQLite", pkgConfig: "sqlite3", providers: [.apt(["libsqlite3-dev"])]),
     .systemLibrary(
@@ -77,6 +88,9 @@ let package = Package(
 
     // Broker and members of an application. Pure.
     .target(name: "Application", dependencies: ["Quantities"], swiftSettings: strict),
+
+    // The share that a node has of an application, and the ledger of all nodes. Pure.
+    .target(name: "Nodes", dependencies: ["Application", "Quantities"], swiftSettings: strict),
 
     // The allocator of exclusive CPUs, and the plans of cpusets. Pure.
     .target(name: "CPUSets", dependencies: ["Quantities"], swiftSettings: strict),
@@ -120,11 +134,25 @@ let package = Package(
       ],
       swiftSettings: strict, linkerSettings: staticExecutable + staticFoundation),
 
+    // The optional node agent: shares of applications that span nodes, through an engine.
+    .executableTarget(
+      name: "escra-agent",
+      dependencies: [
+        "Application", "LiveLimits", "Nodes", "OCISpec", "Quantities", "State", "Syscalls", "CCurl",
+        "CLinux",
+      ],
+      swiftSettings: strict, linkerSettings: staticSwift),
+
     // Members and brokers of applications that do not exist, in virtual time: `make simulate`.
     .executableTarget(
       name: "simulate", dependencies: ["Application", "Control", "Quantities"],
       path: "Tests/Simulate",
       swiftSettings: strict),
+
+    // Nodes that share a limit through an engine that does not exist: `make simulate-nodes`.
+    .executableTarget(
+      name: "simulate-nodes", dependencies: ["Application", "Nodes", "Quantities"],
+      path: "Tests/SimulateNodes", swiftSettings: strict),
 
     // Quotas written as often as the books allow, to a real kernel: Tests/e2e/test_books.py.
     .executableTarget(
@@ -155,6 +183,10 @@ let package = Package(
       dependencies: ["Application", "Quantities", "TestValues", "simulate"],
       swiftSettings: strict),
     .testTarget(
+      name: "NodesTests",
+      dependencies: ["Application", "Nodes", "Quantities", "TestValues", "simulate-nodes"],
+      swiftSettings: strict),
+    .testTarget(
       name: "CPUSetsTests", dependencies: ["CPUSets", "Quantities", "TestValues"],
       swiftSettings: strict),
     .testTarget(
@@ -176,6 +208,9 @@ let package = Package(
       swiftSettings: strict),
     .testTarget(
       name: "LiveLimitsTests", dependencies: layers + support,
+      swiftSettings: strict),
+    .testTarget(
+      name: "escra-agentTests", dependencies: layers + ["escra-agent"] + support,
       swiftSettings: strict),
     .testTarget(
       name: "escra-runcTests", dependencies: layers + ["escra-runc"] + support,

@@ -5,9 +5,10 @@ prefix=${DESTDIR:-}${PREFIX:-/usr/local}
 bin=$prefix/bin
 share=$prefix/share
 own=$prefix/libexec/escra-runc
-programs=(escra-runc escra)
+units=$prefix/lib/systemd/system
+programs=(escra-runc escra escra-agent)
 links=(escra-runc.reactive escra-runc.observe escra-runc.strict)
-pages=(escra-runc.8 escra.8 escra-config.5 escra-annotations.7)
+pages=(escra-runc.8 escra.8 escra-agent.8 escra-config.5 escra-annotations.7)
 # Of uninstall and of what it leaves where it must.
 scripts=(installed.sh pass-through uninstall uses.sh)
 # By what they complete for.

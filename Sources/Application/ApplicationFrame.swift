@@ -21,11 +21,13 @@ extension ApplicationMessage {
   /// Bytes of a frame.
   package static let size = 96
   /// The version of the protocol that this program speaks.
-  package static let version: UInt8 = 2
+  package static let version: UInt8 = 3
   /// The oldest version whose frames mean the same here.
   static let oldest: UInt8 = 1
   /// The version that has a newcomer which must not change the application's limit.
   private static let withoutChange: UInt8 = 2
+  /// The version that has a node's share of a cluster-scoped application.
+  private static let withShares: UInt8 = 3
   private static let magic: UInt32 = 0x5041_5345
   private static let firstWord = 40
   private static let words = 7
@@ -62,6 +64,9 @@ extension ApplicationMessage {
     case .leave: put(4)
     case .status: put(5)
     case .set(let limit): put(6, limit)
+    case .share(let share):
+      put(8, share.limit, share.minimum, share.deadline ?? Self.absent)
+    case .attend: put(9)
     case .welcome(let limit): put(16, limit)
     case .grant(let limit): put(17, limit)
     case .recall(let limit): put(18, limit)
@@ -69,6 +74,10 @@ extension ApplicationMessage {
     case .figures(let figures):
       put(
         20, figures.limit, figures.inForce, figures.charged, figures.members, figures.waiting)
+    case .demand(let demand):
+      put(
+        21, demand.inForce, demand.wanted, demand.used, demand.declared, demand.floors,
+        demand.explicit ?? Self.absent)
     }
   }
 
@@ -77,6 +86,7 @@ extension ApplicationMessage {
     switch body {
     case .join(let claim) where claim.isNoChange: Self.withoutChange
     case .refuse(.conflict, _): Self.withoutChange
+    case .share, .attend, .demand: Self.withShares
     default: Self.oldest
     }
   }
@@ -134,6 +144,15 @@ extension ApplicationMessage {
     case 4: (body, used) = (.leave, 0)
     case 5: (body, used) = (.status, 0)
     case 6: (body, used) = (.set(try amount(0)), 1)
+    case 8:
+      // A time, and no amount: CLOCK_BOOTTIME is more than 2^48 ns after three days.
+      guard word(2) >= Self.absent else { throw .word(2) }
+      let share = Share(
+        limit: try amount(0), minimum: try amount(1),
+        deadline: word(2) == Self.absent ? nil : word(2))
+      guard share.minimum <= share.limit else { throw .word(1) }
+      (body, used) = (.share(share), 3)
+    case 9: (body, used) = (.attend, 0)
     case 16: (body, used) = (.welcome(limit: try amount(0)), 1)
     case 17: (body, used) = (.grant(limit: try amount(0)), 1)
     case 18: (body, used) = (.recall(limit: try amount(0)), 1)
@@ -148,6 +167,14 @@ extension ApplicationMessage {
           Figures(
             limit: try amount(0), inForce: try amount(1), charged: try amount(2),
             members: try amount(3), waiting: try amount(4))), 5
+      )
+    case 21:
+      (body, used) = (
+        .demand(
+          Demand(
+            inForce: try amount(0), wanted: try amount(1), used: try amount(2),
+            declared: try amount(3), floors: try amount(4),
+            explicit: word(5) == Self.absent ? nil : try amount(5))), 6
       )
     default: throw .kind(kind)
     }

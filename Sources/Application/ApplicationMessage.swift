@@ -43,6 +43,11 @@ package struct ApplicationMessage: Equatable, Sendable {
     /// The operator: the application's limit shall be this. Answered by `figures` when it is in
     /// force, or when what is missing could not be recalled in time.
     case set(Int64)
+    /// The node's agent: the application's limit on this node is bounded by this. Answered by
+    /// `demand`, and again whenever that changes.
+    case share(Share)
+    /// The node's agent, when it has connected: tell me the demand from now on. Answered by `demand`.
+    case attend
     /// Broker: a member from now on, and this much may be written.
     case welcome(limit: Int64)
     /// Broker: this much may be written from now on.
@@ -53,6 +58,54 @@ package struct ApplicationMessage: Equatable, Sendable {
     case refuse(Refusal, figure: Int64)
     /// Broker: what there is.
     case figures(Figures)
+    /// Broker: what the node's agent has to know; `acknowledged` is the number of the last `share`
+    /// that was dealt with.
+    case demand(Demand)
+  }
+
+  /// The part of a cluster-scoped application's limit that this node has.
+  package struct Share: Equatable, Sendable {
+    /// The most that the sum of the members' limits may be until the deadline.
+    package var limit: Int64
+    /// The most that it may be after the deadline.
+    package var minimum: Int64
+    /// When the sum must be at most the minimum, on CLOCK_BOOTTIME in nanoseconds; nil: the limit
+    /// stays.
+    package var deadline: Int64?
+
+    package init(limit: Int64, minimum: Int64, deadline: Int64?) {
+      self.limit = limit
+      self.minimum = minimum
+      self.deadline = deadline
+    }
+  }
+
+  /// What the members of this node have and could use.
+  package struct Demand: Equatable, Sendable {
+    /// What the sum of the members' limits does not exceed.
+    package var inForce: Int64
+    /// What the members could use.
+    package var wanted: Int64
+    /// What they have in use, of memory; 0 of CPU.
+    package var used: Int64
+    /// What they declare.
+    package var declared: Int64
+    /// The sum of their floors.
+    package var floors: Int64
+    /// The application's limit by annotation or operator; nil where neither has said one.
+    package var explicit: Int64?
+
+    package init(
+      inForce: Int64, wanted: Int64, used: Int64, declared: Int64, floors: Int64,
+      explicit: Int64?
+    ) {
+      self.inForce = inForce
+      self.wanted = wanted
+      self.used = used
+      self.declared = declared
+      self.floors = floors
+      self.explicit = explicit
+    }
   }
 
   /// What a member brings along and may come to.

@@ -35,31 +35,39 @@ package struct Broker: Sendable {
   ///   - cpu: The limits in nanocores, and whose file speaks of CPU.
   ///   - memory: The limits in bytes, and whose file speaks of memory.
   ///   - most: What the machine, or its operator, has for an application.
+  ///   - isCluster: Whether the limits are this node's share of an application that spans nodes.
+  ///   - suspended: CLOCK_BOOTTIME less CLOCK_MONOTONIC.
   ///   - parameters: The constants; of memory nothing rests.
   ///   - now: The time.
   ///   - actions: What to do first.
   package init(
     epoch: UInt64, cpu: (limits: ApplicationLimits, registrations: [Registration]),
     memory: (limits: ApplicationLimits, registrations: [Registration]),
-    most: (cpu: Int64, memory: Int64) = (.max, .max),
-    parameters: PoolParameters = PoolParameters(), at now: Nanoseconds,
+    most: (cpu: Int64, memory: Int64) = (.max, .max), isCluster: Bool = false,
+    suspended: Nanoseconds = 0, parameters: PoolParameters = PoolParameters(), at now: Nanoseconds,
     _ actions: inout [BrokerAction]
   ) {
     self.epoch = epoch
     self.cpu = Pool(
       .cpu, epoch: epoch, limits: cpu.limits, registrations: cpu.registrations, most: most.cpu,
-      parameters: parameters, now: now)
+      isCluster: isCluster, suspended: suspended, parameters: parameters, now: now)
     var still = parameters
     still.rest = 0
     still.grain = 1 << 20
     self.memory = Pool(
       .memory, epoch: epoch, limits: memory.limits, registrations: memory.registrations,
-      most: most.memory, parameters: still, now: now)
+      most: most.memory, isCluster: isCluster, suspended: suspended, parameters: still, now: now)
     for registration in cpu.registrations { actions.append(.watch(registration.nonce)) }
     for registration in memory.registrations
     where self.cpu.account(registration.nonce) == nil {
       actions.append(.watch(registration.nonce))
     }
+  }
+
+  /// CLOCK_BOOTTIME less CLOCK_MONOTONIC, which grows while the machine sleeps.
+  package mutating func slept(_ suspended: Nanoseconds) {
+    cpu.suspended = suspended
+    memory.suspended = suspended
   }
 
   /// When ``Event/tick`` is due; nil while nobody waits for anything.

@@ -26,15 +26,24 @@ package struct ApplicationLimits: Equatable, Sendable {
   package var annotated: Int64?
   /// What the sum of the members' limits does not exceed at this moment.
   package var inForce: Int64
+  /// The part of a cluster-scoped application that this node has, as its agent said last.
+  package var share: ApplicationMessage.Share?
+  /// Until when, on CLOCK_BOOTTIME, a cluster-scoped application waits for the first share.
+  package var awaitsShareUntil: Nanoseconds?
 
   /// The most that a member may be granted, also while less is being recalled.
   package var most: Int64 { max(explicit ?? 0, inForce) }
 
   /// Makes limits from what the operator set, what the annotations ask for, and what is in force.
-  package init(explicit: Int64? = nil, annotated: Int64? = nil, inForce: Int64 = 0) {
+  package init(
+    explicit: Int64? = nil, annotated: Int64? = nil, inForce: Int64 = 0,
+    share: ApplicationMessage.Share? = nil, awaitsShareUntil: Nanoseconds? = nil
+  ) {
     self.explicit = explicit
     self.annotated = annotated
     self.inForce = inForce
+    self.share = share
+    self.awaitsShareUntil = awaitsShareUntil
   }
 }
 
@@ -115,6 +124,12 @@ package struct PoolParameters: Sendable {
   package var rejoinTime: Nanoseconds = 500_000_000
   /// Who could not give back is not asked again for as long.
   package var backOff: Nanoseconds = 100_000_000
+  /// The recall begins as long before a share's deadline: for the recall itself, the fence of a
+  /// silent member, and a supervisor that is started again.
+  package var shareLead: Nanoseconds = 1_500_000_000
+  /// A cluster-scoped application has only its members' floors for as long, and then, if no agent
+  /// has said anything, what they declare.
+  package var shareGrace: Nanoseconds = 2_000_000_000
   /// The rules in force; the simulator leaves one out.
   package var rules: ApplicationRules = .all
 

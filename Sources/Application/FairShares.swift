@@ -97,9 +97,9 @@ struct FairShares {
 }
 
 /// Products that may be wider than a word.
-enum Proportion {
+package enum Proportion {
   /// `amount * part / whole`, for numbers that are not negative and `part <= whole`.
-  static func part(
+  package static func part(
     _ amount: Int64, _ part: Int64, of whole: Int64, roundingUp: Bool = false
   ) -> Int64 {
     guard whole > 0, part < whole else { return amount }

@@ -126,6 +126,19 @@ package struct Pool: Sendable {
   var sharesAreStale = true
   /// Whether there is as much as all have in use.
   var needsFit = false
+  /// Whether the limit is this node's share of an application that spans nodes.
+  package let isCluster: Bool
+  /// CLOCK_BOOTTIME less CLOCK_MONOTONIC: shares have their deadlines on the former.
+  var suspended: Nanoseconds
+  /// Whether the share's deadline is so near that its minimum holds.
+  var isShareOver = false
+  /// The agent of this node, and the last share that it has sent.
+  var agent: (link: Link, message: ApplicationMessage)?
+  /// What that one was told last.
+  var toldDemand: ApplicationMessage.Demand?
+  /// What members could use, and what they have in use.
+  package internal(set) var wanted: Int64 = 0
+  package internal(set) var used: Int64 = 0
 
   /// Opens the books.
   ///
@@ -135,20 +148,30 @@ package struct Pool: Sendable {
   ///   - limits: As the broker before has left them.
   ///   - registrations: Everybody who may hold something, all of them.
   ///   - most: What nobody may say more than.
+  ///   - isCluster: Whether the limit is this node's share of an application that spans nodes.
+  ///   - suspended: CLOCK_BOOTTIME less CLOCK_MONOTONIC.
   ///   - parameters: The constants.
   ///   - now: The time.
   init(
     _ resource: SharedResource, epoch: UInt64, limits: ApplicationLimits,
-    registrations: [Registration], most: Int64 = .max, parameters: PoolParameters,
-    now: Nanoseconds
+    registrations: [Registration], most: Int64 = .max, isCluster: Bool = false,
+    suspended: Nanoseconds = 0, parameters: PoolParameters, now: Nanoseconds
   ) {
     self.resource = resource
     self.epoch = epoch
     self.limits = limits
     self.most = most
+    self.isCluster = isCluster
+    self.suspended = suspended
     told = limits
     self.parameters = parameters
     hasHistory = !registrations.isEmpty
+    if isCluster, limits.share == nil, limits.awaitsShareUntil == nil {
+      // Memory is not there yet when the runtime begins; so little CPU is only slow.
+      self.limits.awaitsShareUntil =
+        now + suspended + (resource == .cpu ? parameters.shareGrace : 0)
+    }
+    isShareOver = isShareDue(now)
     for registration in registrations {
       groups.note(registration.group)
       add(
@@ -162,7 +185,11 @@ package struct Pool: Sendable {
   }
 
   /// The limit that is wanted: what was said, or what the members declare, if there is as much.
-  package var limit: Int64 { min(limits.explicit ?? groups.declared, most) }
+  ///
+  /// Of an application that spans nodes it is what this node has.
+  package var limit: Int64 {
+    min(isCluster ? share : limits.explicit ?? groups.declared, most)
+  }
 
   /// What nobody holds, and nobody has used in this period.
   package var free: Int64 { max(0, limit - charged - rested) }
@@ -203,6 +230,8 @@ package struct Pool: Sendable {
       demand: account.standing == .joined ? account.wanted : account.charged, in: account.group,
       sign)
     floors += sign * account.floor
+    wanted += sign * (account.standing == .joined ? account.reach : account.charged)
+    used += sign * account.need
     if account.standing != .joined { fixed += sign * account.charged }
     if account.standing == .expected { expected += Int(sign) }
     if account.isWaiting { waiting += Int(sign) }

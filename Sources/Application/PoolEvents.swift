@@ -19,6 +19,8 @@ extension Pool {
       setter = (link, message, now + parameters.recallTime)
       sharesAreStale = true
       return settle(now, &actions)
+    case .attend: return attend(message, link, &actions)
+    case .share(let share): return bound(by: share, message, link, now, &actions)
     default: break
     }
     // A connection that was replaced, or closed, speaks of what is over.
@@ -57,7 +59,9 @@ extension Pool {
       groups.count(declared: claim.declared, in: claim.group?.id, 1)
       // What the operator has set since is not undone by the annotation that was there before.
       let application = claim.application == limits.annotated ? nil : claim.application
-      let limit = min(application ?? limits.explicit ?? groups.declared, most)
+      let limit =
+        isCluster
+        ? shareForNewcomers : min(application ?? limits.explicit ?? groups.declared, most)
       if least + claim.floor > limit {
         let left = max(0, limit - least)
         return answer(message, .refuse(.minima, figure: left), link, &actions)
@@ -165,6 +169,7 @@ extension Pool {
   /// Takes note that a connection has closed, which frees nothing.
   mutating func close(_ link: Link, at now: Nanoseconds, _ actions: inout [BrokerAction]) {
     if setter?.link == link { setter = nil }
+    if agent?.link == link { agent = nil }
     guard let index = byLink.removeValue(forKey: link), accounts[index].link == link else {
       return
     }
@@ -209,7 +214,7 @@ extension Pool {
   /// When ``tick(at:_:)`` has something to do; nil while nobody waits for anything.
   package var deadline: Nanoseconds? {
     var next = min(rejoinDeadline ?? .max, setter?.deadline ?? .max)
-    next = min(next, recalls.first?.moment ?? .max)
+    next = min(next, recalls.first?.moment ?? .max, shareDeadline ?? .max)
     if waiting > 0 || charged > limit {
       next = min(next, resting.first?.moment ?? .max, leftAlone.first?.moment ?? .max)
     }
@@ -239,7 +244,7 @@ extension Pool {
   }
 
   /// What follows from what has just changed.
-  private mutating func settle(_ now: Nanoseconds, _ actions: inout [BrokerAction]) {
+  mutating func settle(_ now: Nanoseconds, _ actions: inout [BrokerAction]) {
     while let (moment, amount) = resting.first, moment <= now {
       rested -= amount
       resting.removeFirst()
@@ -251,6 +256,7 @@ extension Pool {
       }
     }
     dropAnsweredRecalls()
+    expireShare(now)
     if expected == 0 {
       rejoinDeadline = nil
       if hasHistory { rest(limit - charged - rested, now) }
@@ -263,6 +269,7 @@ extension Pool {
       self.setter = nil
       answer(setter.message, .figures(figures), setter.link, &actions)
     }
+    reportDemand(&actions)
   }
 
   /// No timer runs for what was answered.
@@ -280,9 +287,8 @@ extension Pool {
   /// A larger limit is in force at once, a smaller one when the rest was recalled.
   private mutating func enforce(_ actions: inout [BrokerAction]) {
     let isKept = limit >= limits.inForce || (isRecovered && charged <= limit)
-    let next = ApplicationLimits(
-      explicit: limits.explicit, annotated: limits.annotated,
-      inForce: isKept || !rules.contains(.recallsBeforeForce) ? limit : limits.inForce)
+    var next = limits
+    next.inForce = isKept || !rules.contains(.recallsBeforeForce) ? limit : limits.inForce
     if next == told { return }
     limits = next
     told = next

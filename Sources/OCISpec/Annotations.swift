@@ -6,6 +6,7 @@ enum AnnotationKey: String, CaseIterable, Sendable {
   case app
   case appCPU = "app.cpu"
   case appMemory = "app.memory"
+  case appScope = "app.scope"
   case cpuMin = "cpu.min"
   case cpuMax = "cpu.max"
   case memoryMin = "memory.min"
@@ -19,7 +20,9 @@ enum AnnotationKey: String, CaseIterable, Sendable {
   var name: String { "\(Annotations.prefix)\(rawValue)" }
 
   /// Whether it speaks of the application: the same for all its members, so never narrowed.
-  var isOfApplication: Bool { self == .app || self == .appCPU || self == .appMemory }
+  var isOfApplication: Bool {
+    self == .app || self == .appCPU || self == .appMemory || self == .appScope
+  }
 }
 
 /// The annotations of one container that concern a policy, as yet unread.

@@ -5,7 +5,7 @@ internal import Syscalls
 /// How the values of the operator's config are read; every error names the path, the value and
 /// what is accepted.
 extension JSONValue {
-  private func refusal(_ why: String) -> OperatorConfigError.Problem {
+  func refusal(_ why: String) -> OperatorConfigError.Problem {
     .badValue(path: path.isEmpty ? "the document" : path, shown: shown, why: why)
   }
 

@@ -48,6 +48,8 @@ package struct ContainerPolicy: Equatable, Sendable {
   package let hooks: HooksChoice
   /// The application that the container is a member of; nil for a container alone.
   package let app: String?
+  /// Whether the application's limit spans nodes.
+  package let spansNodes: Bool
   /// What the whole application may use, where an annotation says so.
   package let appCPU: CPULimit?
   /// What the whole application may use in bytes, where an annotation says so.
@@ -149,7 +151,7 @@ package struct ContainerPolicy: Equatable, Sendable {
       if let entry = annotations.firstSetting { throw .noPolicy(key: entry.written) }
     case .strict:
       if let entry = annotations.first(
-        of: [.cpuMin, .cpuMax, .app, .appCPU, .appMemory, .profile, .record, .visible])
+        of: [.cpuMin, .cpuMax, .app, .appCPU, .appMemory, .appScope, .profile, .record, .visible])
       {
         throw .notWithStrict(key: entry.written)
       }
@@ -175,6 +177,7 @@ package struct ContainerPolicy: Equatable, Sendable {
     law = config.law
     hooks = config.hooks
     app = request.app?.value
+    spansNodes = request.spansNodes
     appCPU = request.cpu.application?.value
     appMemory = request.memory.application?.value.bytes
     self.scope = scope

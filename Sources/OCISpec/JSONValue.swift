@@ -64,6 +64,9 @@ package struct JSONValue: ~Copyable {
     json.pointee.type == JSON_INTEGER ? Int64(json_integer_value(json)) : nil
   }
 
+  /// Whether it is `true`.
+  package var isTrue: Bool { json.pointee.type == JSON_TRUE }
+
   /// Whether it is an object.
   package var isObject: Bool { json.pointee.type == JSON_OBJECT }
 
@@ -93,6 +96,13 @@ package struct JSONValue: ~Copyable {
       guard let element = json_array_get(json, index) else { return }
       try body(JSONValue(retaining: element, path: "\(path)[\(index)]"))
     }
+  }
+
+  /// The value as compact JSON.
+  package var compact: [UInt8] {
+    guard let text = json_dumps(json, Int(JSON_ENCODE_ANY | JSON_COMPACT)) else { return [] }
+    defer { free(text) }
+    return Array(String(cString: text).utf8)
   }
 
   /// The value as an error message shows it: a string quoted and escaped, anything else as

@@ -112,6 +112,8 @@ package struct OperatorConfig: Equatable, Sendable {
   package var appConflict = AppConflict.accept
   /// What is remembered of containers; nil for nothing.
   package var history: History?
+  /// The engine that nodes share applications through; nil for none.
+  package var cluster: ClusterConfig?
   /// What happens to a container whose supervisor does not start.
   package var onFailure = FailureAction.continue
 

@@ -5,7 +5,7 @@ extension OperatorConfig {
   /// The keys of the config.
   enum Key: String, CaseIterable {
     case runtimes, defaultPolicy, allowedPolicies, law, hooks, floor, ceiling, reservedCPUs
-    case hostMemoryReserve, appConflict, onFailure, history
+    case hostMemoryReserve, appConflict, onFailure, history, cluster
   }
 
   /// The keys of `floor` and `ceiling`.
@@ -90,6 +90,7 @@ extension OperatorConfig {
         }
       }
       self.history = history
+    case .cluster: cluster = try ClusterConfig(value)
     case .onFailure: onFailure = try value.choice(of: FailureAction.self)
     }
   }

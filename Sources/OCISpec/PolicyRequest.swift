@@ -16,6 +16,7 @@ struct PolicyRequest {
   static let priorities = -1000...1000
 
   var app: Asked<String>?
+  var spansNodes = false
   var cpu = BoundsRequest<CPULimit>()
   var memory = BoundsRequest<ByteQuantity>()
   var priority = 0
@@ -38,6 +39,13 @@ struct PolicyRequest {
     app = try asked(.app) { key, text throws(PolicyError) in
       try Self.name(key, text, "application")
     }
+    let scope = try asked(.appScope, Self.scope)
+    if let scope, app == nil {
+      throw .badValue(
+        key: scope.key, value: scope.text,
+        why: "has no effect without an application; add \(AnnotationKey.app.name)")
+    }
+    spansNodes = scope?.value ?? false
     profile =
       try asked(.profile) { key, text throws(PolicyError) in
         try Self.name(key, text, "profile")
@@ -61,6 +69,13 @@ struct PolicyRequest {
       key: key, value: text,
       why: "is no \(kind) name; write 1 to 63 of a-z, 0-9, - and ., "
         + "with a letter or a digit at both ends")
+  }
+
+  /// Whether the application spans nodes.
+  private static func scope(_ key: String, _ text: String) throws(PolicyError) -> Bool {
+    if text == "cluster" || text == "node" { return text == "cluster" }
+    throw .badValue(
+      key: key, value: text, why: "is no scope of an application; write node or cluster")
   }
 
   /// What is kept of its use beside a record of each run.

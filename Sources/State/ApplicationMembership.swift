@@ -16,29 +16,41 @@ package struct ApplicationMembership: Equatable, Sendable {
   /// Whether these have to be what the application has already, if it has members.
   package var isNoChange = false
 
+  /// What the directory says of an application that spans nodes.
+  package static let clusterScope = "cluster"
+
+  /// Whether the application spans nodes.
+  package var isClusterScoped: Bool { KeyedText(name)["scope"] == Self.clusterScope }
+
   /// The Kubernetes namespace; nil outside of Kubernetes.
   package var namespace: String? { KeyedText(name)["namespace"] }
 
   /// Makes a membership.
   ///
   /// Equal names are different applications for different users, roots of runtimes and namespaces.
+  /// One that spans nodes is the same for all users and roots: other nodes have others.
   ///
   /// - Parameters:
   ///   - application: The name that the annotation gives.
   ///   - user: Whose runtime it is.
   ///   - root: The runtime's `--root`, absolute.
   ///   - namespace: The Kubernetes namespace; nil outside of Kubernetes.
+  ///   - isClusterScoped: Whether the application spans nodes.
   ///   - priority: Who is served first.
   ///   - cpu: What an annotation gives the whole application, in nanocores.
   ///   - memory: What an annotation gives the whole application, in bytes.
   package init(
-    application: String, user: UInt32, root: String, namespace: String?, priority: Int32,
-    cpu: Int64?, memory: Int64?
+    application: String, user: UInt32, root: String, namespace: String?,
+    isClusterScoped: Bool = false, priority: Int32, cpu: Int64?, memory: Int64?
   ) {
     var keyed = KeyedText()
     keyed["name"] = application
-    keyed["user"] = "\(user)"
-    keyed["root"] = root
+    if isClusterScoped {
+      keyed["scope"] = Self.clusterScope
+    } else {
+      keyed["user"] = "\(user)"
+      keyed["root"] = root
+    }
     keyed["namespace"] = namespace
     name = keyed.text
     room = SHA256.digits(of: name)

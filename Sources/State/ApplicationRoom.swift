@@ -13,6 +13,7 @@ package import Syscalls
 ///     .lock            locked by the broker
 ///     .limits          what the broker keeps, for the next one
 ///     socket           where the broker listens
+///     cluster          what the node's agent says of it, if its scope is the cluster
 ///     .kill.NONCE      a FIFO; a process that writes to it kills the supervisor of that member
 ///
 /// The locks are those of fcntl(2): the kernel tells whose they are (F_GETLK), so that who is
@@ -37,6 +38,7 @@ package struct ApplicationRoom: ~Copyable {
   static let nameFile = "name"
   static let socketName = "socket"
   static let membersName = "members"
+  static let clusterFile = "cluster"
   private static let temporary = ".new."
   private static let killSwitches = ".kill."
 
@@ -77,6 +79,11 @@ package struct ApplicationRoom: ~Copyable {
     let keyed = KeyedText(text)
     guard let name = keyed["name"] else { return nil }
     return (name, keyed["namespace"], keyed["root"] ?? "")
+  }
+
+  /// Whether the application spans nodes.
+  package var isClusterScoped: Bool {
+    KeyedText(text(of: Self.nameFile) ?? "")["scope"] == ApplicationMembership.clusterScope
   }
 
   // MARK: members
@@ -276,9 +283,15 @@ package struct ApplicationRoom: ~Copyable {
   package func limits() -> (cpu: ApplicationLimits, memory: ApplicationLimits) {
     let keyed = KeyedText(text(of: Self.limitsFile) ?? "")
     func limits(_ name: String) -> ApplicationLimits {
-      ApplicationLimits(
+      var limits = ApplicationLimits(
         explicit: keyed[int: name], annotated: keyed[int: name + "Annotated"],
-        inForce: max(0, keyed[int: name + "InForce"] ?? 0))
+        inForce: max(0, keyed[int: name + "InForce"] ?? 0),
+        awaitsShareUntil: keyed[int: name + "AwaitsShare"])
+      if let share = keyed[int: name + "Share"], let least = keyed[int: name + "ShareMinimum"] {
+        limits.share = ApplicationMessage.Share(
+          limit: share, minimum: least, deadline: keyed[int: name + "ShareDeadline"])
+      }
+      return limits
     }
     return (limits("cpu"), limits("memory"))
   }
@@ -290,10 +303,31 @@ package struct ApplicationRoom: ~Copyable {
       keyed[int: name] = limits.explicit
       keyed[int: name + "Annotated"] = limits.annotated
       keyed[int: name + "InForce"] = limits.inForce
+      keyed[int: name + "Share"] = limits.share?.limit
+      keyed[int: name + "ShareMinimum"] = limits.share?.minimum
+      keyed[int: name + "ShareDeadline"] = limits.share?.deadline
+      keyed[int: name + "AwaitsShare"] = limits.awaitsShareUntil
     }
     let text = keyed.text
     try? replace(Self.limitsFile, with: text)
     try? directory.reserve(Self.limitsFile, bytes: text.utf8.count)
+  }
+
+  // MARK: the cluster
+
+  /// What the node's agent says of the application; nil where it has said nothing.
+  package var clusterStatus: ClusterStatus? {
+    guard let file = try? directory.open(Self.clusterFile, O_RDONLY | O_NONBLOCK),
+      let bytes = try? file.readAll(limit: ClusterStatus.mostBytes)
+    else { return nil }
+    return ClusterStatus(text: String(decoding: bytes, as: UTF8.self))
+  }
+
+  /// Says it; for the agent.
+  ///
+  /// - Throws: ``SystemError``: ENOENT where the room is just being removed.
+  package func save(_ status: ClusterStatus) throws(SystemError) {
+    try replace(Self.clusterFile, with: status.text)
   }
 
   // MARK: the end
@@ -328,6 +362,7 @@ package struct ApplicationRoom: ~Copyable {
     }
     for name in leftOver + [
       Self.socketName, ".socket", Self.limitsFile, Self.nameFile, Self.lockFile,
+      Self.clusterFile,
       FileDescriptor.spare(of: Self.limitsFile),
     ] {
       try? directory.remove(name)

@@ -9,6 +9,13 @@ package func monotonicNow() -> Nanoseconds {
   return Int64(time.tv_sec) * 1_000_000_000 + Int64(time.tv_nsec)
 }
 
+/// The machine's CLOCK_BOOTTIME, which goes on while the machine sleeps.
+package func boottimeNow() -> Nanoseconds {
+  var time = timespec()
+  clock_gettime(CLOCK_BOOTTIME, &time)
+  return Int64(time.tv_sec) * 1_000_000_000 + Int64(time.tv_nsec)
+}
+
 /// Seconds and nanoseconds of the wall clock, for records that people read.
 package func wallClockNow() -> Nanoseconds {
   var time = timespec()

@@ -3,7 +3,7 @@ internal import CLinux
 internal import Glibc
 package import Quantities
 
-/// One moment in the future as a descriptor: timerfd_create(2) on CLOCK_MONOTONIC.
+/// One moment in the future as a descriptor: timerfd_create(2).
 package struct DeadlineTimer: ~Copyable {
   /// Readable once the deadline has passed.
   package let descriptor: FileDescriptor
@@ -11,11 +11,18 @@ package struct DeadlineTimer: ~Copyable {
   /// It has fired, and was not set since.
   private var hasFired = false
 
-  /// Makes a timer that never fires.
-  package init() throws(SystemError) {
+  /// Makes a timer of CLOCK_MONOTONIC that never fires.
+  package init() throws(SystemError) { try self.init(clock: CLOCK_MONOTONIC) }
+
+  /// Makes a timer of CLOCK_BOOTTIME, which counts the time that the machine is suspended.
+  package static func ofBootTime() throws(SystemError) -> DeadlineTimer {
+    try DeadlineTimer(clock: CLOCK_BOOTTIME)
+  }
+
+  private init(clock: clockid_t) throws(SystemError) {
     descriptor = FileDescriptor(
       owning: try retrying("make", "a timer") {
-        timerfd_create(CLOCK_MONOTONIC, CInt(TFD_CLOEXEC | TFD_NONBLOCK))
+        timerfd_create(clock, CInt(TFD_CLOEXEC | TFD_NONBLOCK))
       })
   }
 

@@ -83,6 +83,57 @@ package struct FileWatch: ~Copyable {
     try add(path, UInt32(IN_MODIFY))
   }
 
+  /// Hears of names that are created in, moved to or removed from a directory.
+  ///
+  /// Its own removal is not heard of: the kernel says that only once nobody has it open.
+  ///
+  /// - Parameter path: The directory.
+  /// - Returns: The number by which ``take(_:)`` names it.
+  /// - Throws: ``SystemError``, as ``addGroup(_:)`` does.
+  package func addDirectory(_ path: String) throws(SystemError) -> Int32 {
+    try retrying("watch", path) {
+      inotify_add_watch(
+        descriptor.number, path,
+        UInt32(IN_CREATE) | UInt32(IN_MOVED_TO) | UInt32(IN_DELETE) | UInt32(IN_ONLYDIR))
+    }
+  }
+
+  /// Hears no more of a directory; of one that is gone the kernel does so by itself.
+  package func remove(_ number: Int32) { inotify_rm_watch(descriptor.number, number) }
+
+  /// What has happened to a name in a directory of ``addDirectory(_:)``.
+  package struct Change {
+    /// The directory's number; -1 if the kernel has lost changes.
+    package let directory: Int32
+    /// The name.
+    package let name: String
+    /// Whether it was removed.
+    package let isRemoval: Bool
+  }
+
+  /// Takes what has happened to names in directories of ``addDirectory(_:)``.
+  package func take(_ body: (Change) -> Void) {
+    withUnsafeTemporaryAllocation(byteCount: 4096, alignment: 8) { buffer in
+      while true {
+        let count = Glibc.read(descriptor.number, buffer.baseAddress, buffer.count)
+        guard count > 0 else { return }
+        var place = 0
+        while place + MemoryLayout<inotify_event>.size <= count {
+          let event = UnsafeRawBufferPointer(buffer).loadUnaligned(
+            fromByteOffset: place, as: inotify_event.self)
+          let start = place + MemoryLayout<inotify_event>.size
+          let name = UnsafeRawBufferPointer(rebasing: buffer[start..<start + Int(event.len)])
+          place = start + Int(event.len)
+          if event.mask & UInt32(IN_IGNORED) != 0 { continue }
+          body(
+            Change(
+              directory: event.wd, name: String(decoding: name.prefix { $0 != 0 }, as: UTF8.self),
+              isRemoval: event.mask & UInt32(IN_DELETE) != 0))
+        }
+      }
+    }
+  }
+
   private func add(_ path: String, _ events: UInt32) throws(SystemError) {
     guard hears else { return }
     try retrying("watch", path) { inotify_add_watch(descriptor.number, path, events) }

@@ -62,6 +62,26 @@ package struct Poller: ~Copyable {
     try add(number, token: token, EPOLLPRI.rawValue)
   }
 
+  /// Adds a descriptor, or changes what is waited for: the socket of a library that says so.
+  ///
+  /// - Parameters:
+  ///   - number: The descriptor.
+  ///   - token: What ``wait(_:)`` will say.
+  ///   - reads: Whether to wait until it is readable.
+  ///   - writes: Whether to wait until it is writable.
+  /// - Throws: ``SystemError``.
+  package func set(
+    _ number: Int32, token: UInt64, reads: Bool, writes: Bool
+  ) throws(SystemError) {
+    var event = epoll_event()
+    event.events = (reads ? EPOLLIN.rawValue : 0) | (writes ? EPOLLOUT.rawValue : 0)
+    event.data.u64 = token
+    if epoll_ctl(descriptor.number, EPOLL_CTL_MOD, number, &event) == 0 { return }
+    try retrying("watch", "descriptor \(number)") {
+      epoll_ctl(descriptor.number, EPOLL_CTL_ADD, number, &event)
+    }
+  }
+
   /// Removes a descriptor that stays open.
   package func remove(_ number: Int32) {
     var event = epoll_event()

@@ -16,7 +16,8 @@ extension SupervisedStart {
     guard policy.name == .reactive, let app = policy.app else { return nil }
     var membership = ApplicationMembership(
       application: app, user: geteuid(), root: call.root, namespace: policy.scope,
-      priority: Int32(clamping: policy.priority), cpu: policy.appCPU?.nanocores,
+      isClusterScoped: policy.spansNodes, priority: Int32(clamping: policy.priority),
+      cpu: policy.appCPU?.nanocores,
       memory: policy.appMemory)
     membership.isNoChange = refusesConflicts
     membership.joinEarlierVersion(.system)

@@ -14,11 +14,15 @@ private let bodies: [ApplicationMessage.Body] = [
     .init(
       held: 0, wanted: 2, declared: 3, floor: 4, ceiling: 5, application: 7, isNoChange: true)),
   .grow(.init(held: 1, wanted: ApplicationMessage.most, spent: 3)),
-  .giveBack(.init(held: 1, wanted: 2)), .leave, .status, .set(0), .welcome(limit: 1),
+  .giveBack(.init(held: 1, wanted: 2)), .leave, .status, .attend, .set(0), .welcome(limit: 1),
   .grant(limit: ApplicationMessage.most), .recall(limit: 0),
   .refuse(.version, figure: 1), .refuse(.minima, figure: 0), .refuse(.nonsense, figure: 3),
   .refuse(.conflict, figure: 4),
   .figures(.init(limit: 1, inForce: 2, charged: 3, members: 4, waiting: 5)),
+  .share(.init(limit: 3, minimum: 2, deadline: .max)),
+  .share(.init(limit: 2, minimum: 2, deadline: nil)),
+  .demand(.init(inForce: 1, wanted: 2, used: 3, declared: 4, floors: 5, explicit: nil)),
+  .demand(.init(inForce: 1, wanted: 2, used: 3, declared: 4, floors: 5, explicit: 6)),
 ]
 
 private func message(
@@ -46,7 +50,7 @@ private func decoded(_ bytes: [UInt8]) -> Result<ApplicationMessage, FrameError>
       resource: .memory, epoch: 1, nonce: 2, sequence: 3, acknowledged: 4,
       body: .grow(.init(held: 0x0102, wanted: 5, spent: 6)))
     func word(_ value: UInt8, _ next: UInt8 = 0) -> [UInt8] { [value, next, 0, 0, 0, 0, 0, 0] }
-    let head = Array("ESAP".utf8) + [2, 1, 2, 2] + word(1) + word(2) + word(3) + word(4)
+    let head = Array("ESAP".utf8) + [3, 1, 2, 2] + word(1) + word(2) + word(3) + word(4)
     let words = word(2, 1) + word(5) + word(6) + word(0) + word(0) + word(0) + word(0)
     #expect(message.bytes == head + words)
   }
@@ -54,8 +58,8 @@ private func decoded(_ bytes: [UInt8]) -> Result<ApplicationMessage, FrameError>
   @Test(
     arguments: [
       (0, 0, FrameError.magic(0x5041_5300)), (4, 0, .version(0, oldest: 1)),
-      (4, 9, nil), (5, 0, .version(2, oldest: 0)), (5, 3, .version(2, oldest: 3)),
-      (6, 0, .kind(0)), (6, 8, .kind(8)), (6, 255, .kind(255)), (7, 0, .resource(0)),
+      (4, 9, nil), (5, 0, .version(3, oldest: 0)), (5, 4, .version(3, oldest: 4)),
+      (6, 0, .kind(0)), (6, 10, .kind(10)), (6, 255, .kind(255)), (7, 0, .resource(0)),
       (7, 3, .resource(3)), (46, 1, .word(0)), (95, 1, .word(6)),
     ] as [(Int, UInt8, FrameError?)])
   func `a byte that is another has a reason of its own`(
@@ -88,8 +92,8 @@ private func decoded(_ bytes: [UInt8]) -> Result<ApplicationMessage, FrameError>
     var bytes = message(.leave).bytes
     (bytes[4], bytes[5]) = (7, 1)
     #expect(decoded(bytes) == .success(message(.leave)))
-    (bytes[4], bytes[5]) = (7, 3)
-    #expect(decoded(bytes) == .failure(.version(7, oldest: 3)))
+    (bytes[4], bytes[5]) = (7, 4)
+    #expect(decoded(bytes) == .failure(.version(7, oldest: 4)))
   }
 
   @Test func `only what version 1 would misunderstand is kept from it`() {
@@ -102,7 +106,17 @@ private func decoded(_ bytes: [UInt8]) -> Result<ApplicationMessage, FrameError>
             isNoChange: true)),
         .refuse(.conflict, figure: 4),
       ])
-    #expect(bodies.allSatisfy { message($0).bytes[4] == 2 && message($0).bytes[5] <= 2 })
+    #expect(bodies.allSatisfy { message($0).bytes[4] == 3 && message($0).bytes[5] <= 3 })
+    #expect(bodies.filter { message($0).bytes[5] == 3 } == [.attend] + bodies.suffix(4))
+  }
+
+  @Test func `a share below its minimum, or of no time, is none`() {
+    var bytes = message(.share(.init(limit: 3, minimum: 2, deadline: 1))).bytes
+    bytes[40] = 1
+    #expect(decoded(bytes) == .failure(.word(1)))
+    bytes[40] = 2
+    bytes[63] = 0x80
+    #expect(decoded(bytes) == .failure(.word(2)))
   }
 
   /// 100,000 frames with up to four bytes changed, and random ones: all that are read say, when

@@ -66,6 +66,14 @@ enum AnnotationTables {
     ),
 
     (["app.memory": "1GB"], #"io.escra.app.memory "1GB" is no quantity; \#(bytes)"#),
+    (
+      ["app.scope": "Cluster", "app": "shop"],
+      #"io.escra.app.scope "Cluster" is no scope of an application; write node or cluster"#
+    ),
+    (
+      ["app.scope": "cluster"],
+      #"io.escra.app.scope "cluster" has no effect without an application; add io.escra.app"#
+    ),
     (["app.memory": "-1"], #"io.escra.app.memory "-1" is negative; \#(bytes)"#),
     (["memory.min": ""], #"io.escra.memory.min "" is empty; \#(bytes)"#),
     (["memory.min": "0"], #"io.escra.memory.min "0" is nothing at all; \#(bytes)"#),
@@ -106,14 +114,16 @@ enum AnnotationTables {
     (
       ["app.mem": "1"],
       "unknown annotation io.escra.app.mem; known are io.escra.policy, io.escra.app, "
-        + "io.escra.app.cpu, io.escra.app.memory, io.escra.cpu.min, io.escra.cpu.max, "
+        + "io.escra.app.cpu, io.escra.app.memory, io.escra.app.scope, io.escra.cpu.min, "
+        + "io.escra.cpu.max, "
         + "io.escra.memory.min, io.escra.memory.max, io.escra.priority, io.escra.visible, "
         + "io.escra.profile and io.escra.record"
     ),
     (
       ["colour": "blue"],
       "unknown annotation io.escra.colour; known are io.escra.policy, io.escra.app, "
-        + "io.escra.app.cpu, io.escra.app.memory, io.escra.cpu.min, io.escra.cpu.max, "
+        + "io.escra.app.cpu, io.escra.app.memory, io.escra.app.scope, io.escra.cpu.min, "
+        + "io.escra.cpu.max, "
         + "io.escra.memory.min, io.escra.memory.max, io.escra.priority, io.escra.visible, "
         + "io.escra.profile and io.escra.record"
     ),
@@ -124,7 +134,8 @@ enum AnnotationTables {
     (
       ["polic\u{1b}[2J": "x"],
       #"unknown annotation io.escra.polic\u{1b}[2J; known are io.escra.policy, io.escra.app, "#
-        + "io.escra.app.cpu, io.escra.app.memory, io.escra.cpu.min, io.escra.cpu.max, "
+        + "io.escra.app.cpu, io.escra.app.memory, io.escra.app.scope, io.escra.cpu.min, "
+        + "io.escra.cpu.max, "
         + "io.escra.memory.min, io.escra.memory.max, io.escra.priority, io.escra.visible, "
         + "io.escra.profile and io.escra.record"
     ),

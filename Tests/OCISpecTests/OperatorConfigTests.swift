@@ -67,8 +67,8 @@ import Testing
     (
       "[1]",
       "the document [1] is no object; write one with runtimes, defaultPolicy, allowedPolicies, law, hooks, "
-        + "floor, ceiling, reservedCPUs, hostMemoryReserve, appConflict, onFailure "
-        + "and history"
+        + "floor, ceiling, reservedCPUs, hostMemoryReserve, appConflict, onFailure, "
+        + "history and cluster"
     ),
     (#"{"runtime": []}"#, "unknown key runtime; the nearest known one is runtimes"),
     (
@@ -79,14 +79,14 @@ import Testing
     (
       #"{"colour": "blue"}"#,
       "unknown key colour; known are runtimes, defaultPolicy, allowedPolicies, law, hooks, floor, ceiling, "
-        + "reservedCPUs, hostMemoryReserve, appConflict, onFailure "
-        + "and history"
+        + "reservedCPUs, hostMemoryReserve, appConflict, onFailure, "
+        + "history and cluster"
     ),
     (
       #"{"a\nb": 1}"#,
       #"unknown key a\u{a}b; known are runtimes, defaultPolicy, allowedPolicies, law, hooks, "#
-        + "floor, ceiling, reservedCPUs, hostMemoryReserve, appConflict, onFailure "
-        + "and history"
+        + "floor, ceiling, reservedCPUs, hostMemoryReserve, appConflict, onFailure, "
+        + "history and cluster"
     ),
     (#"{"floor": {"cpus": "1"}}"#, "unknown key floor.cpus; the nearest known one is floor.cpu"),
     (

@@ -383,13 +383,16 @@ for one in documents:
     kubernetes_validate.validate(one, sys.argv[1], strict=True)
 print(json.dumps(documents))
 """
-    text = escra_setup("kubernetes", *arguments)
-    for version in ("1.25", "1.37"):
-        done = subprocess.run(
-            ["/usr/bin/python3", "-c", script, version], input=text, capture_output=True, text=True,
-            env={"PYTHONPATH": found.stdout.strip()})
-        assert done.returncode == 0, done
-    documents = json.loads(done.stdout)
+
+    def validated(text):
+        for version in ("1.25", "1.37"):
+            done = subprocess.run(
+                ["/usr/bin/python3", "-c", script, version], input=text, capture_output=True,
+                text=True, env={"PYTHONPATH": found.stdout.strip()})
+            assert done.returncode == 0, done
+        return json.loads(done.stdout)
+
+    documents = validated(escra_setup("kubernetes", *arguments))
     assert [one["kind"] for one in documents] == ["RuntimeClass", "DaemonSet"] + ["Deployment"] * 3
     assert documents[0]["handler"] == "escra"
     [install] = documents[1]["spec"]["template"]["spec"]["initContainers"]
@@ -404,6 +407,18 @@ print(json.dumps(documents))
         policies.append(pod["metadata"]["annotations"]["io.escra.policy"])
         assert one["spec"]["selector"]["matchLabels"] == pod["metadata"]["labels"]
     assert policies == ["reactive", "reactive", "strict"]
+    documents = validated(escra_setup(
+        "kubernetes", "--cluster", *([] if image.startswith("escra") else ["--image", image])))
+    kinds = {one["kind"]: one for one in documents}
+    assert list(kinds) == [
+        "CustomResourceDefinition", "ServiceAccount", "ClusterRole", "ClusterRoleBinding",
+        "ConfigMap", "DaemonSet"]
+    names = kinds["CustomResourceDefinition"]["spec"]["names"]
+    assert kinds["CustomResourceDefinition"]["metadata"]["name"] == names["plural"] + ".escra.io"
+    config = json.loads(kinds["ConfigMap"]["data"]["config.json"])["cluster"]
+    assert config["engine"] == "kubernetes"
+    [agent] = kinds["DaemonSet"]["spec"]["template"]["spec"]["containers"]
+    assert agent["image"].startswith(image)
     # Each command line is of its own target.
     assert "prints manifests" in escra_setup("kubernetes", "--undo", code=64)
     assert "escra setup kubernetes" in escra_setup("docker", "--image", "x", code=64)

@@ -14,6 +14,7 @@ final class BrokerSeat {
   private let own: MemberFile
   private let lock: FileDescriptor
   private let listener: FileDescriptor
+  private let isCluster: Bool
   private var broker: Broker
   /// Connections by descriptor; links count up in the order in which they were let in.
   private var links: [Int32: Link] = [:]
@@ -56,13 +57,14 @@ final class BrokerSeat {
     if record.cpu.held > 0 || record.memory?.held ?? 0 > 0 { members.append(record) }
     let limits = room.limits()
     let now = monotonicNow()
+    isCluster = room.isClusterScoped
     var actions: [BrokerAction] = []
     broker = Broker(
       // Locks are taken one after the other, and the clock never goes back.
       epoch: UInt64(now),
       cpu: (limits.cpu, members.compactMap { $0.registration(of: .cpu) }),
       memory: (limits.memory, members.compactMap { $0.registration(of: .memory) }), most: most,
-      at: now, &actions)
+      isCluster: isCluster, suspended: isCluster ? boottimeNow() - now : 0, at: now, &actions)
     perform(actions, room, poller)
     work(room, poller)
   }
@@ -168,7 +170,9 @@ final class BrokerSeat {
     while !events.isEmpty {
       let event = events.removeFirst()
       var actions: [BrokerAction] = []
-      broker.handle(event, at: monotonicNow(), &actions)
+      let now = monotonicNow()
+      if isCluster { broker.slept(boottimeNow() - now) }
+      broker.handle(event, at: now, &actions)
       perform(actions, room, poller)
     }
   }

@@ -121,8 +121,9 @@ package struct ForeignContainer {
     state.app = policy.app
     if isMember, let app = policy.app {
       state.membership = ApplicationMembership(
-        application: app, user: geteuid(), root: root, namespace: nil, priority: 0,
-        cpu: policy.appCPU?.nanocores, memory: policy.appMemory)
+        application: app, user: geteuid(), root: root, namespace: nil,
+        isClusterScoped: policy.spansNodes, priority: 0, cpu: policy.appCPU?.nanocores,
+        memory: policy.appMemory)
     }
     return state
   }

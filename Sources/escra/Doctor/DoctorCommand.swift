@@ -36,6 +36,7 @@ struct DoctorCommand: ParsableCommand {
     let program = RuntimeProgram.path
     diagnosis.checks =
       RuntimeChecks(program: program, named: escraConfig).checks + EngineChecks().checks
+      + ClusterChecks(program: program, named: escraConfig).checks
       + NodeChecks(program: program, root: StateRoot(path: common.statePath)).checks
     if geteuid() != 0 { diagnosis.admitNotRoot() }
     try Output.write(

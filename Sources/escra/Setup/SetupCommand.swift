@@ -61,14 +61,18 @@ struct SetupCommand: ParsableCommand {
     help: ArgumentHelp("kubernetes: the nodes' engine, containerd or crio.", valueName: "engine"))
   var nodes: Engine?
 
+  @Flag(
+    help: "kubernetes: print what applications that span nodes need: a custom resource, an agent.")
+  var cluster = false
+
   private var engine: Engine {
     if case .engine(let engine) = target { engine } else { .containerd }
   }
 
   func validate() throws {
     let isKubernetes = target == .kubernetes
-    if !isKubernetes, image != nil || nodes != nil {
-      throw ValidationError("--image and --nodes are for escra setup kubernetes")
+    if !isKubernetes, image != nil || nodes != nil || cluster {
+      throw ValidationError("--image, --nodes and --cluster are for escra setup kubernetes")
     }
     if isKubernetes, dryRun || undo || config != nil || binary != nil {
       throw ValidationError(
@@ -83,6 +87,11 @@ struct SetupCommand: ParsableCommand {
   }
 
   func run() throws {
+    if target == .kubernetes, cluster {
+      var manifests = ClusterManifests()
+      manifests.image = image ?? manifests.image
+      return try Output.write(manifests.text)
+    }
     if target == .kubernetes {
       var manifests = KubernetesManifests()
       manifests.image = image ?? manifests.image

@@ -131,8 +131,10 @@ private final class Lock {
   @Test func `limits are there for the next broker`() throws {
     let room = try self.room()
     #expect(room.limits().cpu == ApplicationLimits())
-    let cpu = ApplicationLimits(explicit: 3 * core, annotated: 2 * core, inForce: 4 * core)
-    let memory = ApplicationLimits(explicit: nil, inForce: 17)
+    let cpu = ApplicationLimits(
+      explicit: 3 * core, annotated: 2 * core, inForce: 4 * core,
+      share: .init(limit: 3, minimum: 2, deadline: 1 << 60))
+    let memory = ApplicationLimits(explicit: nil, inForce: 17, awaitsShareUntil: 5)
     room.save(cpu: cpu, memory: memory)
     let found = try self.room().limits()
     #expect(found.cpu == cpu && found.memory == memory)

@@ -86,6 +86,18 @@ private func state(_ random: inout SeededGenerator) -> ContainerState {
     #expect(room(0, "/a", nil) == rooms[0])
   }
 
+  @Test func `an application that spans nodes is the same for every user and root`() {
+    func membership(_ user: UInt32, _ root: String, _ isCluster: Bool) -> ApplicationMembership {
+      ApplicationMembership(
+        application: "shop", user: user, root: root, namespace: "prod",
+        isClusterScoped: isCluster, priority: 0, cpu: nil, memory: nil)
+    }
+    #expect(membership(0, "/a", true).room == membership(1, "/b", true).room)
+    #expect(membership(0, "/a", true).room != membership(0, "/a", false).room)
+    #expect(membership(0, "/a", true).isClusterScoped)
+    #expect(membership(0, "/a", true).namespace == "prod")
+  }
+
   /// A name that somebody has looked for, so that it has the FNV-1a hash of the other one.
   private static let name = "djv-vx3gdfa.9wy4sgxv9msdddv-2txvy-7h-s6msg20t6qk"
 
