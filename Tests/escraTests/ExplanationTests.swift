@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 import Testing
+
 @testable import Control
 @testable import LiveLimits
 @testable import OCISpec
