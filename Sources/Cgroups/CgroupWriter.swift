@@ -23,8 +23,10 @@ package struct CgroupWriter: ~Copyable {
   private let innerFile: FileDescriptor
   /// The same of the group that crun makes below a scope: processes are in that one.
   private let innerCopy: FileDescriptor
-  /// The limit of a member's application, in nanocores: a member that has less always has a limit in the
-  /// outer group. Its own group may have less at the moment that it is read, and more in the next.
+  /// The limit of a member's application, in nanocores.
+  ///
+  /// A member that has less always has a limit in the outer group: its own group may have less at the
+  /// moment that it is read, and more in the next.
   package var application: Int64?
   /// Whether this writer may change anything.
   package let isReadOnly: Bool

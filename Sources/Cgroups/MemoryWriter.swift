@@ -115,7 +115,9 @@ package struct MemoryWriter: ~Copyable {
   }
 
   /// The limit of the container's own group in bytes, if the outer group is written; nil for a
-  /// container that has one group. Below a scope, as ``CgroupWriter/inner()`` has it.
+  /// container that has one group.
+  ///
+  /// Below a scope, as ``CgroupWriter/inner()`` has it.
   ///
   /// - Throws: ``SystemError``; ENODEV once the group is gone.
   package func inner() throws(SystemError) -> Int64? {

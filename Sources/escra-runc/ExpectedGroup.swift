@@ -45,9 +45,10 @@ enum ExpectedGroup {
     "\(maker(runtime) ?? "runc")-\(id).scope"
   }
 
-  /// The name of a low-level runtime whose ways are known; nil for another one.
+  /// The name of a low-level runtime whose ways are known.
   ///
   /// - Parameter runtime: Its path.
+  /// - Returns: nil for another one.
   static func maker(_ runtime: String) -> String? {
     let name = runtime.split(separator: "/").last ?? ""
     return LowLevelRuntime.names.first { name.utf8.starts(with: $0.utf8) }

@@ -1,6 +1,6 @@
+// SPDX-License-Identifier: Apache-2.0
 internal import Glibc
 internal import OCISpec
-// SPDX-License-Identifier: Apache-2.0
 internal import Quantities
 internal import Syscalls
 
@@ -127,8 +127,9 @@ struct UpdateRequest {
       }
   }
 
-  /// The CPU limit with the period that crun assumes for a request without one: only with a period does
-  /// it tell systemd of the quota. Nothing for runc.
+  /// The CPU limit with the period that crun assumes for a request without one; nothing for runc.
+  ///
+  /// crun tells systemd of a quota only if the request has a period.
   var withPeriod: ConfigEdit {
     let name = call.runtime.split(separator: "/").last ?? ""
     guard let quota, period == nil, name.utf8.starts(with: "crun".utf8), !repeatsCPUFlag else {

@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-@testable import Application
 import Glibc
+import TestValues
+import Testing
+
+@testable import Application
 @testable import LiveLimits
 @testable import Quantities
 @testable import Syscalls
-import TestValues
-import Testing
 
 private let messages: [ControlMessage] = [
   .updateMemory(limit: 1 << 30, swap: -1), .updateMemory(limit: nil, swap: nil),

@@ -1,14 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
+import Glibc
+import TestFiles
+import Testing
+
 @testable import Cgroups
 @testable import Control
-import Glibc
 @testable import LiveLimits
 @testable import OCISpec
 @testable import Quantities
 @testable import State
 @testable import Syscalls
-import TestFiles
-import Testing
 
 /// A container that was found in a directory that stands for its group, and whose init has ended.
 private func running(in directory: TemporaryDirectory) throws -> ContainerState {

@@ -1,14 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
-@testable import Control
 import Glibc
+import TestFiles
+import TestValues
+import Testing
+
+@testable import Control
 @testable import LiveLimits
 @testable import OCISpec
 @testable import Quantities
 @testable import State
 @testable import Syscalls
-import TestFiles
-import TestValues
-import Testing
 
 @Suite struct ReleaseTests {
   private let temporary: TemporaryDirectory

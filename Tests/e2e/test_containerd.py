@@ -245,6 +245,25 @@ def limits(metrics):
     return [memory["usage"]["limit"]] if cgroups.VERSION == 1 else [memory["usage_limit"]]
 
 
+def test_an_out_of_memory_kill_is_an_event(every_way, containerd):
+    """containerd's shim reads it from the group that the container's init is in."""
+
+    def case(ctr, id):
+        flags = ["--memory-limit", str(24 << 20)]
+        if ctr.is_supervised:
+            # Then its memory limit moves, in the group around it.
+            flags += ["--annotation", f"io.escra.memory.max={24 << 20}"]
+        ctr.detached(
+            id, "sh", "-c", "while [ ! -e /go ]; do sleep 0.1; done; tail /dev/zero; sleep 1000",
+            flags=flags)
+        supervised(ctr, id)
+        assert ctr.exec(id, "sh", "-c", ": >/go").code == 0
+        wait_until(lambda: "/tasks/oom" in containerd.events.of(id), 20, "the kill is told")
+        return ctr.end(id)
+
+    every_way(case)
+
+
 def test_info_and_the_list_look_the_same(every_way):
     """Spec, labels, runtime; what differs is what was asked for."""
 

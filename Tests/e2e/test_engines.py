@@ -8,6 +8,7 @@ import signal
 import pytest
 
 import cgroups
+import driver
 from images import UNEXECUTABLE
 from processes import MANY, is_alive, supervisors, wait_until
 from world import escra_tool
@@ -277,6 +278,32 @@ def test_a_limit_that_the_kernel_refuses_fails_the_start(through, world):
             engine, "--cgroup-parent", parent, "--cpus", "1", engine.image, *POLITE)
 
     assert "invalid argument" in through(case)["start 0.error"]
+
+
+def test_below_a_parent_that_the_user_names(through, world):
+    """Its own group is below that, and nothing of ours is left there."""
+    parent = driver.Parent(f"own{os.getpid()}")
+
+    def case(engine):
+        made = engine.started(
+            "--cgroup-parent", parent.word, "--cpus", "0.5", engine.image, *POLITE)
+        made.says("up")
+        [group] = [
+            path for names, path in cgroups.membership(made.pid).items()
+            if ("" if cgroups.VERSION == 2 else "cpu") in names.split(",")]
+        assert group.startswith(parent.path + "/"), group
+        if engine.has_policy:
+            assert any(map(cgroups.OUTER.fullmatch, group.split("/"))) == (cgroups.VERSION == 2)
+        engine.finished("stop", made.call("stop"))
+        made.call("rm", "--force")
+        wait_until(
+            lambda: not os.path.exists(cgroups.HIERARCHIES.get("cpu", cgroups.ROOT) + group), 5,
+            "its groups are gone")
+
+    # Podman leaves a group for its monitors.
+    world.groups += [parent.path, parent.path + "/conmon"]
+    through(case)
+    parent.close()
 
 
 def test_update_changes_the_kernels_limits(through):

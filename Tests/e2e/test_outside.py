@@ -1,11 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a sampler outside sees of an application's limits while others end or overwrite what is ours.
+"""What a sampler outside sees of an application's limits while others end or overwrite ours.
 
 ESCRA_ROUNDS=20 makes the figures that are published; they are printed (pytest -s).
 """
 import os
 import random
+import statistics
 import subprocess
+import time
 
 import pytest
 
@@ -61,8 +63,9 @@ def tell(what, cpu, memory):
     for name, sums, limit in (("cpu", cpu, LIMIT), ("memory", memory, 1.0)):
         times = above(sums, limit)
         print(
-            f"{what}: {ROUNDS} rounds, {len(sums.sums)} sums of {name}, most {sums.most / limit:.3f} "
-            f"of the limit, {len(times)} times above, {max(times, default=0) * 1000:.0f} ms at most")
+            f"{what}: {ROUNDS} rounds, {len(sums.sums)} sums of {name}, "
+            f"most {sums.most / limit:.3f} of the limit, {len(times)} times above, "
+            f"{max(times, default=0) * 1000:.0f} ms at most")
 
 
 def seen(made):
@@ -87,7 +90,7 @@ def test_supervisors_die_under_load(loaded):
 
 @by_systemd
 def test_systemd_writes_under_load(loaded):
-    """Reloaded, and made to apply what it knows: no CPU too much, and memory no longer than 100 ms."""
+    """Reloaded, and made to apply what it knows: no CPU too much, memory for at most 100 ms."""
     most = max(LIMIT, seen(loaded))
     with Sums(*loaded) as cpu, Sums(*loaded, read=memory) as used:
         for _ in range(ROUNDS):
@@ -98,3 +101,31 @@ def test_systemd_writes_under_load(loaded):
     tell("systemd reloaded", cpu, used)
     assert cpu.most <= LIMIT + 1e-9 and cpu.most <= most
     assert max(above(used, 1.0), default=0) <= 0.1 * PATIENCE
+
+
+def test_what_a_create_and_a_delete_cost(container, plain, escra):
+    """In alternation: the plain runtime, a policy with one group, and with two; printed."""
+    memory = {"io.escra.memory.max": "64Mi"}
+    ways = {
+        "plain runtime": (plain, None, {}),
+        "one group": (escra, "reactive", {**memory, "io.escra.visible": "current"}),
+        "two groups": (escra, "reactive", memory)}
+    took = {way: {"create": [], "delete": []} for way in ways}
+    for _ in range(ROUNDS):
+        for way, (runtime, policy, annotations) in ways.items():
+            made = container(annotations, runtime=runtime, policy=policy)
+            made.bundle.give_memory(64 * MIB)
+            moments = [time.monotonic()]
+            assert made.create().wait(60) == 0
+            moments.append(time.monotonic())
+            made.call("delete", "--force")
+            moments.append(time.monotonic())
+            took[way]["create"].append(moments[1] - moments[0])
+            took[way]["delete"].append(moments[2] - moments[1])
+    base = {verb: statistics.median(values) for verb, values in took["plain runtime"].items()}
+    for way, verbs in took.items():
+        for verb, values in verbs.items():
+            middle = statistics.median(values)
+            print(
+                f"{way}, {verb}: {middle * 1000:.1f} ms, {middle / base[verb]:.2f} of the plain "
+                f"runtime, {ROUNDS} times")

@@ -197,7 +197,7 @@ def test_the_weights_are_carried(container):
 
 
 def test_memory_is_a_line_where_programs_can_read_the_groups_above(container):
-    """Without a cgroup namespace; what is above the line is reclaimed and slowed down, not killed."""
+    """Without a cgroup namespace: what is above the line is reclaimed and slowed down."""
     made = container({"io.escra.memory.max": "256Mi"})
     linux = made.bundle.config["linux"]
     linux["namespaces"] = [each for each in linux["namespaces"] if each["type"] != "cgroup"]

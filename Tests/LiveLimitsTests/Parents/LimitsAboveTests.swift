@@ -1,15 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
+import Glibc
+import TestFiles
+import Testing
+
 @testable import Application
 @testable import Cgroups
 @testable import Control
-import Glibc
 @testable import LiveLimits
 @testable import OCISpec
 @testable import Quantities
 @testable import State
 @testable import Syscalls
-import TestFiles
-import Testing
 
 private let core: Int64 = 1_000_000_000
 private let mib: Int64 = 1 << 20

@@ -1,4 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
+import TestFiles
+import TestValues
+import Testing
+
 @testable import CPUSets
 @testable import Cgroups
 @testable import Control
@@ -7,9 +11,6 @@
 @testable import Quantities
 @testable import State
 @testable import Syscalls
-import TestFiles
-import TestValues
-import Testing
 
 private func claim(_ random: inout SeededGenerator) -> CPUClaim {
   func set() -> CPUSet { CPUSet((0..<80).filter { _ in Bool.random(using: &random) }) }
@@ -30,7 +31,8 @@ private func state(_ random: inout SeededGenerator) -> ContainerState {
       pid: .random(in: 1 ... .max, using: &random), startTicks: abs(random.number() / 2))
   }
   var state = ContainerState(
-    root: random.text(), id: random.text(), bundle: random.text(), policy: PolicyName.allCases.randomElement(using: &random) ?? .strict,
+    root: random.text(), id: random.text(), bundle: random.text(),
+    policy: PolicyName.allCases.randomElement(using: &random) ?? .strict,
     runtime: process(), pidFile: random.text(),
     base: CPUBase(
       declared: CPUQuota(

@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
-@testable import Control
 import Glibc
+import TestFiles
+import Testing
+
+@testable import Control
 @testable import LiveLimits
 @testable import OCISpec
 @testable import Quantities
 @testable import State
 @testable import Syscalls
-import TestFiles
-import Testing
 
 private func exists(_ path: String) -> Bool { access(path, F_OK) == 0 }
 
