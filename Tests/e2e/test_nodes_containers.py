@@ -24,8 +24,8 @@ chaos = pytest.mark.skipif(not ROUNDS, reason="make chaos-nodes runs it")
 class Shop:
     """One application, with a container on each node."""
 
-    def __init__(self, cluster, container, nodes, **options):
-        self.cluster, self.make = cluster, container
+    def __init__(self, world, cluster, container, nodes, **options):
+        self.world, self.cluster, self.make = world, cluster, container
         self.nodes = [
             cluster.node(f"n{number}", **options).start_agent() for number in range(nodes)]
         self.containers = [self.start(node) for node in self.nodes]
@@ -35,9 +35,13 @@ class Shop:
         made = self.make(
             {"io.escra.app": "shop", "io.escra.app.scope": "cluster", "io.escra.app.cpu": "500m",
              "io.escra.cpu.max": "500m"},
-            runtime=node.runtime(node.cluster.directory + "/" + node.name),
+            runtime=self.runtime(node),
             quota=DECLARED, period=100_000, **options)
         return made.started()
+
+    def runtime(self, node):
+        """escra-runc on a node, with a root that goes with the test."""
+        return node.runtime(self.world.path("root-" + node.name))
 
     @property
     def ledger(self):
@@ -76,7 +80,7 @@ def shop(world, container):
 
     def make(nodes=2, members=3, fast=True, **options):
         made.append(Cluster(members=members, fast=fast))
-        return Shop(made[-1], container, nodes, **options)
+        return Shop(world, made[-1], container, nodes, **options)
 
     yield make
     for cluster in made:
@@ -110,8 +114,7 @@ def test_an_application_of_one_node_has_nothing_to_do_with_the_agent(world, shop
     """Test 1 of the design."""
     shop = shop(members=1, nodes=1)
     alone = container(
-        {"io.escra.app": "alone"}, runtime=shop.nodes[0].runtime(
-            shop.cluster.directory + "/" + shop.nodes[0].name)).started()
+        {"io.escra.app": "alone"}, runtime=shop.runtime(shop.nodes[0])).started()
     alone.work()
     alone.wait_for_quota(lambda quota: quota > 5_000, 3, "it works")
     assert shop.nodes[0].status("alone") is None
