@@ -73,6 +73,7 @@ package struct ApplicationMessage: Equatable, Sendable {
     /// stays.
     package var deadline: Int64?
 
+    /// Makes one of its parts.
     package init(limit: Int64, minimum: Int64, deadline: Int64?) {
       self.limit = limit
       self.minimum = minimum
@@ -95,6 +96,7 @@ package struct ApplicationMessage: Equatable, Sendable {
     /// The application's limit by annotation or operator; nil where neither has said one.
     package var explicit: Int64?
 
+    /// Makes one of its parts.
     package init(
       inForce: Int64, wanted: Int64, used: Int64, declared: Int64, floors: Int64,
       explicit: Int64?

@@ -137,6 +137,7 @@ package struct Pool: Sendable {
   /// What that one was told last.
   var toldDemand: ApplicationMessage.Demand?
   /// What members could use, and what they have in use.
+  /// What members have in use, of memory.
   package internal(set) var wanted: Int64 = 0
   package internal(set) var used: Int64 = 0
 

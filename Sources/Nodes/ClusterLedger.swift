@@ -18,6 +18,7 @@ package struct ClusterLedger: Equatable, Sendable {
     /// A node that needs more suspects that this one is silent.
     package var mark: Mark?
 
+    /// Makes one of its parts.
     package init(
       held: Int64, minimum: Int64, declared: Int64, want: Int64 = 0, mark: Mark? = nil
     ) {
@@ -36,6 +37,7 @@ package struct ClusterLedger: Equatable, Sendable {
     /// The ledger's generation with this mark: no second mark has the same one.
     package var generation: Int64
 
+    /// Makes one of its parts.
     package init(by: String, generation: Int64) {
       self.by = by
       self.generation = generation

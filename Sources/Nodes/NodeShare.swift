@@ -8,7 +8,9 @@ package import Quantities
 /// One request to the engine is open at a time, and its time is that of the event which it is an
 /// effect of: it is sent after that. The rules are those of docs/nodes.md.
 package struct NodeShare: Sendable {
+  /// The node's name.
   package let name: String
+  /// The resource.
   package let resource: SharedResource
   let parameters: NodeParameters
   var rules: NodeRules { parameters.rules }
@@ -223,7 +225,11 @@ package struct NodeShare: Sendable {
 
   /// Takes note of a ledger.
   ///
-  /// - Parameter isRead: Whether it was current after a request of ours was sent.
+  /// - Parameters:
+  ///   - snapshot: The ledger.
+  ///   - isRead: Whether it was current after a request of ours was sent.
+  ///   - now: The time.
+  ///   - effects: What follows is added here.
   /// - Returns: Whether it counts.
   @discardableResult
   private mutating func observe(

@@ -5,8 +5,10 @@ package import Quantities
 package struct LedgerSnapshot: Equatable, Sendable {
   /// etcd's `mod_revision`, Kubernetes' `resourceVersion`.
   package var version: String
+  /// The ledger.
   package var ledger: ClusterLedger
 
+  /// Makes one of its parts.
   package init(version: String, ledger: ClusterLedger) {
     self.version = version
     self.ledger = ledger
@@ -42,6 +44,7 @@ package struct BrokerReport: Equatable, Sendable {
   /// The application's limit by annotation or operator, if there is one.
   package var explicit: Int64?
 
+  /// Makes one of its parts.
   package init(
     answers: UInt64, inForce: Int64, wanted: Int64, used: Int64, declared: Int64, floors: Int64,
     explicit: Int64?
@@ -67,6 +70,7 @@ package struct ShareOrder: Equatable, Sendable {
   /// When the sum must be at most the minimum, on CLOCK_BOOTTIME; nil: the limit stays.
   package var deadline: Nanoseconds?
 
+  /// Makes one of its parts.
   package init(number: UInt64, limit: Int64, minimum: Int64, deadline: Nanoseconds?) {
     self.number = number
     self.limit = limit
@@ -143,7 +147,9 @@ package enum NodeNote: Equatable, Sendable {
 
 /// The rules without which something breaks: the simulator leaves one out and sees it break.
 package struct NodeRules: OptionSet, Sendable {
+  /// The rules as bits.
   package let rawValue: UInt16
+  /// Makes one of its parts.
   package init(rawValue: UInt16) { self.rawValue = rawValue }
 
   /// The limit in force is lowered before the ledger says that the node holds less.
@@ -167,6 +173,7 @@ package struct NodeRules: OptionSet, Sendable {
   /// A ledger older than one already seen is refused.
   package static let refusesOlder = Self(rawValue: 512)
 
+  /// Every rule.
   package static let all = Self(rawValue: 1023)
 }
 
@@ -193,7 +200,9 @@ package struct NodeParameters: Sendable {
   package var keepsFloors = false
   /// Whether what a silent node holds may be taken: not of memory, which may be in use there.
   package var takesFromSilent = true
+  /// The rules in force; the simulator leaves one out.
   package var rules: NodeRules = .all
 
+  /// Makes one of its parts.
   package init() {}
 }

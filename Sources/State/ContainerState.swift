@@ -1,7 +1,7 @@
+// SPDX-License-Identifier: Apache-2.0
 package import CPUSets
 package import Cgroups
 package import Control
-// SPDX-License-Identifier: Apache-2.0
 internal import Glibc
 package import Hooks
 package import OCISpec

@@ -1,6 +1,6 @@
+// SPDX-License-Identifier: Apache-2.0
 internal import CLinux
 internal import CPUSets
-// SPDX-License-Identifier: Apache-2.0
 internal import Cgroups
 internal import Control
 internal import Glibc

@@ -1,6 +1,6 @@
+// SPDX-License-Identifier: Apache-2.0
 internal import Glibc
 internal import OCISpec
-// SPDX-License-Identifier: Apache-2.0
 internal import Quantities
 internal import Syscalls
 

@@ -11,7 +11,7 @@ struct ClusterReport: Equatable {
   /// The time of CLOCK_BOOTTIME, which deadlines are of.
   var now: Nanoseconds
 
-  /// How many changes of a share are told.
+  /// How many changes of a share are shown.
   private static let mostNotes = 5
 
   /// What `escra app show` prints of it.
