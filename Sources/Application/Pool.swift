@@ -136,9 +136,9 @@ package struct Pool: Sendable {
   var agent: (link: Link, message: ApplicationMessage)?
   /// What that one was told last.
   var toldDemand: ApplicationMessage.Demand?
-  /// What members could use, and what they have in use.
-  /// What members have in use, of memory.
+  /// What members could use.
   package internal(set) var wanted: Int64 = 0
+  /// What members have in use, of memory.
   package internal(set) var used: Int64 = 0
 
   /// Opens the books.
