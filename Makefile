@@ -54,8 +54,8 @@ bpf: deps ## Compile the programs in the scheduler into their skeleton
 simulate: build ## Run applications in virtual time against any delay and death (SEEDS=20000)
 	@.build/release/simulate --seeds $(or $(SEEDS),20000) --large $(or $(LARGE),10000)
 
-simulate-nodes: build ## Run nodes that share a limit in virtual time (SEEDS=1000, LARGE=1000)
-	@.build/release/simulate-nodes --seeds $(or $(SEEDS),1000) --large $(or $(LARGE),1000)
+simulate-nodes: build ## Run nodes that share a limit in virtual time (SEEDS=1000, LARGE=400)
+	@.build/release/simulate-nodes --seeds $(or $(SEEDS),1000) --large $(or $(LARGE),400)
 	@.build/release/simulate-nodes --seeds 30000 --without all
 
 shrink-race: deps build ## Shrink limits of growing containers, 10,000 times (needs root, ROUNDS=)

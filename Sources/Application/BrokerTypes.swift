@@ -83,6 +83,7 @@ package struct Registration: Equatable, Sendable {
 package struct ApplicationRules: OptionSet, Sendable {
   /// The rules, one bit each.
   package let rawValue: UInt16
+  /// Makes one of its parts.
   package init(rawValue: UInt16) { self.rawValue = rawValue }
 
   /// Member: the limit is lowered first, and given back then.

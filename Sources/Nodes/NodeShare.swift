@@ -10,6 +10,7 @@ package import Quantities
 package struct NodeShare: Sendable {
   /// What the node is called in the ledger.
   package let name: String
+  /// The resource.
   package let resource: SharedResource
   let parameters: NodeParameters
   var rules: NodeRules { parameters.rules }
@@ -71,6 +72,8 @@ package struct NodeShare: Sendable {
   var lackingSince: Nanoseconds?
   var marks: [String: (generation: Int64, since: Nanoseconds)] = [:]
 
+  /// The newest ledger that was seen when the last request was sent.
+  private var seenAtRequest: (id: String, generation: Int64)?
   private var mustRead = false
   private var lastRead: Nanoseconds?
   private var retry: Nanoseconds?
@@ -236,6 +239,10 @@ package struct NodeShare: Sendable {
         if !isRead { return false }
         return accept(snapshot, isRead: isRead, now, &effects)
       }
+      // Another has swapped since this was read: the answer is late, and no older ledger is back.
+      if let sent = seenAtRequest, sent.id == ledger.id, ledger.generation >= sent.generation {
+        return false
+      }
       effects.append(.note(.refused(generation: ledger.generation, seen: seen.generation)))
       retry = now + parameters.validity / 4
       mustRead = true
@@ -354,6 +361,7 @@ package struct NodeShare: Sendable {
 
   private mutating func sendRead(_ now: Nanoseconds, _ effects: inout [NodeEffect]) {
     number += 1
+    seenAtRequest = seen
     request = Request(number: number, sent: now)
     lastRead = now
     // What is said to have changed from now on may not be in the answer.
@@ -365,6 +373,7 @@ package struct NodeShare: Sendable {
     _ ledger: ClusterLedger?, _ now: Nanoseconds, _ effects: inout [NodeEffect]
   ) {
     number += 1
+    seenAtRequest = seen
     request = Request(number: number, sent: now, swap: (ledger, known?.version))
     mustRead = false
     if !rules.contains(.takesFirst), let held = ledger?.nodes[name]?.held, let entry,
