@@ -23,6 +23,7 @@ package struct FNV1a: Equatable, Sendable {
   package mutating func add(_ step: UInt64) { value = (value ^ step) &* 0x100_0000_01b3 }
 
   /// Adds bytes.
+  @inlinable
   package mutating func add(_ bytes: some Sequence<UInt8>) {
     for byte in bytes { add(UInt64(byte)) }
   }

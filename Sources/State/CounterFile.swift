@@ -14,7 +14,7 @@ package import Syscalls
 package struct CounterFile: ~Copyable {
   private let file: FileDescriptor
   private var before: CPUController.Counters
-  private var written: CPUController.Counters?
+  private var written: [Int64] = []
 
   /// Opens the file for writing, behind what an earlier supervisor counted.
   ///
@@ -29,9 +29,11 @@ package struct CounterFile: ~Copyable {
   /// Takes note of what this supervisor has counted, if anything has changed; not being able to is
   /// no reason to stop supervising.
   package mutating func note(_ counters: CPUController.Counters) {
-    guard counters != written else { return }
-    written = counters
     let words = (before + counters).words
+    // Not the counters themselves: another target's comparison is looked up at run time, and stays in
+    // the memory of every supervisor.
+    if words == written { return }
+    written = words
     withUnsafeTemporaryAllocation(byteCount: Self.size, alignment: 8) { buffer in
       var sum = FNV1a()
       for (index, word) in words.enumerated() {

@@ -55,10 +55,10 @@ package struct RecordEntry: Equatable, Sendable {
   var isReturn: Bool { movesQuota && after < before }
   /// Whether it raised one before that was used up: what was due later, or was not decided from the
   /// use, did not.
-  var isPrediction: Bool { isRaise && rule != .due && use > 0 && use < before }
+  var isPrediction: Bool { isRaise && !(rule == .due) && use > 0 && use < before }
 
   /// What a supervisor finds is what it was, and what the kernel refuses was never in force.
-  private var movesQuota: Bool { !rule.isMemory && rule != .start && rule != .refused }
+  private var movesQuota: Bool { !(rule.isMemory || rule == .start || rule == .refused) }
 
   static let size = 64
   private static let nameLength = 14

@@ -135,6 +135,12 @@ package enum Rule: UInt8, Sendable, CaseIterable {
 }
 
 extension Rule {
+  /// Whether both are the same rule.
+  ///
+  /// Written out: other targets look up the compiler's own at run time, and that stays in the memory of
+  /// every supervisor.
+  package static func == (a: Rule, b: Rule) -> Bool { a.rawValue == b.rawValue }
+
   /// Whether it is about memory, and its entry's numbers are bytes.
   package var isMemory: Bool { rawValue >= Rule.memoryFound.rawValue }
 }
