@@ -57,7 +57,7 @@ def test_the_scheduler_tells_of_a_limit_that_runs_out(container, hooks):
     made.wait_for_quota(lambda quota: quota > 60_000, 4, "up to what one loop uses")
     counted = wait_until(lambda: counters(made), 2, "what happened is counted")
     assert counted["raises"] >= 1 and counted["returns"] >= 1
-    assert "scheduler itself" in escra_tool("explain", made.id)
+    assert "a BPF program in the scheduler" in escra_tool("explain", made.id)
 
 
 def test_containers_that_start_at_once_share_the_programs_which_go_with_the_last(container):

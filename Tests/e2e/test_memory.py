@@ -375,7 +375,7 @@ def test_somebody_elses_limit_is_the_new_base(guest):
         return escra_tool("explain", "--last", "100", made.id)
 
     wait_until(
-        lambda: "somebody else wrote a new memory limit" in told(), 5,
+        lambda: "another process wrote a new memory limit" in told(), 5,
         lambda: "the news, not\n" + told())
     assert made.states()[0]["declaredMemory"] == str(200 * MIB)
     assert kills(made) == 0
@@ -671,7 +671,7 @@ def test_what_an_operator_sets_by_systemctl_is_the_new_base(guest):
     assert done.returncode == 0, done
     wait_until(
         lambda: made.states()[0]["declaredMemory"] == str(200 * MIB), 5, "what it declares")
-    assert "somebody else wrote a new memory limit" in escra_tool("explain", made.id)
+    assert "another process wrote a new memory limit" in escra_tool("explain", made.id)
     made.do("touch")
     wait_until(lambda: usage(made) > 400 * MIB, 10, "400 MiB in use")
     assert kills(made) == 0

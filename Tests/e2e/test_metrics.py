@@ -467,7 +467,7 @@ def test_the_page_names_each_metric():
     for kind, text in (("container", containers), ("application", applications)):
         for name, is_counter in re.findall(r'Figure\("(\w+)", (?:\.gauge|(\.counter))', text):
             families.add(f"escra_{kind}_{name}" + ("_total" if is_counter else ""))
-    assert len(families) == 29 and families <= page
+    assert len(families) == 41 and families <= page
     for name in ("dashboard.json", "alerts.yml"):
         with open(os.path.join(MONITORING, name)) as file:
             used = set(re.findall(r"\bescra_\w+", file.read()))

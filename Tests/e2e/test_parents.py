@@ -112,7 +112,7 @@ def test_a_pod_rises_with_its_containers_and_falls_behind_them(inside, pod):
     wait_for_pod(pod, POD + EXCESS, POD + EXCESS + 1, "with the one above it")
     wait_until(
         lambda: re.search(
-            r"Its pod has 0\.\d\d cores: the 0\.30 it was", escra_tool("explain", one.id)),
+            r"Its pod has 0\.\d\d cores: 0\.30 of its own", escra_tool("explain", one.id)),
         4, "said why")
     up(two)
     wait_for_pod(pod, POD + 2 * EXCESS, POD + 2 * EXCESS + 1, "with both above it")

@@ -603,4 +603,4 @@ def test_ps_and_explain_tell_of_its_cpus(strict):
     made.supervisor()
     [seen] = json.loads(tool("ps", "--json").out)
     assert seen["policy"] == "strict" and members(seen["cpu"]["ownCPUs"]) == cpus(made)
-    assert f"CPU {min(cpus(made))} of its own" in tool("explain", made.id).out
+    assert f"CPU {min(cpus(made))} is exclusive" in tool("explain", made.id).out
