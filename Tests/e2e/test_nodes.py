@@ -112,7 +112,8 @@ def test_the_agent_sleeps_while_its_applications_rest(cluster, broker):
     assert len(os.listdir(f"/proc/{node.agent.pid}/task")) == 1
     with open(f"/proc/{node.agent.pid}/smaps_rollup") as file:
         pss = next(int(line.split()[1]) for line in file if line.startswith("Pss:"))
-    assert pss < 12 * 1024
+    # 6.6 MB beside other agents, up to 13.7 if no process shares the pages of curl's libraries.
+    assert pss < 16 * 1024
 
 
 def test_an_agent_that_is_told_to_end_does_so_and_its_successor_goes_on(cluster, broker):
