@@ -167,10 +167,17 @@ def set_quota(path, quota, period=100_000):
 def memory_limit(path):
     """What a group's memory may be, in bytes."""
     name = "memory.limit_in_bytes" if VERSION == 1 else "memory.max"
-    texts = [read(each, name, "memory") for each in {path, outer(path)}]
-    if VERSION == 2 and outer(path) != path and read(outer(path), name) == "max":
-        # What moves if programs in it can read the groups above their own.
-        texts.append(read(outer(path), "memory.high"))
+    return _least(read(each, name, "memory") for each in {path, outer(path)})
+
+
+def moving_memory(path):
+    """The same, or where it reclaims: that moves if programs can read the groups above their own."""
+    if VERSION == 1:
+        return memory_limit(path)
+    return min(memory_limit(path), _least([read(outer(path), "memory.high")]))
+
+
+def _least(texts):
     limits = [1 << 63 if text == "max" else int(text) for text in texts]
     return min(limit if limit < 1 << 60 else float("inf") for limit in limits)
 

@@ -152,7 +152,7 @@ class Subject:
         seen = []
 
         def moved():
-            seen[:] = [cgroups.limit(container.cgroup)[0], cgroups.memory_limit(container.cgroup)]
+            seen[:] = [cgroups.limit(container.cgroup)[0], cgroups.moving_memory(container.cgroup)]
             return seen[0] is not None and least < seen[0] < cpus * PERIOD
 
         wait_until(moved, 5, lambda: f"the CPU limit moves: {seen}")
