@@ -28,6 +28,8 @@ package struct StateRoot: Sendable {
 
   /// The keeper's directory; whoever holds the flock(2) on it is the keeper.
   package var keeper: String { path + "/keeper" }
+  /// The node agent's directory; the process that holds the flock(2) on it is the node's agent.
+  package var agent: String { path + "/agent" }
 
   /// A runtime's `--root` as it is known by: absolute, and one however it is spelt.
   ///

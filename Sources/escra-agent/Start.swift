@@ -62,6 +62,7 @@ private func run(_ path: String?, _ state: String?) throws(Complaint) {
   // It has a connection to the broker of each application.
   _ = escra_allow_descriptors()
   let root = state.map { StateRoot(path: $0) } ?? .system
+  let lock = try lock(root)
   do throws(SystemError) {
     let loop = try EventLoop()
     let client = try client(loop, cluster)
@@ -76,6 +77,20 @@ private func run(_ path: String?, _ state: String?) throws(Complaint) {
     defer { withExtendedLifetime((agent, client)) {} }
     try agent.run()
   } catch { throw Complaint(error.description) }
+  _ = consume lock
+}
+
+/// Becomes the node's agent, for as long as the result is open.
+///
+/// A swap of one agent is no news to another one, and could follow what the other has raised.
+private func lock(_ root: StateRoot) throws(Complaint) -> FileDescriptor {
+  do throws(SystemError) {
+    try StateDirectory.make(root.path)
+    try StateDirectory.make(root.agent)
+    let directory = try FileDescriptor.open(root.agent, O_RDONLY | O_DIRECTORY)
+    if try directory.lock(wait: false) { return directory }
+  } catch { throw Complaint(error.description) }
+  throw Complaint("another escra-agent serves \(root.path); end it first")
 }
 
 private func nodeName(_ cluster: ClusterConfig) throws(Complaint) -> String {

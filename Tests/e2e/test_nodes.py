@@ -116,6 +116,17 @@ def test_the_agent_sleeps_while_its_applications_rest(cluster, broker):
     assert pss < 16 * 1024
 
 
+def test_a_second_agent_of_a_node_does_not_start(cluster):
+    node = cluster(members=1).node("n1").start_agent()
+    first = node.agent
+    wait_until(lambda: os.path.isdir(node.run + "/agent"), 5, "the first one is at work")
+    node.start_agent()
+    assert node.agent.wait(5) == 1
+    assert "another escra-agent serves" in node.said()
+    assert first.poll() is None
+    node.agent = first
+
+
 def test_an_agent_that_is_told_to_end_does_so_and_its_successor_goes_on(cluster, broker):
     cluster = cluster(members=1)
     nodes, brokers = pair(cluster, broker)
