@@ -217,9 +217,12 @@ extension ClusterLedger {
   package mutating func clearMark(of name: String) { nodes[name]?.mark = nil }
 
   /// Takes from a silent node what it holds above its minimum.
+  ///
+  /// It wants no more than that until it says so again, and no part is kept for it.
   package mutating func takeFromSilent(_ name: String) {
     guard let node = nodes[name] else { return }
     give(node.held - node.minimum, of: name)
+    nodes[name]?.want = min(node.want, node.minimum)
     nodes[name]?.mark = nil
   }
 }

@@ -15,6 +15,12 @@ struct ClusterLedgerTests {
     }
   }
 
+  @Test func `nothing is kept for a node that was silent`() {
+    let ledger = shop().next { $0.takeFromSilent("one") }
+    #expect(ledger.nodes["one"]?.held == 200 && ledger.nodes["one"]?.want == 200)
+    #expect(ledger.nodes["one"]?.mark == nil && ledger.free == 800)
+  }
+
   @Test func `is the same after writing and reading`() throws {
     #expect(try ClusterLedger(json: shop().json) == shop())
     let empty = ClusterLedger(id: "b", explicit: nil)
