@@ -171,7 +171,7 @@ def memory_limit(path):
 
 
 def moving_memory(path):
-    """The same, or where it reclaims: that moves if programs can read the groups above their own."""
+    """The same, or where it reclaims: that moves where programs can read the groups above."""
     if VERSION == 1:
         return memory_limit(path)
     return min(memory_limit(path), _least([read(outer(path), "memory.high")]))
