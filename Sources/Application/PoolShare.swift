@@ -6,7 +6,7 @@ internal import Quantities
 /// The agent of the node says what it is, and until when. The broker holds the deadline by itself,
 /// and so does any broker after it: what was said last is in `.limits`.
 extension Pool {
-  /// What this node has at this moment: never less than the floors, which nobody can recall.
+  /// What this node has at this moment: never less than the floors, which no broker can recall.
   var share: Int64 {
     if let share = limits.share {
       return max(floors, isShareOver ? share.minimum : share.limit)
@@ -66,7 +66,7 @@ extension Pool {
     settle(now, &actions)
   }
 
-  /// The agent has connected: what it has to say is heard of later.
+  /// The agent has connected: its messages arrive later.
   mutating func attend(
     _ message: ApplicationMessage, _ link: Link, _ actions: inout [BrokerAction]
   ) {

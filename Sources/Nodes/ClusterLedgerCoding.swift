@@ -44,7 +44,7 @@ extension ClusterLedger {
   /// Reads a ledger.
   ///
   /// Decoding is total. Members that are not known are ignored, so that a later version may add
-  /// some; one that must not be ignored raises `format`.
+  /// some; a member that must not be ignored raises `format`.
   package init(json: [UInt8]) throws(LedgerError) {
     guard json.count <= Self.mostBytes else { throw .size(json.count) }
     var reader = LedgerReader(json)

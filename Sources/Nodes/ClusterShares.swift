@@ -2,7 +2,7 @@
 
 /// What each node of a ledger is due, if all that nodes want is divided fairly.
 ///
-/// Each node keeps its minimum. What is left is divided by max-min: nobody has more of it than a
+/// Each node keeps its minimum. What is left is divided by max-min: no node has more of it than a
 /// node that wants more and does not get it.
 struct ClusterShares {
   /// How much of what is left beyond the minima a node gets at most.

@@ -232,7 +232,7 @@ extension NodeShare {
       }
     }
     if now - since >= parameters.patience {
-      // Asked again after as long: one that answers is no longer marked.
+      // Asked again after as long: a node that answers is no longer marked.
       if rules.contains(.marks) { waitingSince = now }
       for (other, node) in ledger.nodes where other != name && node.mark == nil {
         guard rules.contains(.marks), node.held > node.minimum, wish.shares.excess(node) > 0

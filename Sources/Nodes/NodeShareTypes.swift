@@ -23,7 +23,7 @@ package enum SwapOutcome: Equatable, Sendable {
   ///
   /// The snapshot is what the engine had instead, if it said so; read after the swap was sent.
   case conflict(LedgerSnapshot?)
-  /// No answer in time, or one that does not say: it may have happened, or happen later.
+  /// No answer in time, or an unclear one: the swap may have happened, or happen later.
   case doubt
 }
 

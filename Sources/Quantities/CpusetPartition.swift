@@ -4,7 +4,7 @@
 package enum CpusetPartition: Sendable {
   /// A group like any other; so is every one where the kernel has no such file.
   case member
-  /// Nobody else has its exclusive CPUs; "isolated" is the same to a fence.
+  /// No other group has its exclusive CPUs; "isolated" is the same to a fence.
   case root
   /// It should be one, and others run there.
   case invalid

@@ -242,7 +242,7 @@ package struct MemoryLaw: Equatable, Sendable {
 extension MemoryLaw {
   /// How near to cgroup v2's line is to be told, in bytes: three quarters of the least head.
   ///
-  /// Who is nearer than a head is raised. The rest is for what the kernel takes at once, a huge page
+  /// A container nearer than a head is raised. The rest is for what the kernel takes at once, a huge page
   /// at the most: where it is told of it is not counted yet.
   package static let near: Int64 = Parameters.standard.leastHead * 3 / 4
 }

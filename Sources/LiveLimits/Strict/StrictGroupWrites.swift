@@ -12,7 +12,7 @@ extension ContainerState {
   ///
   /// - Parameters:
   ///   - cpus: The CPUs.
-  ///   - all: Those of the group below; nil for the same. Nobody narrows or widens that later.
+  ///   - all: Those of the group below; nil for the same. No later plan narrows or widens that.
   ///   - tree: Where the groups are.
   /// - Throws: ``SystemError``, as ``CgroupWriter`` does.
   func setCPUs(
