@@ -104,7 +104,7 @@ let package = Package(
 
     // Every kernel file of a cgroup, and systemd's units for them.
     .target(
-      name: "Cgroups", dependencies: ["CLinux", "OCISpec", "Quantities", "Syscalls"],
+      name: "Cgroups", dependencies: ["CLinux", "CPUSets", "OCISpec", "Quantities", "Syscalls"],
       swiftSettings: strict),
 
     // Where the kernel calls us: use, wake-ups, exit.

@@ -2,7 +2,6 @@
 import TestValues
 import Testing
 
-@testable import Application
 @testable import Control
 @testable import Quantities
 
