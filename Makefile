@@ -37,11 +37,11 @@ e2e: deps build ## Run real containers under escra-runc (needs root)
 chaos: deps build ## Kill and stop at random, 5 minutes (SECONDS=, CONTAINERS=, APPS=, ESCRA_SEED=)
 	@ESCRA_CHAOS_SECONDS=$(or $(SECONDS),300) ESCRA_CHAOS_CONTAINERS=$(or $(CONTAINERS),40) \
 	  ESCRA_CHAOS_APPS=$(or $(APPS),10) ESCRA_SEED=$(ESCRA_SEED) \
-	  scripts/e2e Tests/e2e/test_chaos.py -s -k no_death
+	  scripts/e2e Tests/e2e/cases/test_chaos.py -s -k no_death
 
 chaos-nodes: deps build ## Lose links, engines, agents and brokers of nodes (SECONDS=, ROUNDS=)
 	@ESCRA_CHAOS_NODES_SECONDS=$(or $(SECONDS),300) ESCRA_CHAOS_NODES_ROUNDS=$(or $(ROUNDS),10) \
-	  scripts/e2e Tests/e2e/test_nodes.py Tests/e2e/test_nodes_containers.py -s -k chaos
+	  scripts/e2e Tests/e2e/cases/test_nodes.py Tests/e2e/cases/test_nodes_containers.py -s -k chaos
 
 e2e-v2: deps build ## Run it in emulated machines with cgroup v2 and systemd (CASES=all: whole)
 	@scripts/deps-machine
@@ -59,7 +59,8 @@ simulate-nodes: build ## Run nodes that share a limit in virtual time (SEEDS=100
 	@.build/release/simulate-nodes --seeds 30000 --without all
 
 shrink-race: deps build ## Shrink limits of growing containers, 10,000 times (needs root, ROUNDS=)
-	@ESCRA_SHRINKS=$(or $(ROUNDS),10000) scripts/e2e Tests/e2e/test_shrink_race.py -s -k not_killed
+	@ESCRA_SHRINKS=$(or $(ROUNDS),10000) \
+	  scripts/e2e Tests/e2e/cases/test_shrink_race.py -s -k not_killed
 
 fuzz: deps ## Give the decoders of frames and the readers of histories any bytes, a minute each
 	@scripts/fuzz

@@ -154,12 +154,12 @@ let package = Package(
       name: "simulate-nodes", dependencies: ["Application", "Nodes", "Quantities"],
       path: "Tests/SimulateNodes", swiftSettings: strict),
 
-    // Quotas written as often as the books allow, to a real kernel: Tests/e2e/test_books.py.
+    // Quotas written as often as the books allow, to a real kernel: Tests/e2e/cases/test_books.py.
     .executableTarget(
       name: "hammer", dependencies: layers, path: "Tests/Hammer",
       swiftSettings: strict, linkerSettings: staticExecutable),
 
-    // Slack of a real group given back while somebody grows: Tests/e2e/test_shrink_race.py.
+    // Slack of a real group given back while somebody grows: Tests/e2e/cases/test_shrink_race.py.
     .executableTarget(
       name: "shrink-race", dependencies: layers + ["CLinux"],
       path: "Tests/ShrinkRace", swiftSettings: strict, linkerSettings: staticExecutable),

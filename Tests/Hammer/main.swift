@@ -10,7 +10,7 @@ import Syscalls
 //     hammer CPU-DIRECTORY USAGE-FILE LIMIT-US PERIOD-US SECONDS [--without-books]
 //
 // No law asks for so much. Each write is a full refill, so without the books the group may use all
-// CPUs there are; with them its limit holds, which Tests/e2e/test_books.py looks at from outside.
+// CPUs there are; with them its limit holds: Tests/e2e/cases/test_books.py looks at it from outside.
 
 func complain(_ text: String) -> Never {
   var line = "hammer: \(text)\n"

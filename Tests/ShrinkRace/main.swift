@@ -11,7 +11,8 @@ import Syscalls
 // Law and writes are the supervisor's, the times for which slack has to last two hundred times
 // shorter. The second line is what grows; the first one starts it. It never grows beyond the limit
 // that there was before a shrink, so whoever is killed was killed by the shrink. With one of the
-// options the protection is left out, so that it is seen to be needed: Tests/e2e/test_shrink_race.py.
+// options the protection is left out, so that it is seen to be needed:
+// Tests/e2e/cases/test_shrink_race.py.
 
 func complain(_ text: String) -> Never {
   var line = "shrink-race: \(text)\n"

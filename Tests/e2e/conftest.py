@@ -13,10 +13,14 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
 import tempfile
 import time
 
 import pytest
+
+# What the cases share.
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "support"))
 
 import cgroups
 import comparison
@@ -30,11 +34,8 @@ from images import busybox_archive
 from pods import pause_archive
 from processes import kill, ours, wait_until
 from world import (
-    ESCRA_RUNC, IS_CRUN, LOW_LEVEL, PREFIX, RUNC, Bundle, Container, Runtime, base_config,
+    ESCRA_RUNC, IS_CRUN, LOW_LEVEL, PREFIX, RUNC, SLICE, Bundle, Container, Runtime, base_config,
     make_rootfs)
-
-# The slice of all containers, where systemd makes their scopes.
-SLICE = f"{PREFIX}c.slice"
 
 
 def pytest_configure(config):

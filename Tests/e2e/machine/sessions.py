@@ -30,7 +30,7 @@ class Session:
 
 
 def files(*names):
-    return tuple(f"Tests/e2e/test_{name}.py" for name in names)
+    return tuple(f"Tests/e2e/cases/test_{name}.py" for name in names)
 
 
 # What calls the runtime itself, as engines do.
@@ -40,11 +40,11 @@ CALLS = files(
     "update")
 # A life under a policy through each engine, and what engines do to one that runs.
 LIVES = (
-    "Tests/e2e/test_engines_today.py::test_a_life_under_a_policy",
-    "Tests/e2e/test_containerd.py::test_under_the_policy_the_limit_follows_the_use",
-    "Tests/e2e/test_pods.py::test_an_update_of_resources_goes_through_us")
+    "Tests/e2e/cases/test_engines_today.py::test_a_life_under_a_policy",
+    "Tests/e2e/cases/test_containerd.py::test_under_the_policy_the_limit_follows_the_use",
+    "Tests/e2e/cases/test_pods.py::test_an_update_of_resources_goes_through_us")
 ENGINES = files("containerd", "docker", "engines", "engines_today", "podman", "pods")
-RESTORED = "Tests/e2e/test_checkpoint.py::test_a_restored_container_is_what_it_was[reactive]"
+RESTORED = "Tests/e2e/cases/test_checkpoint.py::test_a_restored_container_is_what_it_was[reactive]"
 STRICT = files("strict", "strict_v2")
 
 SESSIONS = (

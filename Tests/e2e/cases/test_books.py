@@ -7,10 +7,10 @@ import time
 import pytest
 
 import cgroups
+from world import REPOSITORY
 
-TOP = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 LIMIT, PERIOD = 50_000, 100_000
-HAMMER = os.path.join(TOP, ".build", "release", "hammer")
+HAMMER = os.path.join(REPOSITORY, ".build", "release", "hammer")
 # What a CPU overruns by and what a reading lags, at the longest tick there is: 100 a second.
 LATE = 2 * 0.010 * os.cpu_count()
 

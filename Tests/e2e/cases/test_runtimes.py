@@ -15,7 +15,7 @@ import cgroups
 from processes import PATIENCE, wait_until
 from world import PATH, REPOSITORY
 
-SOURCES = os.path.join(REPOSITORY, "Tests/e2e/runtimes")
+SOURCES = os.path.join(REPOSITORY, "Tests/e2e/support/runtimes")
 BUILT = os.path.join(REPOSITORY, ".build/runtimes")
 
 MIB = 1 << 20

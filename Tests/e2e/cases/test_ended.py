@@ -12,10 +12,9 @@ import driver
 from applications import Sums, members
 from processes import is_alive, keepers, kill, supervisors, wait_until
 from test_application import member  # noqa: F401
-from conftest import SLICE
 from test_release import row, stage
 from test_strict import cpus, strict  # noqa: F401
-from world import escra_tool
+from world import SLICE, escra_tool
 
 FLOOR = 5_000
 

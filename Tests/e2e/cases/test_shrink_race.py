@@ -10,11 +10,11 @@ import pytest
 
 import cgroups
 from processes import PATIENCE
+from world import REPOSITORY
 
 pytestmark = pytest.mark.v2
 
-TOP = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-RACE = os.path.join(TOP, ".build", "release", "shrink-race")
+RACE = os.path.join(REPOSITORY, ".build", "release", "shrink-race")
 # Emulated, there is time for fewer.
 ROUNDS = int(os.environ.get("ESCRA_SHRINKS", 1000 if PATIENCE == 1 else 300))
 MIB = 1 << 20

@@ -14,7 +14,7 @@ import time
 import cgroups
 from processes import PATIENCE, supervisors, wait_until
 
-REPOSITORY = os.path.abspath(os.path.join(os.path.dirname(__file__), "../.."))
+REPOSITORY = os.path.abspath(os.path.join(os.path.dirname(__file__), "../../.."))
 ESCRA_RUNC = os.path.abspath(
     os.environ.get("ESCRA_RUNC", os.path.join(REPOSITORY, ".build/release/escra-runc")))
 ESCRA = os.environ.get("ESCRA", os.path.join(os.path.dirname(ESCRA_RUNC), "escra"))
@@ -26,6 +26,8 @@ RUNC = shutil.which(
 LOW_LEVEL = {"runc": RUNC, "crun": "/usr/bin/crun"}[os.environ.get("ESCRA_E2E_RUNTIME", "runc")]
 IS_CRUN = LOW_LEVEL != RUNC
 PREFIX = f"e2e-{os.getpid()}-"
+# The slice of all containers, where systemd makes their scopes.
+SLICE = f"{PREFIX}c.slice"
 # What lies beside a config.json that is edited, first and last.
 EDIT = ".config.json.escra-edit"
 

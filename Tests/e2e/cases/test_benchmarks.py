@@ -7,8 +7,9 @@ import sys
 
 import pytest
 
-BENCHMARKS = os.path.join(
-    os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))), "Benchmarks")
+from world import REPOSITORY
+
+BENCHMARKS = os.path.join(REPOSITORY, "Benchmarks")
 sys.path.insert(0, BENCHMARKS)
 
 from bench import apparrivals, appplot  # noqa: E402

@@ -206,7 +206,7 @@ def test_the_parent_death_signal_survives(both, container, world):
             "subprocess.Popen(sys.argv[2:], preexec_fn=lambda: kernel.die_with_parent(9))\n"
             "time.sleep(60)")
         parent = world.spawn(subprocess.Popen(
-            [sys.executable, "-c", script, os.path.dirname(__file__), *command],
+            [sys.executable, "-c", script, os.path.dirname(kernel.__file__), *command],
             stdin=subprocess.PIPE))
         wait_until(lambda: os.path.exists(made.pid_file), 5, "the container runs")
         runc = int(status(made.pid)["PPid"])

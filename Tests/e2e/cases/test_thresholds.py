@@ -6,14 +6,14 @@ import subprocess
 
 import pytest
 
-TOP = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+from world import REPOSITORY
 
 
 @pytest.mark.skipif(not shutil.which("gcc"), reason="compares with C, and there is no compiler")
 def test_start_up_and_private_memory_stay_within_their_thresholds(world):
     world.machine.be_alone()
     run = subprocess.run(
-        [os.path.join(TOP, "Benchmarks", "thresholds")],
+        [os.path.join(REPOSITORY, "Benchmarks", "thresholds")],
         capture_output=True, text=True, timeout=120)
     assert run.returncode == 0, run.stdout + run.stderr
     # Both were measured: a script that measures nothing exceeds nothing.

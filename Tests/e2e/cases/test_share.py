@@ -12,6 +12,7 @@ import pytest
 
 from applications import Sums, broker, room
 from processes import wait_until
+from world import REPOSITORY
 
 LIMIT, MINIMUM, VALIDITY = 800_000_000, 200_000_000, 4.0
 
@@ -20,7 +21,7 @@ class Agent:
     """A program that gives the application a share as long as it runs."""
 
     def __init__(self, directory, limit=LIMIT, minimum=MINIMUM, validity=VALIDITY):
-        program = os.path.join(os.path.dirname(__file__), "fakeagent.py")
+        program = os.path.join(REPOSITORY, "Tests/e2e/support/fakeagent.py")
         self.process = subprocess.Popen(
             [sys.executable, program, directory, str(limit), str(minimum), str(validity)],
             stdout=subprocess.PIPE, text=True)
