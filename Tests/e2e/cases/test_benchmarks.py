@@ -12,8 +12,8 @@ from world import REPOSITORY
 BENCHMARKS = os.path.join(REPOSITORY, "Benchmarks")
 sys.path.insert(0, BENCHMARKS)
 
-from bench import apparrivals, appplot  # noqa: E402
-from bench.burstrows import reserved  # noqa: E402
+from bench.app import arrivals, plot  # noqa: E402
+from bench.cpu.burstrows import reserved  # noqa: E402
 
 pytestmark = pytest.mark.skipif(
     not shutil.which("gcc"), reason="the laws of others are C, and there is no compiler")
@@ -161,18 +161,18 @@ def test_escra_overruns_for_who_is_short_and_takes_it_back_from_who_has_more(poo
     assert (short, rich, overrun) == (38_000, 62_000, 0)
 
 
-@pytest.mark.parametrize("kind", apparrivals.KINDS)
+@pytest.mark.parametrize("kind", arrivals.KINDS)
 def test_requests_come_at_the_same_moments_for_a_seed_and_as_often_for_every_kind(kind):
-    found = apparrivals.arrivals(kind, 1, 20)
-    assert found == apparrivals.arrivals(kind, 1, 20) == sorted(found, key=lambda each: each[0])
-    assert len(found) == pytest.approx(20 * apparrivals.RATE, rel=0.05)
+    found = arrivals.arrivals(kind, 1, 20)
+    assert found == arrivals.arrivals(kind, 1, 20) == sorted(found, key=lambda each: each[0])
+    assert len(found) == pytest.approx(20 * arrivals.RATE, rel=0.05)
     assert found[-1][0] < 20e9
     assert sum(asset for _, asset in found) == pytest.approx(len(found) * 0.3, rel=0.1)
 
 
 def test_a_picture_of_limits_leaves_out_who_has_none():
     curve = [(0.0, 0.5, 0.2), (0.1, 0.6, 0.3), (0.2, 0.4, 0.1)]
-    drawn = appplot.draw(
+    drawn = plot.draw(
         [("limited", curve), ("free", [(moment, None, use) for moment, _, use in curve])], 4, 1,
         "CPUs")
     assert drawn.count('fill-opacity="0.75"/>') == 3 and drawn.count('stroke-width="1.8"') == 1
