@@ -2,6 +2,7 @@
 internal import Application
 internal import Control
 internal import Quantities
+internal import VirtualTime
 
 /// What containers, operators and bad luck do.
 extension Simulation {

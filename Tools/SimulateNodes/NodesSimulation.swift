@@ -2,6 +2,7 @@
 import Application
 import Nodes
 import Quantities
+import VirtualTime
 
 /// A run in virtual time: the real ``NodeShare`` of each node, a model of all else.
 ///

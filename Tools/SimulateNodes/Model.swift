@@ -2,6 +2,7 @@
 import Application
 import Nodes
 import Quantities
+import VirtualTime
 
 let second: Nanoseconds = 1_000_000_000
 let millisecond: Nanoseconds = 1_000_000

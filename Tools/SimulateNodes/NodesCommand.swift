@@ -2,6 +2,7 @@
 import Glibc
 import Nodes
 import Quantities
+import VirtualTime
 
 /// The program `simulate-nodes`: runs seeds, one run with many nodes, and runs without a rule.
 enum NodesCommand {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 internal import Application
 internal import Quantities
+internal import VirtualTime
 
 /// An application on a machine that does not exist: containers, supervisors, connections, the
 /// kernel's limits and the files that outlive a process, in virtual time.

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 internal import Application
 import Glibc
+internal import VirtualTime
 
 /// The program `simulate`: runs seeds, and makes a failing one small.
 enum Command {
