@@ -11,15 +11,10 @@ import pytest
 import cgroups
 import driver
 from applications import APPS, Sums, broker, members, room
-from processes import is_alive, kill, ours, status, supervisors, wait_until
+from processes import is_alive, is_at_rest, kill, ours, supervisors, switches, wait_until
 from world import escra_tool
 
 FLOOR = 5_000  # 50m of a period of 100 ms
-
-
-def switches(pid):
-    """Context switches of a process so far: how often it woke up."""
-    return sum(int(status(pid)[kind + "voluntary_ctxt_switches"]) for kind in ("", "non"))
 
 
 @pytest.fixture
@@ -263,8 +258,8 @@ def test_an_idle_application_does_not_wake_anybody(member):
     made = three(member)
     for each in made:
         each.wait_for_quota(lambda quota: quota == FLOOR, 6, "down to the floor")
-    time.sleep(1)
     pids = [each.supervisor() for each in made]
+    wait_until(lambda: all(map(is_at_rest, pids)), 6, "they have nothing to do")
     before = [switches(pid) for pid in pids]
     time.sleep(2)
     assert [switches(pid) for pid in pids] == before

@@ -246,8 +246,8 @@ def test_what_names_the_hooks_goes_with_the_last_however_long_somebody_is_at_wor
     assert bpf.identity()
     with at_work():
         made.call("delete", "--force")
-        # Longer than a supervisor waits, which is the same on any machine.
-        time.sleep(7)
+        # It waits five seconds for the lock, on any machine.
+        wait_until(lambda: not supervisors(made.id), 10, "the supervisor has ended")
     wait_until(lambda: bpf.identity() is None and not keepers(), 4, "and what named them")
 
 

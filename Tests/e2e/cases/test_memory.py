@@ -11,7 +11,7 @@ import bpf
 import cgroups
 import driver
 import kernel
-from processes import PATIENCE, kill, supervisors, wait_until
+from processes import PATIENCE, is_at_rest, kill, supervisors, wait_until
 from test_update import alone  # noqa: F401 (a fixture)
 from world import LOW_LEVEL, escra_tool
 
@@ -396,15 +396,7 @@ def test_observe_changes_nothing_and_says_what_it_would_do(guest):
 def test_an_idle_container_wakes_nobody(guest):
     made = guest("hear()", {"io.escra.memory.max": "1Gi"}).started()
     pid = made.supervisor()
-    time.sleep(5)
-
-    def switches():
-        with open(f"/proc/{pid}/status") as file:
-            return next(int(line.split()[1]) for line in file if line.startswith("voluntary"))
-
-    before = switches()
-    time.sleep(2)
-    assert switches() == before
+    wait_until(lambda: is_at_rest(pid, 2), 8, "its supervisor has nothing to do")
 
 
 def test_an_update_of_something_else_takes_nothing_back(guest):
@@ -468,18 +460,6 @@ def test_the_limit_has_its_room_above_the_line(guest):
     assert kills(made) == 0
 
 
-def is_quiet(pid):
-    """Whether a supervisor sleeps for as long as the kernel lets it."""
-
-    def switches():
-        with open(f"/proc/{pid}/status") as file:
-            return next(int(line.split()[1]) for line in file if line.startswith("voluntary"))
-
-    before = switches()
-    time.sleep(1)
-    return switches() == before
-
-
 @only_v2
 @pytest.mark.parametrize("demand", FAST)
 def test_who_was_quiet_is_told_of_before_the_line_is_crossed(guest, demand):
@@ -488,7 +468,7 @@ def test_who_was_quiet_is_told_of_before_the_line_is_crossed(guest, demand):
     made = guest(f"hear()\n{FAST[demand]}\nhear()", {"io.escra.memory.max": "1Gi"}).started()
     pid = made.supervisor()
     wait_until(lambda: made.states()[0]["memorySource"] == "bpf", 4, "the program")
-    wait_until(lambda: is_quiet(pid), 8, "nobody looks any more")
+    wait_until(lambda: is_at_rest(pid, 1), 8, "nobody looks any more")
     before = events(made)
     made.do("grow")
     wait_until(lambda: usage(made) > 420 * MIB, 20, "all of it in use")

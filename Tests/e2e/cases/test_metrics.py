@@ -17,7 +17,7 @@ import urllib.request
 import pytest
 
 import cgroups
-from processes import PATIENCE, is_alive, kill, status, wait_until
+from processes import PATIENCE, is_alive, is_at_rest, kill, switches, wait_until
 from world import ESCRA, REPOSITORY, escra_tool
 
 MONITORING = os.path.join(REPOSITORY, "monitoring")
@@ -45,11 +45,6 @@ def value(name, made, found=None):
     [one] = [number for labels, number in found.get("escra_" + name, [])
              if labels.get("id") == made.id] or [None]
     return one
-
-
-def switches(pid):
-    """Context switches of a process so far: how often it woke up."""
-    return sum(int(status(pid)[kind + "voluntary_ctxt_switches"]) for kind in ("", "non"))
 
 
 def free_port():
@@ -266,18 +261,12 @@ def test_an_idle_supervisor_is_not_woken(container, serve, world):
         pytest.skip("without an alarm it looks 20 times a second")
     address = "unix:" + world.path("socket")
     serve(address)
-    seen = []
-
-    def is_quiet():
-        seen.append(switches(pid))
-        time.sleep(0.5)
-        return switches(pid) == seen[-1]
-
-    wait_until(is_quiet, 10, "it sleeps")
+    wait_until(lambda: is_at_rest(pid), 10, "it sleeps")
+    before = switches(pid)
     for _ in range(10):
         escra_tool("metrics", "--output", world.path("metrics.prom"))
         scraped(address)
-    assert switches(pid) == seen[-1]
+    assert switches(pid) == before
 
 
 def test_a_thousand_containers_take_less_than_a_second(container, world):

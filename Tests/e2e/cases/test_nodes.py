@@ -9,9 +9,8 @@ import time
 
 import pytest
 
-import processes
 from nodes import ESCRA_AGENT, Cluster, FakeBroker, FakeKubernetes, ManyBrokers, largest_sum
-from processes import wait_until
+from processes import is_at_rest, switches, wait_until
 from world import ESCRA
 
 CORE = 10**9
@@ -99,15 +98,10 @@ def test_the_agent_sleeps_while_its_applications_rest(cluster, broker):
     [node], brokers = [cluster.node("n1").start_agent()], []
     brokers.append(broker(node, wanted=CORE // 10))
     wait_until(lambda: share(brokers[0]), 5, "a share")
-    time.sleep(1)
-
-    def switches():
-        fields = processes.status(node.agent.pid)
-        return int(fields["voluntary_ctxt_switches"])
-
-    before, requests = switches(), node.status("web")["engine"]["requests"]
+    wait_until(lambda: is_at_rest(node.agent.pid), 5, "an agent that sleeps")
+    before, requests = switches(node.agent.pid), node.status("web")["engine"]["requests"]
     time.sleep(2)
-    assert switches() - before <= 1
+    assert switches(node.agent.pid) - before <= 1
     assert node.status("web")["engine"]["requests"] == requests
     assert len(os.listdir(f"/proc/{node.agent.pid}/task")) == 1
     with open(f"/proc/{node.agent.pid}/smaps_rollup") as file:
@@ -236,18 +230,10 @@ def test_many_applications_at_rest_cause_no_request(cluster, count):
 
     wait_until(lambda: keys() == 2 * count, 60, "all ledgers")
 
-    def switches():
-        return int(processes.status(node.agent.pid)["voluntary_ctxt_switches"])
-
-    def is_quiet():
-        before = switches()
-        time.sleep(1)
-        return switches() == before
-
-    wait_until(is_quiet, 20, "an agent that sleeps")
-    before, revision = switches(), cluster.members[0].status()["header"]["revision"]
+    wait_until(lambda: is_at_rest(node.agent.pid, 1), 20, "an agent that sleeps")
+    before, revision = switches(node.agent.pid), cluster.members[0].status()["header"]["revision"]
     time.sleep(5)
-    assert switches() - before <= 1
+    assert switches(node.agent.pid) - before <= 1
     assert cluster.members[0].status()["header"]["revision"] == revision
     with open(f"/proc/{node.agent.pid}/smaps_rollup") as file:
         pss = next(int(line.split()[1]) for line in file if line.startswith("Pss:"))

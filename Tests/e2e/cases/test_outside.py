@@ -13,7 +13,7 @@ import pytest
 
 import cgroups
 import driver
-from applications import Sums
+from applications import Sampler
 from processes import PATIENCE, kill, wait_until
 
 ROUNDS = int(os.environ.get("ESCRA_ROUNDS", "3"))
@@ -41,31 +41,19 @@ def loaded(container):
     return made
 
 
-def memory(container):
-    """In units of the application's limit, for a sum like that of CPUs."""
-    return cgroups.memory_limit(container.cgroup) / (192 * MIB)
+def sampler(made):
+    """Looks at what all of them may have, in parts of the application's limits."""
+    return Sampler(made, LIMIT, 192 * MIB)
 
 
-def above(sums, limit):
-    """For how many seconds the sum was larger, each time."""
-    found, start = [], None
-    for moment, total in sums.sums:
-        if total > limit + 1e-9:
-            start = start or moment
-        elif start is not None:
-            found.append(moment - start)
-            start = None
-    return found
-
-
-def tell(what, cpu, memory):
+def tell(what, sums):
     """Prints the figures of a resource each."""
-    for name, sums, limit in (("cpu", cpu, LIMIT), ("memory", memory, 1.0)):
-        times = above(sums, limit)
+    for name, found in (("cpu", sums.cpu), ("memory", sums.memory)):
         print(
-            f"{what}: {ROUNDS} rounds, {len(sums.sums)} sums of {name}, "
-            f"most {sums.most / limit:.3f} of the limit, {len(times)} times above, "
-            f"{max(times, default=0) * 1000:.0f} ms at most")
+            f"{what}: {ROUNDS} rounds, {found['count']} sums of {name}, at most "
+            f"{found['gap'] * 1000:.0f} ms apart, most {found['most']:.3f} of the limit, "
+            f"{len(found['above'])} times above, "
+            f"{max(found['above'], default=0) * 1000:.0f} ms at most")
 
 
 def seen(made):
@@ -76,31 +64,31 @@ def seen(made):
 
 def test_supervisors_die_under_load(loaded):
     """The next one finds the limits as they were; the sum is never above the application's."""
-    with Sums(*loaded) as cpu, Sums(*loaded, read=memory) as used:
+    with sampler(loaded) as sums:
         for _ in range(ROUNDS):
             victim = random.choice(loaded)
             kill(victim.supervisor(5))
             victim.supervisor(5)
-    tell("supervisors killed", cpu, used)
-    assert cpu.most <= LIMIT + 1e-9
+    tell("supervisors killed", sums)
+    assert sums.cpu["most"] <= 1 + 1e-9
     if not driver.IS_SYSTEMD:
         # systemd writes the slice's memory.max when a supervisor's scope is started.
-        assert used.most <= 1 + 1e-9
+        assert sums.memory["most"] <= 1 + 1e-9
 
 
 @by_systemd
 def test_systemd_writes_under_load(loaded):
     """Reloaded, and made to apply what it knows: no CPU too much, memory for at most 100 ms."""
     most = max(LIMIT, seen(loaded))
-    with Sums(*loaded) as cpu, Sums(*loaded, read=memory) as used:
+    with sampler(loaded) as sums:
         for _ in range(ROUNDS):
             subprocess.run(["systemctl", "daemon-reload"], check=True, timeout=60 * PATIENCE)
             subprocess.run(
                 ["systemd-run", "--quiet", "--wait", "true"], check=True, timeout=60 * PATIENCE)
             driver.apply_again(os.path.basename(os.path.dirname(loaded[0].cgroup)))
-    tell("systemd reloaded", cpu, used)
-    assert cpu.most <= LIMIT + 1e-9 and cpu.most <= most
-    assert max(above(used, 1.0), default=0) <= 0.1 * PATIENCE
+    tell("systemd reloaded", sums)
+    assert sums.cpu["most"] <= 1 + 1e-9 and sums.cpu["most"] <= most / LIMIT
+    assert max(sums.memory["above"], default=0) <= 0.1 * PATIENCE
 
 
 def test_what_a_create_and_a_delete_cost(container, plain, escra):

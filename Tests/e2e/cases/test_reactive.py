@@ -8,7 +8,8 @@ import pytest
 
 import cgroups
 import kernel
-from processes import PATIENCE, RUN, arguments, keepers, kill, ours, status, supervisors, wait_until
+from processes import (
+    PATIENCE, RUN, arguments, keepers, kill, ours, status, supervisors, switches, wait_until)
 from world import PREFIX, Sampler, escra_tool
 
 FLOOR = 5_000  # 50m of a period of 100 ms
@@ -208,7 +209,7 @@ def test_a_create_waits_for_the_end_of_anothers_edit(container, world, sleeping,
     made, process, before = edited(container, world, sleeping)
     other = container(bundle_=made.bundle, runtime=escra)
     creating = world.spawn(other.create())
-    time.sleep(3)
+    time.sleep(1.5)
     assert creating.poll() is None
     process.kill()
     process.wait()
@@ -355,11 +356,6 @@ def test_without_an_alarm_it_looks_twenty_times_a_second_and_keeps_half(
     assert 5 < rate < 25
     made.work()
     made.wait_for_quota(lambda quota: quota > 2 * half, 2, "up when it works")
-
-
-def switches(pid):
-    """Context switches of a process so far: how often it woke up."""
-    return sum(int(status(pid)[kind + "voluntary_ctxt_switches"]) for kind in ("", "non"))
 
 
 def test_observe_writes_nothing_and_records_what_it_would_do(container):

@@ -15,7 +15,8 @@ import driver
 from processes import RUN, keepers, kill, locked, ours, supervisors, wait_until
 from world import IS_CRUN, Runtime
 
-pytestmark = pytest.mark.skipif(not cgroups.has_cpuset(), reason="strict needs cpusets")
+pytestmark = [
+    pytest.mark.alone, pytest.mark.skipif(not cgroups.has_cpuset(), reason="strict needs cpusets")]
 
 ONLINE = sorted(os.sched_getaffinity(0))
 ALL = f"0-{ONLINE[-1]}" if len(ONLINE) > 1 else "0"

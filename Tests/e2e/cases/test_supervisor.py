@@ -15,8 +15,8 @@ import cgroups
 import driver
 import kernel
 from processes import (
-    PATIENCE, RUN, arguments, descriptors, is_alive, keepers, kill, ours, read_to_the_end, status,
-    supervisors, wait_until)
+    PATIENCE, RUN, arguments, descriptors, is_alive, is_at_rest, keepers, kill, ours, read_to_the_end,
+    status, supervisors, switches, wait_until)
 from world import IS_CRUN, escra_tool
 
 # A supervisor that holds a pipe of the caller's makes it wait for 2 to 12 seconds, or for as long
@@ -195,25 +195,21 @@ def test_a_keeper_without_a_descriptor_to_spare_forgets_nobody(container):
     made = [container().started() for _ in range(2)]
     pid = [each.supervisor() for each in made][0]
     [keeper] = wait_until(keepers, 2, "the keeper lives")
-    time.sleep(0.2)
-
-    def ticks():
-        with open(f"/proc/{keeper}/stat") as file:
-            return sum(map(int, file.read().rpartition(")")[2].split()[11:13]))
-
+    wait_until(lambda: is_at_rest(keeper), 4, "the keeper has nothing to do")
     soft, hard = resource.prlimit(keeper, resource.RLIMIT_NOFILE)
-    resource.prlimit(keeper, resource.RLIMIT_NOFILE, (max(descriptors(keeper)) + 1, hard))
+    most = max(descriptors(keeper)) + 1
+    resource.prlimit(keeper, resource.RLIMIT_NOFILE, (most, hard))
     directory = os.open(RUN + "/keeper", os.O_RDONLY)
     callers = [socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) for _ in range(9)]
     for caller in callers:
         caller.connect(f"/proc/self/fd/{directory}/socket")
     os.close(directory)
-    time.sleep(0.2)
+    wait_until(lambda: len(descriptors(keeper)) == most, 4, "no descriptor is left")
     kill(pid)
-    time.sleep(0.2)
-    before = ticks()
+    wait_until(lambda: not is_alive(pid), 2, "the supervisor is dead")
+    before = cpu_time(keeper)
     time.sleep(0.5)
-    assert ticks() - before < 10, "hundredths of a second of CPU time in half a second"
+    assert cpu_time(keeper) - before < 100_000_000, "nanoseconds in half a second"
     assert keepers() == [keeper] and not supervisors(made[0].id)
     resource.prlimit(keeper, resource.RLIMIT_NOFILE, (soft, hard))
     for caller in callers:
@@ -395,14 +391,10 @@ def test_an_idle_supervisor_does_not_wake(container):
     made.wait_for_quota(lambda quota: quota == 5_000, 4, "down to the floor")
     if made.states()[0]["source"].startswith("sampling"):
         pytest.skip("without an alarm it looks 20 times a second")
-    time.sleep(0.2)
-
-    def switches():
-        return int(status(pid)["voluntary_ctxt_switches"])
-
-    before = switches()
+    wait_until(lambda: is_at_rest(pid), 4, "it has nothing to do")
+    before = switches(pid)
     time.sleep(2)
-    assert switches() == before
+    assert switches(pid) == before
 
 
 def test_a_hundred_calls_leave_no_descriptor_behind(container):

@@ -164,6 +164,16 @@ def set_quota(path, quota, period=100_000):
         write(path, "cpu.max", f"{'max' if quota is None else quota} {period}")
 
 
+def limit_files(path, resource):
+    """The files of each group of a container that has a limit of "cpu" or "memory"."""
+    names = {
+        ("cpu", 1): ["cpu.cfs_quota_us", "cpu.cfs_period_us"], ("cpu", 2): ["cpu.max"],
+        ("memory", 1): ["memory.limit_in_bytes"], ("memory", 2): ["memory.max"]}
+    return [
+        [os.path.join(directory(group, resource), name) for name in names[resource, VERSION]]
+        for group in sorted({path, inner(path), outer(path)})]
+
+
 def memory_limit(path):
     """What a group's memory may be, in bytes."""
     name = "memory.limit_in_bytes" if VERSION == 1 else "memory.max"

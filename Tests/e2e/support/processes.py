@@ -57,6 +57,18 @@ def is_alive(pid):
     return bool(status(pid))
 
 
+def switches(pid):
+    """Context switches of a process so far: how often it woke up."""
+    return sum(int(status(pid)[kind + "voluntary_ctxt_switches"]) for kind in ("", "non"))
+
+
+def is_at_rest(pid, seconds=0.5):
+    """Whether a process sleeps for so long."""
+    before = switches(pid)
+    time.sleep(seconds)
+    return switches(pid) == before
+
+
 def arguments(pid):
     try:
         with open(f"/proc/{pid}/cmdline", "rb") as file:
@@ -139,6 +151,31 @@ class MachineLock:
     """Keeps a test that changes the whole machine apart from those of another suite on it."""
 
     _path = "/tmp/escra-e2e.lock"
+    _kept = None
+
+    @classmethod
+    def taken(cls, is_alone):
+        """A test's lock. Of tests in a row that are alone, the next takes over the one before's.
+
+        Otherwise a test of another suite would run between any two of them, and neither beside it.
+        """
+        if not is_alone:
+            cls.release()
+        lock, cls._kept = cls._kept or cls(), None
+        if is_alone:
+            lock.be_alone()
+        return lock
+
+    def keep(self):
+        """Leaves the lock to the next test."""
+        MachineLock._kept = self
+
+    @classmethod
+    def release(cls):
+        """Closes what no test took over."""
+        if cls._kept:
+            cls._kept.close()
+            cls._kept = None
 
     def __init__(self):
         self._files = [os.open(self._path + name, os.O_RDWR | os.O_CREAT) for name in ("", ".next")]
