@@ -15,8 +15,8 @@ import cgroups
 import driver
 import kernel
 from processes import (
-    PATIENCE, RUN, arguments, descriptors, is_alive, is_at_rest, keepers, kill, ours, read_to_the_end,
-    status, supervisors, switches, wait_until)
+    PATIENCE, RUN, arguments, descriptors, is_alive, is_at_rest, keepers, kill, ours,
+    read_to_the_end, status, supervisors, switches, wait_until)
 from world import IS_CRUN, escra_tool
 
 # A supervisor that holds a pipe of the caller's makes it wait for 2 to 12 seconds, or for as long

@@ -3,8 +3,8 @@
 
 The first line of stdin is JSON: {name: [unit, [[[FILE, ...], ...], ...]]}, for each resource the
 groups of each member, and for each group its files: a limit, and a period where it is in another.
-The least of a member's groups counts. A sum counts when two looks in a row, at all members, read the
-same: nothing else was in force between. At the end of stdin it prints {name: figures}.
+The least of a member's groups counts. A sum counts when two looks in a row, at all members, read
+the same: nothing else was in force between. At the end of stdin it prints {name: figures}.
 """
 import json
 import os
