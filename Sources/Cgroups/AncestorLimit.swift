@@ -31,8 +31,7 @@ extension CgroupLocation {
 
   /// The memory limit of one directory in bytes; nil for none.
   package func memoryLimit(of path: String) -> Int64? {
-    let name = version == .v1 ? "/memory.limit_in_bytes" : "/memory.max"
-    return (try? FileDescriptor.text(of: path + name)).flatMap { MemoryWriter.limit($0) }
+    CgroupFile.memoryLimit.text(of: path, version).flatMap { MemoryWriter.limit($0) }
       .flatMap { $0 < MemoryLimit.unlimited ? $0 : nil }
   }
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 internal import Glibc
-internal import Quantities
+package import Quantities
 package import Syscalls
 
 extension FileDescriptor {
@@ -14,6 +14,13 @@ extension FileDescriptor {
       if try hasCgroupMembers(levels: 64) { return true }
       return try hasCgroupMembers(levels: 64)
     } catch { return !error.isGone }
+  }
+
+  /// The interface of the cgroup whose directory this is.
+  package var cgroupVersion: CgroupVersion {
+    guard let name = CgroupFile.controllers.name(.v2) else { return .v1 }
+    // A directory that cannot be looked at has no file that could be opened either.
+    return (try? status(of: name)) == nil ? .v1 : .v2
   }
 
   private func hasCgroupMembers(levels: Int) throws(SystemError) -> Bool {

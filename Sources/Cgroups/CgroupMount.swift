@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+internal import Glibc
 internal import Quantities
 internal import Syscalls
 
@@ -78,6 +79,18 @@ package struct CgroupMount {
     guard rest.isEmpty || rest.utf8.first == UInt8(ascii: "/"), !rest.split(at: "/").contains("..")
     else { return nil }
     return (rest == "/" ? point : point + rest, point)
+  }
+
+  /// The controllers that groups below this mount can have; nil on cgroup v1, where the mount's options
+  /// say it.
+  package var availableControllers: [Substring]? {
+    CgroupFile.controllers.text(of: point, .v2).map { $0.split { $0 == " " || $0 == "\n" } }
+  }
+
+  /// Moves this process into the hierarchy's root, if it may.
+  package func enterRoot() {
+    // "0" is the writer itself. Refused without privilege: then it stays where it is.
+    try? FileDescriptor.open(.processes, of: point, .v2, O_WRONLY).write("0")
   }
 
   /// Finds them in the text of `/proc/PID/mountinfo` (proc_pid_mountinfo(5)).

@@ -165,7 +165,7 @@ struct SupervisedStart {
   private func tooLarge(_ image: CheckpointImage, _ most: Int64) -> String {
     let key =
       membership == nil || policy.ownMemoryMaximum != nil
-      ? "io.escra.memory.max" : "io.escra.app.memory"
+      ? AnnotationKey.memoryMax.name : AnnotationKey.appMemory.name
     let path = call.invocation.imagePath?.text ?? CheckpointImage.defaultPath
     let needed = ByteQuantity(bytes: (min(image.least, .max - 0xf_ffff) + 0xf_ffff) & ~0xf_ffff)
     return "the checkpoint in \"\(path)\" needs \(needed) of memory, and "
@@ -268,7 +268,7 @@ struct SupervisedStart {
     let request = GroupPlan.Request(
       hidesLimits: policy.name != .observe && policy.visible == .declared,
       movesCPU: policy.name == .reactive, movesMemory: memoryBase != nil,
-      isUnified: CgroupMount.hasUnifiedCPU, isRoot: geteuid() == 0, cgroup: placed)
+      isRoot: geteuid() == 0, cgroup: placed)
     return GroupPlan(request, root: call.root, id: id)
   }
 

@@ -292,7 +292,7 @@ package struct MemoryController: Sendable {
   private func lastLook(
     _ reading: MemoryReading, _ now: Nanoseconds, _ hasPace: Bool
   ) -> Nanoseconds? {
-    guard law.version == .v2 else { return nil }
+    guard law.version.hasMemoryHigh else { return nil }
     let room = limit - reading.workingSet
     if hasPace, law.taken(at: rate, in: 2 * parameters.longestSample) < room / 4 { return nil }
     return now + law.nextLook(room, rate: hasPace ? rate : nil)

@@ -210,18 +210,15 @@ package enum ParentRegistry {
   static func file(
     of path: String, _ directory: borrowing FileDescriptor, isMemory: Bool
   ) -> (any ParentFile)? {
-    let isV2 = (try? directory.status(of: "cgroup.controllers")) != nil
+    let version = directory.cgroupVersion
     if isMemory {
-      let usage = isV2 ? "memory.current" : "memory.usage_in_bytes"
       guard
-        let writer = try? MemoryWriter(
-          directory: path, version: isV2 ? .v2 : .v1, readOnly: false),
-        let usage = try? directory.open(usage, O_RDONLY)
+        let writer = try? MemoryWriter(directory: path, version: version, readOnly: false),
+        let usage = try? directory.open(.memoryUsage, version, O_RDONLY)
       else { return nil }
       return ParentMemory(writer, usage: usage)
     }
-    let writer = try? CgroupWriter(
-      directory: directory, version: isV2 ? .v2 : .v1, readOnly: false)
+    let writer = try? CgroupWriter(directory: directory, version: version, readOnly: false)
     guard let writer else { return nil }
     return ParentQuota(writer)
   }

@@ -68,7 +68,7 @@ package struct ForeignContainer {
       directory: directory, version: location.version, readOnly: true
     ).current()
     guard found < MemoryLimit.unlimited else { return (nil, nil) }
-    let sum = (try? FileDescriptor.text(of: directory + "/memory.memsw.limit_in_bytes")).flatMap {
+    let sum = CgroupFile.memoryAndSwapLimit.text(of: directory, location.version).flatMap {
       Int64($0.prefix { $0 != "\n" })
     }
     return (

@@ -345,12 +345,10 @@ final class Keeper {
       number = handle.release()
       if (try? poller.add(number, token: Token.exit + UInt64(number))) != nil { return number }
     } else {
-      guard state.version == .v2, let path = state.cpuDirectory,
-        let events = try? FileDescriptor.open(path + "/cgroup.events", O_RDONLY),
-        // Reading takes note of what was said.
-        (try? events.contents(subject: "a container's members")) != nil
+      guard let members = GroupMembers(reportedIn: state.cpuDirectory, state.version),
+        members.acknowledge()
       else { return nil }
-      number = events.release()
+      number = members.release()
       if (try? poller.addUrgent(number, token: Token.exit + UInt64(number))) != nil {
         return number
       }

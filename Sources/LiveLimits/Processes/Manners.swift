@@ -28,16 +28,12 @@ enum Manners {
         group.controllers.isEmpty
         || group.controllers.contains { $0.utf8.starts(with: "name=".utf8) }
       if hasSystemd && isSystemds { continue }
-      guard
-        let mount = mounts.first(where: { mount in
-          group.controllers.isEmpty
-            ? mount.controllers.isEmpty
-            : group.controllers.allSatisfy { mount.controllers.contains($0) }
-        }),
-        let file = try? FileDescriptor.open(mount.point + "/cgroup.procs", O_WRONLY)
-      else { continue }
-      // "0" is the writer itself. Refused without privilege: then it stays where it is.
-      try? file.write("0")
+      let mount = mounts.first { mount in
+        group.controllers.isEmpty
+          ? mount.controllers.isEmpty
+          : group.controllers.allSatisfy { mount.controllers.contains($0) }
+      }
+      mount?.enterRoot()
     }
   }
 

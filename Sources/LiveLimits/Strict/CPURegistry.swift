@@ -128,9 +128,6 @@ package struct CPURegistry: ~Copyable {
     }
   }
 
-  /// Whether cgroup v2 has the cpuset controller.
-  package static var isUnified: Bool { CpusetTree.ofMachine()?.version == .v2 }
-
   /// The group that this process is in, from the root of the cpuset hierarchy.
   package static func groupOfCaller() -> String {
     let text = (try? FileDescriptor.text(of: "/proc/self/cgroup")) ?? ""

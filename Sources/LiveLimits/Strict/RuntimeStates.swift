@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 internal import CPUSets
+internal import Cgroups
 internal import Glibc
 internal import OCISpec
 internal import Quantities

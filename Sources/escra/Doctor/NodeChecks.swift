@@ -28,10 +28,8 @@ struct NodeChecks {
     let mounts = CgroupMount.parse((try? FileDescriptor.text(of: "/proc/self/mountinfo")) ?? "")
     let own = mounts.first { $0.controllers.contains("cpu") }
     let unified = mounts.first { $0.controllers.isEmpty }
-    let controllers =
-      unified.flatMap { try? FileDescriptor.text(of: $0.point + "/cgroup.controllers") } ?? ""
-    let words = controllers.split { $0 == " " || $0 == "\n" }
-    guard let mount = own ?? (words.contains("cpu") ? unified : nil) else {
+    let controllers = unified?.availableControllers ?? []
+    guard let mount = own ?? (controllers.contains("cpu") ? unified : nil) else {
       return .problem(
         "cgroups",
         "no cgroup hierarchy with the cpu controller is mounted, so no CPU limit can be set; mount "
