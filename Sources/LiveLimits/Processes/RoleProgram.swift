@@ -73,9 +73,7 @@ extension Role {
     if start != .found {
       return try find(StateDirectory(path: path, owning: descriptor), start)
     }
-    guard let handover = Handover(arguments, from: 3) else {
-      throw SystemError("understand", "my arguments", errno: EINVAL)
-    }
+    let handover = try Handover(argument: arguments.count > 3 ? arguments[3] : "")
     // Before anything is heard of others.
     try Confinement.enter(handover.take(.rules), handover.take(.filter))
     let supervision = try Supervision(
