@@ -39,6 +39,8 @@ package struct ApplicationRoom: ~Copyable {
   static let socketName = "socket"
   static let membersName = "members"
   static let clusterFile = "cluster"
+  /// For how long the process that had a member's file before may take to end.
+  private static let adoptionPatience: Nanoseconds = 100_000_000
   private static let temporary = ".new."
   private static let killSwitches = ".kill."
 
@@ -111,11 +113,8 @@ package struct ApplicationRoom: ~Copyable {
       let file = try? members.open(Self.name(of: nonce), O_RDWR), let record = record(file, nonce)
     else { return nil }
     // Who had it before may be on its way out still.
-    var attempts = 50
-    while escra_lock_file(file.number, locks == .descriptions) != 0, attempts > 0 {
-      usleep(2000)
-      attempts -= 1
-    }
+    let wait = LockWait(for: Self.adoptionPatience)
+    while escra_lock_file(file.number, locks == .descriptions) != 0, wait.pause() {}
     guard let killSwitch = try? killSwitch(nonce) else { return nil }
     return MemberFile(record, owning: file, killSwitch)
   }

@@ -62,11 +62,8 @@ extension Release {
   }
 
   private static func waitForLock(of directory: borrowing StateDirectory) -> Bool {
-    let deadline = monotonicNow() + adoptionPatience
-    while !directory.claim() {
-      guard monotonicNow() < deadline else { return false }
-      usleep(2000)
-    }
+    let wait = LockWait(for: adoptionPatience)
+    while !directory.claim() { guard wait.pause() else { return false } }
     return true
   }
 

@@ -17,12 +17,11 @@ package enum GroupOwner {
   ///
   /// - Returns: Whether the caller is the owner.
   static func take(_ quota: borrowing FileDescriptor) -> Bool {
-    let deadline = monotonicNow() + patience
+    let wait = LockWait(for: patience, every: 10)
     while true {
       // A kernel without locks on this file is no reason to supervise nothing.
       guard let isOurs = try? quota.lock(wait: false) else { return true }
-      if isOurs || monotonicNow() >= deadline { return isOurs }
-      usleep(10_000)
+      if isOurs || !wait.pause() { return isOurs }
     }
   }
 
@@ -62,8 +61,8 @@ package enum GroupOwner {
     guard let directory,
       let group = try? FileDescriptor.open(directory, O_RDONLY | O_DIRECTORY)
     else { return nil }
-    for file in ["cpu.cfs_quota_us", "cpu.max"] {
-      guard let quota = try? group.open(file, O_RDONLY), group.hasCgroupMembers,
+    for version in [CgroupVersion.v1, .v2] {
+      guard let quota = try? group.open(.cpuQuota, version, O_RDONLY), group.hasCgroupMembers,
         RegistryLock.holder(of: quota) != nil
       else { continue }
       return reason((try? group.status())?.identity.inode, not: nonce, root)

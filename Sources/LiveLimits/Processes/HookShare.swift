@@ -36,14 +36,11 @@ struct HookShare: ~Copyable {
       throw SystemError.last("make directory", root.hooks)
     }
     let directory = try FileDescriptor.open(root.hooks, O_RDONLY | O_DIRECTORY)
-    let deadline = monotonicNow() + patience
+    let wait = LockWait(for: patience)
     while true {
       guard isWanted() else { throw SystemError("lock", root.hooks, errno: ECANCELED) }
       if try directory.lock(wait: false) { break }
-      guard monotonicNow() < deadline else {
-        throw SystemError("lock", root.hooks, errno: EBUSY)
-      }
-      usleep(2000)
+      guard wait.pause() else { throw SystemError("lock", root.hooks, errno: EBUSY) }
     }
     self.directory = directory
   }

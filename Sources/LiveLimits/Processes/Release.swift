@@ -105,16 +105,16 @@ package enum Release {
   ///
   /// - Returns: Whether it is ours.
   private static func takeLock(of directory: borrowing StateDirectory) -> Bool {
-    let deadline = monotonicNow() + patience
+    let wait = LockWait(for: patience)
     while !directory.claim() {
-      guard directory.isThere, monotonicNow() < deadline else { return false }
+      guard directory.isThere else { return false }
       // Adopted meanwhile, it has another supervisor, and the keeper is not to take what follows for
       // a crash. Who marks while the lock is held marks what its holder cannot unmark.
       if directory.releaseStage == nil { try? directory.mark(.asked) }
       // The keeper has the lock for a moment when it looks; and who was just started listens in a
       // moment.
       if let pid = supervisor(of: directory) { _ = RegistryLock.evict(pid) }
-      usleep(2000)
+      guard wait.pause() else { return false }
     }
     return true
   }
