@@ -29,7 +29,7 @@ enum EtcdMessages {
       } ?? "{\"request_delete_range\":{\"key\":\(name)}}"
     return Array(
       ("{\"compare\":[{\"key\":\(name),\"target\":\"MOD\",\"result\":\"EQUAL\","
-        + "\"mod_revision\":\(jsonString(version ?? "0"))}],\"success\":[\(change)],"
+        + "\"mod_revision\":\(jsonLiteral(version ?? "0"))}],\"success\":[\(change)],"
         + "\"failure\":[{\"request_range\":{\"key\":\(name)}}]}").utf8)
   }
 

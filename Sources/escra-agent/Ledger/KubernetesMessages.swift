@@ -48,19 +48,19 @@ enum KubernetesMessages {
   /// - Returns: The object, as JSON.
   static func object(_ key: LedgerKey, _ ledger: [UInt8], replacing version: String?) -> [UInt8] {
     let resourceVersion =
-      version.map { ",\"resourceVersion\":\(jsonString($0))" } ?? ""
+      version.map { ",\"resourceVersion\":\(jsonLiteral($0))" } ?? ""
     let head =
       "{\"apiVersion\":\"\(Self.version)\",\"kind\":\"\(kind)\",\"metadata\":{"
-      + "\"name\":\(jsonString(name(key))),\"namespace\":\(jsonString(key.namespace))"
-      + "\(resourceVersion)},\"spec\":{\"application\":\(jsonString(key.application)),"
-      + "\"resource\":\(jsonString(key.resource)),\"ledger\":"
+      + "\"name\":\(jsonLiteral(name(key))),\"namespace\":\(jsonLiteral(key.namespace))"
+      + "\(resourceVersion)},\"spec\":{\"application\":\(jsonLiteral(key.application)),"
+      + "\"resource\":\(jsonLiteral(key.resource)),\"ledger\":"
     return Array(head.utf8) + ledger + Array("}}".utf8)
   }
 
   /// What a removal asks for.
   static func removal(of version: String?) -> [UInt8] {
     let conditions =
-      version.map { ",\"preconditions\":{\"resourceVersion\":\(jsonString($0))}" } ?? ""
+      version.map { ",\"preconditions\":{\"resourceVersion\":\(jsonLiteral($0))}" } ?? ""
     return Array("{\"apiVersion\":\"v1\",\"kind\":\"DeleteOptions\"\(conditions)}".utf8)
   }
 
