@@ -59,7 +59,7 @@ package enum CgroupFile: Sendable {
   ///   - version: The interface.
   /// - Returns: Its text.
   package func text(of directory: String, _ version: CgroupVersion) -> String? {
-    name(version).flatMap { try? FileDescriptor.text(of: directory + "/" + $0) }
+    name(version).flatMap { FileDescriptor.textIfReadable(of: directory + "/" + $0) }
   }
 }
 

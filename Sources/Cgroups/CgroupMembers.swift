@@ -47,7 +47,7 @@ extension FileDescriptor {
   /// to a second (kernel/cgroup/cgroup-v1.c, CGROUP_PIDLIST_DESTROY_DELAY).
   package var hasCgroupProcesses: Bool {
     guard let file = try? open("cgroup.procs", O_RDONLY),
-      let members = try? file.contents(subject: "cgroup.procs")
+      let members = file.contentsIfReadable()
     else { return false }
     return !members.isEmpty
   }

@@ -125,7 +125,7 @@ package struct CgroupMount {
   /// - Parameter controller: Whose hierarchy; without one of its own that is the unified one.
   /// - Returns: Where it is mounted; nil where it can be written, or is mounted nowhere.
   package static func readOnlyPoint(of controller: Substring) -> String? {
-    let all = parse((try? FileDescriptor.text(of: "/proc/self/mountinfo")) ?? "")
+    let all = parse(FileDescriptor.textIfReadable(of: "/proc/self/mountinfo") ?? "")
     let found =
       all.first { $0.controllers.contains(controller) } ?? all.first { $0.controllers.isEmpty }
     return found?.isReadOnly == true ? found?.point : nil
@@ -134,12 +134,12 @@ package struct CgroupMount {
   /// Whether groups of this machine have their memory in the unified hierarchy, and so a line in
   /// memory.high: a controller is in one hierarchy at a time.
   package static var hasUnifiedMemory: Bool {
-    hasUnifiedMemory(parse((try? FileDescriptor.text(of: "/proc/self/mountinfo")) ?? ""))
+    hasUnifiedMemory(parse(FileDescriptor.textIfReadable(of: "/proc/self/mountinfo") ?? ""))
   }
 
   /// The same of CPU limits.
   package static var hasUnifiedCPU: Bool {
-    let mounts = parse((try? FileDescriptor.text(of: "/proc/self/mountinfo")) ?? "")
+    let mounts = parse(FileDescriptor.textIfReadable(of: "/proc/self/mountinfo") ?? "")
     return hasUnifiedMemory(mounts) && !mounts.contains { $0.controllers.contains("cpu") }
   }
 

@@ -20,7 +20,7 @@ package struct CpusetTree {
 
   /// The machine's own; nil where no hierarchy has cpuset.
   package static func ofMachine() -> CpusetTree? {
-    guard let mounts = try? FileDescriptor.text(of: "/proc/self/mountinfo") else { return nil }
+    guard let mounts = FileDescriptor.textIfReadable(of: "/proc/self/mountinfo") else { return nil }
     let all = CgroupMount.parse(mounts)
     // Mounted more than once, the whole of it counts.
     func mount(_ isMeant: (CgroupMount) -> Bool) -> CgroupMount? {
@@ -105,7 +105,7 @@ package struct CpusetTree {
 
   /// The inode of a group's directory; nil when it is gone.
   package func inode(of group: String) -> UInt64? {
-    (try? FileStatus.following(directory(group)))?.identity.inode
+    FileStatus.ifThere(directory(group))?.identity.inode
   }
 
   /// The group that a path which is yet to be made will be made in: the nearest that exists.
@@ -127,7 +127,7 @@ package struct CpusetTree {
       rest = rest[..<slash]
       if rest.isEmpty { return nil }
       let group = String(Substring(rest))
-      if let open = try? FileDescriptor.open(directory(group), O_RDONLY | O_DIRECTORY),
+      if let open = FileDescriptor.openIfPossible(directory(group), O_RDONLY | O_DIRECTORY),
         open.hasCgroupProcesses
       {
         return group
@@ -150,6 +150,7 @@ package struct CpusetTree {
     var isWatched = true
     var open = ["/"]
     while let group = open.popLast() {
+      // Without a watch the caller looks at times.
       isWatched = (try? watch.addGroup(directory(group))) != nil && isWatched
       do throws(SystemError) {
         let directory = try FileDescriptor.open(directory(group), O_RDONLY | O_DIRECTORY)

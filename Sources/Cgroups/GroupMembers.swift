@@ -24,7 +24,7 @@ package struct GroupMembers: ~Copyable {
   ///   - version: Its interface.
   package init?(reportedIn directory: String?, _ version: CgroupVersion?) {
     guard let directory, let version, version.reportsLastProcess,
-      let file = try? FileDescriptor.open(.events, of: directory, version, O_RDONLY)
+      let file = FileDescriptor.openIfPossible(.events, of: directory, version, O_RDONLY)
     else { return nil }
     self.init(owning: file, version)
   }
@@ -32,7 +32,7 @@ package struct GroupMembers: ~Copyable {
   /// The same for a directory that is open.
   package init?(reportedIn directory: borrowing FileDescriptor, _ version: CgroupVersion) {
     guard version.reportsLastProcess,
-      let file = try? directory.open(.events, version, O_RDONLY)
+      let file = directory.openIfPossible(.events, version, O_RDONLY)
     else { return nil }
     self.init(owning: file, version)
   }

@@ -34,7 +34,7 @@ extension Bundle {
 
   /// Whether another container's edit is in the place of config.json.
   package var isEdited: Bool {
-    (try? directory.status(of: names.original)) ?? nil != nil
+    directory.statusIfThere(of: names.original) != nil
   }
 
   /// Opens and locks the record, which only the bundle's owner and root can open.

@@ -53,6 +53,12 @@ package struct ApplicationRoom: ~Copyable {
     directory = try FileDescriptor.open(path, O_RDONLY | O_DIRECTORY)
   }
 
+  /// Opens a room, if it is there: its broker may remove it at any time.
+  package static func ifThere(_ path: String) -> ApplicationRoom? {
+    // Its absence is an answer.
+    try? ApplicationRoom(opening: path)
+  }
+
   /// Opens a room, and makes it where there is none.
   package init(making path: String, locks: Locks = .processes) throws(SystemError) {
     if let slash = path.utf8.lastIndex(of: UInt8(ascii: "/")) {
@@ -110,11 +116,12 @@ package struct ApplicationRoom: ~Copyable {
   /// - Returns: nil when it is not registered.
   package func adopt(_ nonce: UInt64) -> MemberFile? {
     guard let members = try? members(),
-      let file = try? members.open(Self.name(of: nonce), O_RDWR), let record = record(file, nonce)
+      let file = members.openIfPossible(Self.name(of: nonce), O_RDWR), let record = record(file, nonce)
     else { return nil }
     // Who had it before may be on its way out still.
     let wait = LockWait(for: Self.adoptionPatience)
     while escra_lock_file(file.number, locks == .descriptions) != 0, wait.pause() {}
+    // Without one it could not be fenced: it joins as a newcomer.
     guard let killSwitch = try? killSwitch(nonce) else { return nil }
     return MemberFile(record, owning: file, killSwitch)
   }
@@ -142,9 +149,9 @@ package struct ApplicationRoom: ~Copyable {
   /// Forgets a container: it has ended.
   package func forget(_ nonce: UInt64) {
     guard let members = try? members() else { return }
-    try? members.remove(Self.name(of: nonce))
-    try? members.remove("." + Self.name(of: nonce))
-    try? directory.remove(Self.killSwitch(of: nonce))
+    members.removeIfPossible(Self.name(of: nonce))
+    members.removeIfPossible("." + Self.name(of: nonce))
+    directory.removeIfPossible(Self.killSwitch(of: nonce))
   }
 
   /// What is seen of a member.
@@ -174,7 +181,7 @@ package struct ApplicationRoom: ~Copyable {
   /// What another one's file says; never one's own.
   package func record(of nonce: UInt64) -> MemberRecord? {
     guard let members = try? members(),
-      let file = try? members.open(Self.name(of: nonce), O_RDONLY)
+      let file = members.openIfPossible(Self.name(of: nonce), O_RDONLY)
     else { return nil }
     return record(file, nonce)
   }
@@ -214,13 +221,15 @@ package struct ApplicationRoom: ~Copyable {
   package func fence(
     _ nonce: UInt64, ifItIs process: Int32? = nil, between: () -> Void = {}
   ) {
+    // A member whose file is gone has left.
     guard let members = try? members(),
-      let file = try? members.open(Self.name(of: nonce), O_RDONLY),
+      let file = members.openIfPossible(Self.name(of: nonce), O_RDONLY),
       let pid = Self.holder(file), pid == process ?? pid,
-      let handle = try? directory.open(Self.killSwitch(of: nonce), O_WRONLY | O_NONBLOCK)
+      let handle = directory.openIfPossible(Self.killSwitch(of: nonce), O_WRONLY | O_NONBLOCK)
     else { return }
     between()
     guard Self.holder(file) == pid else { return }
+    // A FIFO without a reader belongs to a process that has ended.
     try? handle.write([0])
   }
 
@@ -230,7 +239,7 @@ package struct ApplicationRoom: ~Copyable {
   ///
   /// - Returns: What is the broker's as long as it is open.
   package func takeLock() -> FileDescriptor? {
-    guard let file = try? directory.open(Self.lockFile, O_RDWR | O_CREAT),
+    guard let file = directory.openIfPossible(Self.lockFile, O_RDWR | O_CREAT),
       escra_lock_file(file.number, locks == .descriptions) == 0,
       // Who was the last one before may have removed it after we had opened it.
       let ours = try? file.status().identity,
@@ -241,7 +250,7 @@ package struct ApplicationRoom: ~Copyable {
 
   /// The broker's pid; nil where there is none, or it is this process.
   package var broker: Int32? {
-    guard let file = try? directory.open(Self.lockFile, O_RDONLY) else { return nil }
+    guard let file = directory.openIfPossible(Self.lockFile, O_RDONLY) else { return nil }
     return Self.holder(file)
   }
 
@@ -308,6 +317,7 @@ package struct ApplicationRoom: ~Copyable {
       keyed[int: name + "AwaitsShare"] = limits.awaitsShareUntil
     }
     let text = keyed.text
+    // Not saved, the next broker has the limits before this; the members hold no more than both.
     try? replace(Self.limitsFile, with: text)
     try? directory.reserve(Self.limitsFile, bytes: text.utf8.count)
   }
@@ -316,8 +326,8 @@ package struct ApplicationRoom: ~Copyable {
 
   /// What the node's agent says of the application; nil where it has said nothing.
   package var clusterStatus: ClusterStatus? {
-    guard let file = try? directory.open(Self.clusterFile, O_RDONLY | O_NONBLOCK),
-      let bytes = try? file.readAll(limit: ClusterStatus.mostBytes)
+    guard let file = directory.openIfPossible(Self.clusterFile, O_RDONLY | O_NONBLOCK),
+      let bytes = file.bytesIfReadable(limit: ClusterStatus.mostBytes)
     else { return nil }
     return ClusterStatus(text: String(decoding: bytes, as: UTF8.self))
   }
@@ -348,15 +358,15 @@ package struct ApplicationRoom: ~Copyable {
   private func remove() -> Bool {
     if let members = try? members() {
       // Of who has died before it was registered.
-      for name in (try? members.entries()) ?? [] where name.utf8.first == UInt8(ascii: ".") {
-        try? members.remove(name)
+      for name in members.entriesIfReadable where name.utf8.first == UInt8(ascii: ".") {
+        members.removeIfPossible(name)
       }
     }
     do throws(SystemError) {
       try directory.remove(Self.membersName, directory: true)
     } catch { return true }
     // Nobody is registered, and who wants to be now finds that out by the directory's absence.
-    let leftOver = ((try? directory.entries()) ?? []).filter {
+    let leftOver = directory.entriesIfReadable.filter {
       $0.utf8.starts(with: Self.temporary.utf8) || $0.utf8.starts(with: Self.killSwitches.utf8)
     }
     for name in leftOver + [
@@ -364,7 +374,7 @@ package struct ApplicationRoom: ~Copyable {
       Self.clusterFile,
       FileDescriptor.spare(of: Self.limitsFile),
     ] {
-      try? directory.remove(name)
+      directory.removeIfPossible(name)
     }
     // A supervisor cannot reach what its root directory is in: the keeper can.
     return rmdir(path) != 0 && errno == ENOTEMPTY
@@ -372,23 +382,20 @@ package struct ApplicationRoom: ~Copyable {
 
   /// Removes the directories of applications whose last members had nothing left to remove in them.
   package static func removeAbandoned(_ root: StateRoot) {
-    guard let rooms = try? FileDescriptor.open(root.applications, O_RDONLY | O_DIRECTORY),
-      let names = try? rooms.entries()
+    guard let rooms = FileDescriptor.openIfPossible(root.applications, O_RDONLY | O_DIRECTORY)
     else { return }
     // Those that are not empty stay.
-    for name in names { try? rooms.remove(name, directory: true) }
+    for name in rooms.entriesIfReadable { rooms.removeIfPossible(name, directory: true) }
   }
 
   /// Forgets those whose state is gone, and removes rooms that are empty: for the keeper.
   ///
   /// A container is registered after it has a state, and forgotten before it has none.
   package static func sweep(_ root: StateRoot) {
-    guard
-      let names = try? FileDescriptor.open(root.applications, O_RDONLY | O_DIRECTORY).entries()
-    else { return }
+    let names = FileDescriptor.entriesIfReadable(of: root.applications)
     let rooms = names.compactMap { name -> (path: String, nonces: [UInt64])? in
       let path = root.applications + "/" + name
-      guard let room = try? ApplicationRoom(opening: path) else { return nil }
+      guard let room = ApplicationRoom.ifThere(path) else { return nil }
       return (path, room.nonces)
     }
     // Behind the members: each of them had a state before it was registered.
@@ -396,7 +403,7 @@ package struct ApplicationRoom: ~Copyable {
     for (path, nonces) in rooms {
       let gone = nonces.filter { !known.contains($0) }
       guard gone.count == nonces.count || !gone.isEmpty,
-        let room = try? ApplicationRoom(opening: path)
+        let room = ApplicationRoom.ifThere(path)
       else { continue }
       for nonce in gone { room.forget(nonce) }
       room.removeIfEmpty()
@@ -416,8 +423,8 @@ package struct ApplicationRoom: ~Copyable {
   }
 
   private func text(of name: String) -> String? {
-    guard let file = try? directory.open(name, O_RDONLY),
-      let bytes = try? file.readAll(limit: 4096)
+    guard let file = directory.openIfPossible(name, O_RDONLY),
+      let bytes = file.bytesIfReadable(limit: 4096)
     else { return nil }
     return String(decoding: bytes, as: UTF8.self)
   }

@@ -115,6 +115,7 @@ extension SupervisedStart {
     try? supervisor.process.send(SIGKILL)
     supervisor.process.hasEnded(within: Self.secondsWhereNeeded * 1000)
     OuterGroups.remove(directory.nonce, .system)
+    // Whatever is in the way, the keeper tries again.
     if (try? CPUFence(root: .system).release(directory)) == nil { Launcher.callKeeper(.system) }
     throw .notReady(answer, within: Self.secondsWhereNeeded)
   }

@@ -48,6 +48,7 @@ private func underPolicy(
     try start.giveUpLocked(bundle, busy)
     return nil
   }
+  // A config.json that cannot be read now is the low-level runtime's to complain of.
   if edit != nil, let original = try? bundle.config(), original != bytes {
     start = try SupervisedStart(id: id, call: call, settings: settings, bytes: original)
   }
@@ -252,6 +253,7 @@ struct SupervisedStart {
     if membership == nil, !settings.refusesFailures, var state = directory.load() {
       state.leaveOuter(name: cgroup.name, path: cgroup.path)
       state.unsupervised = failure.sentence
+      // What cannot be left is removed below.
       if (try? directory.save(state)) != nil, (try? directory.mark(.done)) != nil {
         // A keeper that lives already has looked at the others, and not at this one.
         Launcher.callKeeper(.system, about: state, directory.nonce)
@@ -511,7 +513,7 @@ struct SupervisedStart {
       root: call.root, id: id, bundle: absolutePath(call.invocation.bundle?.text ?? "."),
       policy: policy.name, runtime: runtime, pidFile: pidFile, base: base)
     state.config = call.invocation.config.map { absolutePath($0.text) }
-    let stale = try? FileStatus.following(pidFile)
+    let stale = FileStatus.ifThere(pidFile)
     (state.stalePidFile, state.stalePidFileModified) = (stale?.identity, stale?.modified)
     state.cgroupName = cgroupName
     state.cgroupPath = cgroup.path

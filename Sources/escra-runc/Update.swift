@@ -21,7 +21,7 @@ func update(_ call: RuntimeCall, _ settings: Settings) -> Never {
   let request = UpdateRequest(call)
   if request.isRefusable { request.pass() }
   for path in instances {
-    guard let instance = try? StateDirectory(opening: path) else { continue }
+    guard let instance = StateDirectory.ifThere(path) else { continue }
     let state = instance.load()
     if state?.innerName != nil, state?.claim == nil || instance.releaseStage == .done {
       updateInner(request, instance)
@@ -117,7 +117,9 @@ private func supervisor(
   wait()
   while monotonicNow() < deadline {
     if instance.isSupervised {
-      if !instance.isSupervisorEnding, let socket = try? instance.connect() { return socket }
+      if !instance.isSupervisorEnding, let socket = instance.connectIfPossible() {
+        return socket
+      }
       wait()
     } else if Launcher.startKeeperIfNone(.system) {
       // One that was dying when this call began still had its lock.
@@ -193,6 +195,7 @@ private func refuseAboveAncestors(
 private func settle(_ instance: borrowing StateDirectory, isTaken: Bool) {
   guard var state = instance.load() else { return }
   state.settleUpdate(isTaken: isTaken)
+  // Not saved, the note stays, and the kernel's limit decides when a supervisor reads it.
   try? instance.save(state)
 }
 

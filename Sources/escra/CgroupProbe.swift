@@ -61,7 +61,7 @@ final class CgroupProbe {
   private static func open(
     _ file: CgroupFile, of directory: String?, _ version: CgroupVersion
   ) -> FileDescriptor {
-    directory.flatMap { try? FileDescriptor.open(file, of: $0, version, O_RDONLY) } ?? .none
+    directory.flatMap { FileDescriptor.openIfPossible(file, of: $0, version, O_RDONLY) } ?? .none
   }
 
   /// The CPU limit in cores.
@@ -77,7 +77,7 @@ final class CgroupProbe {
   /// moves, and by that of the container's own group inside of it.
   var throttled: Nanoseconds? {
     guard let text = try? statistics.contents(subject: "the CPU statistics") else { return nil }
-    let inner = innerStatistics.isOpen ? try? innerStatistics.contents(subject: "the CPU statistics") : nil
+    let inner = innerStatistics.isOpen ? innerStatistics.contentsIfReadable() : nil
     return Self.throttled(inStatistics: text).map { time in
       time + (inner.flatMap { Self.throttled(inStatistics: $0) } ?? 0)
     }
@@ -105,7 +105,7 @@ final class CgroupProbe {
   }
 
   private static func memoryLimit(_ file: borrowing FileDescriptor) -> Limit<Int64> {
-    guard file.isOpen, let text = try? file.contents(subject: "the memory limit") else {
+    guard file.isOpen, let text = file.contentsIfReadable() else {
       return .unknown
     }
     return memoryLimit(text)

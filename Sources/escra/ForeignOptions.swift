@@ -117,7 +117,7 @@ struct ForeignOptions: ParsableArguments {
 
   /// The process of a group that started first.
   private func find(cgroup: String) throws(Complaint) -> RuntimeContainer {
-    guard let mounts = try? FileDescriptor.text(of: "/proc/self/mountinfo"),
+    guard let mounts = FileDescriptor.textIfReadable(of: "/proc/self/mountinfo"),
       let location = locate(cgroup, mounts: mounts),
       let name = location.cpu.split(separator: "/").last,
       let text = CgroupFile.processes.text(of: location.cpu, location.version)

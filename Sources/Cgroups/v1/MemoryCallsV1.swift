@@ -19,7 +19,7 @@ extension MemoryCalls {
     let use = try Self.eventDescriptor()
     // Page cache up to the limit hides the thresholds: then reclaim is what calls. Without it the
     // thresholds are what there is.
-    if let file = try? FileDescriptor.open(directory + "/memory.pressure_level", O_RDONLY) {
+    if let file = FileDescriptor.openIfPossible(directory + "/memory.pressure_level", O_RDONLY) {
       try? control.write("\(use.number) \(file.number) low,local")
     }
     let outOfMemory = try Self.eventDescriptor()

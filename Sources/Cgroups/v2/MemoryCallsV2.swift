@@ -12,7 +12,7 @@ extension MemoryCalls {
   package init(unified directory: String, isHierarchical: Bool = false) throws(SystemError) {
     // Before Linux 5.2 there is the one that counts the groups below, too.
     let path = directory + "/memory.events"
-    if !isHierarchical, let local = try? FileDescriptor.open(path + ".local", O_RDONLY) {
+    if !isHierarchical, let local = FileDescriptor.openIfPossible(path + ".local", O_RDONLY) {
       use = local
     } else {
       use = try FileDescriptor.open(path, O_RDONLY)

@@ -105,6 +105,7 @@ package struct MemoryBase: Equatable, Sendable {
     if isNew { (declared, told) = (found < MemoryLimit.unlimited ? found : nil, found) }
     inner = found
     let most = firstInner
+    // Refused, it stays as it is, and the next look tries again.
     if most > found, !Self.isSame(most, found), (try? raise(most)) != nil { inner = most }
     return isNew
   }

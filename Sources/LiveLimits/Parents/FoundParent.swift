@@ -33,7 +33,8 @@ struct FoundParent {
     guard raises,
       let path = CgroupLocation.parent(of: directory, named: state.cgroupName),
       CgroupLocation.isPod(path),
-      let parent = try? FileDescriptor.open(path, O_RDONLY | O_DIRECTORY),
+      let parent = FileDescriptor.openIfPossible(path, O_RDONLY | O_DIRECTORY),
+      // A limit that cannot be read is not raised either.
       let kernel = ParentRegistry.file(of: path, parent, isMemory: resource == .memory),
       (try? kernel.read())?.value != nil
     else { return nil }

@@ -44,7 +44,7 @@ extension LimitsAbove {
     var files: [Handover.Place: Int32] = [:]
     for (place, name) in wanted {
       // A limit that cannot be read is no bound; and cgroup v2 has the period in the quota's file.
-      guard let file = try? FileDescriptor.open(name, of: path, location.version, O_RDONLY)
+      guard let file = FileDescriptor.openIfPossible(name, of: path, location.version, O_RDONLY)
       else { continue }
       watch.add(writesTo: file)
       files[place] = file.release()
@@ -75,7 +75,8 @@ extension LimitsAbove {
       ? location.ancestorLimit(of: state.cgroupName, besides: path)
       : location.memoryLimit(above: path)
     guard
-      let inode = try? FileDescriptor.open(path, O_RDONLY | O_DIRECTORY).status().identity.inode
+      let inode = FileDescriptor.openIfPossible(path, O_RDONLY | O_DIRECTORY)?.statusIfKnown?
+        .identity.inode
     else { return }
     group = inode
     limit =

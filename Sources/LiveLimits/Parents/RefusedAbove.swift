@@ -18,7 +18,8 @@ extension ContainerState {
     while let slash = path.utf8.lastIndex(of: UInt8(ascii: "/")) {
       path = String(path[..<slash])
       // The root has no limit.
-      guard let directory = try? FileDescriptor.open(path, O_RDONLY | O_DIRECTORY),
+      guard let directory = FileDescriptor.openIfPossible(path, O_RDONLY | O_DIRECTORY),
+        // A group that is gone refuses nothing.
         let reader = try? CgroupWriter(directory: directory, version: version, readOnly: true),
         let limit = try? reader.current()
       else { break }

@@ -117,7 +117,7 @@ final class Attachment {
   }
 
   private func waitTotal() -> Nanoseconds? {
-    guard pressure.isOpen, let text = try? pressure.contents(subject: "the CPU pressure") else {
+    guard pressure.isOpen, let text = pressure.contentsIfReadable() else {
       return nil
     }
     return Self.waited(in: text)

@@ -34,7 +34,7 @@ package enum GroupOwner {
   /// - Returns: A clause that names the other container.
   static func reason(_ inode: UInt64?, not nonce: UInt64, _ root: StateRoot) -> String {
     for path in root.instances() {
-      guard let directory = try? StateDirectory(opening: path), directory.nonce != nonce,
+      guard let directory = StateDirectory.ifThere(path), directory.nonce != nonce,
         let state = directory.load(), state.cpuInode == inode, state.unsupervised == nil
       else { continue }
       return sentence("\(state.id) of --root \(state.root)")
@@ -59,13 +59,13 @@ package enum GroupOwner {
   /// The same of the group in a directory of the cpu hierarchy.
   static func reason(in directory: String?, not nonce: UInt64, _ root: StateRoot) -> String? {
     guard let directory,
-      let group = try? FileDescriptor.open(directory, O_RDONLY | O_DIRECTORY)
+      let group = FileDescriptor.openIfPossible(directory, O_RDONLY | O_DIRECTORY)
     else { return nil }
     for version in [CgroupVersion.v1, .v2] {
-      guard let quota = try? group.open(.cpuQuota, version, O_RDONLY), group.hasCgroupMembers,
+      guard let quota = group.openIfPossible(.cpuQuota, version, O_RDONLY), group.hasCgroupMembers,
         RegistryLock.holder(of: quota) != nil
       else { continue }
-      return reason((try? group.status())?.identity.inode, not: nonce, root)
+      return reason(group.statusIfKnown?.identity.inode, not: nonce, root)
     }
     return nil
   }

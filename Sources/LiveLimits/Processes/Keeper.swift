@@ -73,7 +73,7 @@ final class Keeper {
     try poller.add(timer.descriptor.number, token: Token.timer)
     // Where the kernel has none, a supervisor that was stopped is not found.
     for number in triggers
-    where (try? poller.addUrgent(number, token: Token.pressure)) == nil { close(number) }
+    where !poller.addUrgentIfPossible(number, token: Token.pressure) { close(number) }
     try groupWatch.add(to: poller, token: Token.groups)
   }
 
@@ -99,7 +99,7 @@ final class Keeper {
       sweepHooks(leavingNothing: true)
       // That takes a while, and who came meanwhile has found that there is a keeper.
     } while root.hasInstances || root.hasOuterGroups
-    try? directory.remove(Self.socketName)
+    directory.removeIfPossible(Self.socketName)
     rmdir(root.keeper)
     // Who ends before it is in its scope leaves that behind.
     _ = scope?.answer(within: 5_000)
@@ -149,7 +149,7 @@ final class Keeper {
   private func accept() {
     while let caller = ControlSocket.accept(from: listener) {
       let number = caller.release()
-      if (try? poller.add(number, token: Token.connection + UInt64(number))) != nil {
+      if poller.addIfPossible(number, token: Token.connection + UInt64(number)) {
         callers.append(number)
       } else {
         close(number)
@@ -167,7 +167,7 @@ final class Keeper {
       _ = socket.release()
     case .message(.askEnd):
       if let path = watched[number],
-        (try? StateDirectory(opening: path))?.load()?.isOver == true
+        StateDirectory.load(at: path)?.isOver == true
       {
         socket.send(.over)
       }
@@ -255,7 +255,7 @@ final class Keeper {
     else { return }
     let path = root.containers + "/" + instance
     if !watched.values.contains(path) { look(at: path) }
-    if CPUFence.isKept(root), (try? StateDirectory(opening: path))?.load()?.claim != nil {
+    if CPUFence.isKept(root), StateDirectory.load(at: path)?.claim != nil {
       keepOffStrictCPUs()
     }
   }
@@ -308,11 +308,13 @@ final class Keeper {
         directory.remove()
         return sweepGroups()
       }
+      // Whatever is in the way, it is tried again in a second.
       if (try? CPUFence(root: root).release(directory)) == nil {
         lookAgain(at: path, in: 1_000_000_000)
       }
       return
     }
+    // Whatever is in the way, it is tried again in a second.
     if stage == .asked, (try? Release.finish(state, directory, root)) == nil {
       lookAgain(at: path, in: 1_000_000_000)
     }
@@ -329,9 +331,11 @@ final class Keeper {
   private func findInit(_ state: inout ContainerState, _ directory: borrowing StateDirectory) {
     guard let found = (try? PidFileWait(state))?.look() else { return }
     state.initProcess = found
+    // Not found or not saved, it is looked for again at the next look.
     if let group = try? FoundGroup(of: state) {
       state.complete(with: group.location, inode: group.inode, groups: group.groups)
     }
+    // The same.
     try? directory.save(state)
   }
 
@@ -343,13 +347,13 @@ final class Keeper {
     let number: Int32
     if let handle = state.initProcess.flatMap({ ProcessHandle($0) }) {
       number = handle.release()
-      if (try? poller.add(number, token: Token.exit + UInt64(number))) != nil { return number }
+      if poller.addIfPossible(number, token: Token.exit + UInt64(number)) { return number }
     } else {
       guard let members = GroupMembers(reportedIn: state.cpuDirectory, state.version),
         members.acknowledge()
       else { return nil }
       number = members.release()
-      if (try? poller.addUrgent(number, token: Token.exit + UInt64(number))) != nil {
+      if poller.addUrgentIfPossible(number, token: Token.exit + UInt64(number)) {
         return number
       }
     }
@@ -421,8 +425,8 @@ final class Keeper {
   /// - Returns: The triggers' descriptors.
   private static func watchPressure() -> [Int32] {
     ["cpu", "memory"].compactMap { name in
-      guard let file = try? FileDescriptor.open("/proc/pressure/\(name)", O_RDWR | O_NONBLOCK),
-        (try? file.write("some 20000 2000000\0")) != nil
+      guard let file = FileDescriptor.openIfPossible("/proc/pressure/\(name)", O_RDWR | O_NONBLOCK),
+        file.writeIfPossible("some 20000 2000000\0")
       else { return nil }
       return file.release()
     }
@@ -435,7 +439,7 @@ final class Keeper {
       let peer = socket.peer?.pid
       _ = socket.release()
       guard let pid = peer, ProcessIdentity.isStopped(pid: pid),
-        let supervisor = (try? StateDirectory(opening: path))?.load()?.supervisor,
+        let supervisor = StateDirectory.load(at: path)?.supervisor,
         supervisor.pid == pid, ProcessIdentity(pid: pid) == supervisor
       else { continue }
       _ = RegistryLock.evict(pid)
@@ -444,12 +448,11 @@ final class Keeper {
 
   private func watch(_ directory: borrowing StateDirectory) -> Bool {
     guard
-      let socket = try? ControlSocket(
-        connectingTo: StateDirectory.socketName, in: directory.descriptor)
+      let socket = ControlSocket.ifListening(StateDirectory.socketName, in: directory.descriptor)
     else { return false }
     socket.send(.keeperIsHere)
     let number = socket.release()
-    guard (try? poller.add(number, token: Token.connection + UInt64(number))) != nil else {
+    guard poller.addIfPossible(number, token: Token.connection + UInt64(number)) else {
       close(number)
       return false
     }
@@ -473,8 +476,13 @@ final class Keeper {
     if state.membership?.isClusterScoped == true { verdict = .start }
     switch verdict {
     case .start:
-      if (try? Launcher.resumeSupervisor(of: directory, id: state.id)) == nil {
+      do throws(SystemError) {
+        try Launcher.resumeSupervisor(of: directory, id: state.id)
+      } catch {
         crashes[path]?.couldNotStart(at: now)
+        escra_syslog(
+          false,
+          "escra: container \(state.id) has no supervisor: \(error.description); it is tried again")
       }
       // It calls when it is up; should it not even come that far, we look for ourselves.
       lookAgain(at: path, in: 500_000_000)
@@ -505,9 +513,11 @@ final class Keeper {
   /// be told so, this is tried again.
   private func giveUp(_ state: ContainerState, _ directory: borrowing StateDirectory) {
     var state = state
+    // Another process is at work on the bundle, and heals it.
     _ = try? state.openBundle().heal(timeout: 200_000_000)
     if state.initProcess == nil { findInit(&state, directory) }
     state.unsupervised = "its supervisor died, or could not be started, \(CrashCount.tooMany) times"
+    // Not saved, the tool does not say why; the limits count. Not finished, it is tried again.
     try? directory.save(state)
     guard (try? Release.finish(state, directory, root)) != nil else {
       return lookAgain(at: directory.path, in: 1_000_000_000)

@@ -17,8 +17,8 @@ enum Manners {
   /// refuses them (EBUSY), where groups below it have limits. Where systemd runs, its own
   /// hierarchies are its business, and v2's is one of them: there a ``ScopeRequest`` asks it.
   static func leaveCallersGroups() {
-    guard let membership = try? FileDescriptor.text(of: "/proc/self/cgroup"),
-      let mountinfo = try? FileDescriptor.text(of: "/proc/self/mountinfo")
+    guard let membership = FileDescriptor.textIfReadable(of: "/proc/self/cgroup"),
+      let mountinfo = FileDescriptor.textIfReadable(of: "/proc/self/mountinfo")
     else { return }
     let mounts = CgroupMount.parse(mountinfo)
     let memberships = CgroupMembership.parse(membership)
@@ -55,7 +55,7 @@ enum Manners {
   static func setOOMScore() {
     for score in ["\(oomScoreAdjustment)", "0"] {
       // Lower than it was ever set with CAP_SYS_RESOURCE needs that capability (proc(5)).
-      if let file = try? FileDescriptor.open("/proc/self/oom_score_adj", O_WRONLY),
+      if let file = FileDescriptor.openIfPossible("/proc/self/oom_score_adj", O_WRONLY),
         (try? file.write(score)) != nil
       {
         return

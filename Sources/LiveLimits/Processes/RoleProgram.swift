@@ -119,6 +119,7 @@ extension Role {
       throw error
     }
     settle(scope, of: state.id, within: state.initProcess == nil ? patienceAtTheEnd : patience)
+    // Without the directory of the pid file there is no stranger to name.
     if state.initProcess == nil, let stranger = (try? PidFileWait(state))?.unbelieved() {
       let reason =
         "its init, process \(stranger.pid), is in no cgroup called \(state.cgroupName ?? "")"
@@ -230,9 +231,16 @@ extension Role {
     state.initProcess = try wait.wait(until: runtime, keeping: fence, around: outer)
     if let request = consume request { hooks = request.hooks(for: state) }
     if bundle.isOpen {
-      _ = try? BundleEdit(
-        holding: bundle, lock: lock, path: state.bundle, config: state.config
-      ).putBack()
+      do throws(ConfigError) {
+        try BundleEdit(
+          holding: bundle, lock: lock, path: state.bundle, config: state.config
+        ).putBack()
+      } catch {
+        escra_syslog(
+          false,
+          "escra: config.json of container \(state.id) stays edited (\(error.description)) until "
+            + "the next call that uses the bundle")
+      }
     }
   }
 
@@ -248,7 +256,7 @@ extension Role {
         state.base.limit(of: state.base.initial()), memory: state.memory?.first)
     }
     if let path = state.cgroupPath,
-      let mounts = try? FileDescriptor.text(of: "/proc/self/mountinfo"),
+      let mounts = FileDescriptor.textIfReadable(of: "/proc/self/mountinfo"),
       let location = CgroupLocation(group: path, mounts: mounts)
     {
       state.findLimits(
@@ -261,8 +269,16 @@ extension Role {
       state.memory?.predicted, admits: state.admitsPrediction)
     let record = MemberRecord(
       nonce: directory.nonce, priority: membership.priority, cpu: cpu, memory: memory)
-    let outcome = try? FirstGrant.obtain(
-      record, membership, most: (state.base.limit, state.memory?.limit ?? .max), root)
+    let outcome: FirstGrant.Outcome
+    do throws(SystemError) {
+      outcome = try FirstGrant.obtain(
+        record, membership, most: (state.base.limit, state.memory?.limit ?? .max), root)
+    } catch {
+      escra_syslog(
+        false,
+        "escra: container \(state.id) could not join its application: \(error.description)")
+      outcome = .refused(.silence)
+    }
     switch outcome {
     case .granted(let cpu, let memory):
       var limit = state.base.limit(of: state.base.quota(ofCores: cpu))
@@ -278,7 +294,6 @@ extension Role {
       state.base.told = limit
       return .ready(limit, memory: memory)
     case .refused(let why): ready.send(.refused(why))
-    case nil: ready.send(.refused(.silence))
     }
     return nil
   }

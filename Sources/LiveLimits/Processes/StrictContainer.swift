@@ -77,14 +77,17 @@ final class StrictContainer {
   private static func memory(
     of state: inout ContainerState, isFirst: Bool, _ root: StateRoot
   ) -> MemorySupervision? {
+    // A group that is gone: the container has ended.
     guard let location = try? FoundGroup(of: state).location else {
       return nil
     }
     state.findLimits(above: location, isFound: true, root)
     guard
+      // Without its files the CPUs are kept all the same.
       let found = try? FoundMemory.open(location, &state, isFirst: isFirst, isObserver: false)
     else { return nil }
     var open = found.files
+    // The same.
     return try? MemorySupervision(found.base, isObserver: false) { place in
       FileDescriptor(owning: open.removeValue(forKey: place) ?? -1)
     }

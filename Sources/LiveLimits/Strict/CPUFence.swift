@@ -58,6 +58,7 @@ package final class CPUFence {
   /// the container has been found.
   func settleSoon() {
     watch.drain()
+    // What is in the way now is seen to later.
     try? settle()
   }
 
@@ -226,7 +227,7 @@ extension CPUFence {
   static func seatCaller(_ root: StateRoot) -> Bool {
     guard isKept(root) else { return false }
     let holders = root.instances().compactMap { path -> CPUHolder? in
-      (try? StateDirectory(opening: path))?.load().flatMap(CPUHolder.init)
+      StateDirectory.load(at: path).flatMap(CPUHolder.init)
     }
     shared(besides: holders).seat(process: 0)
     return true

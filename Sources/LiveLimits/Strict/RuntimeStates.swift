@@ -37,7 +37,7 @@ struct RuntimeStates {
   }
 
   static func subdirectories(_ path: String) -> [String] {
-    (try? FileDescriptor.open(path, O_RDONLY | O_DIRECTORY).subdirectories()) ?? []
+    FileDescriptor.openIfPossible(path, O_RDONLY | O_DIRECTORY)?.subdirectoriesIfReadable ?? []
   }
 
   private mutating func read(_ directory: String) {
@@ -89,10 +89,7 @@ struct RuntimeStates {
 
   private static func document(_ path: String) -> JSONValue? {
     let flags = O_RDONLY | O_NONBLOCK | O_NOCTTY
-    guard let bytes = try? FileDescriptor.open(path, flags).readAll(limit: 16 << 20) else {
-      return nil
-    }
-    return try? JSONValue(parsing: bytes)
+    return FileDescriptor.bytesIfReadable(of: path, flags, limit: 16 << 20).flatMap { JSONValue.ifValid($0) }
   }
 
   /// runc keeps the bundle's path among the labels, as "bundle=PATH".
@@ -110,6 +107,7 @@ struct RuntimeStates {
 
   /// What the config.json in a directory declares.
   private static func declaredCPUs(_ directory: String) -> CPUSet? {
+    // What the runtime itself could not have read declares nothing.
     guard let bytes = try? Bundle(directory).config(),
       let list = try? ConfigDocument(bytes).declared.cpuset, let cpus = CPUSet(list: list),
       !cpus.isEmpty

@@ -66,7 +66,7 @@ enum KubernetesMessages {
 
   /// Reads an answer that is an object, or that there is none; nil for any other.
   static func reading(_ status: Int, _ body: [UInt8]) -> LedgerReading? {
-    guard let json = try? JSONValue(parsing: body) else { return nil }
+    guard let json = JSONValue.ifValid(body) else { return nil }
     if status == 404 {
       // A path that the server does not know is another thing: then the resource is not defined.
       return json.text("details", "kind") == plural ? .absent : nil
@@ -83,7 +83,7 @@ enum KubernetesMessages {
 
   /// Reads the answer to a PUT, a POST or a DELETE; nil for one that does not say what happened.
   static func swap(_ status: Int, _ body: [UInt8]) -> LedgerSwap? {
-    guard let json = try? JSONValue(parsing: body) else { return nil }
+    guard let json = JSONValue.ifValid(body) else { return nil }
     switch status {
     case 200, 201:
       // A removal answers with a Status.
@@ -111,7 +111,7 @@ enum KubernetesMessages {
 
   /// Reads one line of a watch.
   static func watchLine(_ line: [UInt8]) -> WatchLine {
-    guard let json = try? JSONValue(parsing: line), let type = json.text("type") else {
+    guard let json = JSONValue.ifValid(line), let type = json.text("type") else {
       return .ended
     }
     let said = json.member("object") { object -> WatchLine? in

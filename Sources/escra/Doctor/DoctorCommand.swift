@@ -53,7 +53,7 @@ struct DoctorCommand: ParsableCommand {
 /// Tries what a supervisor would use.
 enum Examination {
   static func diagnosis() -> Diagnosis {
-    let mounts = CgroupMount.parse((try? FileDescriptor.text(of: "/proc/self/mountinfo")) ?? "")
+    let mounts = CgroupMount.parse(FileDescriptor.textIfReadable(of: "/proc/self/mountinfo") ?? "")
     let hasLine = CgroupMount.hasUnifiedMemory
     var findings: [Finding] = []
     var memory: Finding?
