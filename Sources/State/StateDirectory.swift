@@ -285,7 +285,7 @@ package struct StateDirectory: ~Copyable {
 
   /// Whether this still is the directory that has its path.
   package var isThere: Bool {
-    guard let ours = descriptor.statusIfKnown, 
+    guard let ours = descriptor.statusIfKnown,
       let named = FileDescriptor.openIfPossible(path, O_RDONLY | O_DIRECTORY)?.statusIfKnown
     else { return false }
     return ours.identity == named.identity

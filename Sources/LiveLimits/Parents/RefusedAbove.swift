@@ -14,7 +14,9 @@ extension ContainerState {
   /// - Returns: nanocores; as much as there can be where nothing is refused.
   package func limitAbove(_ root: StateRoot) -> (declared: Int64, inForce: Int64) {
     var least = (declared: Int64.max, inForce: Int64.max)
-    guard let version, version.refusesLimitAboveParent, var path = cpuDirectory else { return least }
+    guard let version, version.refusesLimitAboveParent, var path = cpuDirectory else {
+      return least
+    }
     while let slash = path.utf8.lastIndex(of: UInt8(ascii: "/")) {
       path = String(path[..<slash])
       // The root has no limit.

@@ -89,7 +89,9 @@ struct RuntimeStates {
 
   private static func document(_ path: String) -> JSONValue? {
     let flags = O_RDONLY | O_NONBLOCK | O_NOCTTY
-    return FileDescriptor.bytesIfReadable(of: path, flags, limit: 16 << 20).flatMap { JSONValue.ifValid($0) }
+    return FileDescriptor.bytesIfReadable(of: path, flags, limit: 16 << 20).flatMap {
+      JSONValue.ifValid($0)
+    }
   }
 
   /// runc keeps the bundle's path among the labels, as "bundle=PATH".
