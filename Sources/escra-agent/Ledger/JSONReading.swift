@@ -18,13 +18,3 @@ extension JSONValue {
   /// The text of a member of a member.
   func text(_ first: String, _ second: String) -> String? { member(first) { $0.text(second) } }
 }
-
-/// A text as JSON writes it, for texts of printable ASCII.
-func jsonString(_ text: String) -> String {
-  var result = "\""
-  for scalar in text.unicodeScalars {
-    if scalar == "\"" || scalar == "\\" { result += "\\" }
-    result.unicodeScalars.append(scalar)
-  }
-  return result + "\""
-}

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 import Testing
 
-@testable import escra_runc
+@testable import Cgroups
+@testable import Quantities
 
 @Suite struct ExpectedGroupTests {
   @Test(arguments: [
@@ -11,8 +12,8 @@ import Testing
   func `a container's group is where the low-level runtime makes it`(
     path: String, own: String, v1: String, v2: String
   ) {
-    #expect(ExpectedGroup.path(path, id: "web", own: own, isUnified: false) == v1)
-    #expect(ExpectedGroup.path(path, id: "web", own: own, isUnified: true) == v2)
+    #expect(ExpectedGroup.path(path, id: "web", own: own, .v1) == v1)
+    #expect(ExpectedGroup.path(path, id: "web", own: own, .v2) == v2)
   }
 
   @Test(
@@ -40,7 +41,7 @@ import Testing
   func `a scope is in its slice, and that in those that its name tells`(
     path: String, group: String
   ) {
-    #expect(ExpectedGroup.systemdPath(path, unit: "docker-web.scope") == group)
+    #expect(ExpectedGroup.systemdPath(path, unit: "docker-web.scope", .v2) == group)
   }
 
   @Test(arguments: [

@@ -1,9 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-internal import CPUSets
-internal import Cgroups
+package import CPUSets
 internal import Glibc
 internal import Quantities
-internal import Syscalls
+package import Syscalls
 
 extension CpusetTree {
   /// All groups of cgroup v2 that have the cpuset controller, parents before children.
@@ -17,7 +16,7 @@ extension CpusetTree {
   ///   - holders: The strict containers.
   /// - Returns: The groups, and whether all that count are watched.
   /// - Throws: ``SystemError`` for a group that is there and cannot be looked at.
-  func unifiedSnapshot(
+  package func unifiedSnapshot(
     _ watch: borrowing FileWatch, holders: [Holder]
   ) throws(SystemError) -> (groups: [UnifiedGroup], isWatched: Bool) {
     var groups: [UnifiedGroup] = []
