@@ -78,9 +78,9 @@ extension Role {
     }
     // Before anything is heard of others.
     try Confinement.enter(handover.take(.rules), handover.take(.filter))
-    let supervision = try Supervision(
+    let supervisor = try Supervisor(
       directory: StateDirectory(path: path, owning: descriptor), handover)
-    try supervision.run()
+    try supervisor.run()
   }
 
   /// Finds the container, opens what supervising it takes, and goes on as a fresh image.
@@ -196,12 +196,12 @@ extension Role {
       guard directory.load()?.isOver ?? true else { throw error }
       return try fence.release(directory)
     }
-    let supervision = try StrictSupervision(
+    let supervisor = try StrictSupervisor(
       directory: directory, fence: fence, container: container, listener: listener)
     escra_open_syslog()
     try Confinement.confineStrictSupervisor(
       root, cpusets: fence.tree.directory("/"), makesPartitions: fence.makesPartitions)
-    try supervision.run()
+    try supervisor.run()
   }
 
   /// Says READY, then waits for the low-level runtime to create the container.

@@ -11,7 +11,7 @@ final class StrictContainer {
   let state: ContainerState
   var quota: CgroupWriter
   /// Its memory, where an annotation asks for that to move.
-  let memory: MemorySupervision?
+  let memory: MemorySupervisor?
   private let initProcess: ProcessHandle
   private let group: FileDescriptor
   /// cgroup.events, once init has ended; no file before, and on v1.
@@ -76,7 +76,7 @@ final class StrictContainer {
   /// Opens what supervising its memory takes; nil where nothing asks for that, or it has ended.
   private static func memory(
     of state: inout ContainerState, isFirst: Bool, _ root: StateRoot
-  ) -> MemorySupervision? {
+  ) -> MemorySupervisor? {
     guard let location = try? FoundGroup(of: state).location else {
       return nil
     }
@@ -85,7 +85,7 @@ final class StrictContainer {
       let found = try? FoundMemory.open(location, &state, isFirst: isFirst, isObserver: false)
     else { return nil }
     var open = found.files
-    return try? MemorySupervision(found.base, isObserver: false) { place in
+    return try? MemorySupervisor(found.base, isObserver: false) { place in
       FileDescriptor(owning: open.removeValue(forKey: place) ?? -1)
     }
   }
