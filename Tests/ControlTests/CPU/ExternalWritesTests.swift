@@ -10,12 +10,12 @@ private let delay: Nanoseconds = 50_000_000
 
 private func limit(_ quota: Int64) -> CPUQuota { CPUQuota(quota: quota) }
 
-extension ForeignWrites.Verdict {
+extension ExternalWrites.Verdict {
   fileprivate var isDrift: Bool { if case .drift = self { true } else { false } }
 }
 
-@Suite struct ForeignWritesTests {
-  private var writes = ForeignWrites(ours: limit(20_000), declared: limit(50_000))
+@Suite struct ExternalWritesTests {
+  private var writes = ExternalWrites(ours: limit(20_000), declared: limit(50_000))
 
   @Test mutating func `what we wrote is ours`() {
     #expect(writes.judge(limit(20_000), at: 0) == .ours)
@@ -25,7 +25,7 @@ extension ForeignWrites.Verdict {
   }
 
   @Test func `in a group of ours every value of another process is drift`() {
-    var writes = ForeignWrites(ours: limit(20_000), declared: limit(50_000), isOurGroup: true)
+    var writes = ExternalWrites(ours: limit(20_000), declared: limit(50_000), isOurGroup: true)
     for value in [limit(60_000), CPUQuota(quota: nil), limit(50_000)] {
       #expect(writes.judge(value, by: .other, at: 7).isDrift)
     }
@@ -100,11 +100,11 @@ extension ForeignWrites.Verdict {
       (12_345, .other, true), (13_000, .other, true), (150_000, .other, false),
       (12_345, [.serviceManager, .runtime], false), (40_000, [.serviceManager, .runtime], true),
       (150_000, [.serviceManager, .runtime, .other], false),
-    ] as [(Int64, ForeignWrites.Writers, Bool)])
+    ] as [(Int64, ExternalWrites.Writers, Bool)])
   func `what is old depends on who writes it`(
-    quota: Int64, writers: ForeignWrites.Writers, isNews: Bool
+    quota: Int64, writers: ExternalWrites.Writers, isNews: Bool
   ) {
-    var writes = ForeignWrites(
+    var writes = ExternalWrites(
       ours: limit(5_000), declared: limit(150_000), told: limit(12_345))
     #expect((writes.judge(limit(quota), by: writers, at: 0) == .news) == isNews)
   }

@@ -7,7 +7,7 @@ package import Quantities
 /// after a reload, kubelet and people because they mean it. A value that its writer had before is
 /// drift, and is written over, at most once a second; one that is new is news, and becomes the
 /// base.
-package struct ForeignWrites: Sendable {
+package struct ExternalWrites: Sendable {
   /// What a value means.
   package enum Verdict: Equatable, Sendable {
     /// It is what we wrote.
