@@ -19,7 +19,7 @@ final class CPUComponent: Component, CPUController.Surroundings {
   /// What earlier runs of the container needed at first, in nanocores; 0 if that is not known.
   private let predicted: Int64
   private var budget: LookBudget
-  /// What was to be looked at and waits for the budget: the alarm's call, or the hooks' events.
+  /// What waits for the budget: a look after the alarm's call, or at the hooks' events.
   private var waiting: (call: Bool, events: Bool) = (false, false)
   private var nextReading: Nanoseconds?
   /// Hooks that have not come yet.
@@ -221,10 +221,7 @@ final class CPUComponent: Component, CPUController.Surroundings {
 
   private func reading(isCalled: Bool) -> [Effect] { look(.reading(isCalled: isCalled)) }
 
-  /// What comes before a look at the CPU.
-  ///
-  /// Kernel memory crosses no threshold, but it takes CPU time to use it. If other processes' writes
-  /// are not noticed, they are looked for now.
+  /// What comes first: kernel memory crosses no threshold, but it takes CPU time to use it.
   private func look(_ look: CPULook) -> [Effect] {
     if container.noticesWrites {
       return [.lookAtMemory(isRoutine: true), .lookAtParent, .lookAtCPU(look)]
@@ -292,7 +289,11 @@ final class CPUComponent: Component, CPUController.Surroundings {
     do throws(SystemError) {
       try limits.apply(container.base.limit(of: decision.quota), over: old)
       container.record(decision.rule, before: before, after: decision.quota, use: use)
-      return [.wrote, .judgeOverheard]
+      // A literal would be a constant, whose count of references dirties a page of data.
+      var effects: [Effect] = []
+      effects.append(.wrote)
+      effects.append(.judgeOverheard)
+      return effects
     } catch {
       if error.errno == EAGAIN { return holdOn() }
       return refuse(decision.quota, use: use).effects
@@ -312,7 +313,6 @@ final class CPUComponent: Component, CPUController.Surroundings {
     return take(controller.adopt(quota: quota, bounds: bounds, now: monotonicNow(), usage: usage))
   }
 
-  /// Takes note of the limit in force; the law goes on with what it has seen.
   func hold(_ quota: Nanoseconds) { controller.hold(quota) }
 
   /// Looks again within a period.

@@ -9,12 +9,27 @@ internal import Syscalls
 final class EventLoop {
   private let poller: Poller
   private var timer: DeadlineTimer
-  private var components: [any Component] = []
+  private var first: Entry?
+  private var last: Entry?
   private(set) var hasEnded = false
   /// Stack pages have been used since they were returned to the kernel last.
   private var hasUsedDeepStack = true
 
-  /// The token of the timer; a component's tokens begin at ``offset`` times its place from 1 on.
+  /// A component in the list.
+  ///
+  /// No array: its type would be made at run time, and stay in the memory of every supervisor.
+  private final class Entry {
+    let component: any Component
+    /// From 1 on.
+    let place: UInt64
+    var next: Entry?
+
+    init(_ component: any Component, _ place: UInt64) {
+      (self.component, self.place) = (component, place)
+    }
+  }
+
+  /// The token of the timer; a component's tokens begin at ``offset`` times its place.
   private static let timerToken: UInt64 = 0
   private static let offset: UInt64 = 1 << 48
 
@@ -33,14 +48,18 @@ final class EventLoop {
   func add<Made: Component>(
     _ make: (consuming Poller) throws(SystemError) -> Made
   ) throws(SystemError) -> Made {
-    let place = UInt64(components.count + 1)
+    let place = (last?.place ?? 0) + 1
     let component = try make(try Poller(sharing: poller, offset: place * Self.offset))
-    components.append(component)
+    add(component)
     return component
   }
 
   /// Adds a component that has no descriptors.
-  func add(_ component: any Component) { components.append(component) }
+  func add(_ component: any Component) {
+    let entry = Entry(component, (last?.place ?? 0) + 1)
+    if let last { last.next = entry } else { first = entry }
+    last = entry
+  }
 
   /// Runs until a component returns ``Effect/end``.
   func run() throws(SystemError) {
@@ -52,7 +71,11 @@ final class EventLoop {
   /// Sleeps until something happens, and handles it.
   private func turn() throws(SystemError) {
     var next = Nanoseconds.max
-    for component in components { next = min(next, component.deadline ?? .max) }
+    var entry = first
+    while let each = entry {
+      if let moment = each.component.deadline, moment < next { next = moment }
+      entry = each.next
+    }
     try timer.set(next == .max ? nil : next)
     if next == .max, hasUsedDeepStack {
       escra_trim_stack()
@@ -68,15 +91,16 @@ final class EventLoop {
     if !hasEnded { try tellAll(.settled) }
   }
 
-  private static func place(of token: UInt64) -> Int { Int(token / offset) }
+  private static func place(of token: UInt64) -> UInt64 { token / offset }
 
   private func handle(_ token: UInt64) throws(SystemError) {
     let place = Self.place(of: token)
-    guard place > 0 else {
+    var entry = first
+    while let each = entry, each.place != place { entry = each.next }
+    guard let component = entry?.component, place > 0 else {
       timer.acknowledge()
       return try handleDeadlines()
     }
-    let component = components[place - 1]
     if component.usesDeepStack { hasUsedDeepStack = true }
     try perform(try component.handle(.readable(token % Self.offset)))
   }
@@ -84,15 +108,21 @@ final class EventLoop {
   private func handleDeadlines() throws(SystemError) {
     hasUsedDeepStack = true
     let now = monotonicNow()
-    for component in components {
-      if let moment = component.deadline, moment <= now {
-        try perform(try component.handle(.deadline(now)))
+    var entry = first
+    while let each = entry {
+      if let moment = each.component.deadline, moment <= now {
+        try perform(try each.component.handle(.deadline(now)))
       }
+      entry = each.next
     }
   }
 
   private func tellAll(_ event: LoopEvent) throws(SystemError) {
-    for component in components { try perform(try component.handle(event)) }
+    var entry = first
+    while let each = entry {
+      try perform(try each.component.handle(event))
+      entry = each.next
+    }
   }
 
   /// Hands effects to every component, each with what follows from it before the next one.

@@ -107,16 +107,16 @@ final class ExternalWritesComponent: Component {
     case .ours:
       forget()
       return []
-    case .drift(let moment) where moment > now:
+    case .overwritten(let moment) where moment > now:
       deadline = moment
       return []
-    case .drift:
+    case .overwritten:
       deadline = nil
       if limits.isReadOnly { return [] }
       limits.external.corrected(at: now)
       defer { forget() }
       return [.overwritten(found, writer: writers.last)]
-    case .news:
+    case .declared:
       if writers.kinds.contains(.runtime) { limits.base.told = found }
       limits.external.learned(found, from: writers.kinds)
       defer { forget() }

@@ -25,26 +25,23 @@ extension MemorySupervisor {
       }
       return [takeBack(found, usage, .memoryUpdate)].compactMap(\.self)
     }
-    if base.inner != nil {
-      // The group is ours: a write of another process declares nothing.
-      let (now, due) = (monotonicNow(), lastCorrection + correctionInterval)
-      guard now >= due else {
-        deadline = due
-        return []
-      }
-      lastCorrection = now
-      return [takeBack(found, usage, .memoryDrift)].compactMap(\.self)
-    }
-    // On cgroup v1 the kernel refuses what is less than the use, and so an old limit does no harm.
-    guard writer.version == .v2, isOld(found) else { return [takeOver(found)] }
     let now = monotonicNow()
-    guard now >= lastCorrection + correctionInterval else {
-      ours = found
-      controller.adopt(limit: found, bounds: base.bounds)
+    // On cgroup v1 the kernel refuses what is less than the use, and so an old limit does no harm.
+    let isOld = base.inner == nil && writer.version == .v2 && isOld(found)
+    switch external.judge(isOurs: false, isOld: isOld, at: now) {
+    case .overwritten(let moment) where moment > now:
+      if base.inner != nil {
+        deadline = moment
+      } else {
+        ours = found
+        controller.adopt(limit: found, bounds: base.bounds)
+      }
       return []
+    case .ours, .overwritten:
+      external.corrected(at: now)
+      return [takeBack(found, usage, .memoryDrift)].compactMap(\.self)
+    case .declared: return [takeOver(found)]
     }
-    lastCorrection = now
-    return [takeBack(found, usage, .memoryDrift)].compactMap(\.self)
   }
 
   /// Somebody has written the limit of the group around the container's own, where systemd has it of

@@ -46,7 +46,8 @@ final class MemorySupervisor: MemoryController.Surroundings {
   private var ourLine: Int64
   /// What the limit of the group around the container's own was last; nil where there is none.
   var outer: Int64?
-  var lastCorrection: Nanoseconds = .min / 2
+  /// What other processes write, judged.
+  var external: WriteJudge
   private var kills: Int64
 
   /// Whether nobody looks here when the container works: on cgroup v2 nothing calls then when memory
@@ -56,11 +57,6 @@ final class MemorySupervisor: MemoryController.Surroundings {
   private static let shortestPatience: Nanoseconds = 1_000_000_000
   private static let longestPatience: Nanoseconds = 60_000_000_000
 
-  /// The shortest time between two corrections of what another process wrote: nothing is fought in a
-  /// loop.
-  var correctionInterval: Nanoseconds {
-    base.inner == nil ? ExternalWrites.correctionInterval : ExternalWrites.shortInterval
-  }
   /// From here on the machine is held to have no memory to spare, where something is to be kept:
   /// a tenth of the last ten seconds went by with nothing but waiting for it.
   private static let tooMuchStalling: Int64 = 10
@@ -93,6 +89,7 @@ final class MemorySupervisor: MemoryController.Surroundings {
   ) throws(SystemError) {
     self.base = base
     self.isShared = isShared
+    external = WriteJudge(isOurGroup: base.inner != nil)
     writer = MemoryWriter(
       limit: take(.memoryLimit), swap: take(.memorySwap), line: take(.memoryLine),
       outer: take(.memoryOuter), inner: take(.innerMemory),
@@ -271,15 +268,14 @@ final class MemorySupervisor: MemoryController.Surroundings {
     guard found != wanted else { return nil }
     let isForeign = found != ourLine
     let now = monotonicNow()
-    let due = lastCorrection + correctionInterval
-    if isForeign, now < due {
-      deadline = min(deadline ?? .max, due)
+    if isForeign, now < external.next {
+      deadline = min(deadline ?? .max, external.next)
       return nil
     }
     guard (try? writer.set(line: wanted)) != nil else { return nil }
     ourLine = wanted
     guard isForeign else { return nil }
-    lastCorrection = now
+    external.corrected(at: now)
     return entry(.memoryDrift, found, wanted, use: 0)
   }
 

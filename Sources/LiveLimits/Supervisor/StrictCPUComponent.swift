@@ -16,7 +16,7 @@ final class StrictCPUComponent: Component {
   private let shared: StrictState
   private(set) var deadline: Nanoseconds?
   private var lastSettling: Nanoseconds = .min / 2
-  private var lastCorrection: Nanoseconds = .min / 2
+  private var external = WriteJudge(isOurGroup: false)
   private var failures = 0
   private var hasEnded = false
 
@@ -29,8 +29,6 @@ final class StrictCPUComponent: Component {
   private static let settlingInterval: Nanoseconds = 20_000_000
   /// The time between two looks at groups that no inotify had room for.
   private static let poll: Nanoseconds = 50_000_000
-  /// The shortest time between two corrections of other processes' writes.
-  private static let correctionInterval: Nanoseconds = 1_000_000_000
 
   init(_ shared: StrictState, _ poller: consuming Poller) throws(SystemError) {
     self.shared = shared
@@ -119,22 +117,20 @@ final class StrictCPUComponent: Component {
     if found == claim.held { return [] }
     let others = registry.holders(except: shared.state)
     // What it holds already it may have less of, whatever has become of the way there.
-    if found.isSubset(of: claim.held) && !found.isEmpty
+    let isAvailable =
+      found.isSubset(of: claim.held) && !found.isEmpty
       || (try? registry.grant(
         CPUReservation(set: found), group: claim.group, reserved: CPUSet(), memory: nil,
         holders: others, current: claim.held)) != nil
-    {
-      try hold(found, rule: .news)
-      return []
-    }
     let now = monotonicNow()
-    if now < lastCorrection + Self.correctionInterval {
-      settle(by: lastCorrection + Self.correctionInterval)
-      return []
+    switch external.judge(isOurs: false, isOld: !isAvailable, at: now) {
+    case .declared: try hold(found, rule: .news)
+    case .overwritten(let moment) where moment > now: settle(by: moment)
+    case .ours, .overwritten:
+      external.corrected(at: now)
+      try container.setCPUs(claim.held)
+      shared.append(rule: .drift, before: StrictState.time(of: found), after: shared.heldTime)
     }
-    lastCorrection = now
-    try container.setCPUs(claim.held)
-    shared.append(rule: .drift, before: StrictState.time(of: found), after: shared.heldTime)
     return []
   }
 
