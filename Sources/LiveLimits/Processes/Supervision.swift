@@ -265,7 +265,7 @@ final class Supervision: CPUController.Surroundings {
 
   private func isApplications(_ token: UInt64) -> Bool {
     token >= Participation.Token.link || token == Participation.Token.connection
-      || token == Participation.Token.listener
+      || token == Participation.Token.listener || token == Participation.Token.shareEnd
   }
 
   // MARK: memory
