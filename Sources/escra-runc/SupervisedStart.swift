@@ -133,6 +133,7 @@ struct SupervisedStart {
       let document = try ConfigDocument(bytes)
       let policy = try ContainerPolicy.resolve(
         annotations: document.annotations,
+        variables: config.applicationFromEnv.map { document.variables(of: $0) } ?? [],
         declared: DeclaredLimits(
           cpu: document.declared.cpu?.nanocores.map(CPULimit.init(nanocores:)),
           memory: document.declared.memory),
@@ -248,17 +249,17 @@ struct SupervisedStart {
   private func abandon(
     _ directory: borrowing StateDirectory, _ failure: LaunchFailure, _ launched: inout RuntimeCall
   ) {
-    OuterGroups.remove(directory.nonce, .system)
+    OuterGroups.remove(directory.nonce, call.stateRoot)
     if membership == nil, !settings.refusesFailures, var state = directory.load() {
       state.leaveOuter(name: cgroup.name, path: cgroup.path)
       state.unsupervised = failure.sentence
       if (try? directory.save(state)) != nil, (try? directory.mark(.done)) != nil {
         // A keeper that lives already has looked at the others, and not at this one.
-        Launcher.callKeeper(.system, about: state, directory.nonce)
+        Launcher.callKeeper(call.stateRoot, about: state, directory.nonce)
         return
       }
     }
-    membership?.forget(directory.nonce, .system)
+    membership?.forget(directory.nonce, call.stateRoot)
     directory.remove()
     launched = call
   }
@@ -282,7 +283,7 @@ struct SupervisedStart {
     case .one(let reason): return (nil, reason)
     case .two(let group):
       do throws(NoOuterGroup) {
-        try OuterGroups.make(group, of: id, directory.nonce, limits, .system)
+        try OuterGroups.make(group, of: id, directory.nonce, limits, call.stateRoot)
         return (group, nil)
       } catch { return (nil, error.reason) }
     }
@@ -370,7 +371,7 @@ struct SupervisedStart {
       state.oneGroup = outer.reason
       try directory.save(state)
     } catch {
-      OuterGroups.remove(directory.nonce, .system)
+      OuterGroups.remove(directory.nonce, call.stateRoot)
       directory.remove()
       launched = call
       throw LaunchFailure(error.description)
@@ -443,7 +444,7 @@ struct SupervisedStart {
 
   func makeDirectory() throws(LaunchFailure) -> StateDirectory {
     do throws(SystemError) {
-      return try StateDirectory.create(in: .system, root: call.root, id: id)
+      return try StateDirectory.create(in: call.stateRoot, root: call.root, id: id)
     } catch { throw LaunchFailure(error.description) }
   }
 
@@ -550,7 +551,7 @@ struct SupervisedStart {
   var groupsOwner: String? {
     // A container of this id is the runtime's to refuse.
     guard call.instances().isEmpty else { return nil }
-    return cgroup.path.flatMap { GroupOwner.reason(at: $0, .system) }
+    return cgroup.path.flatMap { GroupOwner.reason(at: $0, call.stateRoot) }
   }
 
   /// What that group is called.

@@ -119,7 +119,7 @@ private func supervisor(
     if instance.isSupervised {
       if !instance.isSupervisorEnding, let socket = try? instance.connect() { return socket }
       wait()
-    } else if Launcher.startKeeperIfNone(.system) {
+    } else if Launcher.startKeeperIfNone(StateRoot(ofInstance: instance.path)) {
       // One that was dying when this call began still had its lock.
       usleep(50_000)
     }
@@ -179,7 +179,7 @@ private func refuseAboveAncestors(
     let asked = state.base.declared.redeclared(quota: request.quota, period: request.period)
       .nanocores
   else { return }
-  let above = state.limitAbove(.system)
+  let above = state.limitAbove(StateRoot(ofInstance: instance.path))
   // The low-level runtime has the words for what the kernel refuses.
   if asked > above.inForce { request.pass() }
   if asked > above.declared {
@@ -365,7 +365,8 @@ private func runStrict(
     let code = request.run(edit)
     if code != 0, let before, before.asked != instance.load()?.claim?.asked {
       _ = try StrictUpdate.carryOut(
-        restoring: before, reserved: settings.reservedCPUs(), of: instance, root: .system)
+        restoring: before, reserved: settings.reservedCPUs(), of: instance, root: settings.stateRoot
+      )
     }
     return code
   } catch let refusal as Refusal {
@@ -390,5 +391,5 @@ private func claim(
     cpuset: request.cpus
   ).reservation()
   return try StrictUpdate.carryOut(
-    asked, reserved: settings.reservedCPUs(), of: instance, root: .system)
+    asked, reserved: settings.reservedCPUs(), of: instance, root: settings.stateRoot)
 }
