@@ -34,6 +34,20 @@ def run(*words, **options):
         **options).stdout
 
 
+def figure(test, text):
+    """Notes what an acceptance test of docs/nodes.md has found: scripts/chaos-nodes prints a table."""
+    print(f"test {test}: {text}")
+    if os.environ.get("ESCRA_NODES_FIGURES"):
+        with open(os.environ["ESCRA_NODES_FIGURES"], "a") as file:
+            file.write(f"{test}\t{text}\n")
+
+
+def middle_and_tail(values):
+    """The median and the 99th of a hundred."""
+    values = sorted(values)
+    return values[len(values) // 2], values[min(len(values) - 1, len(values) * 99 // 100)]
+
+
 class Namespace:
     """Namespaces that a sleeping process holds."""
 
@@ -187,8 +201,11 @@ class FakeKubernetes:
                 f"https://127.0.0.1:6443/control/{what}"), capture_output=True, text=True)
         return json.loads(done.stdout) if done.stdout else None
 
+    def object(self, application, resource="cpu", namespace="default"):
+        return self.control("count")["objects"].get(f"{namespace}/{application}.{resource}")
+
     def ledger(self, application, resource="cpu", namespace="default"):
-        found = self.control("count")["objects"].get(f"{namespace}/{application}.{resource}")
+        found = self.object(application, resource, namespace)
         return found and found["spec"]["ledger"]
 
 
@@ -538,9 +555,13 @@ class Sums:
     def __enter__(self):
         return self
 
+    @property
+    def text(self):
+        return (f"{self.stable} stable samples, the largest sum {self.most} of {self.limit}, "
+                f"{self.above} above")
+
     def __exit__(self, *error):
         self.stop()
-        print(f"{self.stable} stable samples, the largest sum {self.most} of {self.limit}, "
-              f"{self.above} above")
+        print(self.text)
         if error == (None, None, None):
             assert self.stable > 20 and self.above == 0, vars(self)
