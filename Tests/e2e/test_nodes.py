@@ -301,8 +301,8 @@ def test_many_applications_at_rest_cause_no_request(cluster, count):
     assert cluster.members[0].status()["header"]["revision"] == revision
     with open(f"/proc/{node.agent.pid}/smaps_rollup") as file:
         pss = next(int(line.split()[1]) for line in file if line.startswith("Pss:"))
-    figure(13, f"{count} applications at rest: {switches() - before} wake-ups and no request in 5 s; "
-           f"PSS {pss / 1024:.1f} MB")
+    figure(13, f"{count} applications at rest: {switches() - before} wake-ups and no request in "
+               f"5 s; PSS {pss / 1024:.1f} MB")
 
 
 @pytest.mark.skipif(not ROUNDS, reason="make chaos-nodes runs it")
@@ -320,8 +320,8 @@ def test_chaos_the_disk_of_the_leader_is_frozen(cluster, broker):
     brokers[0].want(CORE // 10)
     want(brokers[1], 18 * CORE // 10, 17 * CORE // 10)
     assert largest_sum(brokers) <= 2 * CORE
-    figure(8, f"etcd {cluster.members[0].status()['version']}: 3 times 10 s, the share kept, largest sum "
-           f"{largest_sum(brokers) / CORE:g} of 2")
+    figure(8, f"etcd {cluster.members[0].status()['version']}: 3 times 10 s, the share kept, "
+              f"the largest sum {largest_sum(brokers) / CORE:g} of 2")
 
 
 def test_with_floors_what_is_declared_moves_too(cluster, broker):

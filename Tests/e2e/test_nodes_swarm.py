@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A service of Docker Swarm over two nodes, under one limit, through a partition and its healing."""
+"""A service of Docker Swarm over two nodes under one limit, through a partition and healing."""
 import json
 import os
 import subprocess
