@@ -133,13 +133,13 @@ extension NodeShare {
 
   /// The need without what changes all the time.
   ///
-  /// It rises at once, and falls at once to the minimum or by half. Otherwise it falls to the most that
-  /// was needed for a quarter of ``NodeParameters/linger``, or for all of it where that is little less.
+  /// It rises at once, and falls at once by half. Otherwise it falls to the most that was needed for a
+  /// quarter of ``NodeParameters/linger``, or for all of it where that is little less.
   private mutating func steady(
     _ need: Int64, minimum: Int64, goal: Int64, _ now: Nanoseconds
   ) -> Int64 {
     let old = max(minimum, min(goal, steadyNeed))
-    guard need < old, need > minimum, need > old / 2 else {
+    guard need < old, need > old / 2 else {
       (steadyNeed, fall) = (need, nil)
       return need
     }

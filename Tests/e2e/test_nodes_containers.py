@@ -16,7 +16,7 @@ from world import ESCRA_RUNC
 # machine that others use can give it; and what a busy node gets at once, whatever the other one's
 # recent peak was, is its fair share, of which this is the most part.
 LIMIT, DECLARED, MOST = 50_000, 5_000, 22_000
-HELPERS = os.path.join(os.path.dirname(ESCRA_RUNC), "../../Benchmarks/helpers")
+HELPERS = os.path.join(TOP, "Benchmarks/helpers")
 # How long and how often: `make chaos-nodes` says.
 SECONDS = int(os.environ.get("ESCRA_CHAOS_NODES_SECONDS", "0"))
 ROUNDS = int(os.environ.get("ESCRA_CHAOS_NODES_ROUNDS", "0"))
@@ -36,7 +36,7 @@ class Shop:
     def start(self, node, **options):
         made = self.make(
             {"io.escra.app": "shop", "io.escra.app.scope": "cluster", "io.escra.app.cpu": "500m",
-             "io.escra.cpu.max": "500m"},
+             "io.escra.cpu.max": "500m", "io.escra.cpu.min": "20m"},
             runtime=self.runtime(node),
             quota=DECLARED, period=100_000, **options)
         return made.started()
@@ -266,7 +266,8 @@ def test_chaos_a_grant_within_the_share_needs_no_engine(world, shop, container):
         each.call("delete", "--force")
     wait_until(lambda: not node.rooms(), 3, "nothing is left")
     alone = [container(
-        {"io.escra.app": "shop", "io.escra.app.cpu": "500m", "io.escra.cpu.max": "500m"},
+        {"io.escra.app": "shop", "io.escra.app.cpu": "500m", "io.escra.cpu.max": "500m",
+         "io.escra.cpu.min": "20m"},
         runtime=shop.runtime(node), quota=DECLARED, period=100_000).started() for _ in range(2)]
     alone[0].work(2)
     local = middle_and_tail(answers(world, node))
