@@ -6,7 +6,7 @@ SHELL := /bin/bash
 .PHONY: help bpf deps deps-build build test unit e2e e2e-v2 simulate fuzz model demo check bench
 .PHONY: bench-burst bench-requests bench-switch bench-memory bench-memory-v2 bench-app chaos docs
 .PHONY: chaos-nodes demo-svg fmt house install shrink-race uninstall clean deb tarball package-test
-.PHONY: simulate-nodes
+.PHONY: simulate-nodes tools
 
 PREFIX ?= /usr/local
 DESTDIR ?=
@@ -22,28 +22,32 @@ deps-build: ## Install by apt what is missing to build, and no engine
 	@scripts/deps build
 
 build: deps-build ## Build escra-runc and escra, static, into .build/release
+	@for program in escra-runc escra escra-agent; do \
+	  scripts/swift build -c release --product $$program || exit; done
+
+tools: deps-build ## Build the programs of the tests as well: simulations, hammer, shrink-race
 	@scripts/swift build -c release
 
 test: unit e2e ## Run the unit tests, then the end-to-end suite (needs root)
 
-unit: deps build
+unit: deps tools
 	@ESCRA_RUNC_BINARY=$(CURDIR)/.build/release/escra-runc scripts/swift test
 	@.build/release/simulate --seeds $(or $(SEEDS),1000) --large $(or $(LARGE),10000)
 
-e2e: deps build ## Run real containers under escra-runc (needs root)
+e2e: deps tools ## Run real containers under escra-runc (needs root)
 	@scripts/deps-runtimes >/dev/null
 	@scripts/e2e
 
 chaos: deps build ## Kill and stop at random, 5 minutes (SECONDS=, CONTAINERS=, APPS=, ESCRA_SEED=)
 	@ESCRA_CHAOS_SECONDS=$(or $(SECONDS),300) ESCRA_CHAOS_CONTAINERS=$(or $(CONTAINERS),40) \
 	  ESCRA_CHAOS_APPS=$(or $(APPS),10) ESCRA_SEED=$(ESCRA_SEED) \
-	  scripts/e2e Tests/e2e/test_chaos.py -s -k no_death
+	  scripts/e2e Tests/e2e/cases/test_chaos.py -s -k no_death
 
-chaos-nodes: deps build ## Lose links, engines, agents and brokers of nodes (SECONDS=, ROUNDS=)
+chaos-nodes: deps tools ## Lose links, engines, agents and brokers of nodes (SECONDS=, ROUNDS=)
 	@ESCRA_CHAOS_NODES_SECONDS=$(or $(SECONDS),300) ESCRA_CHAOS_NODES_ROUNDS=$(or $(ROUNDS),10) \
 	  scripts/chaos-nodes
 
-e2e-v2: deps build ## Run it in emulated machines with cgroup v2 and systemd (CASES=all: whole)
+e2e-v2: deps tools ## Run it in emulated machines with cgroup v2 and systemd (CASES=all: whole)
 	@scripts/deps-machine
 	@scripts/deps-runtimes >/dev/null
 	@Tests/e2e/machine/machine suite $(if $(filter all,$(CASES)),--all)
@@ -51,16 +55,17 @@ e2e-v2: deps build ## Run it in emulated machines with cgroup v2 and systemd (CA
 bpf: deps ## Compile the programs in the scheduler into their skeleton
 	@scripts/bpf
 
-simulate: build ## Run applications in virtual time against any delay and death (SEEDS=20000)
+simulate: tools ## Run applications in virtual time against any delay and death (SEEDS=20000)
 	@.build/release/simulate --seeds $(or $(SEEDS),20000) --large $(or $(LARGE),10000)
 
-simulate-nodes: build ## Run nodes that share a limit in virtual time (SEEDS=1000, LARGE=1000)
+simulate-nodes: tools ## Run nodes that share a limit in virtual time (SEEDS=1000, LARGE=1000)
 	@.build/release/simulate-nodes --seeds $(or $(SEEDS),1000) --middle $(or $(SEEDS),1000) \
 	  --large $(or $(LARGE),1000) --large-seeds 3
 	@.build/release/simulate-nodes --seeds 30000 --without all
 
-shrink-race: deps build ## Shrink limits of growing containers, 10,000 times (needs root, ROUNDS=)
-	@ESCRA_SHRINKS=$(or $(ROUNDS),10000) scripts/e2e Tests/e2e/test_shrink_race.py -s -k not_killed
+shrink-race: deps tools ## Shrink limits of growing containers, 10,000 times (needs root, ROUNDS=)
+	@ESCRA_SHRINKS=$(or $(ROUNDS),10000) \
+	  scripts/e2e Tests/e2e/cases/test_shrink_race.py -s -k not_killed
 
 fuzz: deps ## Give the decoders of frames and the readers of histories any bytes, a minute each
 	@scripts/fuzz
@@ -97,7 +102,7 @@ bench-switch: deps build ## Measure context switches beside 1000 containers (nee
 bench-memory: deps build ## Measure memory limits alone, 12 minutes (needs root, ROUNDS=)
 	@ESCRA_BENCH_MEMORY=$(ROUNDS) Benchmarks/run --only memory
 
-bench-memory-v2: build ## The same in an emulated machine with cgroup v2: ratios, not times
+bench-memory-v2: tools ## The same in an emulated machine with cgroup v2: ratios, not times
 	@scripts/bench-memory-v2
 
 bench-app: deps build ## Measure an application under every kind of limit, 25 minutes (needs root)
@@ -108,7 +113,7 @@ docs: deps ## Write the DocC archive of the libraries to docs-out/
 	@scripts/docs
 
 fmt: ## Format the Swift sources in place
-	@swift format -i -r Sources Tests Package.swift
+	@swift format -i -r Sources Tests Tools Package.swift
 
 deb: build ## Make a Debian package in .build/package (REVISION=, MAINTAINER=)
 	@scripts/package deb

@@ -147,26 +147,31 @@ let package = Package(
       ],
       swiftSettings: strict, linkerSettings: staticSwift),
 
+    // Programs of the tests: `make tools`, not `make build`. They need what the layers show to each
+    // other, so they cannot be a package of their own.
+
+    // What the simulations share.
+    .target(name: "VirtualTime", path: "Tools/VirtualTime", swiftSettings: strict),
+
     // Members and brokers of applications that do not exist, in virtual time: `make simulate`.
     .executableTarget(
-      name: "simulate", dependencies: ["Application", "Control", "Quantities"],
-      path: "Tests/Simulate",
-      swiftSettings: strict),
+      name: "simulate", dependencies: ["Application", "Control", "Quantities", "VirtualTime"],
+      path: "Tools/Simulate", swiftSettings: strict),
 
     // Nodes that share a limit through an engine that does not exist: `make simulate-nodes`.
     .executableTarget(
-      name: "simulate-nodes", dependencies: ["Application", "Nodes", "Quantities"],
-      path: "Tests/SimulateNodes", swiftSettings: strict),
+      name: "simulate-nodes", dependencies: ["Application", "Nodes", "Quantities", "VirtualTime"],
+      path: "Tools/SimulateNodes", swiftSettings: strict),
 
-    // Quotas written as often as the books allow, to a real kernel: Tests/e2e/test_books.py.
+    // Quotas written as often as the books allow, to a real kernel: Tests/e2e/cases/test_books.py.
     .executableTarget(
-      name: "hammer", dependencies: layers, path: "Tests/Hammer",
+      name: "hammer", dependencies: layers, path: "Tools/Hammer",
       swiftSettings: strict, linkerSettings: staticExecutable),
 
-    // Slack of a real group given back while somebody grows: Tests/e2e/test_shrink_race.py.
+    // Slack of a real group given back while somebody grows: Tests/e2e/cases/test_shrink_race.py.
     .executableTarget(
       name: "shrink-race", dependencies: layers + ["CLinux"],
-      path: "Tests/ShrinkRace", swiftSettings: strict, linkerSettings: staticExecutable),
+      path: "Tools/ShrinkRace", swiftSettings: strict, linkerSettings: staticExecutable),
 
     // What the tests share: random values that are the same in each run, and files.
     .target(

@@ -4,7 +4,7 @@ import os
 import time
 
 from . import cgroups
-from .idle import wakeups
+from .supervisors.idle import wakeups
 
 
 class Foreign:

@@ -45,6 +45,7 @@ class Result:
 
 
 def write(result, header, directory):
+    """Writes a result, and removes those that it supersedes."""
     os.makedirs(directory, exist_ok=True)
     path = os.path.join(directory, f"{header['date']}-{result.name}.json")
     text = json.dumps(result.published(header), indent=1)
@@ -54,6 +55,9 @@ def write(result, header, directory):
                   lambda m: f"[{' '.join(m[1].split())}]", text)
     with open(path, "w") as file:
         file.write(text + "\n")
+    for older in glob.glob(os.path.join(directory, f"????-??-??-{result.name}.json")):
+        if older < path:
+            os.remove(older)
 
 
 def newest(directory, names):

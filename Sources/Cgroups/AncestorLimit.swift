@@ -22,7 +22,8 @@ extension CgroupLocation {
 
   /// The CPU limit of one directory in nanocores; nil for none.
   package func cpuLimit(of path: String) -> Int64? {
-    guard let directory = try? FileDescriptor.open(path, O_RDONLY | O_DIRECTORY),
+    guard let directory = FileDescriptor.openIfPossible(path, O_RDONLY | O_DIRECTORY),
+      // A group that is gone has no limit.
       let reader = try? CgroupWriter(directory: directory, version: version, readOnly: true),
       let limit = try? reader.current()
     else { return nil }
@@ -31,8 +32,7 @@ extension CgroupLocation {
 
   /// The memory limit of one directory in bytes; nil for none.
   package func memoryLimit(of path: String) -> Int64? {
-    let name = version == .v1 ? "/memory.limit_in_bytes" : "/memory.max"
-    return (try? FileDescriptor.text(of: path + name)).flatMap { MemoryWriter.limit($0) }
+    CgroupFile.memoryLimit.text(of: path, version).flatMap { MemoryWriter.limit($0) }
       .flatMap { $0 < MemoryLimit.unlimited ? $0 : nil }
   }
 
@@ -44,7 +44,7 @@ extension CgroupLocation {
         .min()
     }
     guard let slash = path.utf8.lastIndex(of: UInt8(ascii: "/")) else { return nil }
-    return (try? FileDescriptor.text(of: String(path[..<slash]) + "/memory.stat")).flatMap {
+    return FileDescriptor.textIfReadable(of: String(path[..<slash]) + "/memory.stat").flatMap {
       MemoryMeter.hierarchicalLimit(inStatistics: $0)
     }.flatMap { $0 < MemoryLimit.unlimited ? $0 : nil }
   }
@@ -55,7 +55,7 @@ extension CgroupLocation {
   /// - Returns: nanocores; nil where nothing above has a limit, or nobody knows what is above.
   package static func ancestorLimit(above path: String) -> Int64? {
     guard path.utf8.first == UInt8(ascii: "/"),
-      let mounts = try? FileDescriptor.text(of: "/proc/self/mountinfo")
+      let mounts = FileDescriptor.textIfReadable(of: "/proc/self/mountinfo")
     else { return nil }
     return CgroupLocation(group: path, mounts: mounts)?.ancestorLimit()
   }

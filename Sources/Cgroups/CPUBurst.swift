@@ -52,6 +52,7 @@ struct CPUBurst: ~Copyable {
   }
 
   private func current() -> Int64? {
+    // A burst that cannot be read is left alone.
     file.isOpen ? try? file.integer(subject: "the CPU burst") : nil
   }
 }

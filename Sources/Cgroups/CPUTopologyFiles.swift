@@ -40,7 +40,7 @@ extension CPUTopology {
   }
 
   private static func text(_ path: String) -> String {
-    var text = (try? FileDescriptor.text(of: path)) ?? ""
+    var text = FileDescriptor.textIfReadable(of: path) ?? ""
     if text.utf8.last == UInt8(ascii: "\n") { text.removeLast() }
     return text
   }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 internal import Glibc
-internal import Quantities
+package import Quantities
 package import Syscalls
 
 extension FileDescriptor {
@@ -14,6 +14,13 @@ extension FileDescriptor {
       if try hasCgroupMembers(levels: 64) { return true }
       return try hasCgroupMembers(levels: 64)
     } catch { return !error.isGone }
+  }
+
+  /// The interface of the cgroup whose directory this is.
+  package var cgroupVersion: CgroupVersion {
+    guard let name = CgroupFile.controllers.name(.v2) else { return .v1 }
+    // A directory that cannot be looked at has no file that could be opened either.
+    return (try? status(of: name)) == nil ? .v1 : .v2
   }
 
   private func hasCgroupMembers(levels: Int) throws(SystemError) -> Bool {
@@ -40,7 +47,7 @@ extension FileDescriptor {
   /// to a second (kernel/cgroup/cgroup-v1.c, CGROUP_PIDLIST_DESTROY_DELAY).
   package var hasCgroupProcesses: Bool {
     guard let file = try? open("cgroup.procs", O_RDONLY),
-      let members = try? file.contents(subject: "cgroup.procs")
+      let members = file.contentsIfReadable()
     else { return false }
     return !members.isEmpty
   }

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+internal import Glibc
 internal import Quantities
 internal import Syscalls
 
@@ -80,6 +81,18 @@ package struct CgroupMount {
     return (rest == "/" ? point : point + rest, point)
   }
 
+  /// The controllers that groups below this mount can have; nil on cgroup v1, where the mount's options
+  /// say it.
+  package var availableControllers: [Substring]? {
+    CgroupFile.controllers.text(of: point, .v2).map { $0.split { $0 == " " || $0 == "\n" } }
+  }
+
+  /// Moves this process into the hierarchy's root, if it may.
+  package func enterRoot() {
+    // "0" is the writer itself. Refused without privilege: then it stays where it is.
+    try? FileDescriptor.open(.processes, of: point, .v2, O_WRONLY).write("0")
+  }
+
   /// Finds them in the text of `/proc/PID/mountinfo` (proc_pid_mountinfo(5)).
   ///
   /// Those that something else is mounted over are left out. A hierarchy may be mounted more than
@@ -112,7 +125,7 @@ package struct CgroupMount {
   /// - Parameter controller: Whose hierarchy; without one of its own that is the unified one.
   /// - Returns: Where it is mounted; nil where it can be written, or is mounted nowhere.
   package static func readOnlyPoint(of controller: Substring) -> String? {
-    let all = parse((try? FileDescriptor.text(of: "/proc/self/mountinfo")) ?? "")
+    let all = parse(FileDescriptor.textIfReadable(of: "/proc/self/mountinfo") ?? "")
     let found =
       all.first { $0.controllers.contains(controller) } ?? all.first { $0.controllers.isEmpty }
     return found?.isReadOnly == true ? found?.point : nil
@@ -121,12 +134,12 @@ package struct CgroupMount {
   /// Whether groups of this machine have their memory in the unified hierarchy, and so a line in
   /// memory.high: a controller is in one hierarchy at a time.
   package static var hasUnifiedMemory: Bool {
-    hasUnifiedMemory(parse((try? FileDescriptor.text(of: "/proc/self/mountinfo")) ?? ""))
+    hasUnifiedMemory(parse(FileDescriptor.textIfReadable(of: "/proc/self/mountinfo") ?? ""))
   }
 
   /// The same of CPU limits.
   package static var hasUnifiedCPU: Bool {
-    let mounts = parse((try? FileDescriptor.text(of: "/proc/self/mountinfo")) ?? "")
+    let mounts = parse(FileDescriptor.textIfReadable(of: "/proc/self/mountinfo") ?? "")
     return hasUnifiedMemory(mounts) && !mounts.contains { $0.controllers.contains("cpu") }
   }
 

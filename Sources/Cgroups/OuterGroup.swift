@@ -98,8 +98,8 @@ package enum GroupPlan: Equatable, Sendable {
 
     /// Makes a request.
     package init(
-      hidesLimits: Bool, movesCPU: Bool, movesMemory: Bool, isUnified: Bool, isRoot: Bool,
-      cgroup: CgroupsPath
+      hidesLimits: Bool, movesCPU: Bool, movesMemory: Bool,
+      isUnified: Bool = CgroupMount.hasUnifiedCPU, isRoot: Bool, cgroup: CgroupsPath
     ) {
       self.hidesLimits = hidesLimits
       self.movesCPU = movesCPU

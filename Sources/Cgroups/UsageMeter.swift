@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+internal import Glibc
 package import Quantities
 package import Syscalls
 
@@ -23,6 +24,25 @@ package struct UsageMeter: ~Copyable {
   package init(owning file: consuming FileDescriptor, format: Format) {
     self.file = file
     self.format = format
+  }
+
+  /// Opens the one of a container.
+  ///
+  /// - Parameters:
+  ///   - cpu: Its directory in the cpu hierarchy.
+  ///   - cpuacct: Its directory in that of cpuacct; nil if there is none.
+  ///   - version: The interface.
+  /// - Throws: ``SystemError``.
+  package init(
+    cpu: String, cpuacct: String?, _ version: CgroupVersion
+  ) throws(SystemError) {
+    if version == .v1, let cpuacct {
+      file = try FileDescriptor.open(.cpuUsage, of: cpuacct, version, O_RDONLY)
+      format = .nanoseconds
+    } else {
+      file = try FileDescriptor.open(.cpuStatistics, of: cpu, version, O_RDONLY)
+      format = .cpuStat
+    }
   }
 
   /// CPU time used so far.

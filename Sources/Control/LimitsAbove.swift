@@ -23,17 +23,4 @@ package struct LimitsAbove: Equatable, Sendable {
   package mutating func giveUpRaising(at amount: Int64) {
     (limit, isRaised) = (min(amount, isRaised ? .max : limit ?? .max), false)
   }
-
-  /// As words of an argument, in the order in which the initializer takes them.
-  package var words: [Int64] {
-    [beyond ?? -1, Int64(bitPattern: group), limit ?? -1, isRaised ? 1 : 0]
-  }
-
-  /// Reads ``words`` back.
-  package init(_ beyond: Int64, _ group: Int64, _ limit: Int64, _ isRaised: Int64) {
-    self.beyond = beyond < 0 ? nil : beyond
-    self.group = UInt64(bitPattern: group)
-    self.limit = limit < 0 ? nil : limit
-    self.isRaised = isRaised == 1
-  }
 }

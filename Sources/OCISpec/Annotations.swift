@@ -1,23 +1,36 @@
 // SPDX-License-Identifier: Apache-2.0
 
 /// The annotations that select and bound a policy: `io.escra.` and one of these.
-enum AnnotationKey: String, CaseIterable, Sendable {
+package enum AnnotationKey: String, CaseIterable, Sendable {
+  /// Which policy.
   case policy
+  /// The application that the container shares its limits with.
   case app
+  /// The CPU limit of that.
   case appCPU = "app.cpu"
+  /// The memory limit of that.
   case appMemory = "app.memory"
+  /// Whether that is of the node or of the cluster.
   case appScope = "app.scope"
+  /// The least CPU limit.
   case cpuMin = "cpu.min"
+  /// The greatest CPU limit.
   case cpuMax = "cpu.max"
+  /// The least memory limit.
   case memoryMin = "memory.min"
+  /// The greatest memory limit.
   case memoryMax = "memory.max"
+  /// The priority in the application.
   case priority
+  /// Which limits programs in the container see.
   case visible
+  /// The name of the history.
   case profile
+  /// Whether a history is recorded.
   case record
 
   /// The whole key.
-  var name: String { "\(Annotations.prefix)\(rawValue)" }
+  package var name: String { "\(Annotations.prefix)\(rawValue)" }
 
   /// Whether it speaks of the application: the same for all its members, so never narrowed.
   var isOfApplication: Bool {

@@ -81,17 +81,17 @@ package struct BundleEdit: ~Copyable, Sendable {
 
   deinit {
     // A record without a word in it was the lock and nothing else.
-    if (try? lock.status())?.size == 0, isHeld,
-      (try? directory.status(of: names.original)) ?? nil == nil
+    if lock.statusIfKnown?.size == 0, isHeld,
+      directory.statusIfThere(of: names.original) == nil
     {
-      try? directory.remove(names.record)
+      directory.removeIfPossible(names.record)
     }
   }
 
   /// Whether the record still has its name: once it is removed, another may hold a new one.
   private var isHeld: Bool {
     guard let own = try? lock.status().identity else { return false }
-    return (try? directory.status(of: names.record))??.identity == own
+    return directory.statusIfThere(of: names.record)?.identity == own
   }
 
   /// Edits config.json; the original is kept beside it.

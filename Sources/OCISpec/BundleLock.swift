@@ -34,12 +34,10 @@ extension Bundle {
 
   /// Whether another container's edit is in the place of config.json.
   package var isEdited: Bool {
-    (try? directory.status(of: names.original)) ?? nil != nil
+    directory.statusIfThere(of: names.original) != nil
   }
 
   /// Opens and locks the record, which only the bundle's owner and root can open.
-  ///
-  /// flock(2) cannot be told how long to wait, so it is asked again every 2 ms.
   ///
   /// - Parameters:
   ///   - timeout: How long.
@@ -49,7 +47,7 @@ extension Bundle {
   func lock(
     within timeout: Nanoseconds, creating creates: Bool
   ) throws(ConfigError) -> BundleEdit? {
-    let end = monotonicNow() + timeout
+    let wait = LockWait(for: timeout)
     do throws(SystemError) {
       while true {
         if !creates, try directory.status(of: names.record) == nil { return nil }
@@ -64,9 +62,7 @@ extension Bundle {
           }
           continue
         }
-        if monotonicNow() >= end { break }
-        var pause = timespec(tv_sec: 0, tv_nsec: 2_000_000)
-        nanosleep(&pause, nil)
+        if !wait.pause() { break }
       }
     } catch {
       throw .system(SystemError(error.step, "the bundle \(path)", errno: error.errno))

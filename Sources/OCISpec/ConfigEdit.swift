@@ -49,7 +49,8 @@ package struct ConfigEdit: Equatable, Sendable {
   /// The values as they are written, each with its place.
   var members: [EditRecord.Member] {
     let literals: [(JSONPlace, String?)] = [
-      (.cgroupsPath, cgroupsPath.map(jsonLiteral)),
+      // An edit's record has one line, and spaces between its words.
+      (.cgroupsPath, cgroupsPath.map { jsonLiteral($0, isOneWord: true) }),
       (.quota, cpuQuota.map { "\($0)" }), (.period, cpuPeriod.map { "\($0)" }),
       (.cpus, cpus.map { "\"\($0)\"" }), (.mems, mems.map { "\"\($0)\"" }),
       (.limit, memoryLimit.map { "\($0)" }), (.swap, memorySwap.map { "\($0)" }),
@@ -97,21 +98,6 @@ package struct ConfigEdit: Equatable, Sendable {
     let isEmpty = first == UInt8(ascii: "}")
     return Splice(range: start..<start, text: isEmpty ? members : members + ",")
   }
-}
-
-/// A text as a JSON string without a space or a control character in it: an edit's record has one
-/// line, and spaces between its words.
-private func jsonLiteral(_ text: String) -> String {
-  var literal = "\""
-  for scalar in text.unicodeScalars {
-    if scalar.value <= 0x20 || scalar == "\"" || scalar == "\\" {
-      let digits = String(scalar.value, radix: 16)
-      literal += "\\u" + String(repeating: "0", count: 4 - digits.utf8.count) + digits
-    } else {
-      literal.unicodeScalars.append(scalar)
-    }
-  }
-  return literal + "\""
 }
 
 /// Bytes to put in the place of others.

@@ -33,6 +33,7 @@ extension ConfigEdit {
   }
 
   private static func spans(of bytes: [UInt8]) -> JSONSpans? {
+    // What is not JSON any more is not ours to undo.
     bytes.withUnsafeBytes { try? JSONScanner.scan($0, as: .document) }
   }
 

@@ -46,6 +46,12 @@ package struct JSONValue: ~Copyable {
     path = ""
   }
 
+  /// Parses a document that another program wrote, if it is JSON.
+  package static func ifValid(_ bytes: [UInt8]) -> JSONValue? {
+    // What is not JSON has none of what is looked for.
+    try? JSONValue(parsing: bytes)
+  }
+
   private init(retaining json: UnsafeMutablePointer<json_t>, path: String) {
     self.json = json_incref(json)
     self.path = path

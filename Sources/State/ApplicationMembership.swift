@@ -66,7 +66,8 @@ package struct ApplicationMembership: Equatable, Sendable {
   package mutating func joinEarlierVersion(_ root: StateRoot) {
     var hash = FNV1a()
     hash.add(name.utf8)
-    guard let earlier = try? ApplicationRoom(opening: root.applications + "/" + hash.digits),
+    guard let earlier = ApplicationRoom.ifThere(root.applications + "/" + hash.digits),
+      // Without an answer it is taken for another one's.
       (try? earlier.isNamed(name)) == true
     else { return }
     room = hash.digits

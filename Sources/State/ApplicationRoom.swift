@@ -22,8 +22,8 @@ package import Syscalls
 package struct ApplicationRoom: ~Copyable {
   /// Its path, as this process sees it.
   package let path: String
-  private let directory: FileDescriptor
-  private let locks: Locks
+  let directory: FileDescriptor
+  let locks: Locks
 
   /// Whose a lock is.
   package enum Locks: Sendable {
@@ -39,8 +39,10 @@ package struct ApplicationRoom: ~Copyable {
   static let socketName = "socket"
   static let membersName = "members"
   static let clusterFile = "cluster"
-  private static let temporary = ".new."
-  private static let killSwitches = ".kill."
+  /// For how long the process that had a member's file before may take to end.
+  static let adoptionPatience: Nanoseconds = 100_000_000
+  static let temporary = ".new."
+  static let killSwitches = ".kill."
 
   /// Opens a room that is there.
   ///
@@ -49,6 +51,12 @@ package struct ApplicationRoom: ~Copyable {
     self.path = path
     self.locks = locks
     directory = try FileDescriptor.open(path, O_RDONLY | O_DIRECTORY)
+  }
+
+  /// Opens a room, if it is there: its broker may remove it at any time.
+  package static func ifThere(_ path: String) -> ApplicationRoom? {
+    // Its absence is an answer.
+    try? ApplicationRoom(opening: path)
   }
 
   /// Opens a room, and makes it where there is none.
@@ -86,152 +94,13 @@ package struct ApplicationRoom: ~Copyable {
     KeyedText(text(of: Self.nameFile) ?? "")["scope"] == ApplicationMembership.clusterScope
   }
 
-  // MARK: members
-
-  /// Registers a container: from now on what it holds is known, whoever dies.
-  ///
-  /// - Throws: ``SystemError``: ENOENT when the room is just being removed.
-  package func register(_ record: MemberRecord) throws(SystemError) -> MemberFile {
-    try directory.makeDirectory(Self.membersName)
-    let members = try members()
-    let name = Self.name(of: record.nonce)
-    let file = try members.open("." + name, O_RDWR | O_CREAT | O_TRUNC)
-    try file.write(record.bytes)
-    _ = escra_lock_file(file.number, locks == .descriptions)
-    let killSwitch = try killSwitch(record.nonce)
-    try members.rename("." + name, to: name)
-    return MemberFile(record, owning: file, killSwitch)
-  }
-
-  /// Takes over the file of a container whose supervisor has died, or was another image.
-  ///
-  /// - Returns: nil when it is not registered.
-  package func adopt(_ nonce: UInt64) -> MemberFile? {
-    guard let members = try? members(),
-      let file = try? members.open(Self.name(of: nonce), O_RDWR), let record = record(file, nonce)
-    else { return nil }
-    // Who had it before may be on its way out still.
-    var attempts = 50
-    while escra_lock_file(file.number, locks == .descriptions) != 0, attempts > 0 {
-      usleep(2000)
-      attempts -= 1
-    }
-    guard let killSwitch = try? killSwitch(nonce) else { return nil }
-    return MemberFile(record, owning: file, killSwitch)
-  }
-
-  /// What other members end this process by: a FIFO that only its owner has open for reading.
-  ///
-  /// No supervisor may send signals, or open a pidfd: it could end any process of root. Each process
-  /// makes a FIFO of its own, so that an open one stands for one process.
-  private func killSwitch(_ nonce: UInt64) throws(SystemError) -> FileDescriptor {
-    let name = Self.killSwitch(of: nonce)
-    let temporary = Self.temporary + name
-    try directory.remove(temporary)
-    try retrying("make", name) { mkfifoat(directory.number, temporary, 0o600) }
-    let file = try directory.open(temporary, O_RDONLY | O_NONBLOCK)
-    // In tests all members are one process.
-    if locks == .processes {
-      try retrying("arm", name) { escra_die_on_input(file.number) }
-    }
-    try directory.rename(temporary, to: name)
-    return file
-  }
-
-  private static func killSwitch(of nonce: UInt64) -> String { killSwitches + name(of: nonce) }
-
-  /// Forgets a container: it has ended.
-  package func forget(_ nonce: UInt64) {
-    guard let members = try? members() else { return }
-    try? members.remove(Self.name(of: nonce))
-    try? members.remove("." + Self.name(of: nonce))
-    try? directory.remove(Self.killSwitch(of: nonce))
-  }
-
-  /// What is seen of a member.
-  package enum Sight: Equatable, Sendable {
-    /// Its container has ended.
-    case gone
-    /// No supervisor will raise its limit above what is held before it has joined.
-    case atRest(MemberRecord)
-    /// A supervisor lives.
-    case alive(MemberRecord)
-  }
-
-  /// Looks at another one's file; never at one's own.
-  ///
-  /// - Returns: nil where it cannot be looked at now.
-  package func look(at nonce: UInt64) -> Sight? {
-    let file: FileDescriptor
-    do throws(SystemError) {
-      file = try members().open(Self.name(of: nonce), O_RDONLY)
-    } catch { return error.isGone ? .gone : nil }
-    // First whether it lives: what a dying one has held was written before its death.
-    let holder = escra_lock_holder(file.number)
-    guard let record = record(file, nonce) else { return .gone }
-    return holder == 0 || record.isResting ? .atRest(record) : .alive(record)
-  }
-
-  /// What another one's file says; never one's own.
-  package func record(of nonce: UInt64) -> MemberRecord? {
-    guard let members = try? members(),
-      let file = try? members.open(Self.name(of: nonce), O_RDONLY)
-    else { return nil }
-    return record(file, nonce)
-  }
-
-  /// Everybody who is registered.
-  ///
-  /// - Parameter own: Who asks, whose file must not be opened.
-  /// - Returns: What their files say, by name.
-  /// - Throws: ``SystemError`` where somebody cannot be looked at now.
-  package func registered(except own: UInt64? = nil) throws(SystemError) -> [MemberRecord] {
-    var found: [MemberRecord] = []
-    do throws(SystemError) {
-      let members = try members()
-      for name in try members.entries().sorted() {
-        guard let nonce = Self.nonce(name), nonce != own else { continue }
-        do throws(SystemError) {
-          if let record = record(try members.open(name, O_RDONLY), nonce) { found.append(record) }
-        } catch { guard error.isGone else { throw error } }
-      }
-    } catch { guard error.isGone else { throw error } }
-    return found
-  }
-
-  /// Everybody who is registered, by name.
-  package var nonces: [UInt64] {
-    let names = (try? members().entries()) ?? []
-    return names.sorted().compactMap { Self.nonce($0) }
-  }
-
-  /// Kills the supervisor of a member: of one that has its lock still after there is a handle on it,
-  /// so that the handle is on no successor.
-  ///
-  /// - Parameters:
-  ///   - nonce: Whose; never one's own.
-  ///   - process: The pid that it has to have; nil for any.
-  ///   - between: What happens between the handle and the second question, in tests.
-  package func fence(
-    _ nonce: UInt64, ifItIs process: Int32? = nil, between: () -> Void = {}
-  ) {
-    guard let members = try? members(),
-      let file = try? members.open(Self.name(of: nonce), O_RDONLY),
-      let pid = Self.holder(file), pid == process ?? pid,
-      let handle = try? directory.open(Self.killSwitch(of: nonce), O_WRONLY | O_NONBLOCK)
-    else { return }
-    between()
-    guard Self.holder(file) == pid else { return }
-    try? handle.write([0])
-  }
-
   // MARK: the broker
 
   /// Becomes the broker, if nobody is.
   ///
   /// - Returns: What is the broker's as long as it is open.
   package func takeLock() -> FileDescriptor? {
-    guard let file = try? directory.open(Self.lockFile, O_RDWR | O_CREAT),
+    guard let file = directory.openIfPossible(Self.lockFile, O_RDWR | O_CREAT),
       escra_lock_file(file.number, locks == .descriptions) == 0,
       // Who was the last one before may have removed it after we had opened it.
       let ours = try? file.status().identity,
@@ -242,7 +111,7 @@ package struct ApplicationRoom: ~Copyable {
 
   /// The broker's pid; nil where there is none, or it is this process.
   package var broker: Int32? {
-    guard let file = try? directory.open(Self.lockFile, O_RDONLY) else { return nil }
+    guard let file = directory.openIfPossible(Self.lockFile, O_RDONLY) else { return nil }
     return Self.holder(file)
   }
 
@@ -309,6 +178,7 @@ package struct ApplicationRoom: ~Copyable {
       keyed[int: name + "AwaitsShare"] = limits.awaitsShareUntil
     }
     let text = keyed.text
+    // Not saved, the next broker has the limits before this; the members hold no more than both.
     try? replace(Self.limitsFile, with: text)
     try? directory.reserve(Self.limitsFile, bytes: text.utf8.count)
   }
@@ -317,8 +187,8 @@ package struct ApplicationRoom: ~Copyable {
 
   /// What the node's agent says of the application; nil where it has said nothing.
   package var clusterStatus: ClusterStatus? {
-    guard let file = try? directory.open(Self.clusterFile, O_RDONLY | O_NONBLOCK),
-      let bytes = try? file.readAll(limit: ClusterStatus.mostBytes)
+    guard let file = directory.openIfPossible(Self.clusterFile, O_RDONLY | O_NONBLOCK),
+      let bytes = file.bytesIfReadable(limit: ClusterStatus.mostBytes)
     else { return nil }
     return ClusterStatus(text: String(decoding: bytes, as: UTF8.self))
   }
@@ -346,18 +216,18 @@ package struct ApplicationRoom: ~Copyable {
   }
 
   /// - Returns: Whether somebody is in it again.
-  private func remove() -> Bool {
+  func remove() -> Bool {
     if let members = try? members() {
       // Of who has died before it was registered.
-      for name in (try? members.entries()) ?? [] where name.utf8.first == UInt8(ascii: ".") {
-        try? members.remove(name)
+      for name in members.entriesIfReadable where name.utf8.first == UInt8(ascii: ".") {
+        members.removeIfPossible(name)
       }
     }
     do throws(SystemError) {
       try directory.remove(Self.membersName, directory: true)
     } catch { return true }
     // Nobody is registered, and who wants to be now finds that out by the directory's absence.
-    let leftOver = ((try? directory.entries()) ?? []).filter {
+    let leftOver = directory.entriesIfReadable.filter {
       $0.utf8.starts(with: Self.temporary.utf8) || $0.utf8.starts(with: Self.killSwitches.utf8)
     }
     for name in leftOver + [
@@ -365,7 +235,7 @@ package struct ApplicationRoom: ~Copyable {
       Self.clusterFile,
       FileDescriptor.spare(of: Self.limitsFile),
     ] {
-      try? directory.remove(name)
+      directory.removeIfPossible(name)
     }
     // A supervisor cannot reach what its root directory is in: the keeper can.
     return rmdir(path) != 0 && errno == ENOTEMPTY
@@ -373,23 +243,20 @@ package struct ApplicationRoom: ~Copyable {
 
   /// Removes the directories of applications whose last members had nothing left to remove in them.
   package static func removeAbandoned(_ root: StateRoot) {
-    guard let rooms = try? FileDescriptor.open(root.applications, O_RDONLY | O_DIRECTORY),
-      let names = try? rooms.entries()
+    guard let rooms = FileDescriptor.openIfPossible(root.applications, O_RDONLY | O_DIRECTORY)
     else { return }
     // Those that are not empty stay.
-    for name in names { try? rooms.remove(name, directory: true) }
+    for name in rooms.entriesIfReadable { rooms.removeIfPossible(name, directory: true) }
   }
 
   /// Forgets those whose state is gone, and removes rooms that are empty: for the keeper.
   ///
   /// A container is registered after it has a state, and forgotten before it has none.
   package static func sweep(_ root: StateRoot) {
-    guard
-      let names = try? FileDescriptor.open(root.applications, O_RDONLY | O_DIRECTORY).entries()
-    else { return }
+    let names = FileDescriptor.entriesIfReadable(of: root.applications)
     let rooms = names.compactMap { name -> (path: String, nonces: [UInt64])? in
       let path = root.applications + "/" + name
-      guard let room = try? ApplicationRoom(opening: path) else { return nil }
+      guard let room = ApplicationRoom.ifThere(path) else { return nil }
       return (path, room.nonces)
     }
     // Behind the members: each of them had a state before it was registered.
@@ -397,7 +264,7 @@ package struct ApplicationRoom: ~Copyable {
     for (path, nonces) in rooms {
       let gone = nonces.filter { !known.contains($0) }
       guard gone.count == nonces.count || !gone.isEmpty,
-        let room = try? ApplicationRoom(opening: path)
+        let room = ApplicationRoom.ifThere(path)
       else { continue }
       for nonce in gone { room.forget(nonce) }
       room.removeIfEmpty()
@@ -406,19 +273,19 @@ package struct ApplicationRoom: ~Copyable {
 
   // MARK: files
 
-  private func members() throws(SystemError) -> FileDescriptor {
+  func members() throws(SystemError) -> FileDescriptor {
     try directory.open(Self.membersName, O_RDONLY | O_DIRECTORY)
   }
 
-  private func record(_ file: borrowing FileDescriptor, _ nonce: UInt64) -> MemberRecord? {
+  func record(_ file: borrowing FileDescriptor, _ nonce: UInt64) -> MemberRecord? {
     var bytes = [UInt8](repeating: 0, count: MemberRecord.size)
     let count = bytes.withUnsafeMutableBytes { pread(file.number, $0.baseAddress, $0.count, 0) }
     return count == MemberRecord.size ? MemberRecord(nonce: nonce, bytes: bytes) : nil
   }
 
   private func text(of name: String) -> String? {
-    guard let file = try? directory.open(name, O_RDONLY),
-      let bytes = try? file.readAll(limit: 4096)
+    guard let file = directory.openIfPossible(name, O_RDONLY),
+      let bytes = file.bytesIfReadable(limit: 4096)
     else { return nil }
     return String(decoding: bytes, as: UTF8.self)
   }
@@ -431,7 +298,7 @@ package struct ApplicationRoom: ~Copyable {
     try directory.replace(name, with: text, by: temporary)
   }
 
-  private static func holder(_ file: borrowing FileDescriptor) -> Int32? {
+  static func holder(_ file: borrowing FileDescriptor) -> Int32? {
     let pid = escra_lock_holder(file.number)
     return pid == 0 ? nil : pid
   }

@@ -208,7 +208,7 @@ extension ClusterStatus {
 
   /// Reads the text; nil for a text that is none, or of a format to come.
   package init?(text: String) {
-    guard let json = try? JSONValue(parsing: Array(text.utf8)) else { return nil }
+    guard let json = JSONValue.ifValid(Array(text.utf8)) else { return nil }
     self.init()
     var format: Int64?
     json.forEachMember { key, value throws(Never) in

@@ -53,8 +53,8 @@ package struct CounterFile: ~Copyable {
   package static func counters(
     in directory: borrowing FileDescriptor
   ) -> CPUController.Counters? {
-    guard let file = try? directory.open(StateDirectory.counterFile, O_RDONLY),
-      let bytes = try? file.readAll(limit: 4096), bytes.count == size || bytes.count == oldSize
+    guard let file = directory.openIfPossible(StateDirectory.counterFile, O_RDONLY),
+      let bytes = file.bytesIfReadable(limit: 4096), bytes.count == size || bytes.count == oldSize
     else { return nil }
     return bytes.withUnsafeBytes { buffer in
       var words = (0..<bytes.count / 8).map {

@@ -120,21 +120,19 @@ package struct HistoryStore: Sendable {
   /// Removes what is older than the profile is to keep, and segments behind enough runs.
   static func retire(_ profile: borrowing FileDescriptor, _ target: ProfileTarget) {
     retire(profile, keep: target.keep)
-    guard let names = try? profile.entries() else { return }
     var runs: Set<UInt64> = []
-    for number in segments(in: names).reversed() {
+    for number in segments(in: profile.entriesIfReadable).reversed() {
       if runs.count >= target.runs { remove("\(number)", of: profile) }
       for record in records(of: "\(number)", in: profile).records { runs.insert(record.nonce) }
     }
   }
 
   private static func retire(_ profile: borrowing FileDescriptor, keep: Int64) {
-    guard let names = try? profile.entries() else { return }
     let oldest = wallClockNow() - min(keep, 1 << 33) * 1_000_000_000
     var traces: [(modified: Int64, name: String)] = []
-    for name in names {
+    for name in profile.entriesIfReadable {
       let isTrace = name.utf8.starts(with: tracePrefix.utf8)
-      guard isTrace || Int(name) != nil, let status = (try? profile.status(of: name)) ?? nil else {
+      guard isTrace || Int(name) != nil, let status = profile.statusIfThere(of: name) else {
         continue
       }
       if status.modified < oldest {
@@ -149,26 +147,25 @@ package struct HistoryStore: Sendable {
 
   /// Removes a file unless a supervisor appends to it.
   private static func remove(_ name: String, of profile: borrowing FileDescriptor) {
-    guard let file = try? profile.open(name, O_RDONLY), (try? file.lock(wait: false)) == true else {
-      return
-    }
-    try? profile.remove(name)
+    guard let file = profile.openIfPossible(name, O_RDONLY), file.lockIfFree() else { return }
+    profile.removeIfPossible(name)
   }
 
   /// Once a day, removes what is too old of profiles that no container uses any more.
   private func sweepDaily(keep: Int64) {
-    let swept = try? FileStatus.following(path + "/" + Self.sweptFile)
+    let swept = FileStatus.ifThere(path + "/" + Self.sweptFile)
     let now = wallClockNow()
     if let swept, now - swept.modified < 86_400_000_000_000, swept.modified <= now { return }
-    guard let directory = try? FileDescriptor.open(path, O_RDONLY | O_DIRECTORY),
-      (try? directory.open(Self.sweptFile, O_WRONLY | O_CREAT | O_TRUNC).write("\n")) != nil
+    guard let directory = FileDescriptor.openIfPossible(path, O_RDONLY | O_DIRECTORY),
+      directory.openIfPossible(Self.sweptFile, O_WRONLY | O_CREAT | O_TRUNC)?.writeIfPossible("\n")
+        == true
     else { return }
-    for key in (try? directory.subdirectories()) ?? [] {
-      guard let profile = try? directory.open(key, O_RDONLY | O_DIRECTORY) else { continue }
+    for key in directory.subdirectoriesIfReadable {
+      guard let profile = directory.openIfPossible(key, O_RDONLY | O_DIRECTORY) else { continue }
       Self.retire(profile, keep: keep)
-      if (try? profile.entries()) == [Self.nameFile] {
-        try? profile.remove(Self.nameFile)
-        try? directory.remove(key, directory: true)
+      if profile.entriesIfReadable == [Self.nameFile] {
+        profile.removeIfPossible(Self.nameFile)
+        directory.removeIfPossible(key, directory: true)
       }
     }
   }
@@ -183,9 +180,9 @@ package struct HistoryStore: Sendable {
   static func records(
     of name: String, in profile: borrowing FileDescriptor
   ) -> (records: [RunRecord], isDamaged: Bool) {
-    guard let file = try? profile.open(name, O_RDONLY | O_NONBLOCK | O_NOFOLLOW),
-      (try? file.status().isRegularFile) == true,
-      let bytes = try? file.readAll(limit: largestFile)
+    guard let file = profile.openIfPossible(name, O_RDONLY | O_NONBLOCK | O_NOFOLLOW),
+      file.isRegularFile,
+      let bytes = file.bytesIfReadable(limit: largestFile)
     else { return ([], true) }
     return RunRecord.all(in: bytes)
   }
@@ -195,14 +192,14 @@ package struct HistoryStore: Sendable {
   /// - Parameter target: The profile.
   /// - Returns: At most 128 records; none where there is no such profile.
   package static func last(of target: ProfileTarget) -> (records: [RunRecord], isDamaged: Bool) {
-    guard let profile = try? FileDescriptor.open(target.path, O_RDONLY | O_DIRECTORY) else {
+    guard let profile = FileDescriptor.openIfPossible(target.path, O_RDONLY | O_DIRECTORY) else {
       return ([], false)
     }
     var found: (records: [RunRecord], isDamaged: Bool) = ([], false)
-    for number in segments(in: (try? profile.entries()) ?? []).suffix(2).reversed() {
+    for number in segments(in: profile.entriesIfReadable).suffix(2).reversed() {
       guard found.records.count < segmentRecords,
-        let file = try? profile.open("\(number)", O_RDONLY | O_NONBLOCK | O_NOFOLLOW),
-        let bytes = try? file.end(segmentRecords * RunRecord.size)
+        let file = profile.openIfPossible("\(number)", O_RDONLY | O_NONBLOCK | O_NOFOLLOW),
+        let bytes = file.endIfReadable(segmentRecords * RunRecord.size)
       else { continue }
       let (records, isDamaged) = RunRecord.all(in: bytes)
       found.records = records + found.records

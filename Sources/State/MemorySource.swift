@@ -18,7 +18,7 @@ package enum MemorySource: String, Sendable {
   ///   - nets: The hooks that there are; nil for none.
   /// - Returns: Where it is heard from.
   static func of(_ version: CgroupVersion, _ nets: HookIdentity.Nets?) -> MemorySource {
-    if version == .v1 { return .thresholds }
+    if !version.hasMemoryHigh { return .thresholds }
     return nets?.contains(.memory) == true ? .hook : .events
   }
 }

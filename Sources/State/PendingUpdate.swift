@@ -58,31 +58,6 @@ extension PendingUpdate {
     keyed[int: "updateMemory"] = memory
     keyed[int: "updateSwap"] = swap
   }
-
-  /// The numbers, as one argument of the image that supervises.
-  package var argument: String {
-    let words: [Int64] = [
-      cpu?.quota ?? -1, cpu?.period ?? 0, applied?.quota ?? -1, applied?.period ?? 0,
-      memory ?? 0, swap ?? 0,
-    ]
-    return Self.mark + words.map { "\($0)" }.joined(separator: ",")
-  }
-
-  /// Reads ``argument`` back; nil for any other.
-  package init?(argument: String) {
-    guard argument.utf8.starts(with: Self.mark.utf8) else { return nil }
-    let words = argument.dropFirst(Self.mark.count).split(separator: ",").compactMap { Int64($0) }
-    guard words.count == 6 else { return nil }
-    func limit(_ quota: Int64, _ period: Int64) -> CPUQuota? {
-      period > 0 ? CPUQuota(quota: quota < 0 ? nil : quota, period: period) : nil
-    }
-    // 0 is "not named" to the low-level runtimes.
-    self.init(
-      cpu: limit(words[0], words[1]), applied: limit(words[2], words[3]),
-      memory: words[4] == 0 ? nil : words[4], swap: words[5] == 0 ? nil : words[5])
-  }
-
-  private static let mark = "update:"
 }
 
 extension ContainerState {

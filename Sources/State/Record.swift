@@ -136,7 +136,7 @@ package struct Record: ~Copyable {
     let file = try directory.open(StateDirectory.recordFile, O_RDWR | O_CREAT)
     // Nearly always it is new, and what sorts entries need not be touched.
     let size = try file.status().size
-    let last = size == 0 ? nil : Self.entries(in: (try? file.readAll()) ?? []).last
+    let last = size == 0 ? nil : Self.entries(in: file.bytesIfReadable() ?? []).last
     next = (last?.sequence ?? 0) + 1
     self.file = file
   }
@@ -158,8 +158,8 @@ package struct Record: ~Copyable {
   /// - Parameter directory: An instance's directory.
   /// - Returns: At most 512 entries; a torn one is left out.
   package static func entries(in directory: borrowing FileDescriptor) -> [RecordEntry] {
-    guard let file = try? directory.open(StateDirectory.recordFile, O_RDONLY),
-      let bytes = try? file.readAll(limit: 1 << 20)
+    guard let file = directory.openIfPossible(StateDirectory.recordFile, O_RDONLY),
+      let bytes = file.bytesIfReadable(limit: 1 << 20)
     else { return [] }
     return entries(in: bytes)
   }
@@ -169,7 +169,7 @@ package struct Record: ~Copyable {
   /// - Parameter directory: An instance's directory.
   /// - Returns: nil where there is none.
   package static func modified(in directory: borrowing FileDescriptor) -> Nanoseconds? {
-    (try? directory.status(of: StateDirectory.recordFile))??.modified
+    directory.statusIfThere(of: StateDirectory.recordFile)?.modified
   }
 
   static func entries(in bytes: [UInt8]) -> [RecordEntry] {

@@ -22,15 +22,15 @@ extension StateDirectory {
 
   /// Whether it was adopted since somebody asked.
   package func takeAdoption() -> Bool {
-    guard (try? descriptor.open(Self.adoptionFile, O_RDONLY)) != nil else { return false }
-    try? descriptor.remove(Self.adoptionFile)
+    guard descriptor.openIfPossible(Self.adoptionFile, O_RDONLY) != nil else { return false }
+    descriptor.removeIfPossible(Self.adoptionFile)
     return true
   }
 
   /// How far it has come; nil for a container that is to be supervised.
   package var releaseStage: ReleaseStage? {
-    guard let file = try? descriptor.open(Self.releaseFile, O_RDONLY) else { return nil }
-    let text = (try? file.readAll(limit: 64)).map { String(decoding: $0, as: UTF8.self) }
+    guard let file = descriptor.openIfPossible(Self.releaseFile, O_RDONLY) else { return nil }
+    let text = file.bytesIfReadable(limit: 64).map { String(decoding: $0, as: UTF8.self) }
     // What cannot be read is no reason to supervise; giving back twice is none to fear.
     return text.flatMap { ReleaseStage(rawValue: $0) } ?? .asked
   }

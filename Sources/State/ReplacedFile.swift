@@ -25,7 +25,7 @@ extension FileDescriptor {
       do { try open(temporary, O_WRONLY | O_CREAT | O_TRUNC).write(text) }
       try rename(temporary, to: name)
     } catch {
-      try? remove(temporary)
+      removeIfPossible(temporary)
       guard error.errno == ENOSPC || error.errno == EDQUOT else { throw error }
       try exchangeSpare(of: name, for: text)
     }
@@ -42,7 +42,7 @@ extension FileDescriptor {
       try open(spare, O_WRONLY | O_CREAT | O_TRUNC).write(
         [UInt8](repeating: UInt8(ascii: "\n"), count: bytes + 256))
     } catch {
-      try? remove(spare)
+      removeIfPossible(spare)
       throw error
     }
   }

@@ -120,7 +120,7 @@ package struct StateRoot: Sendable {
   /// - Returns: Paths of NONCE directories, also of one that nothing is written down in yet.
   package func instances(root: String, id: String) -> [String] {
     instances(in: directory(root: root, id: id)).filter { path in
-      guard let state = (try? StateDirectory(opening: path))?.load() else { return true }
+      guard let state = StateDirectory.load(at: path) else { return true }
       return state.root == root && state.id == id
     }
   }
@@ -184,6 +184,15 @@ package struct StateDirectory: ~Copyable {
     descriptor = try FileDescriptor.open(path, O_RDONLY | O_DIRECTORY)
   }
 
+  /// Opens an instance's directory, if it is there: a container may end at any time.
+  package static func ifThere(_ path: String) -> StateDirectory? {
+    // Its absence is an answer.
+    try? StateDirectory(opening: path)
+  }
+
+  /// What is written down of the container of an instance, if it is there.
+  package static func load(at path: String) -> ContainerState? { ifThere(path)?.load() }
+
   /// Takes over a directory that is open, and locked, already.
   package init(path: String, owning descriptor: consuming FileDescriptor) {
     self.path = path
@@ -213,6 +222,7 @@ package struct StateDirectory: ~Copyable {
   package func save(_ state: ContainerState) throws(SystemError) {
     let text = state.text
     try descriptor.replace(Self.stateFile, with: text, by: Self.nextStateFile)
+    // Without a spare file an update on a full file system is refused.
     try? descriptor.reserve(Self.stateFile, bytes: text.utf8.count)
   }
 
@@ -238,6 +248,7 @@ package struct StateDirectory: ~Copyable {
       try descriptor.reserve(Self.stateFile, bytes: state.text.utf8.count)
     } catch {
       state.update = before
+      // The error is what is thrown.
       try? save(state)
       throw error
     }
@@ -269,13 +280,13 @@ package struct StateDirectory: ~Copyable {
   /// - Returns: Whether it is ours and still there: who had it before may have removed it between
   ///   our open and our lock.
   package func claim() -> Bool {
-    (try? descriptor.lock(wait: false)) == true && isThere
+    descriptor.lockIfFree() && isThere
   }
 
   /// Whether this still is the directory that has its path.
   package var isThere: Bool {
-    guard let ours = try? descriptor.status(),
-      let named = try? FileDescriptor.open(path, O_RDONLY | O_DIRECTORY).status()
+    guard let ours = descriptor.statusIfKnown,
+      let named = FileDescriptor.openIfPossible(path, O_RDONLY | O_DIRECTORY)?.statusIfKnown
     else { return false }
     return ours.identity == named.identity
   }
@@ -295,9 +306,10 @@ package struct StateDirectory: ~Copyable {
 
   /// Whether some process holds the flock(2) on a directory.
   package static func isLocked(_ path: String) -> Bool {
-    guard let directory = try? FileDescriptor.open(path, O_RDONLY | O_DIRECTORY) else {
+    guard let directory = FileDescriptor.openIfPossible(path, O_RDONLY | O_DIRECTORY) else {
       return false
     }
+    // A directory that cannot be locked is not locked by another process either.
     return (try? directory.lock(exclusive: false, wait: false)) == false
   }
 
@@ -317,7 +329,7 @@ package struct StateDirectory: ~Copyable {
       Self.pidFile, "." + Self.pidFile,
       Self.releaseFile, "." + Self.releaseFile, Self.adoptionFile,
     ] {
-      try? descriptor.remove(name)
+      descriptor.removeIfPossible(name)
     }
     rmdir(path)
     // Fails while another instance lives in there, as it should.

@@ -23,11 +23,13 @@ package struct StoredProfile {
 
   /// Reads a profile's directory; nil if there is none.
   package init?(path: String) {
-    guard let profile = try? FileDescriptor.open(path, O_RDONLY | O_DIRECTORY),
-      let bytes = try? profile.open(HistoryStore.nameFile, O_RDONLY | O_NONBLOCK | O_NOFOLLOW)
-        .readAll(limit: 65536)
+    guard let profile = FileDescriptor.openIfPossible(path, O_RDONLY | O_DIRECTORY),
+      let bytes = profile.openIfPossible(
+        HistoryStore.nameFile, O_RDONLY | O_NONBLOCK | O_NOFOLLOW)?
+        .bytesIfReadable(limit: 65536)
     else { return nil }
     let keyed = KeyedText(String(decoding: bytes, as: UTF8.self))
+    // What cannot be listed cannot be read either.
     guard let name = keyed["name"], let names = try? profile.entries() else { return nil }
     self.name = name
     namespace = keyed["namespace"]
@@ -42,7 +44,7 @@ package struct StoredProfile {
     }
     (self.records, self.isDamaged) = (records, isDamaged)
     let traces = names.filter { $0.utf8.starts(with: HistoryStore.tracePrefix.utf8) }.compactMap {
-      name in ((try? profile.status(of: name)) ?? nil).map { (name, $0.modified) }
+      name in profile.statusIfThere(of: name).map { (name, $0.modified) }
     }
     self.traces = traces.sorted { $0.1 < $1.1 }.map { path + "/" + $0.0 }
   }

@@ -44,7 +44,7 @@ package struct ProcessIdentity: Hashable, Sendable, CustomStringConvertible {
   ///
   /// - Returns: nil for one that has ended.
   package static func name(of process: Int32) -> String? {
-    guard process > 0, let text = try? FileDescriptor.text(of: "/proc/\(process)/comm") else {
+    guard process > 0, let text = FileDescriptor.textIfReadable(of: "/proc/\(process)/comm") else {
       return nil
     }
     return String(Substring(text.utf8.prefix { $0 != UInt8(ascii: "\n") }))
@@ -74,7 +74,7 @@ package struct ProcessIdentity: Hashable, Sendable, CustomStringConvertible {
   }
 
   private static func stat(of pid: Int32) -> String? {
-    guard let stat = try? FileDescriptor.open("/proc/\(pid)/stat", O_RDONLY).readAll() else {
+    guard let stat = FileDescriptor.bytesIfReadable(of: "/proc/\(pid)/stat") else {
       return nil
     }
     return String(decoding: stat, as: UTF8.self)

@@ -7,7 +7,7 @@ package enum RegistryLock {
   /// The process that took the lock on an open file; nil where nobody has it, or nobody can tell.
   package static func holder(of file: borrowing FileDescriptor) -> Int32? {
     guard let identity = try? file.status().identity,
-      let locks = try? FileDescriptor.text(of: "/proc/locks")
+      let locks = FileDescriptor.textIfReadable(of: "/proc/locks")
     else { return nil }
     return holder(of: identity, inLocks: locks)
   }
@@ -38,10 +38,11 @@ package enum RegistryLock {
   package static func evict(_ pid: Int32) -> Bool {
     // First the handle, then the question: what the handle holds cannot be reused in between.
     guard let process = try? ProcessHandle(pid: pid),
-      let name = try? FileDescriptor.text(of: "/proc/\(pid)/comm"),
+      let name = FileDescriptor.textIfReadable(of: "/proc/\(pid)/comm"),
       name.utf8.starts(with: "escra-".utf8),
-      (try? FileStatus.following("/proc/\(pid)"))?.user == geteuid()
+      FileStatus.ifThere("/proc/\(pid)")?.user == geteuid()
     else { return false }
+    // It has ended by itself.
     return (try? process.send(SIGKILL)) != nil
   }
 }

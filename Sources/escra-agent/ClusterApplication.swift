@@ -36,7 +36,7 @@ final class ClusterApplication {
     self.name = name
     self.namespace = namespace
     self.onLeft = onLeft
-    let before = (try? ApplicationRoom(opening: room))?.clusterStatus
+    let before = ApplicationRoom.ifThere(room)?.clusterStatus
     for resource in SharedResource.allCases {
       var parameters = NodeParameters()
       parameters.validity = cluster.validity * 1_000_000_000
@@ -264,13 +264,14 @@ final class ClusterApplication {
   }
 
   private func writeStatus() {
-    guard !isEnding, let room = try? ApplicationRoom(opening: room) else { return }
+    guard !isEnding, let room = ApplicationRoom.ifThere(room) else { return }
     var status = ClusterStatus()
     status.name = name
     status.namespace = namespace
     status.node = node
     status.engine = ledger.status
     for (resource, share) in shares { status[resource] = share.status }
+    // Not saved, the next change of the status is.
     try? room.save(status)
   }
 }

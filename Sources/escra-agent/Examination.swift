@@ -32,7 +32,7 @@ final class Examination {
 
   private func clock() {
     let path = "/sys/devices/system/clocksource/clocksource0/current_clocksource"
-    let source = ((try? FileDescriptor.text(of: path)) ?? "").prefix { $0 != "\n" }
+    let source = (FileDescriptor.textIfReadable(of: path) ?? "").prefix { $0 != "\n" }
     if source == "jiffies" || source == "refined-jiffies" {
       say(
         "warning", "clock",
@@ -44,7 +44,7 @@ final class Examination {
   }
 
   private func certificate(_ path: String) {
-    guard let text = try? FileDescriptor.text(of: path), let end = CertificateEnd.of(pem: text)
+    guard let text = FileDescriptor.textIfReadable(of: path), let end = CertificateEnd.of(pem: text)
     else {
       say("problem", "certificate", "cluster.cert \(path) is no certificate; write one in PEM")
       return
@@ -99,7 +99,7 @@ final class Examination {
   }
 
   private static func version(_ body: [UInt8], _ engine: ClusterConfig.Engine) -> String? {
-    guard let json = try? JSONValue(parsing: body) else { return nil }
+    guard let json = JSONValue.ifValid(body) else { return nil }
     return json.text(engine == .etcd ? "etcdserver" : "gitVersion")
   }
 }

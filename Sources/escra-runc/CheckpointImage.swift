@@ -27,16 +27,16 @@ struct CheckpointImage: Equatable {
   /// - Parameter path: The image's directory; nil for ``defaultPath``.
   init?(_ path: UnsafePointer<CChar>?) {
     let flags = O_RDONLY | O_DIRECTORY
+    // An image that cannot be opened is the low-level runtime's to complain of.
     guard
-      var directory = try? path.map({ path throws(SystemError) in
-        try FileDescriptor.open(path, flags)
-      }) ?? FileDescriptor.open(Self.defaultPath, flags)
+      var directory = path.map({ FileDescriptor.openIfPossible($0, flags) })
+        ?? FileDescriptor.openIfPossible(Self.defaultPath, flags)
     else { return nil }
     var largest: Int64 = 0
     var temporary: Int64 = 0
     var seen: [FileStatus.Identity] = []
-    while let identity = try? directory.status().identity, !seen.contains(identity) {
-      for name in (try? directory.entries()) ?? [] {
+    while let identity = directory.statusIfKnown?.identity, !seen.contains(identity) {
+      for name in directory.entriesIfReadable {
         if name.hasPrefix("pages-"), name.hasSuffix(".img") {
           let size = Self.size(of: name, in: directory)
           largest = max(largest, size)
@@ -47,7 +47,7 @@ struct CheckpointImage: Equatable {
       }
       seen.append(identity)
       guard seen.count < Self.mostParents,
-        let parent = try? directory.open("parent", O_RDONLY | O_DIRECTORY)
+        let parent = directory.openIfPossible("parent", O_RDONLY | O_DIRECTORY)
       else { break }
       directory = parent
     }
@@ -65,6 +65,7 @@ struct CheckpointImage: Equatable {
   }
 
   private static func size(of name: String, in directory: borrowing FileDescriptor) -> Int64 {
+    // Removed meanwhile, it has no size.
     let status = try? directory.status(of: name, following: true)
     return status?.isRegularFile == true ? Int64(status?.size ?? 0) : 0
   }
@@ -75,8 +76,8 @@ struct CheckpointImage: Equatable {
     of name: String, in directory: borrowing FileDescriptor
   ) -> Int64 {
     guard size(of: name, in: directory) >= 18,
-      let file = try? directory.open(name, O_RDONLY | O_NONBLOCK),
-      let end = try? file.end(4)
+      let file = directory.openIfPossible(name, O_RDONLY | O_NONBLOCK),
+      let end = file.endIfReadable(4)
     else { return 0 }
     return Int64(end.reversed().reduce(UInt32(0)) { $0 << 8 | UInt32($1) })
   }

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+internal import Cgroups
 
 /// The runtime that does the work, runc or crun, found for each call anew.
 enum LowLevelRuntime {
@@ -13,7 +14,7 @@ enum LowLevelRuntime {
   }
 
   /// What is looked for in $PATH, best first.
-  static let names = ["runc", "crun"]
+  static let names = ExpectedGroup.makers
 
   /// Finds the runtime: the operator's list, then the built-in one, then $PATH.
   ///

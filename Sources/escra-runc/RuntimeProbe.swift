@@ -13,7 +13,7 @@ struct RuntimeProbe {
   /// Looks up what this program is.
   ///
   /// Without /proc nobody knows, and every path is believed.
-  init() { ourselves = try? FileStatus.following("/proc/self/exe") }
+  init() { ourselves = FileStatus.ifThere("/proc/self/exe") }
 
   /// What a path is: stat(2), then access(2), which also knows of file systems mounted noexec.
   func candidate(_ path: String) -> LowLevelRuntime.Candidate {

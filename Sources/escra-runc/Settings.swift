@@ -52,6 +52,7 @@ struct Settings {
   var hasDefaultPolicy: Bool {
     switch named {
     case .failure: true
+    // A config that cannot be read has no default policy, and says so elsewhere.
     case .success(let name): name != nil || (try? loaded.get())?.defaultPolicy != nil
     }
   }

@@ -39,7 +39,7 @@ extension SupervisedStart {
       try checkMachine()
       let edit = try held(locked, bundle)
       let directory = try makeDirectory()
-      let outer = CPURegistry.isUnified ? makeOuter(for: directory) : (group: nil, reason: nil)
+      let outer = makeOuter(for: directory)
       let state: ContainerState
       let claim: CPUClaim
       do throws(LaunchFailure) {
@@ -115,6 +115,7 @@ extension SupervisedStart {
     try? supervisor.process.send(SIGKILL)
     supervisor.process.hasEnded(within: Self.secondsWhereNeeded * 1000)
     OuterGroups.remove(directory.nonce, call.stateRoot)
+    // Whatever is in the way, the keeper tries again.
     if (try? CPUFence(root: call.stateRoot).release(directory)) == nil {
       Launcher.callKeeper(call.stateRoot)
     }
@@ -124,15 +125,15 @@ extension SupervisedStart {
   /// Where the container's group will be in the cpuset hierarchy.
   private var expectedCpusetGroup: String {
     let path = document.cgroupsPath ?? ""
-    let isUnified = CPURegistry.isUnified
+    let version = CpusetTree.machineVersion
     if call.invocation.systemdCgroup && path.utf8.first != UInt8(ascii: "/") {
       let unit =
         path.isEmpty
         ? ExpectedGroup.unitWithoutPath(id: id, runtime: call.runtime) : cgroupName ?? id
-      return isUnified ? ExpectedGroup.systemdPath(path, unit: unit) : "/" + unit
+      return ExpectedGroup.systemdPath(path, unit: unit, version)
     }
     return ExpectedGroup.path(
-      path, id: id, own: CPURegistry.groupOfCaller(), isUnified: isUnified,
+      path, id: id, own: CPURegistry.groupOfCaller(), version,
       maker: ExpectedGroup.maker(call.runtime))
   }
 }

@@ -48,6 +48,7 @@ private func underPolicy(
     try start.giveUpLocked(bundle, busy)
     return nil
   }
+  // A config.json that cannot be read now is the low-level runtime's to complain of.
   if edit != nil, let original = try? bundle.config(), original != bytes {
     start = try SupervisedStart(id: id, call: call, settings: settings, bytes: original)
   }
@@ -110,18 +111,18 @@ struct SupervisedStart {
   let call: RuntimeCall
   let settings: Settings
   let document: ConfigDocument
-  private let memoryReserve: Int64
+  let memoryReserve: Int64
   /// Which limits of a pod may rise with those of its containers: those that the operator's ceiling
   /// speaks of.
-  private let raisesPod: (cpu: Bool, memory: Bool)
+  let raisesPod: (cpu: Bool, memory: Bool)
   /// Whether the application's limits are to stay what they are.
   let refusesConflicts: Bool
   /// What the operator wants to be remembered.
   let history: OperatorConfig.History?
   /// What its earlier runs needed at first, where the operator wants to start from that.
-  private(set) var prediction: Prediction?
+  var prediction: Prediction?
   /// What is to be restored; nil where nothing is, or nobody will move the memory limit.
-  private let image: CheckpointImage?
+  let image: CheckpointImage?
 
   /// Finds out what holds for the container.
   init(
@@ -166,7 +167,7 @@ struct SupervisedStart {
   private func tooLarge(_ image: CheckpointImage, _ most: Int64) -> String {
     let key =
       membership == nil || policy.ownMemoryMaximum != nil
-      ? "io.escra.memory.max" : "io.escra.app.memory"
+      ? AnnotationKey.memoryMax.name : AnnotationKey.appMemory.name
     let path = call.invocation.imagePath?.text ?? CheckpointImage.defaultPath
     let needed = ByteQuantity(bytes: (min(image.least, .max - 0xf_ffff) + 0xf_ffff) & ~0xf_ffff)
     return "the checkpoint in \"\(path)\" needs \(needed) of memory, and "
@@ -253,6 +254,7 @@ struct SupervisedStart {
     if membership == nil, !settings.refusesFailures, var state = directory.load() {
       state.leaveOuter(name: cgroup.name, path: cgroup.path)
       state.unsupervised = failure.sentence
+      // What cannot be left is removed below.
       if (try? directory.save(state)) != nil, (try? directory.mark(.done)) != nil {
         // A keeper that lives already has looked at the others, and not at this one.
         Launcher.callKeeper(call.stateRoot, about: state, directory.nonce)
@@ -262,88 +264,6 @@ struct SupervisedStart {
     membership?.forget(directory.nonce, call.stateRoot)
     directory.remove()
     launched = call
-  }
-
-  /// In how many groups it is to be.
-  private var plan: GroupPlan {
-    let request = GroupPlan.Request(
-      hidesLimits: policy.name != .observe && policy.visible == .declared,
-      movesCPU: policy.name == .reactive, movesMemory: memoryBase != nil,
-      isUnified: CgroupMount.hasUnifiedCPU, isRoot: geteuid() == 0, cgroup: placed)
-    return GroupPlan(request, root: call.root, id: id)
-  }
-
-  /// Makes a group of ours for the container's own, if it is to have one.
-  ///
-  /// - Returns: The group, or why there is none although one could be expected.
-  func makeOuter(
-    for directory: borrowing StateDirectory
-  ) -> (group: OuterGroup?, reason: String?) {
-    switch plan {
-    case .one(let reason): return (nil, reason)
-    case .two(let group):
-      do throws(NoOuterGroup) {
-        try OuterGroups.make(group, of: id, directory.nonce, limits, call.stateRoot)
-        return (group, nil)
-      } catch { return (nil, error.reason) }
-    }
-  }
-
-  private var limits: FirstLimits {
-    if membership != nil { return FirstLimits(ofMember: base) }
-    if policy.name == .strict, let memoryBase { return FirstLimits(memoryBase) }
-    return FirstLimits(base, memoryBase)
-  }
-
-  /// What the CPU limit starts from and moves between.
-  var base: CPUBase {
-    var base = CPUBase(
-      declared: declared, floor: floor.nanocores,
-      explicitCeiling: explicitCeiling?.nanocores, limit: policy.cpuLimit.nanocores)
-    base.predicted = prediction?.cpu
-    return base
-  }
-
-  /// A member may have what its application has, unless it says that it wants less.
-  private var explicitCeiling: CPULimit? {
-    membership == nil ? policy.askedCPUCeiling : policy.ownCPUMaximum ?? policy.cpuLimit
-  }
-
-  /// Alone it has no more than it declares; a member may need more at the least.
-  var floor: CPULimit { membership == nil ? policy.cpu.floor : policy.ownCPUMinimum }
-
-  /// As ``floor``, of memory, in bytes.
-  var memoryFloor: Int64 { membership == nil ? policy.memory.floor : policy.ownMemoryMinimum }
-
-  /// As ``explicitCeiling``, of memory.
-  private var explicitMemoryCeiling: Int64? {
-    membership == nil
-      ? policy.askedMemoryCeiling : policy.ownMemoryMaximum ?? policy.memoryLimit
-  }
-
-  /// What the memory limit starts from and moves between; nil where nothing asks for it to move.
-  var memoryBase: MemoryBase? {
-    guard policy.memoryIsManaged, policy.name != .standard else { return nil }
-    let declared = document.declared.memory
-    let swap = document.declared.memorySwap.flatMap { $0 > 0 ? $0 : nil }
-    var base = MemoryBase(
-      declared: declared,
-      swapAllowance: declared.flatMap { limit in swap.map { max(0, $0 - limit) } },
-      floor: memoryFloor, explicitCeiling: explicitMemoryCeiling,
-      limit: policy.memoryLimit, hostReserve: memoryReserve)
-    if let image, declared != nil || membership != nil {
-      let needed = min(image.limit, base.bounds.ceiling)
-      if needed > declared ?? 0 { base.needed = needed }
-    }
-    base.predicted = prediction?.memory
-    return base
-  }
-
-  /// The declared limit, as the kernel counts.
-  private var declared: CPUQuota {
-    CPUQuota(
-      quota: document.declared.cpu?.quota,
-      period: document.declared.cpu?.period ?? CPUQuota.defaultPeriod)
   }
 
   private func startSupervisor(
@@ -418,156 +338,5 @@ struct SupervisedStart {
       abandon(directory, error, &launched)
       throw error
     }
-  }
-
-  /// The first limit, if it is more than was declared, as far as what is above the container
-  /// allows: cgroup v1 would refuse it, and the container with it.
-  private func withinAncestors(_ limit: CPUQuota, _ base: CPUBase) -> CPUQuota {
-    let asked = base.quota(of: limit)
-    let declared = base.quota(of: self.declared)
-    guard asked > declared, let path = cgroup.path,
-      let above = CgroupLocation.ancestorLimit(above: path)
-    else { return limit }
-    let most = base.quota(of: CPUQuota(quota: above / 1000, period: 1_000_000))
-    return base.limit(of: max(declared, min(asked, most)))
-  }
-
-  /// The right to edit, asked for once more where it could not be had.
-  func held(
-    _ edit: consuming BundleEdit?, _ bundle: borrowing Bundle
-  ) throws(LaunchFailure) -> BundleEdit {
-    if let edit { return edit }
-    do throws(ConfigError) { return try bundle.edit() } catch {
-      throw LaunchFailure(error.description)
-    }
-  }
-
-  func makeDirectory() throws(LaunchFailure) -> StateDirectory {
-    do throws(SystemError) {
-      return try StateDirectory.create(in: call.stateRoot, root: call.root, id: id)
-    } catch { throw LaunchFailure(error.description) }
-  }
-
-  /// Puts the first limit where it holds at the container's first instruction.
-  private func first(_ limit: CPUQuota, _ memory: Int64?) -> ConfigEdit {
-    var change = ConfigEdit()
-    if limit != declared {
-      change = ConfigEdit.limit(limit)
-    }
-    if let memory, memory != document.declared.memory {
-      change.memoryLimit = memory
-      change.memorySwap = memoryBase?.requestedSwap(at: memory)
-    }
-    return change
-  }
-
-  /// Puts the container's own group into one of ours, with the most that it may have for its limits:
-  /// that is what programs in it see.
-  func enter(_ group: OuterGroup, _ state: ContainerState, _ change: inout ConfigEdit) {
-    change.cgroupsPath = group.cgroupsPath
-    (change.memoryLimit, change.memorySwap) = (nil, nil)
-    if group.kind != .legacy, state.claim == nil {
-      let cpu = state.base.firstInner
-      if cpu != declared { (change.cpuQuota, change.cpuPeriod) = (cpu.quota ?? -1, cpu.period) }
-    }
-    if let memory = state.memory, memory.firstInner != memory.declared ?? MemoryLimit.unlimited {
-      change.memoryLimit = memory.firstInner
-      change.memorySwap = memory.requestedSwap(at: memory.firstInner)
-    }
-  }
-
-  func apply(
-    _ change: ConfigEdit, _ edit: borrowing BundleEdit, _ bundle: borrowing Bundle
-  ) throws(LaunchFailure) {
-    do throws(ConfigError) {
-      // Read again: only now is it certain that nobody else's edit is in its place.
-      let document = try ConfigDocument(try bundle.config())
-      try edit.apply(change, to: document)
-    } catch { throw LaunchFailure(error.description) }
-  }
-
-  func state(
-    _ base: CPUBase, in directory: borrowing StateDirectory, _ launched: inout RuntimeCall
-  ) throws(SystemError) -> ContainerState {
-    guard let runtime = ProcessIdentity(pid: getpid()) else {
-      throw SystemError("find", "/proc/self/stat", errno: ENOENT)
-    }
-    let pidFile: String
-    if let given = call.invocation.pidFile {
-      guard String(validatingCString: call.vector.bytes(of: given)) != nil else {
-        throw SystemError("watch", given.text, errno: EILSEQ)
-      }
-      pidFile = absolutePath(given.text)
-    } else {
-      pidFile = directory.ownPidFile
-      // An empty one would count, being the last.
-      for entry in call.invocation.flags.entries where entry.name == "pid-file" {
-        launched.vector.remove(Array(entry.arguments))
-      }
-      if directory.hasRoomForPidFile {
-        launched.vector.insert(["--pid-file", pidFile], after: call.invocation.verbIndex ?? 1)
-      }
-    }
-    var state = ContainerState(
-      root: call.root, id: id, bundle: absolutePath(call.invocation.bundle?.text ?? "."),
-      policy: policy.name, runtime: runtime, pidFile: pidFile, base: base)
-    state.config = call.invocation.config.map { absolutePath($0.text) }
-    let stale = try? FileStatus.following(pidFile)
-    (state.stalePidFile, state.stalePidFileModified) = (stale?.identity, stale?.modified)
-    state.cgroupName = cgroupName
-    state.cgroupPath = cgroup.path
-    state.law = policy.law.rawValue
-    state.usesHooks = policy.hooks == .auto
-    state.declaredMemory = document.declared.memory
-    state.memory = memoryBase
-    state.membership = membership
-    state.app = policy.app
-    state.profile = profile
-    state.admitsPrediction = history?.predict == .admit && prediction != nil
-    if policy.name == .reactive {
-      (state.raisesPodCPU, state.raisesPodMemory) = raisesPod
-    }
-    return state
-  }
-
-  /// Where the low-level runtime will put it.
-  private var cgroup: CgroupsPath {
-    CgroupsPath(document.cgroupsPath, id: id, isSystemds: call.invocation.systemdCgroup)
-  }
-
-  /// The same, if config.json names no absolute place and it is known where the runtime would put it.
-  private var placed: CgroupsPath {
-    let isSystemds = call.invocation.systemdCgroup
-    guard cgroup.path == nil, cgroup.unit == nil, CgroupMount.hasUnifiedCPU,
-      let named = ExpectedGroup.named(
-        document.cgroupsPath ?? "", id: id, isSystemds: isSystemds, runtime: call.runtime,
-        own: CPURegistry.groupOfCaller())
-    else { return cgroup }
-    return CgroupsPath(named, id: id, isSystemds: isSystemds)
-  }
-
-  /// Why its limits are another container's, as far as that is known before it exists; nil where they
-  /// are not.
-  var groupsOwner: String? {
-    // A container of this id is the runtime's to refuse.
-    guard call.instances().isEmpty else { return nil }
-    return cgroup.path.flatMap { GroupOwner.reason(at: $0, call.stateRoot) }
-  }
-
-  /// What that group is called.
-  var cgroupName: String? { cgroup.name }
-}
-
-/// Why a container is not supervised although it should be; it may start without.
-struct LaunchFailure: Error {
-  let sentence: String
-  init(_ reason: String) { sentence = reason }
-
-  /// A supervisor said something else than READY, or nothing in so many seconds.
-  static func notReady(_ answer: ControlSocket.Received, within seconds: Int32) -> LaunchFailure {
-    LaunchFailure(
-      answer == .nothing
-        ? "its supervisor was not ready within \(seconds) s"
-        : "its supervisor ended before it was ready")
   }
 }

@@ -21,7 +21,7 @@ func update(_ call: RuntimeCall, _ settings: Settings) -> Never {
   let request = UpdateRequest(call)
   if request.isRefusable { request.pass() }
   for path in instances {
-    guard let instance = try? StateDirectory(opening: path) else { continue }
+    guard let instance = StateDirectory.ifThere(path) else { continue }
     let state = instance.load()
     if state?.innerName != nil, state?.claim == nil || instance.releaseStage == .done {
       updateInner(request, instance)
@@ -117,7 +117,9 @@ private func supervisor(
   wait()
   while monotonicNow() < deadline {
     if instance.isSupervised {
-      if !instance.isSupervisorEnding, let socket = try? instance.connect() { return socket }
+      if !instance.isSupervisorEnding, let socket = instance.connectIfPossible() {
+        return socket
+      }
       wait()
     } else if Launcher.startKeeperIfNone(StateRoot(ofInstance: instance.path)) {
       // One that was dying when this call began still had its lock.
@@ -164,7 +166,7 @@ private func updateUnsupervised(
 }
 
 /// Notes an update where no supervisor does.
-private func note(
+func note(
   _ update: PendingUpdate, _ request: UpdateRequest, _ instance: borrowing StateDirectory
 ) {
   do throws(SystemError) { try instance.note(update) } catch { request.refuse(error) }
@@ -190,14 +192,15 @@ private func refuseAboveAncestors(
 }
 
 /// Ends a noted update where no supervisor does.
-private func settle(_ instance: borrowing StateDirectory, isTaken: Bool) {
+func settle(_ instance: borrowing StateDirectory, isTaken: Bool) {
   guard var state = instance.load() else { return }
   state.settleUpdate(isTaken: isTaken)
+  // Not saved, the note stays, and the kernel's limit decides when a supervisor reads it.
   try? instance.save(state)
 }
 
 /// Has what is in force written where nobody supervises, in the place of what the runtime knows.
-private func editUnsupervisedMemory(
+func editUnsupervisedMemory(
   _ edit: inout ConfigEdit, _ request: UpdateRequest, _ state: ContainerState,
   held: Int64?, isShared: Bool
 ) {
@@ -209,7 +212,7 @@ private func editUnsupervisedMemory(
 }
 
 /// The supervisor has died before the low-level runtime was called, or takes care of another update.
-private struct Retry: Error {}
+struct Retry: Error {}
 
 /// Has a container's supervisor note an update, carries it out, and tells how that ended.
 ///
@@ -217,7 +220,7 @@ private struct Retry: Error {}
 ///   - instance: The container's instance.
 ///   - carryOut: Asks what is to be written, and calls the low-level runtime.
 /// - Returns: The runtime's exit code; nil where nobody supervises, or each supervisor dies.
-private func supervised(
+func supervised(
   by instance: borrowing StateDirectory,
   _ carryOut: (inout ConfigEdit, borrowing ControlSocket) throws(Retry) -> CInt
 ) -> CInt? {
@@ -255,7 +258,7 @@ private func tell(
 }
 
 /// Whether an update changes memory, or would by what the low-level runtime knows of it.
-private func isOfMemory(_ request: UpdateRequest, _ instance: borrowing StateDirectory) -> Bool {
+func isOfMemory(_ request: UpdateRequest, _ instance: borrowing StateDirectory) -> Bool {
   request.memory != nil || instance.load()?.memory != nil
 }
 
@@ -287,7 +290,7 @@ private func noted(_ answer: ControlMessage?, _ request: UpdateRequest) -> Contr
 
 /// The low-level runtime writes the memory limit that it knows at each update, whatever is asked for:
 /// below what the container has grown to cgroup v1 refuses it, and the update fails; on v2 it kills.
-private func editMemory(
+func editMemory(
   _ edit: inout ConfigEdit, _ request: UpdateRequest, _ socket: borrowing ControlSocket,
   of instance: borrowing StateDirectory
 ) throws(Retry) {
@@ -318,78 +321,4 @@ private func editCPU(
   if isSame { return }
   edit.cpuQuota = limit.quota ?? -1
   edit.cpuPeriod = limit.period
-}
-
-/// An update of a container that has CPUs of its own.
-///
-/// A CPU limit is a number of CPUs to it, a CPU set says which, and neither may be somebody
-/// else's. No quota is ever written, and each update carries the CPUs along: runc 1.1 forgets those
-/// that a request does not name.
-private func updateStrict(
-  _ call: RuntimeCall, _ request: UpdateRequest, _ instance: borrowing StateDirectory,
-  _ settings: Settings
-) {
-  func carryOut(_ edit: ConfigEdit) -> CInt {
-    runStrict(call, request, edit, instance, settings)
-  }
-  let hasOuter = instance.load()?.innerName != nil
-  guard !hasOuter, isOfMemory(request, instance) else { exit(carryOut(ConfigEdit())) }
-  let code = supervised(by: instance) { (edit, socket) throws(Retry) in
-    try editMemory(&edit, request, socket, of: instance)
-    return carryOut(edit)
-  }
-  if let code { exit(code) }
-  var edit = ConfigEdit()
-  let isOurs = instance.claim()
-  if isOurs, let state = instance.load() {
-    let held = LimitsInForce(of: state).memory
-    editUnsupervisedMemory(&edit, request, state, held: held, isShared: false)
-    note(PendingUpdate(memory: request.memory, swap: request.swap), request, instance)
-  }
-  let end = carryOut(edit)
-  if isOurs { settle(instance, isTaken: end == 0) }
-  exit(end)
-}
-
-/// Gives a strict container other CPUs, and calls the low-level runtime; where that refuses, it has
-/// the CPUs back that it asked for before.
-private func runStrict(
-  _ call: RuntimeCall, _ request: UpdateRequest, _ edit: ConfigEdit,
-  _ instance: borrowing StateDirectory, _ settings: Settings
-) -> CInt {
-  let before = instance.load()?.claim
-  do {
-    var edit = edit
-    edit.cpus = try claim(request, instance, settings).description
-    if request.quota != nil { edit.cpuQuota = ConfigEdit.noQuota }
-    let code = request.run(edit)
-    if code != 0, let before, before.asked != instance.load()?.claim?.asked {
-      _ = try StrictUpdate.carryOut(
-        restoring: before, reserved: settings.reservedCPUs(), of: instance, root: settings.stateRoot
-      )
-    }
-    return code
-  } catch let refusal as Refusal {
-    call.fail(refusal.sentence)
-  } catch let error as any (Error & CustomStringConvertible) {
-    call.fail("the CPUs of a strict container cannot be changed: \(error.description)")
-  } catch { call.fail("an unforeseen error") }
-}
-
-/// The CPUs that the container is to have from now on.
-private func claim(
-  _ request: UpdateRequest, _ instance: borrowing StateDirectory, _ settings: Settings
-) throws -> CPUSet {
-  let quota = request.quota.flatMap { $0 > 0 ? $0 : nil }
-  guard quota != nil || request.cpus != nil else {
-    return instance.load()?.claim?.held ?? CPUSet()
-  }
-  let asked = try DeclaredCPUs(
-    bandwidth: quota.map {
-      CPUQuota(quota: $0, period: request.period ?? CPUQuota.defaultPeriod)
-    },
-    cpuset: request.cpus
-  ).reservation()
-  return try StrictUpdate.carryOut(
-    asked, reserved: settings.reservedCPUs(), of: instance, root: settings.stateRoot)
 }

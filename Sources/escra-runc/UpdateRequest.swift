@@ -57,6 +57,7 @@ struct UpdateRequest {
     }
     guard let bytes = read(resources) else { return }
     self.bytes = bytes
+    // What is no document is the low-level runtime's to refuse.
     guard let document = try? ResourcesUpdate(bytes) else { return }
     self.document = document
     quota = document.cpuQuota

@@ -95,7 +95,7 @@ struct AdoptCommand: ParsableCommand {
   }
 
   private static func isReleased(_ path: String) -> Bool {
-    (try? StateDirectory(opening: path))?.releaseStage != nil
+    StateDirectory.ifThere(path)?.releaseStage != nil
   }
 
   /// How long a supervisor may take: it is ready within milliseconds, but for a crowded machine.
@@ -105,7 +105,7 @@ struct AdoptCommand: ParsableCommand {
   private static func isSupervised(_ path: String) -> Bool {
     let deadline = monotonicNow() + patience
     while monotonicNow() < deadline {
-      guard let directory = try? StateDirectory(opening: path), let state = directory.load() else {
+      guard let directory = StateDirectory.ifThere(path), let state = directory.load() else {
         return true
       }
       if directory.isSupervised, let supervisor = state.supervisor,
@@ -125,7 +125,7 @@ enum RuntimeProgram {
   static func callKeeper(_ root: StateRoot) {
     guard !root.instances().isEmpty else { return }
     for path in candidates {
-      guard let program = try? FileDescriptor.open(path, O_RDONLY) else { continue }
+      guard let program = FileDescriptor.openIfPossible(path, O_RDONLY) else { continue }
       _ = Launcher.callKeeper(root, of: program.number)
       return
     }

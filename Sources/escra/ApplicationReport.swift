@@ -174,7 +174,7 @@ struct ApplicationObserver {
   /// All of them, by name.
   func look() -> [ApplicationReport] {
     let rooms =
-      (try? FileDescriptor.open(root.applications, O_RDONLY | O_DIRECTORY).entries()) ?? []
+      FileDescriptor.entriesIfReadable(of: root.applications)
     let ids = identities()
     return rooms.sorted().compactMap { report($0, ids) }
       .sorted { ($0.name, $0.namespace ?? "", $0.room) < ($1.name, $1.namespace ?? "", $1.room) }
@@ -183,9 +183,10 @@ struct ApplicationObserver {
   private func report(
     _ directory: String, _ ids: [UInt64: (id: String, name: ContainerName?)]
   ) -> ApplicationReport? {
-    guard let room = try? ApplicationRoom(opening: root.applications + "/" + directory),
+    guard let room = ApplicationRoom.ifThere(root.applications + "/" + directory),
       let scope = room.scope
     else { return nil }
+    // A room that is just being removed has no members.
     let members = ((try? room.registered()) ?? []).map { record in
       ApplicationReport.Member(
         id: ids[record.nonce]?.id, name: ids[record.nonce]?.name, priority: record.priority,
@@ -211,7 +212,7 @@ struct ApplicationObserver {
     let names = NameReader()
     var ids: [UInt64: (id: String, name: ContainerName?)] = [:]
     for path in root.instances() {
-      if let directory = try? StateDirectory(opening: path), let state = directory.load() {
+      if let directory = StateDirectory.ifThere(path), let state = directory.load() {
         ids[directory.nonce] = (state.id, names.name(of: state, at: path))
       }
     }

@@ -45,32 +45,23 @@ final class CgroupProbe {
       let directory = try FileDescriptor.open(path, O_RDONLY | O_DIRECTORY)
       if let inode, try directory.status().identity.inode != inode { return nil }
       cpu = try CgroupWriter(directory: directory, version: version, readOnly: true, around: inner)
-      statistics = try directory.open("cpu.stat", O_RDONLY)
-      if version == .v1 {
-        meter = UsageMeter(
-          owning: try FileDescriptor.open((usage ?? path) + "/cpuacct.usage", O_RDONLY),
-          format: .nanoseconds)
-      } else {
-        meter = UsageMeter(owning: try directory.open("cpu.stat", O_RDONLY), format: .cpuStat)
-      }
+      statistics = try directory.open(.cpuStatistics, version, O_RDONLY)
+      meter = try UsageMeter(cpu: path, cpuacct: usage ?? path, version)
       self.directory = directory
     } catch { return nil }
-    memoryLimitFile = Self.open(memory, ["memory.limit_in_bytes", "memory.max"])
-    memoryLineFile = Self.open(inner == nil ? nil : memory, ["memory.high"])
-    innerStatistics = Self.open(inner, ["cpu.stat"])
-    innerMemoryFile = Self.open(innerMemory, ["memory.limit_in_bytes", "memory.max"])
-    memoryUseFile = Self.open(memory, ["memory.usage_in_bytes", "memory.current"])
-    memoryEvents = Self.open(memory, ["memory.oom_control", "memory.events"])
+    memoryLimitFile = Self.open(.memoryLimit, of: memory, version)
+    memoryLineFile = Self.open(.memoryHigh, of: inner == nil ? nil : memory, version)
+    innerStatistics = Self.open(.cpuStatistics, of: inner, version)
+    innerMemoryFile = Self.open(.memoryLimit, of: innerMemory, version)
+    memoryUseFile = Self.open(.memoryUsage, of: memory, version)
+    memoryEvents = Self.open(.memoryKills, of: memory, version)
   }
 
-  /// The first of these names that the directory has.
-  private static func open(_ directory: String?, _ names: [String]) -> FileDescriptor {
-    for name in names {
-      if let directory, let file = try? FileDescriptor.open(directory + "/" + name, O_RDONLY) {
-        return file
-      }
-    }
-    return .none
+  /// A file of a group; none if it is not there, and then its figure is left out.
+  private static func open(
+    _ file: CgroupFile, of directory: String?, _ version: CgroupVersion
+  ) -> FileDescriptor {
+    directory.flatMap { FileDescriptor.openIfPossible(file, of: $0, version, O_RDONLY) } ?? .none
   }
 
   /// The CPU limit in cores.
@@ -85,8 +76,8 @@ final class CgroupProbe {
   /// Time in which tasks had work and no quota, in nanoseconds, summed over CPUs: by the limit that
   /// moves, and by that of the container's own group inside of it.
   var throttled: Nanoseconds? {
-    guard let text = try? statistics.contents(subject: "cpu.stat") else { return nil }
-    let inner = innerStatistics.isOpen ? try? innerStatistics.contents(subject: "cpu.stat") : nil
+    guard let text = try? statistics.contents(subject: "the CPU statistics") else { return nil }
+    let inner = innerStatistics.isOpen ? innerStatistics.contentsIfReadable() : nil
     return Self.throttled(inStatistics: text).map { time in
       time + (inner.flatMap { Self.throttled(inStatistics: $0) } ?? 0)
     }
@@ -114,7 +105,7 @@ final class CgroupProbe {
   }
 
   private static func memoryLimit(_ file: borrowing FileDescriptor) -> Limit<Int64> {
-    guard file.isOpen, let text = try? file.contents(subject: "the memory limit") else {
+    guard file.isOpen, let text = file.contentsIfReadable() else {
       return .unknown
     }
     return memoryLimit(text)
@@ -129,7 +120,7 @@ final class CgroupProbe {
 
   /// Processes of the group that the kernel has killed because memory ran out.
   var outOfMemoryKills: Int64? {
-    guard memoryEvents.isOpen, let text = try? memoryEvents.contents(subject: "memory.events")
+    guard memoryEvents.isOpen, let text = try? memoryEvents.contents(subject: "the OOM kills")
     else { return nil }
     return Self.value(of: "oom_kill", in: text)
   }

@@ -77,7 +77,7 @@ struct EventLog {
     var next: [String: (sequence: UInt64, settled: Nanoseconds?)] = [:]
     for path in root.instances() {
       // An instance that is just being made, or removed, has no record to read.
-      guard let directory = try? StateDirectory(opening: path),
+      guard let directory = StateDirectory.ifThere(path),
         let modified = Record.modified(in: directory.descriptor)
       else { continue }
       var place = places[path] ?? (0, nil)

@@ -39,7 +39,7 @@ struct ExplainCommand: ParsableCommand {
     let sights = observer.lookTwice()
     let sight = sights[
       try choose(id, root: root, among: sights.map(\.candidate))]
-    let mounts = (try? FileDescriptor.text(of: "/proc/self/mountinfo")) ?? ""
+    let mounts = FileDescriptor.textIfReadable(of: "/proc/self/mountinfo") ?? ""
     let explanation = Explanation(
       state: sight.state, report: sight.report, entries: sight.entries,
       limitAbove: sight.state.cpuLimitAbove(mounts),

@@ -50,19 +50,10 @@ struct Explanation {
     return (Double(bounds.floor) / period, Double(bounds.ceiling) / period)
   }
 
-  /// What the memory limit moves between, in bytes; nil where it does not move.
-  var memoryBounds: MemoryBounds? {
-    guard var base = state.memory else { return nil }
-    for limit in [memoryAbove, report.applicationMemory] {
-      if let limit { base.limit = min(base.limit, limit) }
-    }
-    return base.bounds
-  }
-
   // MARK: sentences
 
   /// "gets", of a limit that is written; "would get" under observe.
-  private var gets: String { observes ? "would get" : "gets" }
+  var gets: String { observes ? "would get" : "gets" }
 
   /// What it is called, and which process supervises it.
   var heading: [String] {
@@ -143,14 +134,14 @@ struct Explanation {
     }
   }
 
-  private var declared: String {
+  var declared: String {
     guard let declared = report.cpu.declared else {
       return "It declared no CPU limit."
     }
     return "It declared \(cores(declared)) cores."
   }
 
-  private func own(_ claim: CPUClaim) -> String {
+  func own(_ claim: CPUClaim) -> String {
     let others = "no other container runs on them"
     if state.source?.utf8.starts(with: "partition".utf8) == true {
       return
@@ -170,7 +161,7 @@ struct Explanation {
     (cpus.count == 1 ? "CPU " : "CPUs ") + cpus.description
   }
 
-  private var floor: String {
+  var floor: String {
     let floor = bounds.floor
     let isRaised = floor > Double(state.base.floor) / 1e9 + 1e-6
     let origin =
@@ -180,11 +171,11 @@ struct Explanation {
     return "It \(gets) at least \(cores(floor)) cores: \(origin)."
   }
 
-  private var ceiling: String {
+  var ceiling: String {
     "It \(gets) at most \(cores(bounds.ceiling)) cores: \(ceilingOrigin)."
   }
 
-  private var ceilingOrigin: String {
+  var ceilingOrigin: String {
     let base = state.base
     let above = limitAbove.map { Int64($0 * 1e9) } ?? .max
     if above < min(base.ceiling, report.applicationCPU ?? .max) {
@@ -204,7 +195,7 @@ struct Explanation {
   }
 
   /// Why a member of an application gets no more.
-  private func memberCeiling(
+  func memberCeiling(
     _ app: String, _ annotation: String, own: Int64, _ limit: Int64?
   ) -> String {
     let all = "the limit of the application \"\(app)\"; escra app show has its members"
@@ -213,7 +204,7 @@ struct Explanation {
   }
 
   /// What became of the limit of the group that it is in with others.
-  private var above: String? {
+  var above: String? {
     guard state.cpuParent != nil, let parent, let inForce = parent.inForce, let found = parent.found
     else { return nil }
     let (own, now) = (cores(Double(found) / 1e9), cores(Double(inForce) / 1e9))
@@ -299,68 +290,6 @@ struct Explanation {
     }
     return "Since it began\(observes ? " there would have been" : ""): "
       + parts.joined(separator: "; ") + "."
-  }
-
-  /// The sentences about memory.
-  var memory: [String] {
-    let declared = report.memory.declared.map { "a memory limit of \(bytes($0))" }
-    var now: [String] = []
-    switch report.memory.limit {
-    case .unknown: break
-    case .unlimited: now.append("It has no limit now")
-    case .at(let limit): now.append("Its limit is \(bytes(limit)) now")
-    }
-    if let used = report.memory.used {
-      now.append("\(now.isEmpty ? "It" : "it") uses \(bytes(used))")
-    }
-    return ["It declared \(declared ?? "no memory limit")."]
-      + (now.isEmpty ? [] : [now.joined(separator: ", and ") + "."])
-      + memoryMovement
-  }
-
-  /// Between what the memory limit moves, and why it is where it is.
-  private var memoryMovement: [String] {
-    if report.isReleased { return [] }
-    guard let base = state.memory, let bounds = memoryBounds else {
-      return ["Its memory limit does not move, because no annotation asks for it."]
-    }
-    let last = entries.last(where: { $0.rule.isMemory }).map {
-      "The last decision: \($0.sentence)."
-    }
-    return [
-      "It \(gets) at least \(bytes(bounds.floor)): io.escra.memory.min, else the operator's "
-        + "floor.",
-      "It \(gets) at most \(bytes(bounds.ceiling)): \(ceilingOrigin(base)).",
-    ] + [last, memorySource].compactMap(\.self)
-  }
-
-  private func ceilingOrigin(_ base: MemoryBase) -> String {
-    let own = base.bounds.ceiling
-    if let memoryAbove, memoryAbove < min(own, report.applicationMemory ?? .max) {
-      return "a cgroup above its own has no more"
-    }
-    if let app = state.app, state.membership != nil {
-      return memberCeiling(app, "io.escra.memory.max", own: own, report.applicationMemory)
-    }
-    let wanted = base.explicitCeiling ?? base.declared
-    guard let wanted, wanted <= base.limit else {
-      return "the operator's ceiling, else the machine's memory"
-    }
-    return base.explicitCeiling == nil
-      ? "what it declared; io.escra.memory.max can allow more"
-      : "io.escra.memory.max, else io.escra.app.memory"
-  }
-
-  private var memorySource: String? {
-    switch report.memorySource.flatMap({ MemorySource(rawValue: $0) }) {
-    case .hook:
-      "Demand is detected by a BPF program before memory.high is crossed."
-    case .events:
-      "Demand is detected by reading its use every few milliseconds while it grows, and by the "
-        + "kernel's event when memory.high is crossed."
-    case .thresholds: "Demand is detected by the kernel's events at thresholds below its limit."
-    case nil: nil
-    }
   }
 
   /// Everything, as lines.

@@ -50,10 +50,11 @@ struct ForeignOptions: ParsableArguments {
 
   /// As annotations would say it.
   private var annotations: [(key: String, value: String)] {
-    [
-      ("policy", policy), ("cpu.min", cpuMin), ("cpu.max", cpuMax), ("memory.min", memoryMin),
-      ("memory.max", memoryMax), ("app", app),
-    ].compactMap { key, value in value.map { ("io.escra." + key, $0) } }
+    let options: [(key: AnnotationKey, value: String?)] = [
+      (.policy, policy), (.cpuMin, cpuMin), (.cpuMax, cpuMax), (.memoryMin, memoryMin),
+      (.memoryMax, memoryMax), (.app, app),
+    ]
+    return options.compactMap { key, value in value.map { (key.name, $0) } }
   }
 
   /// Refuses options that exclude each other.
@@ -116,10 +117,10 @@ struct ForeignOptions: ParsableArguments {
 
   /// The process of a group that started first.
   private func find(cgroup: String) throws(Complaint) -> RuntimeContainer {
-    guard let mounts = try? FileDescriptor.text(of: "/proc/self/mountinfo"),
+    guard let mounts = FileDescriptor.textIfReadable(of: "/proc/self/mountinfo"),
       let location = locate(cgroup, mounts: mounts),
       let name = location.cpu.split(separator: "/").last,
-      let text = try? FileDescriptor.text(of: location.cpu + "/cgroup.procs")
+      let text = CgroupFile.processes.text(of: location.cpu, location.version)
     else { throw Complaint("\"\(cgroup)\" is no cgroup with a CPU limit") }
     let processes = text.split(separator: "\n").compactMap { Int32($0) }.filter { $0 > 0 }
     let started = processes.compactMap { ProcessIdentity(pid: $0) }

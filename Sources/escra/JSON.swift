@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+internal import OCISpec
 
 /// A JSON value to be written (RFC 8259); members keep their order.
 enum JSON: Equatable {
@@ -41,15 +42,14 @@ enum JSON: Equatable {
     case .bool(let value): text += value ? "true" : "false"
     case .integer(let value): text += String(value)
     case .number(let value): text += trimmed(value, 6)
-    case .string(let value): Self.quote(value, to: &text)
+    case .string(let value): text += jsonLiteral(value)
     case .array(let values):
       Self.list(values, "[", "]", to: &text, indent: indent) { value, text, inner in
         value.write(to: &text, indent: inner)
       }
     case .object(let members):
       Self.list(members, "{", "}", to: &text, indent: indent) { member, text, inner in
-        Self.quote(member.name, to: &text)
-        text += ": "
+        text += jsonLiteral(member.name) + ": "
         member.value.write(to: &text, indent: inner)
       }
     }
@@ -67,25 +67,6 @@ enum JSON: Equatable {
     }
     if !elements.isEmpty { text += indent }
     text += close
-  }
-
-  private static func quote(_ value: String, to text: inout String) {
-    text += "\""
-    for scalar in value.unicodeScalars {
-      switch scalar {
-      case "\"": text += "\\\""
-      case "\\": text += "\\\\"
-      case "\n": text += "\\n"
-      case "\t": text += "\\t"
-      case "\r": text += "\\r"
-      // C0 must be escaped; DEL and C1 would be orders to a terminal that shows the text.
-      case "\0"..<" ", "\u{7f}"..."\u{9f}":
-        let hex = String(scalar.value, radix: 16)
-        text += "\\u" + String(repeating: "0", count: 4 - hex.utf8.count) + hex
-      default: text.unicodeScalars.append(scalar)
-      }
-    }
-    text += "\""
   }
 
   static func == (left: JSON, right: JSON) -> Bool { left.text == right.text }

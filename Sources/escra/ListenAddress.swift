@@ -55,7 +55,7 @@ struct ListenAddress: Equatable {
   ///
   /// - Throws: ``Complaint``: another process listens there, or a file is in the way.
   func listen() throws(Complaint) -> FileDescriptor {
-    if let path, let status = try? FileStatus.following(path) {
+    if let path, let status = FileStatus.ifThere(path) {
       guard status.mode & S_IFMT == S_IFSOCK else {
         throw Complaint("\(path) is not a socket; remove it or name another path")
       }

@@ -24,7 +24,7 @@ struct MetricsReader {
     let instances = root.instances()
     for path in instances {
       // An instance that is just being made, or removed, has no state to read.
-      guard let directory = try? StateDirectory(opening: path), let state = directory.load(),
+      guard let directory = StateDirectory.ifThere(path), let state = directory.load(),
         var metrics = container(directory, state, applications)
       else { continue }
       metrics.name = names.name(of: state, at: path)
@@ -86,11 +86,11 @@ struct MetricsReader {
 
   /// The applications by their directory: what brokers and members have written.
   private func applications() -> [String: ApplicationMetrics] {
-    let names =
-      (try? FileDescriptor.open(root.applications, O_RDONLY | O_DIRECTORY).entries()) ?? []
+    let names = FileDescriptor.entriesIfReadable(of: root.applications)
     var found: [String: ApplicationMetrics] = [:]
     for name in names {
-      guard let room = try? ApplicationRoom(opening: root.applications + "/" + name),
+      // A room that is just being removed has no members.
+      guard let room = ApplicationRoom.ifThere(root.applications + "/" + name),
         let scope = room.scope, let members = try? room.registered(), !members.isEmpty
       else { continue }
       let limits = room.limits()

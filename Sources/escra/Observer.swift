@@ -54,7 +54,7 @@ final class Observer {
     lastLook = now
     for path in root.instances() {
       // An instance that is just being made, or removed, has no state to read.
-      guard let directory = try? StateDirectory(opening: path), let state = directory.load()
+      guard let directory = StateDirectory.ifThere(path), let state = directory.load()
       else { continue }
       let entries = Record.entries(in: directory.descriptor)
       var report = ContainerReport(state)
@@ -98,7 +98,7 @@ final class Observer {
   /// A member gets no more than its application has.
   private func takeApplicationLimits(_ report: inout ContainerReport, of state: ContainerState) {
     guard let room = state.membership?.room,
-      let limits = try? ApplicationRoom(opening: root.applications + "/" + room).limits()
+      let limits = ApplicationRoom.ifThere(root.applications + "/" + room)?.limits()
     else { return }
     // 0 is what a broker has not written yet.
     if limits.cpu.inForce > 0 { report.applicationCPU = limits.cpu.inForce }

@@ -94,7 +94,7 @@ func eachOf(
   var complaints: [String] = []
   for instance in instances {
     // Gone in the meantime, there is nothing left to do.
-    guard let directory = try? StateDirectory(opening: instance.path), let state = directory.load()
+    guard let directory = StateDirectory.ifThere(instance.path), let state = directory.load()
     else { continue }
     do throws(Complaint) {
       try Output.write(lines: [Table.printable(try body(directory, state, instance.label))])

@@ -80,7 +80,7 @@ struct WatchCommand: ParsableCommand {
   /// What to watch, what to call it, and the most it may be given.
   private func target(_ cpus: Double) throws(Complaint) -> (CgroupProbe, String, Double) {
     if let cgroup {
-      guard let mounts = try? FileDescriptor.text(of: "/proc/self/mountinfo"),
+      guard let mounts = FileDescriptor.textIfReadable(of: "/proc/self/mountinfo"),
         let location = locate(cgroup, mounts: mounts), let probe = CgroupProbe(location)
       else { throw Complaint("\"\(cgroup)\" is no cgroup that has a CPU limit") }
       return (probe, cgroup, cpus)

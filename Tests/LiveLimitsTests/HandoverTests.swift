@@ -5,6 +5,7 @@ import Testing
 @testable import Control
 @testable import LiveLimits
 @testable import Quantities
+@testable import State
 @testable import Syscalls
 
 @Suite struct HandoverTests {
@@ -49,7 +50,7 @@ import Testing
     said.memory?.found = quota == 1000 ? nil : 4096
     said.leaveOut(.burst)
     said.leaveOut(.freezer)
-    let heard = Handover(said.arguments)
+    let heard = try? Handover(argument: said.argument)
     #expect(heard?.base == said.base)
     #expect(heard?.found == said.found)
     #expect(heard?.memory == said.memory)
@@ -64,7 +65,7 @@ import Testing
     #expect(heard?.namesWriters == said.namesWriters)
     let first = Handover.Place.alarm.rawValue + 1
     #expect(heard?.clockDescriptors == Array(first..<first + 64))
-    #expect(heard?.arguments == said.arguments)
+    #expect(heard?.argument == said.argument)
   }
 
   @Test func `which places hold nothing is told by a bit each`() {
@@ -74,19 +75,53 @@ import Testing
   @Test func `a place that holds nothing gives no file`() throws {
     var said = handover(quota: nil, explicit: nil, above: nil)
     said.leaveOut(.burst)
-    let heard = try #require(Handover(said.arguments))
+    let heard = try Handover(argument: said.argument)
     let burst = heard.take(.burst)
     #expect(burst.isOpen == false)
   }
 
-  @Test(arguments: [0, 1, 17, 19])
-  func `another number of words is not understood`(count: Int) {
-    #expect(Handover(Array(repeating: "1", count: count)) == nil)
+  static let updates: [PendingUpdate?] = [
+    nil, PendingUpdate(swap: -1), PendingUpdate(memory: 64, swap: -1),
+    PendingUpdate(cpu: CPUQuota(quota: 1000, period: 50_000), applied: CPUQuota(quota: nil)),
+  ]
+
+  @Test(arguments: updates) func `an update on its way is passed on`(update: PendingUpdate?) throws
+  {
+    var said = handover(quota: 1000, explicit: nil, above: 1)
+    said.update = update
+    #expect(try Handover(argument: said.argument).update == update)
   }
 
-  @Test func `a word that is no number is not understood`() {
-    var words = handover(quota: 1, explicit: 1, above: 1).arguments
-    words[3] = "x"
-    #expect(Handover(words) == nil)
+  @Test(arguments: ["", "1", "1,", "x,", "-,", "1,,", "--1,", "0,1,"])
+  func `what is no state is refused`(text: String) {
+    #expect(throws: SystemError.self) { try Handover(argument: text) }
+  }
+
+  @Test func `a state that is cut or has more than it should is refused`() {
+    let words = handover(quota: 1, explicit: 1, above: 1).argument.split(separator: ",")
+    for count in 0..<words.count {
+      let text = words.prefix(count).map { $0 + "," }.joined()
+      #expect(throws: SystemError.self) { try Handover(argument: text) }
+    }
+    let more = words.map { $0 + "," }.joined() + "1,"
+    #expect(throws: SystemError.self) { try Handover(argument: more) }
+  }
+
+  @Test func `the state of another version is refused with a sentence that names both`() {
+    let words = handover(quota: 1, explicit: 1, above: 1).argument.split(separator: ",")
+    let text = "7," + words.dropFirst().map { $0 + "," }.joined()
+    let error = #expect(throws: SystemError.self) { try Handover(argument: text) }
+    #expect(error?.description.contains("version 7, and this program reads version 1") == true)
+  }
+
+  @Test(arguments: [0, 1, -1, 4711, Int64.max, Int64.min])
+  func `a number is read back`(number: Int64) throws {
+    var (said, heard) = (number, Int64(0))
+    var writer = WordCoder()
+    writer.code(&said)
+    var reader = try #require(WordCoder(writer.text))
+    reader.code(&heard)
+    #expect(heard == number)
+    #expect(reader.isComplete)
   }
 }

@@ -7,7 +7,7 @@ import Testing
 
 @Suite struct ConfigEditTests {
   @Test(arguments: [
-    (#"/a/escra0/b"#, #""/a/escra0/b""#), ("/a b/\"c\\", #""/a\u0020b/\u0022c\u005c""#),
+    (#"/a/escra0/b"#, #""/a/escra0/b""#), ("/a b/\"c\\", #""/a\u0020b/\"c\\""#),
   ])
   func `a cgroupsPath is replaced, and put back`(path: String, literal: String) throws {
     let before = #"{"linux":{"cgroupsPath" : "/a/b","resources":{"cpu":{"quota":5}}}}"#

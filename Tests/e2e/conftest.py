@@ -13,10 +13,14 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
 import tempfile
 import time
 
 import pytest
+
+# What the cases share.
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "support"))
 
 import cgroups
 import comparison
@@ -30,11 +34,8 @@ from images import busybox_archive
 from pods import pause_archive
 from processes import kill, ours, wait_until
 from world import (
-    ESCRA_RUNC, IS_CRUN, LOW_LEVEL, PREFIX, RUNC, Bundle, Container, Runtime, base_config,
+    ESCRA_RUNC, IS_CRUN, LOW_LEVEL, PREFIX, RUNC, SLICE, Bundle, Container, Runtime, base_config,
     make_rootfs)
-
-# The slice of all containers, where systemd makes their scopes.
-SLICE = f"{PREFIX}c.slice"
 
 
 def pytest_configure(config):
@@ -45,6 +46,8 @@ def pytest_configure(config):
             pytest.exit(f"{program} is missing; run: {how}", 2)
     config.addinivalue_line(
         "markers", "v2: says something of cgroups that is worth saying again of another machine")
+    config.addinivalue_line(
+        "markers", "alone: changes the whole machine, so that no other test may run meanwhile")
     config.pluginmanager.register(comparison)
     config.pluginmanager.register(compatibility)
     config.pluginmanager.register(through)
@@ -73,6 +76,13 @@ def pytest_configure(config):
             json.dump({"runtimes": [LOW_LEVEL]}, file)
 
 
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_teardown(nextitem):
+    yield
+    if not (nextitem and nextitem.get_closest_marker("alone")):
+        processes.MachineLock.release()
+
+
 def pytest_runtest_logreport(report):
     """Says what failed to who may run it again (scripts/e2e)."""
     path = os.environ.get("ESCRA_E2E_FAILED")
@@ -95,7 +105,7 @@ def empty(cgroup):
 class World:
     """One test's directories, and the sweeping up behind it."""
 
-    def __init__(self, shared):
+    def __init__(self, shared, is_alone):
         self.shared = shared
         self.directory = tempfile.mkdtemp(prefix="escra-e2e-")
         self.root = os.path.join(self.directory, "root")
@@ -104,7 +114,7 @@ class World:
         self.groups = []
         self.slices = []
         self.numbers = itertools.count(1)
-        self.machine = processes.MachineLock()
+        self.machine = processes.MachineLock.taken(is_alone)
 
     def path(self, name):
         return os.path.join(self.directory, name)
@@ -230,12 +240,16 @@ def shared():
 
 
 @pytest.fixture(autouse=True)
-def world(shared):
+def world(shared, request):
     """A private directory; afterwards nothing may be left."""
-    world = World(shared)
+    is_alone = request.node.get_closest_marker("alone") is not None
+    world = World(shared, is_alone)
     yield world
     left = world.sweep()
-    world.machine.close()
+    if is_alone:
+        world.machine.keep()
+    else:
+        world.machine.close()
     assert left == [], "left behind, and removed now"
 
 

@@ -8,7 +8,7 @@
  *
  * Time is one assumption: who takes from a silent node has waited so long that all which that node
  * has from a request sent before the mark is over. That the waiting is long enough whatever the
- * clocks do is the simulator's to find out (Tests/SimulateNodes). A version is told as whether the
+ * clocks do is the simulator's to find out (Tools/SimulateNodes). A version is told as whether the
  * ledger has changed since.
  */
 #define N 2

@@ -85,6 +85,7 @@ package struct CPUBase: Equatable, Sendable {
     if isNew { (declared, told) = (found, found) }
     inner = found
     let most = firstInner
+    // Refused, it stays as it is, and the next look tries again.
     if most.nanocores ?? .max > found.nanocores ?? .max, (try? raise(most)) != nil { inner = most }
     return isNew
   }

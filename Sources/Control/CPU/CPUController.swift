@@ -12,7 +12,7 @@ package import Quantities
 /// a period, and never so much that the container could use more than its limit and one period's
 /// worth, in whatever window.
 package struct CPUController: Sendable {
-  private enum Mode: Sendable {
+  enum Mode: Sendable {
     /// A window is open since `start`. `silentSince` is when it was last seen to work, if it was
     /// quiet before and has not proved busy yet.
     case busy(start: Nanoseconds, usage: Nanoseconds, silentSince: Nanoseconds?)
@@ -20,28 +20,28 @@ package struct CPUController: Sendable {
   }
 
   /// The quota in force, in nanoseconds of CPU time a period.
-  package private(set) var quota: Nanoseconds
+  package var quota: Nanoseconds
   /// What it moves between.
-  package private(set) var bounds: QuotaBounds
+  package var bounds: QuotaBounds
   /// What was used above the limit.
-  package private(set) var books: UsageBooks
+  package var books: UsageBooks
   /// What happened so far.
   package var counters = Counters()
 
-  private var parameters: Parameters
-  private var law: ControlLaw
-  private var mode: Mode
-  private var lastRaise: Nanoseconds = .min / 2
-  private var lastReturn: Nanoseconds = .min / 2
+  var parameters: Parameters
+  var law: ControlLaw
+  var mode: Mode
+  var lastRaise: Nanoseconds = .min / 2
+  var lastReturn: Nanoseconds = .min / 2
   /// When the books may allow what they have just refused.
-  private var allowedFrom: Nanoseconds = .min
-  private var lastReading: (time: Nanoseconds, usage: Nanoseconds)
-  private var pace: Pace
+  var allowedFrom: Nanoseconds = .min
+  var lastReading: (time: Nanoseconds, usage: Nanoseconds)
+  var pace: Pace
   /// What the container started with is kept until then.
-  private var settling: (quota: Nanoseconds, until: Nanoseconds)
+  var settling: (quota: Nanoseconds, until: Nanoseconds)
   /// A raise that the books refused, and when to try it again: when the period that a hook spoke
   /// of has ended, or when the limit has drained enough.
-  private var pending: (decision: QuotaDecision, from: Nanoseconds, periodEnd: Nanoseconds?)?
+  var pending: (decision: QuotaDecision, from: Nanoseconds, periodEnd: Nanoseconds?)?
 
   /// Starts with a container that counts as busy.
   ///
@@ -219,11 +219,11 @@ package struct CPUController: Sendable {
 
   // MARK: busy
 
-  private func threshold(_ pace: Nanoseconds) -> Nanoseconds {
+  func threshold(_ pace: Nanoseconds) -> Nanoseconds {
     law.threshold(of: quota, pace: pace, slice: parameters.slice)
   }
 
-  private mutating func busy(
+  mutating func busy(
     _ start: Nanoseconds, used: Nanoseconds, _ silentSince: Nanoseconds?, _ usage: Nanoseconds,
     _ now: Nanoseconds, _ surroundings: some Surroundings
   ) -> Step {
@@ -252,7 +252,7 @@ package struct CPUController: Sendable {
   }
 
   /// Asks the law, and goes on with the window or opens the next one.
-  private mutating func report(
+  mutating func report(
     _ report: PeriodReport,
     _ window: (start: Nanoseconds, used: Nanoseconds, silentSince: Nanoseconds?),
     _ usage: Nanoseconds, _ now: Nanoseconds, left: Nanoseconds = .max / 2,
@@ -281,11 +281,11 @@ package struct CPUController: Sendable {
     return step
   }
 
-  private var mayRaiseFrom: Nanoseconds {
+  var mayRaiseFrom: Nanoseconds {
     max(lastRaise + parameters.period / (parameters.isPrompt ? 16 : 1), allowedFrom)
   }
 
-  private func next(
+  func next(
     _ start: Nanoseconds, _ used: Nanoseconds, _ usage: Nanoseconds, _ now: Nanoseconds
   ) -> Step {
     let end = min(start + parameters.period, pending?.from ?? .max)
@@ -308,165 +308,5 @@ package struct CPUController: Sendable {
     mode = .busy(start: now, usage: usage, silentSince: nil)
     pace.openWindow()
     return next(now, 0, usage, now)
-  }
-
-  // MARK: writing
-
-  /// The bounds, with what the container started with as the floor while it settles.
-  private func heldBounds(_ now: Nanoseconds) -> QuotaBounds {
-    guard now < settling.until else { return bounds }
-    return QuotaBounds(
-      floor: max(bounds.floor, min(settling.quota, quota)), ceiling: bounds.ceiling)
-  }
-
-  /// What of a decision may be written now, if anything.
-  ///
-  /// - Parameters:
-  ///   - wanted: What the law wants.
-  ///   - now: The time.
-  ///   - left: What is left to use in the period; more than any quota where that is not known.
-  ///   - periodEnd: When the period ends; nil where that is not known.
-  /// - Returns: nil for nothing.
-  private mutating func permit(
-    _ wanted: QuotaDecision, at now: Nanoseconds, left: Nanoseconds = .max / 2,
-    periodEnd: Nanoseconds? = nil
-  ) -> QuotaDecision? {
-    guard parameters.keepsBooks else { return wanted }
-    if parameters.isShared {
-      // The limit is not its own: whoever writes what was granted keeps its books (MemberBooks).
-      let isDue = wanted.quota < quota ? now >= lastReturn + parameters.period : now >= mayRaiseFrom
-      return isDue ? wanted : nil
-    }
-    if wanted.quota < quota {
-      pending = nil
-      guard now >= lastReturn + parameters.period else { return nil }
-      // A cut is a refill too: one that would be too much waits for the next period.
-      if books.grant(wanted.quota) >= wanted.quota { return wanted }
-      counters.deferrals += 1
-      return nil
-    }
-    guard now >= mayRaiseFrom else { return nil }
-    var granted = books.grant(wanted.quota, periodEnd: periodEnd)
-    if granted >= wanted.quota { return wanted }
-    counters.deferrals += 1
-    if let periodEnd {
-      // The rest at the boundary; nobody has to be asked again until then.
-      pending = (
-        QuotaDecision(quota: wanted.quota, rule: .due), periodEnd + parameters.boundaryDelay,
-        periodEnd
-      )
-      allowedFrom = periodEnd + parameters.boundaryDelay
-      // Any write is a refill: until then it may have what is due, also where that is a lower quota.
-      if granted <= quota {
-        return granted >= max(bounds.floor, left + parameters.slice)
-          ? QuotaDecision(quota: granted, rule: .advance) : nil
-      }
-    } else {
-      // A raise is worth its refill when it brings half of what is missing, or the last quarter.
-      let isNear = quota >= wanted.quota / 4 * 3
-      let least = isNear ? wanted.quota : quota + (wanted.quota - quota + 1) / 2
-      if granted < least {
-        allowedFrom = max(now + parameters.shortestSample, books.moment(of: least))
-        // By then the window may be another one, in which nothing has been used yet.
-        pending = (wanted, allowedFrom, nil)
-        return nil
-      }
-      // A demand that is left a sliver below the limit leaves the limit nothing to drain by.
-      granted = min(granted, max(least, wanted.quota / 4 * 3))
-    }
-    return granted > quota ? QuotaDecision(quota: granted, rule: wanted.rule) : nil
-  }
-
-  /// Tries again what the books refused.
-  private mutating func settle(
-    _ due: QuotaDecision, periodEnd: Nanoseconds?, _ start: Nanoseconds, _ used: Nanoseconds,
-    _ usage: Nanoseconds, _ now: Nanoseconds
-  ) -> Step {
-    pending = nil
-    // The raise of the period before does not count in this one.
-    if periodEnd != nil { lastRaise = min(lastRaise, now - parameters.period) }
-    let wanted = QuotaDecision(quota: bounds.clamp(due.quota), rule: due.rule)
-    var decision: QuotaDecision?
-    if wanted.quota > quota {
-      decision = permit(wanted, at: now, periodEnd: periodEnd.map { $0 + parameters.period })
-    }
-    if let decision { set(decision, at: now) }
-    var step = next(start, used, usage, now)
-    step.decision = decision
-    step.use = used
-    return step
-  }
-
-  private mutating func set(_ decision: QuotaDecision, at now: Nanoseconds) {
-    if decision.quota > quota || decision.rule == .advance {
-      if pending?.periodEnd == nil { pending = nil }
-      lastRaise = now
-    } else {
-      lastReturn = now
-    }
-    quota = decision.quota
-  }
-
-  // MARK: quiet
-
-  private mutating func fallQuiet(
-    since: Nanoseconds, _ usage: Nanoseconds, _ now: Nanoseconds
-  ) -> Step {
-    mode = .quiet(since: since, usage: usage)
-    pending = nil
-    return Step(deadline: quietDeadline(since: since, now), armsAlarm: parameters.hasAlarm)
-  }
-
-  private func quietDeadline(since: Nanoseconds, _ now: Nanoseconds) -> Nanoseconds? {
-    if !parameters.hasAlarm { return now + parameters.poll }
-    return quota > bounds.floor
-      ? max(since + parameters.law.idleAfter, settling.until, now) : nil
-  }
-
-  private mutating func quiet(
-    since: Nanoseconds, used: Nanoseconds, _ usage: Nanoseconds, _ now: Nanoseconds,
-    called: Bool, _ surroundings: some Surroundings
-  ) -> Step {
-    let silentEnough = now - since >= parameters.law.idleAfter
-    // A millisecond now and then is no work: what counts is the rate since the last look.
-    let isBusy = used * parameters.period > parameters.quietUse * (now - lastReading.time)
-    if called || isBusy {
-      // What woke us belongs to the window that opens: all since the last poll, or what the
-      // alarm lets pass. Before that, the use was spread over who knows how long.
-      let counted = parameters.hasAlarm ? min(used, parameters.quietUse) : used
-      let start = parameters.hasAlarm ? now : lastReading.time
-      mode = .busy(start: start, usage: usage - counted, silentSince: since)
-      pace = Pace(at: now, usage)
-      // What wakes from idle is reported at once. Its quota is small, and split among CPUs in
-      // slices it can be stranded on the wrong one: then use stands still, and shows nothing.
-      if silentEnough && quota < min(law.wake(parameters.law), bounds.ceiling) {
-        return report(
-          PeriodReport(
-            use: counted, quota: quota, throttled: counted >= threshold(0), afterIdle: true,
-            isPartial: law.keepsPeriods),
-          (start, counted, since), usage, now, periodEnd: nil, surroundings)
-      }
-      return next(start, counted, usage, now)
-    }
-    mode = .quiet(since: since, usage: usage)
-    guard silentEnough, quota > bounds.floor, now >= settling.until else {
-      return Step(
-        deadline: quietDeadline(since: since, now), armsAlarm: parameters.hasAlarm)
-    }
-    // Paused is not idle, and who could not run has not been silent. Neither end announces itself:
-    // a container that stays idle after it was resumed calls no alarm.
-    if surroundings.isFrozen() || surroundings.wasContended() {
-      return Step(deadline: now + (parameters.hasAlarm ? 1_000_000_000 : parameters.poll))
-    }
-    guard
-      let decision = permit(QuotaDecision(quota: bounds.floor, rule: law.idleRule), at: now)
-    else {
-      return Step(deadline: now + parameters.period, armsAlarm: parameters.hasAlarm)
-    }
-    set(decision, at: now)
-    law.forget()
-    return Step(
-      decision: decision, use: 0, deadline: parameters.hasAlarm ? nil : now + parameters.poll,
-      armsAlarm: parameters.hasAlarm)
   }
 }

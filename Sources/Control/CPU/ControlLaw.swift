@@ -21,6 +21,17 @@ package enum ControlLaw: Sendable {
       self = name == "headroom" ? .headroom(.standard) : .escra(.published)
     }
 
+    /// The law as a number, for the image that supervises.
+    package var number: Int64 {
+      switch self {
+      case .escra: 0
+      case .headroom: 1
+      }
+    }
+
+    /// Reads ``number`` back, with the constants that are published.
+    package init(number: Int64) { self = number == 1 ? .headroom(.standard) : .escra(.published) }
+
     /// The same law for another period.
     package func scaled(toPeriod period: Nanoseconds) -> Parameters {
       switch self {

@@ -105,6 +105,7 @@ package struct MemoryBase: Equatable, Sendable {
     if isNew { (declared, told) = (found < MemoryLimit.unlimited ? found : nil, found) }
     inner = found
     let most = firstInner
+    // Refused, it stays as it is, and the next look tries again.
     if most > found, !Self.isSame(most, found), (try? raise(most)) != nil { inner = most }
     return isNew
   }
@@ -193,35 +194,4 @@ extension MemoryBase {
     keyed[int: "applicationMemory"] = application
     keyed[int: "memoryIsLine"] = isLine ? 1 : nil
   }
-
-  /// The numbers, as one argument of the image that supervises.
-  package var argument: String {
-    let words: [Int64] =
-      [
-        declared ?? -1, swapAllowance ?? -1, floor, explicitCeiling ?? -1, limit, hostReserve,
-        isManaged ? 1 : 0, found ?? -1, inner ?? -1, told ?? -1, application ?? -1,
-        isLine ? 1 : 0,
-      ] + above.words
-    return Self.mark + words.map { "\($0)" }.joined(separator: ",")
-  }
-
-  /// Reads ``argument`` back; nil for any other.
-  package init?(argument: String) {
-    guard argument.utf8.starts(with: Self.mark.utf8) else { return nil }
-    let words = argument.dropFirst(Self.mark.count).split(separator: ",").compactMap { Int64($0) }
-    guard words.count == 16 else { return nil }
-    func present(_ word: Int64) -> Int64? { word < 0 ? nil : word }
-    self.init(
-      declared: present(words[0]), swapAllowance: present(words[1]), floor: words[2],
-      explicitCeiling: present(words[3]), limit: words[4], hostReserve: words[5])
-    isManaged = words[6] == 1
-    found = present(words[7])
-    inner = present(words[8])
-    told = present(words[9])
-    application = present(words[10])
-    isLine = words[11] == 1
-    above = LimitsAbove(words[12], words[13], words[14], words[15])
-  }
-
-  private static let mark = "memory:"
 }

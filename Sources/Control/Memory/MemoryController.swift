@@ -46,40 +46,40 @@ package struct MemoryController: Sendable {
   }
 
   /// The limit in force, in bytes.
-  package private(set) var limit: Int64
+  package var limit: Int64
   /// Where cgroup v2 is to slow the container down, in bytes; nil for nowhere.
   package private(set) var line: Int64?
   /// What it moves between.
-  package private(set) var bounds: MemoryBounds
+  package var bounds: MemoryBounds
   /// For how long slack has to last now; longer after each regret, less long after each shrink that
   /// was none.
-  package private(set) var wait: Nanoseconds
+  package var wait: Nanoseconds
 
-  private let law: MemoryLaw
+  let law: MemoryLaw
   private var last: (time: Nanoseconds, workingSet: Int64)?
   /// How fast it grew lately, in bytes a second; halved with each calm ``MemoryLaw``'s reaction.
   private var rate: Int64 = 0
   /// Until then growth is no pace: page cache was just given back, and memory.stat has some of it
   /// still.
-  private var paceFrom: Nanoseconds = .min
+  var paceFrom: Nanoseconds = .min
   /// By how much it has grown between the last two readings; nil where there was one alone.
-  private var grown: Int64?
+  var grown: Int64?
   private var inactive: (time: Nanoseconds, bytes: Int64) = (.min / 2, 0)
   private var cache = PageCacheDemand()
   /// A reading of the page cache that ``cache`` has not seen yet.
   private var unseen: PageCache?
   /// Since when there is slack, since when it is as much as it is, and the most that was needed.
-  private var slack: (since: Nanoseconds, steadySince: Nanoseconds, need: Int64)?
+  var slack: (since: Nanoseconds, steadySince: Nanoseconds, need: Int64)?
   /// What was given back last, as long as it is not known whether that will be regretted: until
   /// when, and the limit from which on it is.
-  private var lastShrink: (until: Nanoseconds, regretAt: Int64)?
+  var lastShrink: (until: Nanoseconds, regretAt: Int64)?
   /// Whether it wants more than it may have; the record says so already.
   package private(set) var isRefused = false
-  private let keptUntil: Nanoseconds
+  let keptUntil: Nanoseconds
   /// When slack is given back, if it lasts until then; nil where there is none.
   package var slackDue: Nanoseconds? { slack.map { due($0) } }
 
-  private var parameters: MemoryLaw.Parameters { law.parameters }
+  var parameters: MemoryLaw.Parameters { law.parameters }
 
   /// Starts with what is in force.
   package init(_ law: MemoryLaw, limit: Int64, bounds: MemoryBounds, now: Nanoseconds) {
@@ -197,7 +197,7 @@ package struct MemoryController: Sendable {
 
   // MARK: reading
 
-  private mutating func reading(
+  mutating func reading(
     _ usage: Int64, _ now: Nanoseconds, _ surroundings: some Surroundings
   ) -> MemoryReading {
     // memory.stat costs ten times what the usage does, and cache matters where the usage alone
@@ -229,7 +229,7 @@ package struct MemoryController: Sendable {
   }
 
   /// Until the pace is known and slow enough, it is looked at again soon; the rungs do the rest.
-  private func deadline(
+  func deadline(
     _ reading: MemoryReading, _ now: Nanoseconds, _ hasPace: Bool
   ) -> Nanoseconds? {
     let slackDue = slack.map { max(due($0), now) }
@@ -292,69 +292,10 @@ package struct MemoryController: Sendable {
   private func lastLook(
     _ reading: MemoryReading, _ now: Nanoseconds, _ hasPace: Bool
   ) -> Nanoseconds? {
-    guard law.version == .v2 else { return nil }
+    guard law.version.hasMemoryHigh else { return nil }
     let room = limit - reading.workingSet
     if hasPace, law.taken(at: rate, in: 2 * parameters.longestSample) < room / 4 { return nil }
     return now + law.nextLook(room, rate: hasPace ? rate : nil)
-  }
-
-  /// Half of what was given back is wanted again, and soon: it was need.
-  private mutating func noteGrowth(to target: Int64, at now: Nanoseconds) {
-    guard let shrink = lastShrink, target >= shrink.regretAt,
-      now < shrink.until
-    else { return }
-    lastShrink = nil
-    regret()
-  }
-
-  /// A shrink that is not regretted by now is none to be sorry for: the next one comes sooner.
-  private mutating func forgive(at now: Nanoseconds) {
-    guard let shrink = lastShrink, now >= shrink.until else { return }
-    lastShrink = nil
-    wait = max(parameters.slackAfter, wait / 2)
-  }
-
-  private mutating func regret() { wait = min(parameters.longestWait, 2 * wait) }
-
-  // MARK: giving back
-
-  private mutating func takeSlack(_ need: Int64, _ now: Nanoseconds) {
-    let need = bounds.clamp(need)
-    guard var known = slack else {
-      if law.isWorthwhile(limit - need, of: limit) { slack = (now, now, need) }
-      return
-    }
-    if need > known.need {
-      known.need = need
-    } else if law.isWorthwhile(known.need - need, of: known.need) {
-      // It is still falling: what was needed then is needed no more.
-      known.need = need
-      known.steadySince = now
-    }
-    slack = law.isWorthwhile(limit - known.need, of: limit) ? known : nil
-  }
-
-  /// When slack is given back: when it has been as much for a while, and for one that still grows
-  /// after twice that.
-  private func due(
-    _ slack: (since: Nanoseconds, steadySince: Nanoseconds, need: Int64)
-  ) -> Nanoseconds {
-    max(keptUntil, min(slack.steadySince + wait, slack.since + 2 * wait))
-  }
-
-  private mutating func lower(
-    to target: Int64, _ rule: Rule, _ reading: MemoryReading, _ now: Nanoseconds
-  ) -> Step {
-    slack = nil
-    if target < reading.usage { (paceFrom, grown) = (now + parameters.reaction, nil) }
-    lastShrink = (
-      now + law.regretWithin(limit - target), target + (limit - target) / parameters.regretPart
-    )
-    limit = target
-    // Whoever began to grow in this moment is seen at once.
-    return Step(
-      decision: Decision(limit: target, rule: rule, use: reading.workingSet),
-      deadline: now + parameters.shortestSample)
   }
 }
 

@@ -106,7 +106,7 @@ package struct MemoryLaw: Equatable, Sendable {
     self.parameters = parameters
     self.version = version
     // A line is written at once, and calls wherever it is.
-    ladder = MemoryLadder(to: version == .v1 ? limit : 0)
+    ladder = MemoryLadder(to: version.hasMemoryHigh ? 0 : limit)
   }
 
   /// What it may take before a raise is there: max(8 MiB, rate x 5 ms).
@@ -126,7 +126,7 @@ package struct MemoryLaw: Equatable, Sendable {
   ///   - ahead: What it is expected to take until it is looked at again, in bytes.
   /// - Returns: Bytes.
   package func need(_ reading: MemoryReading, rate: Int64 = 0, ahead: Int64 = 0) -> Int64 {
-    if version == .v2 {
+    if version.hasMemoryHigh {
       return MemoryBrake.limit(over: lineNeed(reading, rate: rate, ahead: ahead))
     }
     let head = head(at: rate)
@@ -145,7 +145,7 @@ package struct MemoryLaw: Equatable, Sendable {
   package func least(_ reading: MemoryReading) -> Int64 {
     let used = roundedUp(reading.workingSet + head(at: 0) / 2)
     // On cgroup v2 a line needs a twelfth above it, and then it takes from its own room.
-    return version == .v2 ? roundedUp(used + used / 12) : used
+    return version.hasMemoryHigh ? roundedUp(used + used / 12) : used
   }
 
   /// What to raise to: the need, and what it takes at its pace for as long as a raise has to last.
@@ -174,7 +174,7 @@ package struct MemoryLaw: Equatable, Sendable {
   package func line(
     under limit: Int64, _ reading: MemoryReading, rate: Int64, current: Int64?
   ) -> Int64? {
-    guard version == .v2, limit < MemoryLimit.unlimited else { return nil }
+    guard version.hasMemoryHigh, limit < MemoryLimit.unlimited else { return nil }
     let need = lineNeed(reading, rate: rate)
     let comfortable = MemoryBrake.line(under: limit)
     if need <= comfortable { return comfortable }
@@ -187,7 +187,7 @@ package struct MemoryLaw: Equatable, Sendable {
 
   private func step(_ reading: MemoryReading, rate: Int64) -> Int64 {
     let taken = taken(at: rate, in: parameters.lasting)
-    guard version == .v2 else { return taken }
+    guard version.hasMemoryHigh else { return taken }
     let part = min(parameters.greatestHead, reading.workingSet / parameters.stepPart)
     return max(taken, max(parameters.leastStep, part))
   }
@@ -209,13 +209,13 @@ package struct MemoryLaw: Equatable, Sendable {
 
   /// What is left until somebody is killed, or on cgroup v2 slowed down, in bytes.
   package func distance(_ reading: MemoryReading, to limit: Int64) -> Int64 {
-    (version == .v1 ? limit : MemoryBrake.line(under: limit)) - reading.workingSet
+    (version.hasMemoryHigh ? MemoryBrake.line(under: limit) : limit) - reading.workingSet
   }
 
   /// Whether it was close: less than a quarter of the head was left, or it was slowed down.
   package func isNear(_ reading: MemoryReading, to limit: Int64) -> Bool {
     let distance = distance(reading, to: limit)
-    if version == .v1 { return distance < head(at: 0) / 4 }
+    if !version.hasMemoryHigh { return distance < head(at: 0) / 4 }
     return -distance > MemoryBrake.line(under: limit) / 90
   }
 

@@ -91,7 +91,7 @@ final class BrokerSeat {
     while let socket = ApplicationSocket.accept(from: listener) {
       let number = socket.release()
       guard
-        (try? poller.add(number, token: Participation.Token.link + UInt64(number))) != nil
+        poller.addIfPossible(number, token: Participation.Token.link + UInt64(number))
       else {
         close(number)
         continue

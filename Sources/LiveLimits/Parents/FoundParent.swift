@@ -33,7 +33,8 @@ struct FoundParent {
     guard raises,
       let path = CgroupLocation.parent(of: directory, named: state.cgroupName),
       CgroupLocation.isPod(path),
-      let parent = try? FileDescriptor.open(path, O_RDONLY | O_DIRECTORY),
+      let parent = FileDescriptor.openIfPossible(path, O_RDONLY | O_DIRECTORY),
+      // A limit that cannot be read is not raised either.
       let kernel = ParentRegistry.file(of: path, parent, isMemory: resource == .memory),
       (try? kernel.read())?.value != nil
     else { return nil }
@@ -53,20 +54,17 @@ struct FoundParent {
     _ resource: SharedResource, _ parent: borrowing FileDescriptor,
     _ version: CgroupVersion
   ) throws(SystemError) {
-    let isV1 = version == .v1
     if resource == .cpu {
       let limit = try CgroupWriter(directory: parent, version: version, readOnly: false).release()
       files[.parentQuota] = limit.quota
       files[.parentPeriod] = limit.period
       files[.parentBurst] = limit.burst
     } else {
-      files[.parentMemory] = try parent.open(
-        isV1 ? "memory.limit_in_bytes" : "memory.max", O_RDWR
-      ).release()
-      if !isV1 { files[.parentMemoryLine] = try parent.open("memory.high", O_RDONLY).release() }
-      files[.parentMemoryUsage] = try parent.open(
-        isV1 ? "memory.usage_in_bytes" : "memory.current", O_RDONLY
-      ).release()
+      files[.parentMemory] = try parent.open(.memoryLimit, version, O_RDWR).release()
+      if version.hasMemoryHigh {
+        files[.parentMemoryLine] = try parent.open(.memoryHigh, version, O_RDONLY).release()
+      }
+      files[.parentMemoryUsage] = try parent.open(.memoryUsage, version, O_RDONLY).release()
     }
   }
 }

@@ -36,17 +36,16 @@ extension LimitsAbove {
     guard group != 0, !isRaised, let own,
       let path = CgroupLocation.parent(of: own, named: name)
     else { return [:] }
-    let isV1 = location.version == .v1
-    let names: [(Handover.Place, String)] =
-      switch (resource, isV1) {
-      case (.cpu, true):
-        [(.aboveQuota, "/cpu.cfs_quota_us"), (.abovePeriod, "/cpu.cfs_period_us")]
-      case (.cpu, false): [(.aboveQuota, "/cpu.max")]
-      case (.memory, _): [(.aboveMemory, isV1 ? "/memory.limit_in_bytes" : "/memory.max")]
+    let wanted: [(Handover.Place, CgroupFile)] =
+      switch resource {
+      case .cpu: [(.aboveQuota, .cpuQuota), (.abovePeriod, .cpuPeriod)]
+      case .memory: [(.aboveMemory, .memoryLimit)]
       }
     var files: [Handover.Place: Int32] = [:]
-    for (place, name) in names {
-      guard let file = try? FileDescriptor.open(path + name, O_RDONLY) else { continue }
+    for (place, name) in wanted {
+      // A limit that cannot be read is no bound; and cgroup v2 has the period in the quota's file.
+      guard let file = FileDescriptor.openIfPossible(name, of: path, location.version, O_RDONLY)
+      else { continue }
       watch.add(writesTo: file)
       files[place] = file.release()
     }
@@ -76,7 +75,8 @@ extension LimitsAbove {
       ? location.ancestorLimit(of: state.cgroupName, besides: path)
       : location.memoryLimit(above: path)
     guard
-      let inode = try? FileDescriptor.open(path, O_RDONLY | O_DIRECTORY).status().identity.inode
+      let inode = FileDescriptor.openIfPossible(path, O_RDONLY | O_DIRECTORY)?.statusIfKnown?
+        .identity.inode
     else { return }
     group = inode
     limit =

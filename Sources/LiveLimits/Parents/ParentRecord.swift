@@ -2,6 +2,7 @@
 internal import CLinux
 internal import Control
 internal import Glibc
+internal import Quantities
 internal import Syscalls
 
 /// The file that a ``ParentAccount`` is in: `/run/escra/parents/RESOURCE-INODE`, and its lock.
@@ -49,11 +50,9 @@ struct ParentRecord: ~Copyable {
   /// - Parameter milliseconds: For how long to try.
   /// - Throws: ``SystemError``; EAGAIN where somebody else has it.
   func lock(within milliseconds: Int32 = 5) throws(SystemError) {
-    var left = milliseconds
+    let wait = LockWait(for: Nanoseconds(milliseconds) * 1_000_000, every: 1)
     while escra_lock_file(file.number, locksDescription) != 0 {
-      guard left > 0 else { throw SystemError("lock", "the parent's record", errno: EAGAIN) }
-      left -= 1
-      _ = poll(nil, 0, 1)
+      guard wait.pause() else { throw SystemError("lock", "the parent's record", errno: EAGAIN) }
     }
   }
 

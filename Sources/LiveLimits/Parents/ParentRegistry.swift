@@ -51,7 +51,7 @@ package enum ParentRegistry {
       try record.lock(within: patience)
       defer { record.unlock() }
       // The last one may have just left, and the file with it.
-      guard (try? FileStatus.following(name))?.identity == identity else { continue }
+      guard FileStatus.ifThere(name)?.identity == identity else { continue }
       if (try record.file.status()).size == 0 {
         record.begin(try kernel.read(), path: path, inode: inode)
       }
@@ -111,9 +111,11 @@ package enum ParentRegistry {
     guard let directory = state.cpuDirectory, let version = state.version,
       let path = CgroupLocation.parent(of: directory, named: state.cgroupName),
       var sight = sight(of: path, .cpu, root),
-      let parent = try? FileDescriptor.open(path, O_RDONLY | O_DIRECTORY),
+      let parent = FileDescriptor.openIfPossible(path, O_RDONLY | O_DIRECTORY),
+      // Without it the figure is left out.
       let reader = try? CgroupWriter(directory: parent, version: version, readOnly: true)
     else { return nil }
+    // The same.
     sight.inForce = (try? reader.current())?.nanocores
     return sight
   }
@@ -122,9 +124,9 @@ package enum ParentRegistry {
   package static func sight(
     of path: String, _ resource: SharedResource, _ root: StateRoot
   ) -> Sight? {
-    guard let directory = try? FileDescriptor.open(path, O_RDONLY | O_DIRECTORY),
-      let inode = try? directory.status().identity.inode,
-      let file = try? FileDescriptor.open(
+    guard let directory = FileDescriptor.openIfPossible(path, O_RDONLY | O_DIRECTORY),
+      let inode = directory.statusIfKnown?.identity.inode,
+      let file = FileDescriptor.openIfPossible(
         root.parents + "/" + name(resource, inode), O_RDONLY),
       let account = ParentRecord(owning: file).load()?.account
     else { return nil }
@@ -149,13 +151,13 @@ package enum ParentRegistry {
     _ root: StateRoot, leaver: UInt64? = nil, locksDescription: Bool = false,
     kernel: (any ParentFile)? = nil
   ) -> Bool {
-    guard let directory = try? FileDescriptor.open(root.parents, O_RDONLY | O_DIRECTORY),
-      let names = try? directory.entries()
+    guard let directory = FileDescriptor.openIfPossible(root.parents, O_RDONLY | O_DIRECTORY)
     else { return false }
     var isUnfinished = false
-    for name in names {
-      guard let file = try? directory.open(name, O_RDWR) else { continue }
+    for name in directory.entriesIfReadable {
+      guard let file = directory.openIfPossible(name, O_RDWR) else { continue }
       let record = ParentRecord(owning: file, locksDescription: locksDescription)
+      // The process that has it is at work on this parent; the sweep comes back.
       guard (try? record.lock()) != nil else {
         isUnfinished = true
         continue
@@ -168,7 +170,7 @@ package enum ParentRegistry {
       }
       let isMemory = name.utf8.starts(with: "memory-".utf8)
       switch tidy(record, kernel, isMemory: isMemory, { $0 != leaver && known.contains($0) }) {
-      case .useless: try? directory.remove(name)
+      case .useless: directory.removeIfPossible(name)
       case .unfinished: isUnfinished = true
       case .tidy: break
       }
@@ -197,9 +199,10 @@ package enum ParentRegistry {
       record.save(account.holds[place], at: place)
     }
     // Also where nobody was forgotten just now: it may have been refused when that was done.
-    guard let parent = try? FileDescriptor.open(record.path, O_RDONLY | O_DIRECTORY),
-      (try? parent.status())?.identity.inode == inode
+    guard let parent = FileDescriptor.openIfPossible(record.path, O_RDONLY | O_DIRECTORY),
+      parent.statusIfKnown?.identity.inode == inode
     else { return .useless }
+    // What the kernel refuses now is tried again by the next sweep.
     guard let kernel = kernel ?? file(of: record.path, parent, isMemory: isMemory),
       (try? record.settle(&account, kernel)) != nil
     else { return .unfinished }
@@ -210,18 +213,17 @@ package enum ParentRegistry {
   static func file(
     of path: String, _ directory: borrowing FileDescriptor, isMemory: Bool
   ) -> (any ParentFile)? {
-    let isV2 = (try? directory.status(of: "cgroup.controllers")) != nil
+    let version = directory.cgroupVersion
     if isMemory {
-      let usage = isV2 ? "memory.current" : "memory.usage_in_bytes"
       guard
-        let writer = try? MemoryWriter(
-          directory: path, version: isV2 ? .v2 : .v1, readOnly: false),
-        let usage = try? directory.open(usage, O_RDONLY)
+        // Without the controller there is no limit to raise.
+        let writer = try? MemoryWriter(directory: path, version: version, readOnly: false),
+        let usage = directory.openIfPossible(.memoryUsage, version, O_RDONLY)
       else { return nil }
       return ParentMemory(writer, usage: usage)
     }
-    let writer = try? CgroupWriter(
-      directory: directory, version: isV2 ? .v2 : .v1, readOnly: false)
+    // Without the controller there is no limit to raise.
+    let writer = try? CgroupWriter(directory: directory, version: version, readOnly: false)
     guard let writer else { return nil }
     return ParentQuota(writer)
   }

@@ -14,12 +14,15 @@ extension ContainerState {
   /// - Returns: nanocores; as much as there can be where nothing is refused.
   package func limitAbove(_ root: StateRoot) -> (declared: Int64, inForce: Int64) {
     var least = (declared: Int64.max, inForce: Int64.max)
-    guard version == .v1, var path = cpuDirectory else { return least }
+    guard let version, version.refusesLimitAboveParent, var path = cpuDirectory else {
+      return least
+    }
     while let slash = path.utf8.lastIndex(of: UInt8(ascii: "/")) {
       path = String(path[..<slash])
       // The root has no limit.
-      guard let directory = try? FileDescriptor.open(path, O_RDONLY | O_DIRECTORY),
-        let reader = try? CgroupWriter(directory: directory, version: .v1, readOnly: true),
+      guard let directory = FileDescriptor.openIfPossible(path, O_RDONLY | O_DIRECTORY),
+        // A group that is gone refuses nothing.
+        let reader = try? CgroupWriter(directory: directory, version: version, readOnly: true),
         let limit = try? reader.current()
       else { break }
       let inForce = limit.nanocores ?? .max

@@ -54,6 +54,7 @@ extension Release {
           CPUReservation(), reserved: reserved, of: directory, root: root)
       }
     } catch {
+      // The error is what is thrown; what is left of the release the keeper finishes by its mark.
       if let state = directory.load() { _ = try? finish(state, directory, root) }
       throw error
     }
@@ -62,11 +63,8 @@ extension Release {
   }
 
   private static func waitForLock(of directory: borrowing StateDirectory) -> Bool {
-    let deadline = monotonicNow() + adoptionPatience
-    while !directory.claim() {
-      guard monotonicNow() < deadline else { return false }
-      usleep(2000)
-    }
+    let wait = LockWait(for: adoptionPatience)
+    while !directory.claim() { guard wait.pause() else { return false } }
     return true
   }
 
@@ -78,6 +76,7 @@ extension Release {
     _ root: StateRoot
   ) throws(ReleaseError) {
     var state = state
+    // A group that cannot be found now has ended, which the next step says.
     if let location = try? FoundGroup(of: state).outermost {
       state.findLimits(above: location, isFound: false, root)
     }
@@ -86,7 +85,7 @@ extension Release {
     // What an annotation says of the whole application counts from a newcomer only, and from who
     // brings the application back.
     var membership = membership
-    let room = try? ApplicationRoom(opening: root.applications + "/" + membership.room)
+    let room = ApplicationRoom.ifThere(root.applications + "/" + membership.room)
     if room?.nonces.isEmpty == false { (membership.cpu, membership.memory) = (nil, nil) }
     membership.isNoChange = false
     let outcome: FirstGrant.Outcome

@@ -21,7 +21,7 @@ final class Attachment {
 
   /// They keep the programs alive.
   private var firstLink, secondLink, thirdLink: FileDescriptor
-  private let members: FileDescriptor
+  private let members: GroupMembers
   private let freezer: FileDescriptor
   private let pressure: FileDescriptor
   private var waited: (total: Nanoseconds, time: Nanoseconds)
@@ -35,7 +35,7 @@ final class Attachment {
       outer: handover.take(.outer), outerBurst: handover.take(.outerBurst),
       inner: handover.take(.innerQuota), innerBurst: handover.take(.innerBurst))
     meter = UsageMeter(owning: handover.take(.usage), format: handover.usageFormat)
-    members = handover.take(.members)
+    members = GroupMembers(owning: handover.take(.members), handover.version)
     freezer = handover.take(.freezer)
     pressure = handover.take(.pressure)
     let ring = handover.take(.events)
@@ -83,27 +83,18 @@ final class Attachment {
 
   /// Whether a process is left in the container's group or below it.
   ///
-  /// On v2 cgroup.events says so. On v1 pids.current counts those in groups below, too, but also
-  /// those that have ended and were not reaped: only 0 is an answer.
-  ///
   /// - Returns: nil where only a look at all groups below can tell.
   var hasMembers: Bool? {
     do throws(SystemError) {
-      if writer.version == .v2 {
-        return CgroupEvents.isSet(
-          "populated", in: try members.contents(subject: "the container's members"))
-      }
-      // First whether the group is there: the pids controller's is another one.
-      _ = try writer.current()
-      return try members.integer(subject: "the container's members") == 0 ? false : nil
+      // First whether the group is there.
+      if !members.isOfGroup { _ = try writer.current() }
+      return try members.areThere()
     } catch { return error.errno == ENODEV ? false : nil }
   }
 
   /// Has a poller say when the last process has left the group: cgroup v2 alone tells.
   func watchMembers(_ poller: borrowing Poller, token: UInt64) throws(SystemError) {
-    if writer.version == .v2, members.isOpen {
-      try poller.addUrgent(members.number, token: token)
-    }
+    try members.watch(poller, token: token)
   }
 
   /// Whether the container is paused: v1's freezer.state, v2's cgroup.events, which also tells of a
@@ -126,7 +117,7 @@ final class Attachment {
   }
 
   private func waitTotal() -> Nanoseconds? {
-    guard pressure.isOpen, let text = try? pressure.contents(subject: "the CPU pressure") else {
+    guard pressure.isOpen, let text = pressure.contentsIfReadable() else {
       return nil
     }
     return Self.waited(in: text)

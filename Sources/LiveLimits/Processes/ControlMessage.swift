@@ -182,6 +182,14 @@ package struct ControlSocket: ~Copyable {
       owning: try retrying("connect to", name) { escra_seqpacket_connect(directory.number, name) })
   }
 
+  /// Connects to a name in an open directory, if a process listens there.
+  package static func ifListening(
+    _ name: String, in directory: borrowing FileDescriptor
+  ) -> ControlSocket? {
+    // A process that has ended does not listen.
+    try? ControlSocket(connectingTo: name, in: directory)
+  }
+
   /// Makes two ends: socketpair(2).
   package static func pair() throws(SystemError) -> (Int32, Int32) {
     var ends: (Int32, Int32) = (-1, -1)
@@ -294,5 +302,10 @@ extension StateDirectory {
   /// - Throws: ``SystemError``: ENOENT or ECONNREFUSED when there is none.
   package func connect() throws(SystemError) -> ControlSocket {
     try ControlSocket(connectingTo: Self.socketName, in: descriptor)
+  }
+
+  /// Connects to the supervisor, if there is one.
+  package func connectIfPossible() -> ControlSocket? {
+    ControlSocket.ifListening(Self.socketName, in: descriptor)
   }
 }

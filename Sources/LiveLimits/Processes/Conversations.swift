@@ -20,7 +20,7 @@ final class Conversations {
     while let client = ControlSocket.accept(from: listener) {
       let number = client.release()
       if clients.count < Self.limit,
-        (try? poller.add(number, token: Self.token + UInt64(number))) != nil
+        poller.addIfPossible(number, token: Self.token + UInt64(number))
       {
         clients.append(number)
       } else {

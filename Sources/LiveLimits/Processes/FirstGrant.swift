@@ -117,7 +117,7 @@ final class FirstGrant: LimitKeeper {
   /// Forgets a container that will never be, or is no more.
   static func leave(_ membership: ApplicationMembership, _ nonce: UInt64, _ root: StateRoot) {
     let path = root.applications + "/" + membership.room
-    guard let room = try? ApplicationRoom(opening: path) else { return }
+    guard let room = ApplicationRoom.ifThere(path) else { return }
     room.forget(nonce)
     room.removeIfEmpty()
   }
@@ -139,8 +139,8 @@ extension StateRoot {
   /// - Parameter room: The name of the application's directory.
   package func announceLimits(of room: String) {
     for path in instances() {
-      guard let instance = try? StateDirectory(opening: path),
-        instance.load()?.membership?.room == room, let socket = try? instance.connect()
+      guard let instance = StateDirectory.ifThere(path),
+        instance.load()?.membership?.room == room, let socket = instance.connectIfPossible()
       else { continue }
       socket.send(.look)
     }

@@ -40,7 +40,7 @@ package struct ForeignContainer {
   ///   limit.
   package init(id: String, root: String, process: Int32) throws(SystemError) {
     guard let initProcess = ProcessIdentity(pid: process),
-      let text = try? FileDescriptor.text(of: "/proc/\(process)/cgroup")
+      let text = FileDescriptor.textIfReadable(of: "/proc/\(process)/cgroup")
     else { throw SystemError("find", "its process \(process)", errno: ESRCH) }
     let membership = CgroupMembership.own(in: text, below: nil)
     let mounts = try FileDescriptor.text(of: "/proc/self/mountinfo")
@@ -68,7 +68,7 @@ package struct ForeignContainer {
       directory: directory, version: location.version, readOnly: true
     ).current()
     guard found < MemoryLimit.unlimited else { return (nil, nil) }
-    let sum = (try? FileDescriptor.text(of: directory + "/memory.memsw.limit_in_bytes")).flatMap {
+    let sum = CgroupFile.memoryAndSwapLimit.text(of: directory, location.version).flatMap {
       Int64($0.prefix { $0 != "\n" })
     }
     return (
@@ -164,7 +164,7 @@ package struct ForeignContainer {
   /// - Throws: ``ReleaseError`` if it is supervised, or has a group of ours around its own.
   private func forgetReleased(_ stateRoot: StateRoot) throws(ReleaseError) {
     for path in stateRoot.instances() {
-      guard let directory = try? StateDirectory(opening: path), let known = directory.load(),
+      guard let directory = StateDirectory.ifThere(path), let known = directory.load(),
         known.cpuInode == inode
           || known.innerName != nil && location.cpu == known.innerDirectory
       else { continue }

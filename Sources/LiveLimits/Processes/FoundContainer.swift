@@ -223,7 +223,7 @@ struct FoundContainer {
       }
     }
     try Launcher.become(
-      .supervisor, [id, path, SupervisorStart.found.rawValue] + handover.arguments,
+      .supervisor, [id, path, SupervisorStart.found.rawValue, handover.argument],
       descriptors + clocks, executable)
   }
 

@@ -52,7 +52,8 @@ struct FoundGroup: ~Copyable {
     of state: ContainerState, _ initProcess: borrowing ProcessHandle
   ) -> String? {
     if let pid = state.initProcess?.pid, initProcess.descriptor.isOpen,
-      let membership = try? FileDescriptor.text(of: "/proc/\(pid)/cgroup"), !initProcess.hasEnded
+      let membership = FileDescriptor.textIfReadable(of: "/proc/\(pid)/cgroup"),
+      !initProcess.hasEnded
     {
       // crun puts the processes into a group below a scope of systemd's, which has any name.
       let isScope = CgroupLocation.isScope(state.cgroupName)

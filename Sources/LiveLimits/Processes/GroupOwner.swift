@@ -17,12 +17,11 @@ package enum GroupOwner {
   ///
   /// - Returns: Whether the caller is the owner.
   static func take(_ quota: borrowing FileDescriptor) -> Bool {
-    let deadline = monotonicNow() + patience
+    let wait = LockWait(for: patience, every: 10)
     while true {
       // A kernel without locks on this file is no reason to supervise nothing.
       guard let isOurs = try? quota.lock(wait: false) else { return true }
-      if isOurs || monotonicNow() >= deadline { return isOurs }
-      usleep(10_000)
+      if isOurs || !wait.pause() { return isOurs }
     }
   }
 
@@ -35,7 +34,7 @@ package enum GroupOwner {
   /// - Returns: A clause that names the other container.
   static func reason(_ inode: UInt64?, not nonce: UInt64, _ root: StateRoot) -> String {
     for path in root.instances() {
-      guard let directory = try? StateDirectory(opening: path), directory.nonce != nonce,
+      guard let directory = StateDirectory.ifThere(path), directory.nonce != nonce,
         let state = directory.load(), state.cpuInode == inode, state.unsupervised == nil
       else { continue }
       return sentence("\(state.id) of --root \(state.root)")
@@ -60,13 +59,13 @@ package enum GroupOwner {
   /// The same of the group in a directory of the cpu hierarchy.
   static func reason(in directory: String?, not nonce: UInt64, _ root: StateRoot) -> String? {
     guard let directory,
-      let group = try? FileDescriptor.open(directory, O_RDONLY | O_DIRECTORY)
+      let group = FileDescriptor.openIfPossible(directory, O_RDONLY | O_DIRECTORY)
     else { return nil }
-    for file in ["cpu.cfs_quota_us", "cpu.max"] {
-      guard let quota = try? group.open(file, O_RDONLY), group.hasCgroupMembers,
+    for version in [CgroupVersion.v1, .v2] {
+      guard let quota = group.openIfPossible(.cpuQuota, version, O_RDONLY), group.hasCgroupMembers,
         RegistryLock.holder(of: quota) != nil
       else { continue }
-      return reason((try? group.status())?.identity.inode, not: nonce, root)
+      return reason(group.statusIfKnown?.identity.inode, not: nonce, root)
     }
     return nil
   }

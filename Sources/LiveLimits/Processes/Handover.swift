@@ -11,7 +11,7 @@ internal import Syscalls
 /// Finding takes texts, tables and a seccomp compiler, and leaves a quarter of a megabyte of used
 /// heap behind; supervising takes a few numbers. So the process that has found its container
 /// becomes a fresh image of the same program, by execveat(2): same pid, same open files, at fixed
-/// places, and a handful of numbers as arguments.
+/// places, and this value as its last argument.
 struct Handover {
   /// Where an open file is found.
   enum Place: Int32, CaseIterable {
@@ -60,7 +60,7 @@ struct Handover {
   private var missing: Int64 = 0
 
   /// Whether memory.high is moved.
-  var mindsLine: Bool { memory != nil && version == .v2 && !isObserver }
+  var mindsLine: Bool { memory != nil && version.hasMemoryHigh && !isObserver }
 
   /// An open file of the other image, now ours alone.
   func take(_ place: Place) -> FileDescriptor {
@@ -83,89 +83,69 @@ struct Handover {
     return (0..<Int32(clocks)).map { first + $0 }
   }
 
-  /// The numbers, as the arguments of the next image.
-  var arguments: [String] {
-    let above = base.above.words
-    let words: [Int64] = [
-      base.declared.quota ?? -1, base.declared.period, base.floor, base.explicitCeiling ?? -1,
-      base.limit, version == .v1 ? 1 : 2, usageFormat == .nanoseconds ? 1 : 2, isObserver ? 1 : 0,
-      above[0], cpus, Int64(clocks), missing,
-      base.told?.quota ?? -1, base.told?.period ?? -1,
-      namesWriters ? 1 : 0, law == ControlLaw.Parameters(named: "headroom") ? 1 : 0,
-      found.quota ?? -1, found.period, above[1], above[2], above[3],
-      base.inner?.quota ?? -1, base.inner?.period ?? -1, base.application ?? -1,
-      base.countsCPUs ? 1 : 0,
-    ]
-    return words.map { "\($0)" } + (memory.map { [$0.argument] } ?? [])
-      + (update.map { [$0.argument] } ?? [])
-      + (priority.map { ["\(Self.priorityMark)\($0)"] } ?? [])
-      + (predicted > 0 ? ["\(Self.predictionMark)\(predicted)"] : [])
-      + (declaredMemory > 0 ? ["\(Self.memoryMark)\(declaredMemory)"] : [])
+  /// The version of ``code(_:)``: another one for each change of the fields or of ``Place``.
+  ///
+  /// Both images are of one program, which ``Launcher/executable()`` has open; an upgrade replaces its
+  /// file and not the program that runs.
+  private static let layout: Int64 = 1
+
+  /// The state, as the one argument of the next image.
+  var argument: String {
+    var state = self
+    var coder = WordCoder()
+    state.code(&coder)
+    return coder.text
   }
 
-  /// Reads ``arguments`` back.
+  /// Reads ``argument`` back.
   ///
-  /// By plain loops: what generic sequences look up at run time stays in memory.
-  ///
-  /// - Parameters:
-  ///   - arguments: All arguments of this image.
-  ///   - first: Where ours begin.
-  init?(_ arguments: [String], from first: Int = 0) {
-    var words: [Int64] = []
-    var memory: MemoryBase?
-    var priority: Int32?
-    var update: PendingUpdate?
-    var declaredMemory: Int64?
-    var predicted: Int64?
-    var index = first
-    while index < arguments.count {
-      let argument = arguments[index]
-      if let word = Int64(argument) { words.append(word) }
-      memory = memory ?? MemoryBase(argument: argument)
-      priority = priority ?? Self.priority(argument)
-      predicted = predicted ?? Self.number(argument, behind: Self.predictionMark)
-      declaredMemory = declaredMemory ?? Self.number(argument, behind: Self.memoryMark)
-      update = update ?? PendingUpdate(argument: argument)
-      index += 1
+  /// - Throws: ``SystemError`` for what another version has written, or no version.
+  init(argument: String) throws(SystemError) {
+    guard var coder = WordCoder(argument) else {
+      throw SystemError("understand", "the state that the finding image left", errno: 22)
     }
-    guard words.count == 25 else { return nil }
-    func present(_ word: Int64) -> Int64? { word < 0 ? nil : word }
     self.init(
-      base: CPUBase(
-        declared: CPUQuota(quota: present(words[0]), period: words[1]), floor: words[2],
-        explicitCeiling: present(words[3]), limit: words[4]),
-      found: CPUQuota(quota: present(words[16]), period: words[17]),
-      version: words[5] == 1 ? .v1 : .v2, usageFormat: words[6] == 1 ? .nanoseconds : .cpuStat,
-      isObserver: words[7] == 1)
-    base.above = LimitsAbove(words[8], words[18], words[19], words[20])
-    cpus = words[9]
-    clocks = Int(words[10])
-    missing = words[11]
-    base.inner = present(words[22]).map { CPUQuota(quota: present(words[21]), period: $0) }
-    base.told = present(words[13]).map { CPUQuota(quota: present(words[12]), period: $0) }
-    base.application = present(words[23])
-    base.countsCPUs = words[24] == 1
-    namesWriters = words[14] == 1
-    law = ControlLaw.Parameters(named: words[15] == 1 ? "headroom" : nil)
-    self.memory = memory
-    self.priority = priority
-    self.update = update
-    self.declaredMemory = declaredMemory ?? 0
-    self.predicted = predicted ?? 0
+      base: CPUBase(declared: CPUQuota(quota: nil), floor: 0, explicitCeiling: nil, limit: 0),
+      found: CPUQuota(quota: nil), version: .v1, usageFormat: .cpuStat, isObserver: false)
+    let found = code(&coder)
+    guard found == Self.layout, coder.isComplete, base.period > 0 else {
+      throw SystemError(
+        "understand",
+        "the state that the finding image left: it has version \(found), and this program reads "
+          + "version \(Self.layout)", errno: 22)
+    }
   }
 
-  private static let priorityMark = "priority:"
-
-  private static let predictionMark = "predicted:"
-  private static let memoryMark = "declared-memory:"
-
-  private static func priority(_ argument: String) -> Int32? {
-    number(argument, behind: priorityMark).map { Int32(clamping: $0) }
-  }
-
-  private static func number(_ argument: String, behind mark: String) -> Int64? {
-    guard argument.utf8.starts(with: mark.utf8) else { return nil }
-    return Int64(argument.dropFirst(mark.count))
+  /// Each field once: this writes them and reads them.
+  ///
+  /// - Returns: The version that was written or read; of another one nothing else is read.
+  @discardableResult
+  private mutating func code(_ coder: inout WordCoder) -> Int64 {
+    var layout = Self.layout
+    coder.code(&layout)
+    guard layout == Self.layout else { return layout }
+    coder.code(&base)
+    coder.code(&found)
+    var interface = version.number
+    coder.code(&interface)
+    version = CgroupVersion(number: interface)
+    var isAlone = usageFormat == .nanoseconds
+    coder.code(&isAlone)
+    usageFormat = isAlone ? .nanoseconds : .cpuStat
+    coder.code(&isObserver)
+    coder.code(&cpus)
+    coder.code(&clocks)
+    coder.code(&namesWriters)
+    var lawNumber = law.number
+    coder.code(&lawNumber)
+    law = ControlLaw.Parameters(number: lawNumber)
+    coder.code(&memory)
+    coder.code(&priority)
+    coder.code(&declaredMemory)
+    coder.code(&predicted)
+    coder.code(&update)
+    coder.code(&missing)
+    return layout
   }
 
   init(

@@ -36,14 +36,11 @@ struct HookShare: ~Copyable {
       throw SystemError.last("make directory", root.hooks)
     }
     let directory = try FileDescriptor.open(root.hooks, O_RDONLY | O_DIRECTORY)
-    let deadline = monotonicNow() + patience
+    let wait = LockWait(for: patience)
     while true {
       guard isWanted() else { throw SystemError("lock", root.hooks, errno: ECANCELED) }
       if try directory.lock(wait: false) { break }
-      guard monotonicNow() < deadline else {
-        throw SystemError("lock", root.hooks, errno: EBUSY)
-      }
-      usleep(2000)
+      guard wait.pause() else { throw SystemError("lock", root.hooks, errno: EBUSY) }
     }
     self.directory = directory
   }
@@ -67,7 +64,7 @@ struct HookShare: ~Copyable {
   ///
   /// - Parameter isEmpty: Whether nobody is left who could use them, so that nothing of them shall.
   func sweep(leavingNothing isEmpty: Bool) {
-    if isEmpty { return (try? directory.remove(Self.file)) ?? () }
+    if isEmpty { return directory.removeIfPossible(Self.file) }
     // Who minded memory last may have taken that program along.
     guard let known, let hooks = try? SchedulerHooks(opening: known.withoutMemory) else { return }
     hooks.sweep { pid in
@@ -80,7 +77,7 @@ struct HookShare: ~Copyable {
   }
 
   private var known: HookIdentity? {
-    guard let text = try? directory.open(Self.file, O_RDONLY).contents(subject: Self.file) else {
+    guard let text = directory.openIfPossible(Self.file, O_RDONLY)?.contentsIfReadable() else {
       return nil
     }
     return HookIdentity(text)
@@ -106,7 +103,7 @@ struct HookShare: ~Copyable {
       try offer(found, owner, root, socket)
       _ = consume share
     } catch {
-      try? socket.write("\(error.errno)")
+      socket.writeIfPossible("\(error.errno)")
     }
   }
 
@@ -170,6 +167,7 @@ private struct Found: ~Copyable {
     let isSettled =
       !mindsMemory || known.map { !$0.nets.isDisjoint(with: [.memory, .memoryRefused]) } == true
     let wanted = mindsMemory ? known : known?.withoutMemory
+    // The file is a hint: hooks that are gone are loaded anew.
     if isSettled, let wanted, let hooks = try? SchedulerHooks(opening: wanted) {
       self.hooks = hooks
       (identity, isNew) = (wanted, false)
@@ -178,6 +176,7 @@ private struct Found: ~Copyable {
     // What is kept open here cannot go before others are on its maps.
     let rest = known?.withoutMemory
     let kept: SchedulerHooks?
+    // Hooks that are gone need not be kept.
     if let rest { kept = try? SchedulerHooks(opening: rest) } else { kept = nil }
     var loaded: HookIdentity
     if kept != nil, let rest { loaded = rest } else { loaded = try SchedulerHooks.load() }
@@ -210,6 +209,7 @@ struct HookRequest: ~Copyable {
     // Where nothing is written there is no line to come near to.
     let mindsMemory = state.memory != nil && state.policy != .observe
     guard state.usesHooks, let owner = ProcessIdentity(pid: getpid()),
+      // A supervisor without hooks samples.
       let socket = try? Launcher.startHookLoader(root, for: owner, mindsMemory: mindsMemory)
     else { return nil }
     self.socket = socket
@@ -235,8 +235,10 @@ struct HookRequest: ~Copyable {
     guard poll(&entry, 1, state.memory == nil ? Self.patience : 0) > 0 else {
       return .later(socket)
     }
+    // A loader that has ended has no hooks to offer, and a supervisor without hooks samples.
     let parts = ((try? HookShare.word(from: socket)) ?? "").split(separator: " ", maxSplits: 2)
     guard parts.count == 3, let ring = UInt32(parts[0]), let identity = HookIdentity(parts[2]),
+      // Gone meanwhile, they are no hooks to hear by.
       let hooks = try? SchedulerHooks(opening: identity, ring: ring)
     else { return .none }
     if parts[1] == "1" { HookShare.note(identity, root) }

@@ -137,8 +137,8 @@ package enum Launcher {
     for attempt in 0..<3 {
       // A keeper of an older version knows the general question only.
       let question = attempt < 2 ? instance.map { ControlMessage.lookAt($0) } : nil
-      if let directory = try? FileDescriptor.open(root.keeper, O_RDONLY | O_DIRECTORY),
-        let socket = try? ControlSocket(connectingTo: Keeper.socketName, in: directory),
+      if let directory = FileDescriptor.openIfPossible(root.keeper, O_RDONLY | O_DIRECTORY),
+        let socket = ControlSocket.ifListening(Keeper.socketName, in: directory),
         socket.send(question ?? .look), socket.receive(within: 200) == .message(.looked)
       {
         return true
@@ -156,10 +156,10 @@ package enum Launcher {
   ///
   /// - Returns: The descriptor, to be closed; nil where no keeper lives.
   static func connectKeeper(_ root: StateRoot) -> Int32? {
-    guard let directory = try? FileDescriptor.open(root.keeper, O_RDONLY | O_DIRECTORY) else {
+    guard let directory = FileDescriptor.openIfPossible(root.keeper, O_RDONLY | O_DIRECTORY) else {
       return nil
     }
-    return (try? ControlSocket(connectingTo: Keeper.socketName, in: directory))?.release()
+    return ControlSocket.ifListening(Keeper.socketName, in: directory)?.release()
   }
 
   /// Starts a keeper where none lives, and does not wait for it.
@@ -168,6 +168,7 @@ package enum Launcher {
   /// - Returns: Whether one was started.
   @discardableResult
   package static func startKeeperIfNone(_ root: StateRoot) -> Bool {
+    // Not started, it is by the next call, and the caller is told so.
     !StateDirectory.isLocked(root.keeper) && (try? spawn(.keeper, [root.path], [])) != nil
   }
 

@@ -17,8 +17,8 @@ enum Manners {
   /// refuses them (EBUSY), where groups below it have limits. Where systemd runs, its own
   /// hierarchies are its business, and v2's is one of them: there a ``ScopeRequest`` asks it.
   static func leaveCallersGroups() {
-    guard let membership = try? FileDescriptor.text(of: "/proc/self/cgroup"),
-      let mountinfo = try? FileDescriptor.text(of: "/proc/self/mountinfo")
+    guard let membership = FileDescriptor.textIfReadable(of: "/proc/self/cgroup"),
+      let mountinfo = FileDescriptor.textIfReadable(of: "/proc/self/mountinfo")
     else { return }
     let mounts = CgroupMount.parse(mountinfo)
     let memberships = CgroupMembership.parse(membership)
@@ -28,16 +28,12 @@ enum Manners {
         group.controllers.isEmpty
         || group.controllers.contains { $0.utf8.starts(with: "name=".utf8) }
       if hasSystemd && isSystemds { continue }
-      guard
-        let mount = mounts.first(where: { mount in
-          group.controllers.isEmpty
-            ? mount.controllers.isEmpty
-            : group.controllers.allSatisfy { mount.controllers.contains($0) }
-        }),
-        let file = try? FileDescriptor.open(mount.point + "/cgroup.procs", O_WRONLY)
-      else { continue }
-      // "0" is the writer itself. Refused without privilege: then it stays where it is.
-      try? file.write("0")
+      let mount = mounts.first { mount in
+        group.controllers.isEmpty
+          ? mount.controllers.isEmpty
+          : group.controllers.allSatisfy { mount.controllers.contains($0) }
+      }
+      mount?.enterRoot()
     }
   }
 
@@ -59,7 +55,7 @@ enum Manners {
   static func setOOMScore() {
     for score in ["\(oomScoreAdjustment)", "0"] {
       // Lower than it was ever set with CAP_SYS_RESOURCE needs that capability (proc(5)).
-      if let file = try? FileDescriptor.open("/proc/self/oom_score_adj", O_WRONLY),
+      if let file = FileDescriptor.openIfPossible("/proc/self/oom_score_adj", O_WRONLY),
         (try? file.write(score)) != nil
       {
         return

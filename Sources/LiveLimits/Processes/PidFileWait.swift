@@ -107,8 +107,8 @@ struct PidFileWait: ~Copyable {
   private func youngProcess() -> ProcessIdentity? {
     guard let status = try? directory.status(of: name), status.isRegularFile,
       status.user == 0 || status.user == geteuid(), !isStale(status),
-      let text = try? directory.open(name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY)
-        .contents(subject: name),
+      let text = directory.openIfPossible(name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY)?
+        .contentsIfReadable(),
       let pid = Int32(text.prefix { $0 != "\n" })
     else { return nil }
     return young(pid)
@@ -130,7 +130,7 @@ struct PidFileWait: ~Copyable {
 
   private func isInGroup(_ process: ProcessIdentity) -> Bool {
     guard let cgroupName else { return true }
-    guard let membership = try? FileDescriptor.text(of: "/proc/\(process.pid)/cgroup") else {
+    guard let membership = FileDescriptor.textIfReadable(of: "/proc/\(process.pid)/cgroup") else {
       return false
     }
     let groups = CgroupMembership.parse(membership)

@@ -72,14 +72,17 @@ package enum Release {
     // Not raised: that is for a supervisor, once it is adopted.
     let refused = SystemError("raise", "a released container's limit", errno: EPERM)
     if state.claim != nil, let found = try? cpu.current() { state.base.declared = found }
+    // What cannot be read has ended with its group.
     if let found = (try? cpu.inner()) ?? nil {
       _ = state.base.takeInner(found) { (_) throws(SystemError) in throw refused }
     }
+    // The same.
     if let files = try? state.memoryWriter(readOnly: true),
       let found = (try? files.inner()) ?? nil
     {
       _ = state.memory?.takeInner(found) { (_) throws(SystemError) in throw refused }
     }
+    // Not saved, the limits are followed again at the next update.
     try? directory.save(state)
     state.giveBackLimits()
   }
@@ -90,6 +93,7 @@ package enum Release {
     if var writer = try? state.cpuWriter(), let found = try? writer.current(),
       state.base.quota(of: state.base.declared) < state.base.quota(of: found)
     {
+      // A group that is gone holds nothing; another error leaves less than is declared.
       try? writer.set(state.base.declared, from: found)
     }
     if let memory = state.memory, let path = state.memoryDirectory, let version = state.version,
@@ -105,16 +109,16 @@ package enum Release {
   ///
   /// - Returns: Whether it is ours.
   private static func takeLock(of directory: borrowing StateDirectory) -> Bool {
-    let deadline = monotonicNow() + patience
+    let wait = LockWait(for: patience)
     while !directory.claim() {
-      guard directory.isThere, monotonicNow() < deadline else { return false }
+      guard directory.isThere else { return false }
       // Adopted meanwhile, it has another supervisor, and the keeper is not to take what follows for
       // a crash. Who marks while the lock is held marks what its holder cannot unmark.
       if directory.releaseStage == nil { try? directory.mark(.asked) }
       // The keeper has the lock for a moment when it looks; and who was just started listens in a
       // moment.
       if let pid = supervisor(of: directory) { _ = RegistryLock.evict(pid) }
-      usleep(2000)
+      guard wait.pause() else { return false }
     }
     return true
   }

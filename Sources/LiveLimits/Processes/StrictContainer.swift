@@ -14,8 +14,8 @@ final class StrictContainer {
   let memory: MemorySupervision?
   private let initProcess: ProcessHandle
   private let group: FileDescriptor
-  /// cgroup.events, once init has ended; no file before, and on v1.
-  private var events = FileDescriptor.none
+  /// What reports the end of the last process, once init has ended; nil before, and on v1.
+  private var members: GroupMembers?
   private let tree: CpusetTree
   private let cpuset: String
   /// What is written in the outer group and in the container's own by others; nil for a container
@@ -77,14 +77,17 @@ final class StrictContainer {
   private static func memory(
     of state: inout ContainerState, isFirst: Bool, _ root: StateRoot
   ) -> MemorySupervision? {
+    // A group that is gone: the container has ended.
     guard let location = try? FoundGroup(of: state).location else {
       return nil
     }
     state.findLimits(above: location, isFound: true, root)
     guard
+      // Without its files the CPUs are kept all the same.
       let found = try? FoundMemory.open(location, &state, isFirst: isFirst, isObserver: false)
     else { return nil }
     var open = found.files
+    // The same.
     return try? MemorySupervision(found.base, isObserver: false) { place in
       FileDescriptor(owning: open.removeValue(forKey: place) ?? -1)
     }
@@ -105,24 +108,13 @@ final class StrictContainer {
   var source: String { Self.source(quota.version, cpuset) }
 
   private static func source(_ version: CgroupVersion?, _ cpuset: String) -> String {
-    guard version == .v2 else { return "inotify" }
-    return partition(of: cpuset) == .root ? "partition, inotify" : "cpusets, inotify"
+    guard version?.hasPartitions == true else { return "inotify" }
+    let isPartition = CpusetTree.partition(of: cpuset) == .root
+    return isPartition ? "partition, inotify" : "cpusets, inotify"
   }
 
-  private static func partition(of cpuset: String) -> CpusetPartition {
-    let text = (try? FileDescriptor.text(of: cpuset + "/cpuset.cpus.partition")) ?? ""
-    return CpusetPartition(text)
-  }
-
-  /// Makes its group no partition any more where somebody has broken that.
-  ///
-  /// The kernel takes the group out of those that it undoes when they are removed, and keeps its
-  /// CPUs from everybody: were it removed before, Linux 6.12 had lost them until it boots again
-  /// (update_parent_effective_cpumask, cpuset_css_killed of kernel/cgroup/cpuset.c).
-  func leaveBrokenPartition() {
-    guard quota.version == .v2, Self.partition(of: cpuset) == .invalid else { return }
-    _ = try? CgroupWriter.setPartition(isRoot: false, of: cpuset)
-  }
+  /// Makes its group no partition any more if another process has broken that.
+  func leaveBrokenPartition() { CpusetTree.leaveBrokenPartition(cpuset, quota.version) }
 
   /// Says when init has ended.
   func watchExit(_ poller: borrowing Poller, token: UInt64) throws(SystemError) {
@@ -143,15 +135,15 @@ final class StrictContainer {
   ///
   /// - Returns: Whether it will.
   func watchMembers(_ poller: borrowing Poller, token: UInt64) -> Bool {
-    if events.isOpen {
-      // Reading takes note of what was said.
-      return (try? events.contents(subject: "the container's members")) != nil
+    if members == nil {
+      members = GroupMembers(reportedIn: group, quota.version)
+      // Without a report the supervisor looks for itself, once a second.
+      guard (try? members?.watch(poller, token: token)) == true else {
+        members = nil
+        return false
+      }
     }
-    guard quota.version == .v2, let file = try? group.open("cgroup.events", O_RDONLY),
-      (try? poller.addUrgent(file.number, token: token)) != nil
-    else { return false }
-    events = file
-    return (try? events.contents(subject: "the container's members")) != nil
+    return members?.acknowledge() == true
   }
 
   /// Whether its init has gone.

@@ -58,6 +58,7 @@ package final class CPUFence {
   /// the container has been found.
   func settleSoon() {
     watch.drain()
+    // What is in the way now is seen to later.
     try? settle()
   }
 
@@ -73,9 +74,8 @@ package final class CPUFence {
     let holders = states.compactMap(CPUHolder.init)
     let before = holders + (leaver.map { [$0] } ?? [])
     defer { seat(supervisors: states.compactMap(\.supervisor), besides: holders) }
-    if tree.version == .v2 { return try settleUnified(registry, holders, before) }
-    var obstacle: SystemError?
-    for _ in 0..<Self.rounds {
+    if makesPartitions { return try settleUnified(registry, holders, before) }
+    try settleInRounds { _ throws(SystemError) in
       let groups = try look()
       let loaded = registry.loadNeighbours()
       let record =
@@ -85,15 +85,46 @@ package final class CPUFence {
         }
       let plan = Fence.plan(
         groups: groups, holders: holders.map(\.fenced), neighbours: record.reconciled(with: groups))
-      // The first round may find nothing to do and yet more to write down.
-      let next = NeighbourRecord(plan, groups, isKept: !holders.isEmpty)
-      if next != loaded { try registry.save(next) }
-      last = next
-      if plan.writes.isEmpty { return }
-      obstacle = carryOut(plan, groups)
+      try note(NeighbourRecord(plan, groups, isKept: !holders.isEmpty), after: loaded, registry)
+      return plan.writes.isEmpty ? .settled : .wrote(carryOut(plan, groups))
+    }
+  }
+
+  /// What came of one round of settling.
+  enum RoundOutcome {
+    /// Nothing had to be written.
+    case settled
+    /// Something was, as far as nothing was in the way.
+    case wrote(SystemError?)
+    /// What was known is no longer true.
+    case overtaken
+  }
+
+  /// Looks, plans and writes until nothing is left to write: the loop of both planners.
+  ///
+  /// - Parameter round: Takes the number of the round.
+  /// - Throws: ``SystemError`` of the round, or what was in the way in the last one.
+  func settleInRounds(
+    _ round: (Int) throws(SystemError) -> RoundOutcome
+  ) throws(SystemError) {
+    var obstacle: SystemError?
+    for number in 0..<Self.rounds {
+      switch try round(number) {
+      case .settled: return
+      case .wrote(let found): obstacle = found
+      case .overtaken: continue
+      }
     }
     throw obstacle
       ?? SystemError("settle", "the cpusets, which another process keeps changing", errno: EAGAIN)
+  }
+
+  /// Notes what is about to be written: the first round may find nothing to do, and yet more to note.
+  func note(
+    _ next: NeighbourRecord, after loaded: NeighbourRecord?, _ registry: borrowing CPURegistry
+  ) throws(SystemError) {
+    if next != loaded { try registry.save(next) }
+    last = next
   }
 
   /// Gives an instance's CPUs back, lets the others return to what they declared, and removes the
@@ -125,7 +156,7 @@ package final class CPUFence {
   }
 
   /// Whether it makes strict containers partitions of cgroup v2, as far as it gets.
-  var makesPartitions: Bool { tree.version == .v2 }
+  var makesPartitions: Bool { tree.version.hasPartitions }
 
   /// Whether a CPU is left for everybody else.
   func leavesShared(_ cpus: CPUSet, besides others: [CPUHolder]) -> Bool {
@@ -196,7 +227,7 @@ extension CPUFence {
   static func seatCaller(_ root: StateRoot) -> Bool {
     guard isKept(root) else { return false }
     let holders = root.instances().compactMap { path -> CPUHolder? in
-      (try? StateDirectory(opening: path))?.load().flatMap(CPUHolder.init)
+      StateDirectory.load(at: path).flatMap(CPUHolder.init)
     }
     shared(besides: holders).seat(process: 0)
     return true

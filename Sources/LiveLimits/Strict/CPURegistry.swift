@@ -36,7 +36,7 @@ package struct CPURegistry: ~Copyable {
       let directory = try FileDescriptor.open(root.cpus, O_RDONLY | O_DIRECTORY)
       // Somebody may have emptied /run/escra: then this is a lock on nothing.
       if try directory.lock(wait: false),
-        try directory.status().identity == (try? FileStatus.following(root.cpus))?.identity
+        try directory.status().identity == FileStatus.ifThere(root.cpus)?.identity
       {
         self.root = root
         self.directory = directory
@@ -66,7 +66,7 @@ package struct CPURegistry: ~Copyable {
   /// nobody is left to clear up is cleared up here.
   func states() -> [ContainerState] {
     root.instances().compactMap { path -> ContainerState? in
-      guard let instance = try? StateDirectory(opening: path), var state = instance.load() else {
+      guard let instance = StateDirectory.ifThere(path), var state = instance.load() else {
         return nil
       }
       guard state.claim != nil, state.isOver else {
@@ -128,12 +128,9 @@ package struct CPURegistry: ~Copyable {
     }
   }
 
-  /// Whether cgroup v2 has the cpuset controller.
-  package static var isUnified: Bool { CpusetTree.ofMachine()?.version == .v2 }
-
   /// The group that this process is in, from the root of the cpuset hierarchy.
   package static func groupOfCaller() -> String {
-    let text = (try? FileDescriptor.text(of: "/proc/self/cgroup")) ?? ""
+    let text = FileDescriptor.textIfReadable(of: "/proc/self/cgroup") ?? ""
     let groups = CgroupMembership.parse(text)
     let group =
       groups.first { $0.controllers.contains("cpuset") }

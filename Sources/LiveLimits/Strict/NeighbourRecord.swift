@@ -156,12 +156,12 @@ struct NeighbourRecord: Equatable {
 
 extension CPURegistry {
   /// Whether there is a file of them, torn or not.
-  var hasNeighbours: Bool { (try? directory.status(of: NeighbourRecord.file)) ?? nil != nil }
+  var hasNeighbours: Bool { directory.statusIfThere(of: NeighbourRecord.file) != nil }
 
   /// What is written down of the narrowed groups; nil where it is missing or torn.
   func loadNeighbours() -> NeighbourRecord? {
-    guard let file = try? directory.open(NeighbourRecord.file, O_RDONLY),
-      let bytes = try? file.readAll(limit: 16 << 20)
+    guard let file = directory.openIfPossible(NeighbourRecord.file, O_RDONLY),
+      let bytes = file.bytesIfReadable(limit: 16 << 20)
     else { return nil }
     return NeighbourRecord(text: String(decoding: bytes, as: UTF8.self))
   }

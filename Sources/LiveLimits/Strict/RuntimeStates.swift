@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 internal import CPUSets
+internal import Cgroups
 internal import Glibc
 internal import OCISpec
 internal import Quantities
@@ -36,7 +37,7 @@ struct RuntimeStates {
   }
 
   static func subdirectories(_ path: String) -> [String] {
-    (try? FileDescriptor.open(path, O_RDONLY | O_DIRECTORY).subdirectories()) ?? []
+    FileDescriptor.openIfPossible(path, O_RDONLY | O_DIRECTORY)?.subdirectoriesIfReadable ?? []
   }
 
   private mutating func read(_ directory: String) {
@@ -88,10 +89,9 @@ struct RuntimeStates {
 
   private static func document(_ path: String) -> JSONValue? {
     let flags = O_RDONLY | O_NONBLOCK | O_NOCTTY
-    guard let bytes = try? FileDescriptor.open(path, flags).readAll(limit: 16 << 20) else {
-      return nil
+    return FileDescriptor.bytesIfReadable(of: path, flags, limit: 16 << 20).flatMap {
+      JSONValue.ifValid($0)
     }
-    return try? JSONValue(parsing: bytes)
   }
 
   /// runc keeps the bundle's path among the labels, as "bundle=PATH".
@@ -109,6 +109,7 @@ struct RuntimeStates {
 
   /// What the config.json in a directory declares.
   private static func declaredCPUs(_ directory: String) -> CPUSet? {
+    // What the runtime itself could not have read declares nothing.
     guard let bytes = try? Bundle(directory).config(),
       let list = try? ConfigDocument(bytes).declared.cpuset, let cpus = CPUSet(list: list),
       !cpus.isEmpty

@@ -20,7 +20,8 @@ extension ContainerState {
   ) throws(SystemError) {
     guard let claim else { return }
     try CgroupWriter.setCPUs(cpus, of: tree.directory(claim.group))
-    guard version == .v2, let inner = ownDirectory.flatMap(tree.group),
+    // On v1 the one below has what the one above has.
+    guard version?.hasPartitions == true, let inner = ownDirectory.flatMap(tree.group),
       inner.isGroup(below: claim.group), tree.cpus(of: inner)?.isEmpty == false
     else { return }
     try CgroupWriter.setCPUs(all ?? cpus, of: tree.directory(inner))

@@ -72,8 +72,7 @@ extension CPUFence {
   func settleUnified(
     _ registry: borrowing CPURegistry, _ holders: [CPUHolder], _ before: [CPUHolder]
   ) throws(SystemError) {
-    var obstacle: SystemError?
-    for round in 0..<Self.rounds {
+    try settleInRounds { round throws(SystemError) in
       let groups = try lookAtUnified(holders)
       if round == 0 { refused.look(at: groups) }
       if round < Self.rounds / 2 { refused.forgetIfOvertaken(by: groups) }
@@ -86,17 +85,12 @@ extension CPUFence {
       let plan = UnifiedFence.plan(
         groups: groups, holders: holders.map(\.fenced),
         neighbours: record.reconciled(with: groups), lent: record.lent, refused: refused.inodes)
-      let next = NeighbourRecord(plan, groups, isKept: !holders.isEmpty)
-      if next != loaded { try registry.save(next) }
-      last = next
-      if plan.writes.isEmpty {
-        if round + 1 < Self.rounds, refused.forgetOvertaken(by: groups) { continue }
-        return refused.settle(groups)
-      }
-      obstacle = carryOut(plan, groups, holders)
+      try note(NeighbourRecord(plan, groups, isKept: !holders.isEmpty), after: loaded, registry)
+      guard plan.writes.isEmpty else { return .wrote(carryOut(plan, groups, holders)) }
+      if round + 1 < Self.rounds, refused.forgetOvertaken(by: groups) { return .overtaken }
+      refused.settle(groups)
+      return .settled
     }
-    throw obstacle
-      ?? SystemError("settle", "the cpusets, which another process keeps changing", errno: EAGAIN)
   }
 
   private func lookAtUnified(_ holders: [CPUHolder]) throws(SystemError) -> [UnifiedGroup] {

@@ -96,6 +96,7 @@ final class HTTPClient {
     }
     let token = sockets[socket] ?? loop.makeToken()
     sockets[socket] = token
+    // What cannot be watched ends by libcurl's own timeout.
     try? loop.set(
       socket, token: token, reads: what & CURL_POLL_IN != 0, writes: what & CURL_POLL_OUT != 0
     ) { [weak self] in self?.act(on: socket) }

@@ -217,7 +217,7 @@ extension HTTPRequest {
 func engineComplaint(_ status: Int, _ body: [UInt8]) -> String {
   if status == 200 { return "its answer cannot be read" }
   var said = ""
-  if let json = try? JSONValue(parsing: body) {
+  if let json = JSONValue.ifValid(body) {
     said = json.text("message") ?? json.text("error") ?? ""
   }
   return said.isEmpty ? "HTTP status \(status)" : "HTTP status \(status): \(said.prefix(120))"

@@ -29,7 +29,7 @@ enum EtcdMessages {
       } ?? "{\"request_delete_range\":{\"key\":\(name)}}"
     return Array(
       ("{\"compare\":[{\"key\":\(name),\"target\":\"MOD\",\"result\":\"EQUAL\","
-        + "\"mod_revision\":\(jsonString(version ?? "0"))}],\"success\":[\(change)],"
+        + "\"mod_revision\":\(jsonLiteral(version ?? "0"))}],\"success\":[\(change)],"
         + "\"failure\":[{\"request_range\":{\"key\":\(name)}}]}").utf8)
   }
 
@@ -44,7 +44,7 @@ enum EtcdMessages {
 
   /// Reads the answer to ``range(_:)``; nil for bytes that are none.
   static func reading(_ body: [UInt8]) -> LedgerReading? {
-    guard let json = try? JSONValue(parsing: body) else { return nil }
+    guard let json = JSONValue.ifValid(body) else { return nil }
     return reading(json)
   }
 
@@ -76,7 +76,7 @@ enum EtcdMessages {
   ///     has used before breaks, and so the conflict may be with this very request.
   /// - Returns: The outcome.
   static func swap(_ body: [UInt8], proposed: [UInt8]?) -> LedgerSwap? {
-    guard let json = try? JSONValue(parsing: body),
+    guard let json = JSONValue.ifValid(body),
       let revision = json.text("header", "revision")
     else { return nil }
     if json.member("succeeded", { $0.isTrue }) == true { return .succeeded(version: revision) }
@@ -113,7 +113,7 @@ enum EtcdMessages {
 
   /// Reads one line of a watch.
   static func watchLine(_ line: [UInt8]) -> WatchLine {
-    guard let json = try? JSONValue(parsing: line) else { return .ended }
+    guard let json = JSONValue.ifValid(line) else { return .ended }
     let said = json.member("result") { result -> WatchLine? in
       if result.member("canceled", { $0.isTrue }) == true { return .ended }
       if result.member("created", { $0.isTrue }) == true { return .created }

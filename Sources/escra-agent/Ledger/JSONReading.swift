@@ -18,30 +18,3 @@ extension JSONValue {
   /// The text of a member of a member.
   func text(_ first: String, _ second: String) -> String? { member(first) { $0.text(second) } }
 }
-
-/// Any text as JSON writes it.
-func quotedJSON(_ text: String) -> String {
-  var result = "\""
-  for scalar in text.unicodeScalars {
-    switch scalar {
-    case "\"", "\\":
-      result += "\\"
-      result.unicodeScalars.append(scalar)
-    case "\0"..<" ":
-      let digits = String(scalar.value, radix: 16)
-      result += "\\u" + String(repeating: "0", count: 4 - digits.utf8.count) + digits
-    default: result.unicodeScalars.append(scalar)
-    }
-  }
-  return result + "\""
-}
-
-/// A text as JSON writes it, for texts of printable ASCII.
-func jsonString(_ text: String) -> String {
-  var result = "\""
-  for scalar in text.unicodeScalars {
-    if scalar == "\"" || scalar == "\\" { result += "\\" }
-    result.unicodeScalars.append(scalar)
-  }
-  return result + "\""
-}

@@ -39,7 +39,7 @@ final class KubernetesLedger: Ledger {
   private func request(_ method: String, _ path: String, _ body: [UInt8] = []) -> HTTPRequest {
     var headers = ["Accept: application/json"]
     if !body.isEmpty { headers.append("Content-Type: application/json") }
-    if let token, let text = try? FileDescriptor.text(of: token) {
+    if let token, let text = FileDescriptor.textIfReadable(of: token) {
       headers.append("Authorization: Bearer \(text.prefix { $0 != "\n" && $0 != "\r" })")
     }
     return HTTPRequest(method: method, url: path, headers: headers, body: body)

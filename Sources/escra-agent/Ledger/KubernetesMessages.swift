@@ -58,12 +58,12 @@ enum KubernetesMessages {
     guard let json = try? JSONValue(parsing: old), json.isObject else { return nil }
     var members: [String] = []
     json.forEachMember { name, value throws(Never) in
-      if name != "spec" { members.append("\(quotedJSON(name)):\(text(value.compact))") }
+      if name != "spec" { members.append("\(jsonLiteral(name)):\(text(value.compact))") }
     }
     var spec: [String] = []
     _ = json.member("spec") { old -> Bool? in
       old.forEachMember { name, value throws(Never) in
-        if name != "ledger" { spec.append("\(quotedJSON(name)):\(text(value.compact))") }
+        if name != "ledger" { spec.append("\(jsonLiteral(name)):\(text(value.compact))") }
       }
       return true
     }
@@ -88,22 +88,22 @@ enum KubernetesMessages {
   static func object(_ key: LedgerKey, _ ledger: [UInt8]) -> [UInt8] {
     let head =
       "{\"apiVersion\":\"\(Self.version)\",\"kind\":\"\(kind)\",\"metadata\":{"
-      + "\"name\":\(jsonString(name(key))),\"namespace\":\(jsonString(key.namespace))"
-      + "},\"spec\":{\"application\":\(jsonString(key.application)),"
-      + "\"resource\":\(jsonString(key.resource)),\"ledger\":"
+      + "\"name\":\(jsonLiteral(name(key))),\"namespace\":\(jsonLiteral(key.namespace))"
+      + "},\"spec\":{\"application\":\(jsonLiteral(key.application)),"
+      + "\"resource\":\(jsonLiteral(key.resource)),\"ledger\":"
     return Array(head.utf8) + ledger + Array("}}".utf8)
   }
 
   /// What a removal asks for.
   static func removal(of version: String?) -> [UInt8] {
     let conditions =
-      version.map { ",\"preconditions\":{\"resourceVersion\":\(jsonString($0))}" } ?? ""
+      version.map { ",\"preconditions\":{\"resourceVersion\":\(jsonLiteral($0))}" } ?? ""
     return Array("{\"apiVersion\":\"v1\",\"kind\":\"DeleteOptions\"\(conditions)}".utf8)
   }
 
   /// Reads an answer that is an object, or that there is none; nil for any other.
   static func reading(_ status: Int, _ body: [UInt8]) -> LedgerReading? {
-    guard let json = try? JSONValue(parsing: body) else { return nil }
+    guard let json = JSONValue.ifValid(body) else { return nil }
     if status == 404 {
       // A path that the server does not know is another thing: then the resource is not defined.
       return json.text("details", "kind") == plural ? .absent : nil
@@ -120,7 +120,7 @@ enum KubernetesMessages {
 
   /// Reads the answer to a PUT, a POST or a DELETE; nil for one that does not say what happened.
   static func swap(_ status: Int, _ body: [UInt8]) -> LedgerSwap? {
-    guard let json = try? JSONValue(parsing: body) else { return nil }
+    guard let json = JSONValue.ifValid(body) else { return nil }
     switch status {
     case 200, 201:
       // A removal answers with a Status.
@@ -149,7 +149,7 @@ enum KubernetesMessages {
 
   /// Reads one line of a watch.
   static func watchLine(_ line: [UInt8]) -> WatchLine {
-    guard let json = try? JSONValue(parsing: line), let type = json.text("type") else {
+    guard let json = JSONValue.ifValid(line), let type = json.text("type") else {
       return .ended
     }
     let said = json.member("object") { object -> WatchLine? in

@@ -47,7 +47,7 @@ final class RoomFinder {
 
   /// Looks for what was there before.
   func scan() {
-    let names = (try? FileDescriptor.open(directory, O_RDONLY | O_DIRECTORY).entries()) ?? []
+    let names = FileDescriptor.entriesIfReadable(of: directory)
     for name in names { add(name) }
     for name in numbers.keys where !names.contains(name) { drop(name) }
   }
@@ -69,6 +69,7 @@ final class RoomFinder {
 
   private func add(_ name: String) {
     guard numbers[name] == nil,
+      // It was removed meanwhile.
       let number = try? watch.addDirectory(directory + "/" + name)
     else { return }
     rooms[number] = name
@@ -79,7 +80,7 @@ final class RoomFinder {
   private func look(at name: String) {
     let path = directory + "/" + name
     if found.contains(name) { return onEvent(.brokerListens(room: path)) }
-    guard let room = try? ApplicationRoom(opening: path), let scope = room.scope else { return }
+    guard let room = ApplicationRoom.ifThere(path), let scope = room.scope else { return }
     guard room.isClusterScoped else {
       // It says so once and for all.
       forget(name)

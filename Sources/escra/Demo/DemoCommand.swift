@@ -31,7 +31,7 @@ struct DemoCommand: ParsableCommand {
   func run() throws {
     guard geteuid() == 0 else { throw Complaint("starting containers needs root; run it as root") }
     let busy = Self.busy(
-      pressure: (try? FileDescriptor.text(of: "/proc/pressure/cpu")) ?? "",
+      pressure: FileDescriptor.textIfReadable(of: "/proc/pressure/cpu") ?? "",
       cpus: Machine.onlineCPUs().count)
     if let busy, !anyway {
       throw Complaint(

@@ -120,7 +120,7 @@ final class DemoContainer {
 
   /// What its runtime complained of; nil where it did not.
   var complaint: String? {
-    let text = (try? FileDescriptor.text(of: directory + "/errors")) ?? ""
+    let text = FileDescriptor.textIfReadable(of: directory + "/errors") ?? ""
     return text.split(separator: "\n").last.map { Table.printable(String($0)) }
   }
 
@@ -172,9 +172,9 @@ final class DemoContainer {
     if let sight = Observer(.configured).look().first(where: { $0.state.id == id }) {
       return CgroupProbe(sight.state)
     }
-    guard title != "reactive", let init1 = try? FileDescriptor.text(of: directory + "/pid"),
-      let groups = try? FileDescriptor.text(of: "/proc/\(init1)/cgroup"),
-      let mounts = try? FileDescriptor.text(of: "/proc/self/mountinfo"),
+    guard title != "reactive", let init1 = FileDescriptor.textIfReadable(of: directory + "/pid"),
+      let groups = FileDescriptor.textIfReadable(of: "/proc/\(init1)/cgroup"),
+      let mounts = FileDescriptor.textIfReadable(of: "/proc/self/mountinfo"),
       let location = CgroupLocation(membership: groups, mounts: mounts), location.isNamed(id)
     else { return nil }
     return CgroupProbe(location)

@@ -12,6 +12,7 @@ struct ClusterChecks {
   /// Nothing where the operator's config names no engine.
   var checks: [Check] {
     let path = named ?? OperatorConfig.defaultPath
+    // The check of the config says what is wrong with it.
     guard let config = try? OperatorConfig.load(path: path), config.cluster != nil else {
       return []
     }

@@ -5,6 +5,7 @@ internal import Control
 internal import Glibc
 internal import Hooks
 internal import OCISpec
+internal import Quantities
 internal import State
 internal import Syscalls
 
@@ -52,7 +53,7 @@ struct DoctorCommand: ParsableCommand {
 /// Tries what a supervisor would use.
 enum Examination {
   static func diagnosis() -> Diagnosis {
-    let mounts = CgroupMount.parse((try? FileDescriptor.text(of: "/proc/self/mountinfo")) ?? "")
+    let mounts = CgroupMount.parse(FileDescriptor.textIfReadable(of: "/proc/self/mountinfo") ?? "")
     let hasLine = CgroupMount.hasUnifiedMemory
     var findings: [Finding] = []
     var memory: Finding?
@@ -143,7 +144,7 @@ enum Examination {
     return Finding(
       name: "cpuset partitions", use: "the kernel keeps others off a strict container's CPUs",
       failure: failure { () throws(SystemError) in
-        _ = try FileDescriptor.text(of: (unified?.point ?? "") + "/cpuset.cpus.isolated")
+        _ = try FileDescriptor.open(.isolatedCPUs, of: unified?.point ?? "", .v2, O_RDONLY)
       },
       instead: "strict: the cpusets of all other containers are rewritten")
   }

@@ -16,7 +16,7 @@ struct NodeChecks {
 
   private var kernel: Check {
     let release =
-      (try? FileDescriptor.text(of: "/proc/sys/kernel/osrelease"))?.split(separator: "\n").first
+      FileDescriptor.textIfReadable(of: "/proc/sys/kernel/osrelease")?.split(separator: "\n").first
       .map(String.init) ?? "unknown"
     let version = release.split { !$0.isNumber }.prefix(2).compactMap { Int($0) }
     return version.lexicographicallyPrecedes([6, 1])
@@ -25,13 +25,11 @@ struct NodeChecks {
   }
 
   private var cgroups: Check {
-    let mounts = CgroupMount.parse((try? FileDescriptor.text(of: "/proc/self/mountinfo")) ?? "")
+    let mounts = CgroupMount.parse(FileDescriptor.textIfReadable(of: "/proc/self/mountinfo") ?? "")
     let own = mounts.first { $0.controllers.contains("cpu") }
     let unified = mounts.first { $0.controllers.isEmpty }
-    let controllers =
-      unified.flatMap { try? FileDescriptor.text(of: $0.point + "/cgroup.controllers") } ?? ""
-    let words = controllers.split { $0 == " " || $0 == "\n" }
-    guard let mount = own ?? (words.contains("cpu") ? unified : nil) else {
+    let controllers = unified?.availableControllers ?? []
+    guard let mount = own ?? (controllers.contains("cpu") ? unified : nil) else {
       return .problem(
         "cgroups",
         "no cgroup hierarchy with the cpu controller is mounted, so no CPU limit can be set; mount "
@@ -63,18 +61,19 @@ struct NodeChecks {
   }
 
   private var sights: [Observer.Sight] {
+    // The check of the state directory says why it cannot be read.
     (try? root.checkAccess()) == nil ? [] : Observer(root).look()
   }
 
   /// Supervisors keep the program that they were started from.
   private var supervisors: Check? {
     let sights = sights.filter { $0.report.supervisor != nil }
-    guard !sights.isEmpty, let installed = try? FileStatus.following(program).identity else {
+    guard !sights.isEmpty, let installed = FileStatus.ifThere(program)?.identity else {
       return nil
     }
     let old = sights.filter { sight in
       let path = "/proc/\(sight.report.supervisor ?? 0)/exe"
-      return (try? FileStatus.following(path).identity).map { $0 != installed } ?? false
+      return FileStatus.ifThere(path).map { $0.identity != installed } ?? false
     }
     guard !old.isEmpty else {
       return .ok("supervisors", "\(sights.count), all of the program that is installed")

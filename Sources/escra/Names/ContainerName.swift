@@ -80,7 +80,7 @@ struct ContainerName: Equatable, Hashable {
   /// Reads the text of Docker's config.v2.json, where the name begins with a slash.
   init?(docker bytes: [UInt8]) {
     var name: String?
-    (try? JSONValue(parsing: bytes))?.forEachMember { key, value in
+    JSONValue.ifValid(bytes)?.forEachMember { key, value in
       if key == "Name" { name = value.string }
     }
     guard let name, name.utf8.count > 1, name.utf8.first == UInt8(ascii: "/") else { return nil }

@@ -82,7 +82,7 @@ final class NameReader {
     if let name = ContainerName(annotations: annotations) { return .fixed(name) }
     if let path = ContainerName.dockerFile(mounts: mounts, id: container.id) { return docker(path) }
     guard container.process > 0, let parent = ProcessIdentity.parent(of: container.process),
-      let bytes = try? FileDescriptor.open("/proc/\(parent)/cmdline", O_RDONLY).readAll()
+      let bytes = FileDescriptor.bytesIfReadable(of: "/proc/\(parent)/cmdline")
     else { return .fixed(nil) }
     let words = bytes.split(separator: 0).map { String(decoding: $0, as: UTF8.self) }
     return .fixed(ContainerName(conmon: words, of: container.id))
@@ -95,15 +95,15 @@ final class NameReader {
   }
 
   private static func modified(_ path: String) -> Nanoseconds? {
-    (try? FileStatus.following(path))?.modified
+    FileStatus.ifThere(path)?.modified
   }
 
   /// A regular file of at most 4 MiB.
   private static func contents(_ path: String) -> [UInt8]? {
-    guard let file = try? FileDescriptor.open(path, O_RDONLY | O_NONBLOCK),
-      (try? file.status().isRegularFile) == true
+    guard let file = FileDescriptor.openIfPossible(path, O_RDONLY | O_NONBLOCK),
+      file.isRegularFile
     else { return nil }
-    return try? file.readAll(limit: 4 << 20)
+    return file.bytesIfReadable(limit: 4 << 20)
   }
 
   /// The annotations of a config.json and the sources of its mounts.
@@ -111,7 +111,7 @@ final class NameReader {
     var annotations: [String: String] = [:]
     var mounts: [String] = []
     guard let bytes = contents(path) else { return (annotations, mounts) }
-    (try? JSONValue(parsing: bytes))?.forEachMember { key, value in
+    JSONValue.ifValid(bytes)?.forEachMember { key, value in
       if key == "annotations" {
         value.forEachMember { key, value in annotations[key] = value.string }
       } else if key == "mounts" {

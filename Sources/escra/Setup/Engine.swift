@@ -94,6 +94,7 @@ struct EngineFiles {
     guard engine == .containerd else {
       return [config] + Self.glob(config + ".d/*.conf")
     }
+    // What cannot be read or parsed stops the setup elsewhere, with the reason.
     return (try? containerd(stripped: false).changes.map(\.path)) ?? [config]
   }
 
@@ -155,6 +156,7 @@ struct EngineFiles {
     let isThere = access(config, F_OK) == 0
     let result = Program.run(
       program, isThere ? ["--config", config, "config", "dump"] : ["config", "default"])
+    // A dump that is not TOML is as good as none.
     return result.code == 0 ? try? TOMLText(result.output, path: "config dump") : nil
   }
 

@@ -91,7 +91,7 @@ struct EngineCheck {
       // They read their files when they start.
       guard let daemon else { return nil }
       let paths = EngineFiles(engine: engine, config: config).paths()
-      let newest = paths.compactMap { try? FileStatus.following($0) }.map(\.modified).max() ?? 0
+      let newest = paths.compactMap { FileStatus.ifThere($0) }.map(\.modified).max() ?? 0
       return changed.isEmpty && daemon.started > newest
     }
   }

@@ -45,7 +45,7 @@ struct FileChange: Equatable {
       unlink(next)
       let file = try FileDescriptor.open(next, O_WRONLY | O_CREAT | O_EXCL, mode: 0o644)
       do throws(SystemError) {
-        if let status = try? FileStatus.following(target) {
+        if let status = FileStatus.ifThere(target) {
           try file.setOwnerAndMode(of: status, subject: next)
         } else {
           try retrying("change the mode of", next) { fchmod(file.number, 0o644) }

@@ -135,15 +135,15 @@ struct DaemonProcess {
 
   /// The processes of a program that have our /etc: those of containers have another one.
   static func all(_ name: String) -> [DaemonProcess] {
-    let ours = try? FileStatus.following("/etc").identity
-    let names = (try? FileDescriptor.open("/proc", O_RDONLY | O_DIRECTORY).entries()) ?? []
+    let ours = FileStatus.ifThere("/etc")?.identity
+    let names = FileDescriptor.entriesIfReadable(of: "/proc")
     return names.compactMap { Int32($0) }.sorted().compactMap { pid in
-      guard let bytes = try? FileDescriptor.open("/proc/\(pid)/cmdline", O_RDONLY).readAll(),
+      guard let bytes = FileDescriptor.bytesIfReadable(of: "/proc/\(pid)/cmdline"),
         let identity = ProcessIdentity(pid: pid)
       else { return nil }
       let words = bytes.split(separator: 0).map { String(decoding: $0, as: UTF8.self) }
       guard words.first?.split(separator: "/").last.map(String.init) == name,
-        (try? FileStatus.following("/proc/\(pid)/root/etc").identity) == ours
+        FileStatus.ifThere("/proc/\(pid)/root/etc")?.identity == ours
       else { return nil }
       return DaemonProcess(pid: pid, arguments: words, started: Self.time(of: identity))
     }

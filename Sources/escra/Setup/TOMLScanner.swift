@@ -35,6 +35,7 @@ struct TOMLScanner {
     var found: [String] = []
     while let byte = scanner.peek {
       if byte == UInt8(ascii: "\"") || byte == UInt8(ascii: "'") {
+        // What follows an unclosed string is no string.
         guard let string = try? scanner.string() else { return found }
         found.append(string)
       } else if byte == UInt8(ascii: "#") {

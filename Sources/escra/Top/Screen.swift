@@ -36,6 +36,7 @@ final class Screen {
       withUnsafeMutableBytes(of: &raw.c_cc) { $0[Int(VSUSP)] = 0 }
       tcsetattr(STDIN_FILENO, TCSANOW, &raw)
     }
+    // A terminal that is gone ends the loop at its first frame.
     try? Output.write("\u{1b}[?1049h\u{1b}[?25l")
   }
 

@@ -88,7 +88,7 @@ struct TopCommand: ParsableCommand {
   private func look(
     _ observer: Observer
   ) -> (heading: String, reports: [ContainerReport], note: String) {
-    let mounts = try? FileDescriptor.text(of: "/proc/self/mountinfo")
+    let mounts = FileDescriptor.textIfReadable(of: "/proc/self/mountinfo")
     let reports = observer.look().map { sight in
       var report = sight.report
       if let mounts, let above = sight.state.cpuLimitAbove(mounts) {

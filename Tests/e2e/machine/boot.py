@@ -46,7 +46,7 @@ def stage(target):
              for name in (b"escra-runc", b"escra", b"hammer", b"shrink-race")]
     for name in built:
         if not os.path.exists(os.path.join(os.fsencode(image.REPOSITORY), name)):
-            raise MachineError(f"{name.decode()} is missing; run: make build")
+            raise MachineError(f"{name.decode()} is missing; run: make tools")
     # Programs of the benchmarks and for language runtimes, if they have been built.
     for helpers in (".build/release/helpers", ".build/runtimes"):
         if os.path.isdir(os.path.join(image.REPOSITORY, helpers)):

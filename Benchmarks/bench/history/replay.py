@@ -1,0 +1,84 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a replay says of a static limit, and what the kernel does under it."""
+import os
+import time
+
+from . import tracefile
+from ..figures import median, verdict
+from .loads import Memory, loads, play
+from ..report import Result
+
+NAME = "replay"
+FACTORS = (1.15, 1.6, 2.2, 3.0)  # of the mean use
+SECONDS = 12
+GOAL_THROTTLED, GOAL_SLACK, GOAL_DAY = 0.05, 0.03, 1.0
+
+
+def reality(shop, name, schedule, limit, seconds):
+    """Throttled time and what was left over of a limit, in seconds of CPU time."""
+    made = shop.player(f"static{len(name)}", schedule, cpu=limit, quietly=True)
+    made.start()
+    time.sleep(0.3)
+    before = made.group.throttled()[0], made.group.used()
+    began = time.monotonic()
+    play(shop, made, schedule, seconds)
+    spent = time.monotonic() - began
+    throttled, used = made.group.throttled()[0] - before[0], made.group.used() - before[1]
+    made.stop()
+    return throttled, limit * spent - used, spent
+
+
+def days(shop, memory, result):
+    """How long it takes to replay a day."""
+    for title, pattern in tracefile.PATTERNS.items():
+        path = os.path.join(shop.path, "day.trace")
+        tracefile.write(path, pattern, 24 * 3600)
+        took = []
+        for _ in range(3):
+            began = time.monotonic()
+            memory.tool("replay", path, "--static", "500m")
+            took.append(time.monotonic() - began)
+        each = median(took) / 2
+        result.notes.append(
+            f"24 hours of {title}: {each:.2f} s for one candidate, of two in one call; "
+            + verdict(each, GOAL_DAY, f"<= {GOAL_DAY:g} s"))
+        result.figures[f"day of {title}"] = took
+
+
+def run(shop, quick):
+    seconds = 6 if quick else SECONDS
+    memory = Memory(shop)
+    result = Result(
+        NAME, "A replay against the kernel",
+        ["load", "limit, CPUs", "throttled: kernel", "replay", "off by", "slack: kernel", "replay",
+         "off by", "goal"],
+        [f"Loads of one thread, {seconds} s each, traced without a limit under observe and then "
+         "played again under runc with each static limit. Throttled time and slack are parts of "
+         "the time that was played; what they are off by is a part of the kernel's figure where "
+         "that is more than a fiftieth of the time, and of a fiftieth where it is less."])
+    chosen = list(loads(seconds).items())
+    only = os.environ.get("ESCRA_BENCH_LOADS")
+    if only:
+        chosen = [chosen[int(number)] for number in only.split(",")]
+    for number, (name, schedule) in enumerate(chosen):
+        _, used, _ = memory.observe(f"load{number}", schedule, seconds + 0.3)
+        mean = used / seconds
+        for factor in FACTORS if not quick else FACTORS[:2]:
+            limit = min(1.0, max(0.03, round(mean * factor, 2)))
+            throttled, slack, spent = reality(shop, name, schedule, limit, seconds)
+            told = memory.tool("replay", f"load{number}", "--config", memory.config,
+                               "--static", f"{limit * 1000:.0f}m")
+            row = told["candidates"][-1]
+            kernel = throttled / spent, slack / spent
+            # The replay goes on for as long as the container was there.
+            model = row["throttledSeconds"] / spent, limit - (
+                limit - row["meanSlack"]) * told["seconds"] / spent
+            off = [abs(one - other) / max(one, 0.02) for one, other in zip(kernel, model)]
+            result.add(
+                name, f"{limit:.2f}", f"{kernel[0]:.3f}", f"{model[0]:.3f}", f"{off[0]:.1%}",
+                f"{kernel[1]:.3f}", f"{model[1]:.3f}", f"{off[1]:.1%}",
+                "; ".join((verdict(off[0], GOAL_THROTTLED, "5 %"),
+                           verdict(off[1], GOAL_SLACK, "3 %"))))
+            result.figures[f"{name} at {limit:.2f}"] = [*kernel, *model]
+    days(shop, memory, result)
+    return result
