@@ -57,7 +57,7 @@ struct CommonOptions: ParsableArguments {
 }
 
 extension StateRoot {
-  /// The one that the operator's config names, else /run/escra.
+  /// What the operator's config names, else /run/escra.
   static var configured: StateRoot {
     do throws(OperatorConfigError) {
       return try OperatorConfig.load(path: OperatorConfig.defaultPath).stateRoot

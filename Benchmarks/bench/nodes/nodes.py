@@ -239,8 +239,9 @@ def run(shop, quick):
               for p in (50, 99)],
             kind.late, f"{kind.most:.2f}", f"{kind.above / rounds:.2f} s")
         result.figures[kind.title] = {
-            "one_works_ns": summary(kind.one), "both_work_ns": summary(kind.both), "not_done": kind.late,
-            "largest_sum": round(kind.most, 3), "above_seconds": round(kind.above / rounds, 3)}
+            "one_works_ns": summary(kind.one), "both_work_ns": summary(kind.both),
+            "not_done": kind.late, "largest_sum": round(kind.most, 3),
+            "above_seconds": round(kind.above / rounds, 3)}
     result.drawing = nodesplot.draw(
         [(kind.title, kind.curves) for kind in kinds], LIMIT, SECONDS)
     result.drawing_path = PLOT

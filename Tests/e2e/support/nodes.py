@@ -35,7 +35,7 @@ def run(*words, **options):
 
 
 def figure(test, text):
-    """Notes what an acceptance test of docs/nodes.md has found: scripts/chaos-nodes prints a table."""
+    """Notes what an acceptance test has found: scripts/chaos-nodes prints a table."""
     print(f"test {test}: {text}")
     if os.environ.get("ESCRA_NODES_FIGURES"):
         with open(os.environ["ESCRA_NODES_FIGURES"], "a") as file:
