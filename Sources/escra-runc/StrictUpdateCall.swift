@@ -53,7 +53,8 @@ private func runStrict(
     let code = request.run(edit)
     if code != 0, let before, before.asked != instance.load()?.claim?.asked {
       _ = try StrictUpdate.carryOut(
-        restoring: before, reserved: settings.reservedCPUs(), of: instance, root: settings.stateRoot)
+        restoring: before, reserved: settings.reservedCPUs(), of: instance, root: settings.stateRoot
+      )
     }
     return code
   } catch let refusal as Refusal {
