@@ -25,6 +25,8 @@ from world import ESCRA, ESCRA_RUNC, PATH, Runtime
 
 ESCRA_AGENT = os.environ.get(
     "ESCRA_AGENT", os.path.join(os.path.dirname(ESCRA_RUNC), "escra-agent"))
+# scripts/deps-etcd finds a newer one.
+ETCD = os.environ.get("ESCRA_ETCD", "etcd")
 NETWORK = "10.77.0."
 
 
@@ -154,7 +156,7 @@ class Etcd:
 
     def start(self):
         self.process = self.namespace.start(
-            "etcd", *self.words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+            ETCD, *self.words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
             env={"PATH": PATH})
         return self
 
