@@ -43,9 +43,9 @@ chaos: deps build ## Kill and stop at random, 5 minutes (SECONDS=, CONTAINERS=, 
 	  ESCRA_CHAOS_APPS=$(or $(APPS),10) ESCRA_SEED=$(ESCRA_SEED) \
 	  scripts/e2e Tests/e2e/cases/test_chaos.py -s -k no_death
 
-chaos-nodes: deps build ## Lose links, engines, agents and brokers of nodes (SECONDS=, ROUNDS=)
+chaos-nodes: deps tools ## Lose links, engines, agents and brokers of nodes (SECONDS=, ROUNDS=)
 	@ESCRA_CHAOS_NODES_SECONDS=$(or $(SECONDS),300) ESCRA_CHAOS_NODES_ROUNDS=$(or $(ROUNDS),10) \
-	  scripts/e2e Tests/e2e/cases/test_nodes.py Tests/e2e/cases/test_nodes_containers.py -s -k chaos
+	  scripts/chaos-nodes
 
 e2e-v2: deps tools ## Run it in emulated machines with cgroup v2 and systemd (CASES=all: whole)
 	@scripts/deps-machine
@@ -58,8 +58,9 @@ bpf: deps ## Compile the programs in the scheduler into their skeleton
 simulate: tools ## Run applications in virtual time against any delay and death (SEEDS=20000)
 	@.build/release/simulate --seeds $(or $(SEEDS),20000) --large $(or $(LARGE),10000)
 
-simulate-nodes: tools ## Run nodes that share a limit in virtual time (SEEDS=1000, LARGE=400)
-	@.build/release/simulate-nodes --seeds $(or $(SEEDS),1000) --large $(or $(LARGE),400)
+simulate-nodes: tools ## Run nodes that share a limit in virtual time (SEEDS=1000, LARGE=1000)
+	@.build/release/simulate-nodes --seeds $(or $(SEEDS),1000) --middle $(or $(SEEDS),1000) \
+	  --large $(or $(LARGE),1000) --large-seeds 3
 	@.build/release/simulate-nodes --seeds 30000 --without all
 
 shrink-race: deps tools ## Shrink limits of growing containers, 10,000 times (needs root, ROUNDS=)

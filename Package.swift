@@ -121,8 +121,13 @@ let package = Package(
       name: "Hooks", dependencies: ["CBPF", "CLinux", "Control", "Quantities", "Syscalls"],
       swiftSettings: strict),
 
-    // Every file under /run/escra and in the history's directory.
-    .target(name: "State", dependencies: lower + ["CLinux"], swiftSettings: strict),
+    // Every file under /run/escra and in the history's directory, and the sockets there.
+    .target(
+      name: "State",
+      dependencies: [
+        "Application", "Cgroups", "Control", "CPUSets", "CLinux", "OCISpec", "Quantities",
+        "Syscalls",
+      ], swiftSettings: strict),
 
     // Supervisor and keeper.
     .target(
@@ -157,8 +162,7 @@ let package = Package(
     .executableTarget(
       name: "escra-agent",
       dependencies: [
-        "Application", "LiveLimits", "Nodes", "OCISpec", "Quantities", "State", "Syscalls", "CCurl",
-        "CLinux",
+        "Application", "Nodes", "OCISpec", "Quantities", "State", "Syscalls", "CCurl", "CLinux",
       ],
       swiftSettings: strict, linkerSettings: staticSwift),
 

@@ -70,6 +70,14 @@ package struct Broker: Sendable {
     memory.suspended = suspended
   }
 
+  /// When a share ends, on CLOCK_BOOTTIME; nil while none does.
+  package var shareEnd: Nanoseconds? {
+    switch (cpu.shareDeadline, memory.shareDeadline) {
+    case (let a?, let b?): min(a, b) + cpu.suspended
+    case (let a, let b): (a ?? b).map { $0 + cpu.suspended }
+    }
+  }
+
   /// When ``Event/tick`` is due; nil while nobody waits for anything.
   package var deadline: Nanoseconds? {
     switch (cpu.deadline, memory.deadline) {

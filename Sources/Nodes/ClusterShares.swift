@@ -6,31 +6,28 @@
 /// node that wants more and does not get it.
 struct ClusterShares {
   /// How much of what is left beyond the minima a node gets at most.
-  private(set) var level: Int64
-  private let ledger: ClusterLedger
+  let level: Int64
 
+  /// Divides the goal of a ledger.
   init(_ ledger: ClusterLedger) {
-    self.ledger = ledger
-    var (left, total): (Int64, Int64) = (ledger.goal, 0)
-    for node in ledger.nodes.values {
-      left -= node.minimum
-      total += max(0, node.want - node.minimum)
-    }
-    level = max(0, left)
-    if total <= left { return }
-    let wishes = ledger.nodes.values.map { max(0, $0.want - $0.minimum) }.sorted()
-    var count = Int64(wishes.count)
-    for wish in wishes {
-      level = max(0, left) / count
-      if wish >= level { return }
-      left -= wish
-      count -= 1
-    }
+    let summary = LedgerSummary(ledger)
+    let any = summary.wishes.first ?? 0
+    level = summary.level(dividing: ledger.goal - summary.minima, replacing: any, by: any)
+  }
+
+  /// Divides a goal among the nodes of a ledger, of which one says something else by now.
+  init(
+    _ summary: LedgerSummary, goal: Int64, replacing old: ClusterLedger.Node,
+    by new: ClusterLedger.Node
+  ) {
+    level = summary.level(
+      dividing: goal - summary.minima + old.minimum - new.minimum, replacing: old.wish,
+      by: new.wish)
   }
 
   /// What a node is due: its minimum, and its part of the rest.
   func target(_ node: ClusterLedger.Node) -> Int64 {
-    node.minimum + min(max(0, node.want - node.minimum), level)
+    node.minimum + min(node.wish, level)
   }
 
   /// What a node lacks.
@@ -45,7 +42,11 @@ extension ClusterLedger {
   ///
   /// If all declare more than there is, each keeps the same part of what it declares.
   func minimum(declaring declared: Int64) -> Int64 {
-    let all = self.declared
+    Self.minimum(declaring: declared, of: self.declared, goal: goal)
+  }
+
+  /// The same, if all nodes declare so much and so much is to be divided.
+  static func minimum(declaring declared: Int64, of all: Int64, goal: Int64) -> Int64 {
     guard all > goal, all > 0 else { return declared }
     let (high, low) = declared.multipliedFullWidth(by: goal)
     return all.dividingFullWidth((high, low)).quotient

@@ -32,6 +32,12 @@ package struct NodeShare: Sendable {
     var swap: (ledger: ClusterLedger?, expected: String?)?
   }
 
+  /// A need that has fallen: since when, and the most that was needed since then.
+  struct Fall: Sendable {
+    var since: Nanoseconds
+    var most: Int64
+  }
+
   /// A limit that the local broker was told to come down to, before the ledger says so.
   struct Lowering: Sendable {
     var limit: Int64
@@ -68,6 +74,14 @@ package struct NodeShare: Sendable {
   var keptUntil: Nanoseconds = .min
   var excessSince: Nanoseconds?
   var waitingSince: Nanoseconds?
+  /// What the members need, without what changes all the time; and that they need less.
+  var steadyNeed: Int64 = 0
+  var fall: Fall?
+  /// Since when the ledger says that the node wants more than it does.
+  var overAskedSince: Nanoseconds?
+  /// When the ledger was last told of a greater want, and when it is told of the next one.
+  private(set) var lastAsk: Nanoseconds?
+  var nextAsk: Nanoseconds?
   /// Since when the node has lacked something, for the note.
   var lackingSince: Nanoseconds?
   var marks: [String: (generation: Int64, since: Nanoseconds)] = [:]
@@ -119,6 +133,8 @@ package struct NodeShare: Sendable {
     case .swapped(let number, let outcome): swapped(number, outcome, now, &effects)
     case .changed(let snapshot):
       if let snapshot, snapshot.ledger.id == seen?.id, known != nil {
+        // The answer to a swap of this node says more than the watch does.
+        if let swap = request?.swap, swap.ledger == snapshot.ledger { return }
         observe(snapshot, isRead: false, now, &effects)
       } else {
         mustRead = true

@@ -31,6 +31,7 @@ extension NodeShare {
       guard let ledger = swap.ledger, ledger.nodes[name] != nil else {
         return left(swap.ledger, version, &effects)
       }
+      if let before = entry, ledger.nodes[name]?.want ?? 0 > before.want { lastAsk = now }
       note(ledger, now, &effects)
       let isNewest = known.map { $0.ledger.id != ledger.id } ?? true
       if isNewest || known.map({ $0.ledger.generation < ledger.generation }) ?? true {
@@ -50,7 +51,8 @@ extension NodeShare {
       }
       // Many nodes that want the same at once come one after the other.
       if conflicts > 1 {
-        let spread = UInt64(1) << min(conflicts, 6)
+        let nodes = UInt64(known?.ledger.nodes.count ?? 0)
+        let spread = UInt64(1) << min(conflicts, nodes > 64 ? 10 : 6)
         retry = now + Nanoseconds(hash(conflicts &+ number) % spread) * 1_000_000
       }
     case .doubt:
@@ -124,11 +126,9 @@ extension NodeShare {
       }
     }
     var marks: [String: (generation: Int64, since: Nanoseconds)] = [:]
-    for (name, node) in ledger.nodes {
-      guard let mark = node.mark else { continue }
+    for (name, generation) in snapshot.summary.marks {
       let old = self.marks[name]
-      marks[name] =
-        old?.generation == mark.generation ? old : (generation: mark.generation, since: now)
+      marks[name] = old?.generation == generation ? old : (generation: generation, since: now)
     }
     self.marks = marks
     return true

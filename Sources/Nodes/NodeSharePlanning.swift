@@ -11,8 +11,8 @@ extension NodeShare {
 
   /// What a node would hold, by its own figures and what others say of themselves.
   private struct Wish {
-    /// The ledger with this node's own figures in it.
-    var view: ClusterLedger
+    /// The limit that the ledger approaches with this node's own figures.
+    var goal: Int64
     /// The part that is kept without a word.
     var minimum: Int64
     /// What the members could use, and some ahead; at least the minimum.
@@ -44,7 +44,7 @@ extension NodeShare {
     guard let known else { return Plan(ledger: admit(nil, report)) }
     guard let entry else { return Plan(ledger: admit(known.ledger, report)) }
     let ledger = known.ledger
-    let wish = wish(ledger, entry, report)
+    let wish = wish(known, entry, report, now)
     let giving = planGiving(wish, entry, ledger, now)
     let taking = planTaking(wish, entry, ledger, giving: giving ?? 0, now)
     // What is raised: a smaller minimum is told to the broker first.
@@ -52,15 +52,11 @@ extension NodeShare {
       wish.minimum > entry.minimum
       ? min(wish.minimum, entry.held - (giving ?? 0) + taking.amount)
       : isLowered(wish, entry, giving) ? min(wish.minimum, entry.minimum) : entry.minimum
-    let isPublished = entry.want >= wish.due
-    let isAsking =
-      wish.due > entry.held && !isPublished
-      && (wish.due - max(entry.want, entry.held) >= parameters.grain || entry.held < wish.minimum)
-    let isAskingTooMuch = entry.want > max(entry.held, wish.need)
+    let isAsking = planAsking(wish, entry, now)
     guard
       doubt != .none || entry.mark != nil || report.declared != entry.declared
         || proposal != nil && proposal != ledger.explicit || minimum != entry.minimum
-        || giving ?? 0 > 0 || taking.isDue || isAsking || isAskingTooMuch
+        || giving ?? 0 > 0 || taking.isDue || isAsking
     else { return nil }
     return Plan(
       ledger: ledger.next { next in
@@ -95,7 +91,7 @@ extension NodeShare {
       // The newest create wins.
       if let explicit = report.explicit { $0.ask(limit: explicit) }
       $0.join(name, declared: report.declared)
-      let minimum = minimum(in: $0, report)
+      let minimum = minimum(of: $0.declared, goal: $0.goal, report)
       $0.take(minimum, for: name)
       $0.keep(minimum: minimum, for: name)
       $0.want(max(minimum, need(report, minimum: minimum, goal: $0.goal)), for: name)
@@ -103,8 +99,10 @@ extension NodeShare {
   }
 
   /// The part that is kept without a word from the engine.
-  private func minimum(in ledger: ClusterLedger, _ report: BrokerReport) -> Int64 {
-    let minimum = ledger.minimum(declaring: report.declared)
+  private func minimum(
+    of declared: Int64, goal: Int64, _ report: BrokerReport
+  ) -> Int64 {
+    let minimum = ClusterLedger.minimum(declaring: report.declared, of: declared, goal: goal)
     return parameters.keepsFloors ? min(minimum, report.floors) : minimum
   }
 
@@ -115,21 +113,68 @@ extension NodeShare {
     return max(minimum, min(goal, wanted + max(parameters.grain, wanted / 8)))
   }
 
-  private func wish(
-    _ ledger: ClusterLedger, _ entry: ClusterLedger.Node, _ report: BrokerReport
+  private mutating func wish(
+    _ known: LedgerSnapshot, _ entry: ClusterLedger.Node, _ report: BrokerReport,
+    _ now: Nanoseconds
   ) -> Wish {
-    var view = ledger
-    view.nodes[name]?.declared = report.declared
-    if let proposal { view.explicit = proposal }
-    let minimum = minimum(in: view, report)
-    let need = need(report, minimum: minimum, goal: view.goal)
-    view.nodes[name]?.minimum = minimum
-    view.nodes[name]?.want = need
-    let shares = ClusterShares(view)
-    let due = view.nodes[name].map { shares.target($0) } ?? entry.held
+    let declared = known.summary.declared - entry.declared + report.declared
+    let goal = proposal ?? known.ledger.explicit ?? declared
+    let minimum = minimum(of: declared, goal: goal, report)
+    let need = steady(
+      need(report, minimum: minimum, goal: goal), minimum: minimum, goal: goal, now)
+    var own = entry
+    (own.minimum, own.want) = (minimum, need)
+    let shares = ClusterShares(known.summary, goal: goal, replacing: entry, by: own)
     return Wish(
-      view: view, minimum: minimum, need: need,
-      least: max(min(minimum, entry.held), report.floors, report.used), shares: shares, due: due)
+      goal: goal, minimum: minimum, need: need,
+      least: max(min(minimum, entry.held), report.floors, report.used), shares: shares,
+      due: shares.target(own))
+  }
+
+  /// The need without what changes all the time.
+  ///
+  /// It rises at once, and falls at once by half. Otherwise it falls to the most that was needed for a
+  /// quarter of ``NodeParameters/linger``, or for all of it where that is little less.
+  private mutating func steady(
+    _ need: Int64, minimum: Int64, goal: Int64, _ now: Nanoseconds
+  ) -> Int64 {
+    let old = max(minimum, min(goal, steadyNeed))
+    guard need < old, need > old / 2 else {
+      (steadyNeed, fall) = (need, nil)
+      return need
+    }
+    var fall = fall ?? Fall(since: now, most: need)
+    fall.most = max(fall.most, need)
+    self.fall = fall
+    let isSmall = old - fall.most < max(parameters.grain, old / 8)
+    if now - fall.since < (isSmall ? parameters.linger : parameters.linger / 4) { return old }
+    steadyNeed = fall.most
+    self.fall = need < fall.most ? Fall(since: now, most: need) : nil
+    return fall.most
+  }
+
+  // MARK: asking
+
+  /// Whether the ledger has to say what this node wants.
+  ///
+  /// The first time at once; while the node waits, more of it four times per
+  /// ``NodeParameters/linger`` at most, and less after that time.
+  private mutating func planAsking(
+    _ wish: Wish, _ entry: ClusterLedger.Node, _ now: Nanoseconds
+  ) -> Bool {
+    let isTooMuch = entry.want > max(entry.held, wish.need)
+    overAskedSince = isTooMuch ? overAskedSince ?? now : nil
+    if let overAskedSince, now - overAskedSince >= parameters.linger { return true }
+    let isTooLittle =
+      wish.due > entry.held && entry.want < wish.due
+      && (wish.due - max(entry.want, entry.held) >= parameters.grain || entry.held < wish.minimum)
+    nextAsk = nil
+    guard isTooLittle else { return false }
+    guard let lastAsk, entry.want > entry.held, entry.held >= wish.minimum,
+      now < lastAsk + parameters.linger / 4
+    else { return true }
+    nextAsk = lastAsk + parameters.linger / 4
+    return false
   }
 
   // MARK: giving
@@ -172,9 +217,9 @@ extension NodeShare {
   private func needed(of wish: Wish, _ held: Int64, _ ledger: ClusterLedger) -> Int64 {
     let over = held - max(wish.due, wish.least)
     guard over > 0 else { return 0 }
-    var missing = max(0, ledger.limit - wish.view.goal) - ledger.free
+    var missing = max(0, ledger.limit - wish.goal) - ledger.free
     var excess = over
-    for (other, node) in wish.view.nodes where other != name {
+    for (other, node) in ledger.nodes where other != name {
       missing += wish.shares.shortage(node)
       excess += wish.shares.excess(node)
     }
@@ -253,6 +298,10 @@ extension NodeShare {
     consider(excessSince.map { $0 + parameters.linger })
     consider(lowering.map { $0.since + Self.loweringTime })
     if excessSince != nil { consider(keptUntil) }
+    consider(overAskedSince.map { $0 + parameters.linger })
+    consider(fall.map { $0.since + parameters.linger })
+    consider(fall.map { $0.since + parameters.linger / 4 })
+    consider(nextAsk)
     if let waitingSince {
       consider(waitingSince + parameters.patience)
       if !rules.contains(.marks) { consider(waitingSince + silence) }

@@ -4,14 +4,22 @@ package import Quantities
 /// A ledger as an engine has it: the version is the engine's own, and only compared for equality.
 package struct LedgerSnapshot: Equatable, Sendable {
   /// etcd's `mod_revision`, Kubernetes' `resourceVersion`.
-  package var version: String
+  package let version: String
   /// The ledger.
-  package var ledger: ClusterLedger
+  package let ledger: ClusterLedger
+  /// What is needed of it again and again.
+  let summary: LedgerSummary
 
   /// Makes a snapshot.
   package init(version: String, ledger: ClusterLedger) {
     self.version = version
     self.ledger = ledger
+    summary = LedgerSummary(ledger)
+  }
+
+  /// Compares all but what follows from the ledger.
+  package static func == (a: LedgerSnapshot, b: LedgerSnapshot) -> Bool {
+    a.version == b.version && a.ledger == b.ledger
   }
 }
 

@@ -112,6 +112,23 @@ package struct Annotations {
     }
   }
 
+  /// What the environment says of the application, where the operator's `applicationFromEnv` has it read
+  /// and no annotation names an application.
+  ///
+  /// The variable NAME stands for `io.escra.app`, and NAME_SCOPE, NAME_CPU and NAME_MEMORY for what
+  /// else annotations say of it.
+  mutating func add(_ variables: [(name: String, value: String)], of name: String) {
+    guard self[.app] == nil, variables.contains(where: { $0.name == name }) else { return }
+    let keys: [(suffix: String, key: AnnotationKey)] = [
+      ("", .app), ("_SCOPE", .appScope), ("_CPU", .appCPU), ("_MEMORY", .appMemory),
+    ]
+    for (suffix, key) in keys where self[key] == nil {
+      guard let variable = variables.last(where: { $0.name == name + suffix }) else { continue }
+      entries.append(
+        Entry(key: key, written: variable.name, value: variable.value, isNarrowed: false))
+    }
+  }
+
   /// The annotation that counts for this container; nil where there is none.
   subscript(key: AnnotationKey) -> Entry? {
     entries.last { $0.key == key && $0.isNarrowed } ?? entries.last { $0.key == key }

@@ -39,6 +39,17 @@ package struct ConfigDocument: Sendable {
     }
   }
 
+  /// Variables of `process.env` whose name is a given one, or that and an underscore and more.
+  ///
+  /// - Parameter name: Of capital letters, digits and underscores.
+  /// - Returns: In order; of a name that comes twice the last one counts, as in a process that runc
+  ///   starts.
+  package func variables(of name: String) -> [(name: String, value: String)] {
+    bytes.withUnsafeBufferPointer { buffer in
+      variablesOfEnvironment(UnsafeRawBufferPointer(buffer), spans[.env], name)
+    }
+  }
+
   /// Whether there is an annotation of ours.
   package var hasEscraAnnotation: Bool {
     annotations.contains { $0.key.utf8.starts(with: "io.escra.".utf8) }

@@ -46,6 +46,39 @@ extension JSONValue {
     return text
   }
 
+  /// The longest path of a state root, in bytes: the name of a Unix socket has 107, and what is below
+  /// takes up to 77 of them.
+  private static var longestStateRoot: Int { 30 }
+
+  /// A directory that no other program uses.
+  func stateRoot() throws(OperatorConfigError.Problem) -> String {
+    let text = try absolutePath()
+    let parts = text.utf8.split(separator: UInt8(ascii: "/"), omittingEmptySubsequences: false)
+    let isPlain = parts.dropFirst().allSatisfy {
+      !$0.isEmpty && !$0.elementsEqual(".".utf8) && !$0.elementsEqual("..".utf8)
+    }
+    guard isPlain, parts.count > 2, text.utf8.count <= Self.longestStateRoot else {
+      throw refusal(
+        "is no place for state; write a directory of at most \(Self.longestStateRoot) bytes such as "
+          + "\"/run/escra-b\"")
+    }
+    return text
+  }
+
+  /// The name of a variable of the environment.
+  func variable() throws(OperatorConfigError.Problem) -> String {
+    func isPlain(_ byte: UInt8) -> Bool {
+      byte >= UInt8(ascii: "A") && byte <= UInt8(ascii: "Z") || byte == UInt8(ascii: "_")
+        || byte >= UInt8(ascii: "0") && byte <= UInt8(ascii: "9")
+    }
+    guard let text = string, (1...64).contains(text.utf8.count), text.utf8.allSatisfy(isPlain),
+      text.utf8.first.map({ $0 >= UInt8(ascii: "A") }) == true
+    else {
+      throw refusal("is no name of a variable; write one such as \"ESCRA_APP\"")
+    }
+    return text
+  }
+
   func count(of range: ClosedRange<Int64>) throws(OperatorConfigError.Problem) -> Int64 {
     if let integer, range.contains(Int64(integer)) { return Int64(integer) }
     throw refusal(

@@ -102,6 +102,7 @@ package struct ContainerPolicy: Equatable, Sendable {
   ///
   /// - Parameters:
   ///   - annotations: All annotations of config.json, in order.
+  ///   - variables: Of its environment, those that the config's `applicationFromEnv` names.
   ///   - declared: What config.json limits the container to.
   ///   - config: What the operator allows.
   ///   - node: What the node has.
@@ -109,15 +110,20 @@ package struct ContainerPolicy: Equatable, Sendable {
   /// - Returns: What holds; its name is `standard` where nothing was asked for.
   /// - Throws: ``PolicyError``: the first thing that is wrong, as one sentence.
   package static func resolve(
-    annotations: [(key: String, value: String)], declared: DeclaredLimits, config: OperatorConfig,
-    node: NodeCapacity, invocationDefault: PolicyName?
+    annotations: [(key: String, value: String)], variables: [(name: String, value: String)] = [],
+    declared: DeclaredLimits, config: OperatorConfig, node: NodeCapacity,
+    invocationDefault: PolicyName?
   ) throws(PolicyError) -> ContainerPolicy {
-    let annotations = Annotations(annotations)
+    var annotations = Annotations(annotations)
     var name = PolicyName.standard
     var request = PolicyRequest()
     if !annotations.isSandbox {
       let entry = annotations[.policy]
       name = try selectName(entry, config, invocationDefault)
+      // A container without a policy has nothing to do with us, whatever its environment says.
+      if name != .standard, let variable = config.applicationFromEnv {
+        annotations.add(variables, of: variable)
+      }
       if name != .standard || entry == nil {
         if let error = annotations.firstError { throw error }
         try checkKeys(annotations, name)

@@ -7,6 +7,8 @@
 enum JSONPlace: Int, CaseIterable {
   case document
   case annotations
+  case process
+  case env
   case linux
   case cgroupsPath
   case resources
@@ -30,14 +32,17 @@ enum JSONPlace: Int, CaseIterable {
     case unsigned
     /// A string: null changes nothing.
     case string
+    /// A slice: null makes it empty.
+    case array
   }
 
   var shape: Shape {
     switch self {
-    case .document, .annotations, .linux, .resources, .cpu, .memory: .object
+    case .document, .annotations, .process, .linux, .resources, .cpu, .memory: .object
     case .quota, .limit, .swap, .reservation: .signed
     case .period: .unsigned
     case .cgroupsPath, .cpus, .mems: .string
+    case .env: .array
     }
   }
 
@@ -45,6 +50,8 @@ enum JSONPlace: Int, CaseIterable {
     switch self {
     case .document: "document"
     case .annotations: "annotations"
+    case .process: "process"
+    case .env: "env"
     case .linux: "linux"
     case .cgroupsPath: "cgroupsPath"
     case .resources: "resources"
@@ -62,7 +69,8 @@ enum JSONPlace: Int, CaseIterable {
 
   var parent: JSONPlace {
     switch self {
-    case .document, .annotations, .linux: .document
+    case .document, .annotations, .process, .linux: .document
+    case .env: .process
     case .cgroupsPath, .resources: .linux
     case .cpu, .memory: .resources
     case .quota, .period, .cpus, .mems: .cpu
@@ -76,6 +84,7 @@ enum JSONPlace: Int, CaseIterable {
       switch self {
       case .document, .linux, .resources, .memory: .reservation
       case .cpu: .mems
+      case .process: .env
       default: self
       }
     return rawValue + 1..<last.rawValue + 1

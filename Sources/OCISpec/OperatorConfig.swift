@@ -114,6 +114,11 @@ package struct OperatorConfig: Equatable, Sendable {
   package var history: History?
   /// The engine that nodes share applications through; nil for none.
   package var cluster: ClusterConfig?
+  /// The variable of a container's environment that names its application where no annotation does; nil
+  /// for none.
+  package var applicationFromEnv: String?
+  /// Where the state of containers is kept, if not in /run/escra: for a second instance on a machine.
+  package var stateRoot: String?
   /// What happens to a container whose supervisor does not start.
   package var onFailure = FailureAction.continue
 

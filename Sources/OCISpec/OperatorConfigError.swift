@@ -25,12 +25,15 @@ package struct OperatorConfigError: Error, Equatable, Sendable, CustomStringConv
   package let problem: Problem
   /// The low-level runtimes it names all the same: calls that ask nothing of us go on to them.
   package let runtimes: [String]
+  /// The state root that it names all the same; nil for the default.
+  package let stateRoot: String?
 
   /// Makes an error from its parts.
-  package init(file: String, problem: Problem, runtimes: [String] = []) {
+  package init(file: String, problem: Problem, runtimes: [String] = [], stateRoot: String? = nil) {
     self.file = file
     self.problem = problem
     self.runtimes = runtimes
+    self.stateRoot = stateRoot
   }
 
   /// The sentence.

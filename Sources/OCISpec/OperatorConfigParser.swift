@@ -6,6 +6,7 @@ extension OperatorConfig {
   enum Key: String, CaseIterable {
     case runtimes, defaultPolicy, allowedPolicies, law, hooks, floor, ceiling, reservedCPUs
     case hostMemoryReserve, appConflict, onFailure, history, cluster
+    case applicationFromEnv, stateRoot
   }
 
   /// The keys of `floor` and `ceiling`.
@@ -30,7 +31,8 @@ extension OperatorConfig {
       try read(bytes)
       try check()
     } catch {
-      throw OperatorConfigError(file: file, problem: error, runtimes: runtimes)
+      throw OperatorConfigError(
+        file: file, problem: error, runtimes: runtimes, stateRoot: stateRoot)
     }
   }
 
@@ -43,6 +45,7 @@ extension OperatorConfig {
     }
     // First and whatever else is wrong: containers there are must stay within reach.
     try? root.forEachMember { name, value throws(OperatorConfigError.Problem) in
+      if name == Key.stateRoot.rawValue { stateRoot = try? value.stateRoot() }
       if name == Key.runtimes.rawValue { runtimes = try value.absolutePaths() }
     }
     try root.forEachMember(of: Key.self) { key, value throws(OperatorConfigError.Problem) in
@@ -91,6 +94,8 @@ extension OperatorConfig {
       }
       self.history = history
     case .cluster: cluster = try ClusterConfig(value)
+    case .applicationFromEnv: applicationFromEnv = try value.variable()
+    case .stateRoot: stateRoot = try value.stateRoot()
     case .onFailure: onFailure = try value.choice(of: FailureAction.self)
     }
   }

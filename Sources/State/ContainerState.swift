@@ -3,7 +3,6 @@ package import CPUSets
 package import Cgroups
 package import Control
 internal import Glibc
-package import Hooks
 package import OCISpec
 package import Quantities
 package import Syscalls

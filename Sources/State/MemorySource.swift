@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-internal import Hooks
 internal import Quantities
+internal import Syscalls
 
 /// Where it is heard from that a container's memory limit has to move, as its state says it.
 package enum MemorySource: String, Sendable {

@@ -101,15 +101,16 @@ final class Agent {
   }
 
   private func watchLedger() {
-    ledger.watch { [weak self] key in
+    ledger.watch { [weak self] hint in
       guard let self else { return }
-      guard let key else {
+      switch hint {
+      case .any:
         for application in self.applications.values { application.ledgerMayHaveChanged() }
-        return
+      case .changed(let key, let now):
+        let name = LedgerName(namespace: key.namespace, name: key.application)
+        guard let room = self.rooms[name] else { return }
+        self.applications[room]?.ledgerHasChanged(key, now)
       }
-      let name = LedgerName(namespace: key.namespace, name: key.application)
-      guard let room = self.rooms[name] else { return }
-      self.applications[room]?.ledgerMayHaveChanged(key)
     }
   }
 }

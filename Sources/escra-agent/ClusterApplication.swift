@@ -87,15 +87,40 @@ final class ClusterApplication {
   /// Stops without a word to the engine: the broker keeps the deadline.
   func close() {
     broker?.close()
-    for share in shares.values { if let deadline = share.timer { loop.cancel(deadline) } }
+    for share in shares.values {
+      if let deadline = share.timer { loop.cancel(deadline) }
+      if let deadline = share.hintTimer { loop.cancel(deadline) }
+      ledger.forget(share.key)
+    }
     if let statusTimer { loop.cancel(statusTimer) }
   }
 
-  /// The watch says so; nil: of any object.
-  func ledgerMayHaveChanged(_ key: LedgerKey? = nil) {
-    for (resource, share) in shares where key == nil || key == share.key {
-      handle(.changed(nil), resource)
+  /// The watch has begun anew.
+  func ledgerMayHaveChanged() { toAll(.changed(nil)) }
+
+  /// The watch says what a ledger is now; nil: it was removed.
+  ///
+  /// A node that the change does not concern so sends nothing.
+  func ledgerHasChanged(_ key: LedgerKey, _ now: LedgerReading?) {
+    for (resource, share) in shares where key == share.key {
+      share.hint = .some(now)
+      if share.hintTimer == nil { deliverHint(share, resource) }
     }
+  }
+
+  private func deliverHint(_ share: ResourceShare, _ resource: SharedResource) {
+    guard let hint = share.hint else { return }
+    let moment = share.nextHint(loop.now)
+    guard moment <= loop.now else {
+      share.hintTimer = loop.at(moment) { [weak self, weak share] in
+        guard let self, let share else { return }
+        share.hintTimer = nil
+        self.deliverHint(share, resource)
+      }
+      return
+    }
+    share.hint = nil
+    handle(.changed(hint.flatMap { snapshot($0, share) }), resource)
   }
 
   /// The broker says what its members need; an order of before is sent anew.

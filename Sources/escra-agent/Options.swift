@@ -18,7 +18,7 @@ enum Options: Equatable {
     go on with what they declare.
 
       --escra-config FILE   another config than \(OperatorConfig.defaultPath)
-      --state DIRECTORY     another state than /run/escra
+      --state DIRECTORY     another state than the config's stateRoot, or /run/escra
       --check               say whether it would work, and end
       --version             print the version
       --help                print this text

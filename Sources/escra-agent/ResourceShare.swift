@@ -19,11 +19,32 @@ final class ResourceShare {
   var order: ShareOrder?
   var report: BrokerReport?
   var complaint: String?
+  /// The newest change that the watch has told of and the share was not told of yet, and when it is.
+  var hint: LedgerReading??
+  var hintTimer: EventLoop.Deadline?
+  private var hintsLeft = ResourceShare.burst
+  private var hintsCounted: Nanoseconds = 0
   private var counted = ClusterStatus.Resource()
+
+  /// So many changes are dealt with one by one; then one in ``hintInterval``, which is the newest.
+  private static let burst: Int64 = 8
+  private static let hintInterval: Nanoseconds = 20_000_000
 
   init(_ state: NodeShare, key: LedgerKey) {
     self.state = state
     self.key = key
+  }
+
+  /// When the next change of the ledger may be dealt with: now, mostly.
+  ///
+  /// Of a ledger that a thousand nodes change all the time not each version is worth reading.
+  func nextHint(_ now: Nanoseconds) -> Nanoseconds {
+    let gained = min(Self.burst - hintsLeft, (now - hintsCounted) / Self.hintInterval)
+    hintsLeft += gained
+    hintsCounted = hintsLeft == Self.burst ? now : hintsCounted + gained * Self.hintInterval
+    guard hintsLeft > 0 else { return hintsCounted + Self.hintInterval }
+    hintsLeft -= 1
+    return now
   }
 
   /// Counts a request to the engine.

@@ -24,7 +24,9 @@ func runAgent(_ arguments: [String]) -> Int32 {
   }
 }
 
-private func clusterConfig(_ path: String?) throws(Complaint) -> ClusterConfig {
+private func clusterConfig(
+  _ path: String?
+) throws(Complaint) -> (cluster: ClusterConfig, root: StateRoot) {
   let file = path ?? OperatorConfig.defaultPath
   let config: OperatorConfig
   do throws(OperatorConfigError) {
@@ -35,7 +37,7 @@ private func clusterConfig(_ path: String?) throws(Complaint) -> ClusterConfig {
       "\(file) has no \"cluster\"; write \"cluster\": {\"endpoints\": [\"https://HOST:2379\"]}")
   }
   try checkSecrets(cluster)
-  return cluster
+  return (cluster, config.stateRoot.map { StateRoot(path: $0) } ?? .system)
 }
 
 private func client(_ loop: EventLoop, _ cluster: ClusterConfig) throws(SystemError) -> HTTPClient {
@@ -48,7 +50,7 @@ private func client(_ loop: EventLoop, _ cluster: ClusterConfig) throws(SystemEr
 }
 
 private func check(_ path: String?) throws(Complaint) {
-  let cluster = try clusterConfig(path)
+  let cluster = try clusterConfig(path).cluster
   _ = try nodeName(cluster)
   do throws(SystemError) {
     let loop = try EventLoop()
@@ -57,11 +59,11 @@ private func check(_ path: String?) throws(Complaint) {
 }
 
 private func run(_ path: String?, _ state: String?) throws(Complaint) {
-  let cluster = try clusterConfig(path)
+  let (cluster, configured) = try clusterConfig(path)
   let node = try nodeName(cluster)
   // It has a connection to the broker of each application.
   _ = escra_allow_descriptors()
-  let root = state.map { StateRoot(path: $0) } ?? .system
+  let root = state.map { StateRoot(path: $0) } ?? configured
   let lock = try lock(root)
   do throws(SystemError) {
     let loop = try EventLoop()

@@ -20,7 +20,7 @@ extension SupervisedStart {
       cpu: policy.appCPU?.nanocores,
       memory: policy.appMemory)
     membership.isNoChange = refusesConflicts
-    membership.joinEarlierVersion(.system)
+    membership.joinEarlierVersion(call.stateRoot)
     return membership
   }
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 internal import CLinux
 internal import Glibc
+internal import State
 internal import Syscalls
 
 /// One call of this program on its way to the low-level runtime: what was asked for, and the
@@ -16,6 +17,8 @@ struct RuntimeCall {
   let invocation: Invocation
   /// The path of the low-level runtime.
   let runtime: String
+  /// Where the state of containers is.
+  let stateRoot: StateRoot
   /// The arguments to pass on, without our own flags.
   var vector: ArgumentVector
 

@@ -2,6 +2,7 @@
 internal import CLinux
 internal import OCISpec
 internal import Quantities
+internal import State
 
 /// The operator's config and the invocation's default policy, as far as they could be read.
 ///
@@ -34,6 +35,16 @@ struct Settings {
     case .success(let config): config.runtimes
     case .failure(let error): error.runtimes
     }
+  }
+
+  /// Where the state of containers is; of a config with an error as far as it can be read.
+  var stateRoot: StateRoot {
+    let path =
+      switch loaded {
+      case .success(let config): config.stateRoot
+      case .failure(let error): error.stateRoot
+      }
+    return path.map { StateRoot(path: $0) } ?? .system
   }
 
   /// Whether a container without annotations may be under a policy; a config that cannot be read

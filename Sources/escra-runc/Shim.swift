@@ -24,7 +24,8 @@ func runShim(_ arguments: [String]) -> Never {
   }
   vector.remove(invocation.ownArguments)
   vector.replace(0, with: runtime)
-  let call = RuntimeCall(invocation: invocation, runtime: runtime, vector: vector)
+  let call = RuntimeCall(
+    invocation: invocation, runtime: runtime, stateRoot: settings.stateRoot, vector: vector)
 
   if invocation.wantsVersion { printVersion(call) }
   if invocation.wantsHelp { call.pass() }

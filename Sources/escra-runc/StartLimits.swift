@@ -29,7 +29,7 @@ extension SupervisedStart {
     case .one(let reason): return (nil, reason)
     case .two(let group):
       do throws(NoOuterGroup) {
-        try OuterGroups.make(group, of: id, directory.nonce, limits, .system)
+        try OuterGroups.make(group, of: id, directory.nonce, limits, call.stateRoot)
         return (group, nil)
       } catch { return (nil, error.reason) }
     }

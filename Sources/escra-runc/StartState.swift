@@ -12,7 +12,7 @@ internal import Syscalls
 extension SupervisedStart {
   func makeDirectory() throws(LaunchFailure) -> StateDirectory {
     do throws(SystemError) {
-      return try StateDirectory.create(in: .system, root: call.root, id: id)
+      return try StateDirectory.create(in: call.stateRoot, root: call.root, id: id)
     } catch { throw LaunchFailure(error.description) }
   }
 
@@ -81,7 +81,7 @@ extension SupervisedStart {
   var groupsOwner: String? {
     // A container of this id is the runtime's to refuse.
     guard call.instances().isEmpty else { return nil }
-    return cgroup.path.flatMap { GroupOwner.reason(at: $0, .system) }
+    return cgroup.path.flatMap { GroupOwner.reason(at: $0, call.stateRoot) }
   }
 
   /// What that group is called.

@@ -45,7 +45,7 @@ extension SupervisedStart {
       do throws(LaunchFailure) {
         (state, claim) = try self.claim(asked, reserved, in: directory, outer, &launched)
       } catch {
-        OuterGroups.remove(directory.nonce, .system)
+        OuterGroups.remove(directory.nonce, call.stateRoot)
         directory.remove()
         throw error
       }
@@ -74,7 +74,7 @@ extension SupervisedStart {
     _ outer: (group: OuterGroup?, reason: String?), _ launched: inout RuntimeCall
   ) throws(LaunchFailure) -> (ContainerState, CPUClaim) {
     do {
-      let registry = try CPURegistry(locking: .system)
+      let registry = try CPURegistry(locking: call.stateRoot)
       let group = outer.group.map { $0.path + "/" + $0.inner } ?? expectedCpusetGroup
       let claim = try registry.grant(
         asked, group: group, reserved: reserved, memory: document.declared.memory,
@@ -104,7 +104,7 @@ extension SupervisedStart {
     do throws(SystemError) {
       supervisor = try Launcher.startSupervisor(of: directory, id: id, sharing: edit)
     } catch {
-      OuterGroups.remove(directory.nonce, .system)
+      OuterGroups.remove(directory.nonce, call.stateRoot)
       directory.remove()
       throw LaunchFailure(error.description)
     }
@@ -114,9 +114,11 @@ extension SupervisedStart {
     // gone it may have the lock for that.
     try? supervisor.process.send(SIGKILL)
     supervisor.process.hasEnded(within: Self.secondsWhereNeeded * 1000)
-    OuterGroups.remove(directory.nonce, .system)
+    OuterGroups.remove(directory.nonce, call.stateRoot)
     // Whatever is in the way, the keeper tries again.
-    if (try? CPUFence(root: .system).release(directory)) == nil { Launcher.callKeeper(.system) }
+    if (try? CPUFence(root: call.stateRoot).release(directory)) == nil {
+      Launcher.callKeeper(call.stateRoot)
+    }
     throw .notReady(answer, within: Self.secondsWhereNeeded)
   }
 

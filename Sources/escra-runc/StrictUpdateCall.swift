@@ -53,7 +53,8 @@ private func runStrict(
     let code = request.run(edit)
     if code != 0, let before, before.asked != instance.load()?.claim?.asked {
       _ = try StrictUpdate.carryOut(
-        restoring: before, reserved: settings.reservedCPUs(), of: instance, root: .system)
+        restoring: before, reserved: settings.reservedCPUs(), of: instance, root: settings.stateRoot
+      )
     }
     return code
   } catch let refusal as Refusal {
@@ -78,5 +79,5 @@ private func claim(
     cpuset: request.cpus
   ).reservation()
   return try StrictUpdate.carryOut(
-    asked, reserved: settings.reservedCPUs(), of: instance, root: .system)
+    asked, reserved: settings.reservedCPUs(), of: instance, root: settings.stateRoot)
 }

@@ -134,6 +134,7 @@ struct SupervisedStart {
       let document = try ConfigDocument(bytes)
       let policy = try ContainerPolicy.resolve(
         annotations: document.annotations,
+        variables: config.applicationFromEnv.map { document.variables(of: $0) } ?? [],
         declared: DeclaredLimits(
           cpu: document.declared.cpu?.nanocores.map(CPULimit.init(nanocores:)),
           memory: document.declared.memory),
@@ -249,18 +250,18 @@ struct SupervisedStart {
   private func abandon(
     _ directory: borrowing StateDirectory, _ failure: LaunchFailure, _ launched: inout RuntimeCall
   ) {
-    OuterGroups.remove(directory.nonce, .system)
+    OuterGroups.remove(directory.nonce, call.stateRoot)
     if membership == nil, !settings.refusesFailures, var state = directory.load() {
       state.leaveOuter(name: cgroup.name, path: cgroup.path)
       state.unsupervised = failure.sentence
       // What cannot be left is removed below.
       if (try? directory.save(state)) != nil, (try? directory.mark(.done)) != nil {
         // A keeper that lives already has looked at the others, and not at this one.
-        Launcher.callKeeper(.system, about: state, directory.nonce)
+        Launcher.callKeeper(call.stateRoot, about: state, directory.nonce)
         return
       }
     }
-    membership?.forget(directory.nonce, .system)
+    membership?.forget(directory.nonce, call.stateRoot)
     directory.remove()
     launched = call
   }
@@ -290,7 +291,7 @@ struct SupervisedStart {
       state.oneGroup = outer.reason
       try directory.save(state)
     } catch {
-      OuterGroups.remove(directory.nonce, .system)
+      OuterGroups.remove(directory.nonce, call.stateRoot)
       directory.remove()
       launched = call
       throw LaunchFailure(error.description)

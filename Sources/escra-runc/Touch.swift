@@ -19,7 +19,7 @@ extension RuntimeCall {
   /// The instances of the container that the call is about; none for one that is not ours.
   func instances() -> [String] {
     guard let id = invocation.id?.text else { return [] }
-    return StateRoot.system.instances(root: root, id: id)
+    return stateRoot.instances(root: root, id: id)
   }
 
   /// Any call about a supervised container: whoever has died of ours is brought back, in passing.
@@ -28,8 +28,8 @@ extension RuntimeCall {
   func touch() {
     let isOurs = !instances().isEmpty
     // The group around a container's own is the keeper's to remove.
-    guard isOurs || StateRoot.system.hasOuterGroups else { return }
-    Launcher.startKeeperIfNone(.system)
+    guard isOurs || stateRoot.hasOuterGroups else { return }
+    Launcher.startKeeperIfNone(stateRoot)
     guard isOurs else { return }
     // A process joins the container's cpuset with the mask it comes with.
     if invocation.verb == .exec { escra_reset_affinity() }

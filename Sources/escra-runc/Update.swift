@@ -121,7 +121,7 @@ private func supervisor(
         return socket
       }
       wait()
-    } else if Launcher.startKeeperIfNone(.system) {
+    } else if Launcher.startKeeperIfNone(StateRoot(ofInstance: instance.path)) {
       // One that was dying when this call began still had its lock.
       usleep(50_000)
     }
@@ -181,7 +181,7 @@ private func refuseAboveAncestors(
     let asked = state.base.declared.redeclared(quota: request.quota, period: request.period)
       .nanocores
   else { return }
-  let above = state.limitAbove(.system)
+  let above = state.limitAbove(StateRoot(ofInstance: instance.path))
   // The low-level runtime has the words for what the kernel refuses.
   if asked > above.inForce { request.pass() }
   if asked > above.declared {

@@ -10,7 +10,7 @@ enum Completion {
   }
 
   private static func states() -> [ContainerState] {
-    StateRoot.system.instances().compactMap { StateDirectory.load(at: $0) }
+    StateRoot.configured.instances().compactMap { StateDirectory.load(at: $0) }
   }
 
   private static func unique(_ words: [String]) -> [String] { Set(words).sorted() }

@@ -40,7 +40,7 @@ struct CommonOptions: ParsableArguments {
   @Option(
     name: .customLong("state"),
     help: ArgumentHelp("Directory of the state files.", valueName: "dir", visibility: .hidden))
-  var statePath = StateRoot.system.path
+  var statePath = StateRoot.configured.path
 
   /// Where containers are looked for.
   ///
@@ -53,6 +53,16 @@ struct CommonOptions: ParsableArguments {
       }
       return root
     }
+  }
+}
+
+extension StateRoot {
+  /// What the operator's config names, else /run/escra.
+  static var configured: StateRoot {
+    do throws(OperatorConfigError) {
+      return try OperatorConfig.load(path: OperatorConfig.defaultPath).stateRoot
+        .map { StateRoot(path: $0) } ?? .system
+    } catch { return error.stateRoot.map { StateRoot(path: $0) } ?? .system }
   }
 }
 

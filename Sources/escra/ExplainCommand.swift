@@ -44,7 +44,12 @@ struct ExplainCommand: ParsableCommand {
       state: sight.state, report: sight.report, entries: sight.entries,
       limitAbove: sight.state.cpuLimitAbove(mounts),
       memoryAbove: sight.state.memoryLimitAbove(mounts), cpus: Machine.onlineCPUs().count,
-      parent: ParentRegistry.sight(of: sight.state, stateRoot))
+      parent: ParentRegistry.sight(of: sight.state, stateRoot),
+      cluster: sight.state.membership.flatMap {
+        $0.isClusterScoped
+          ? (try? ApplicationRoom(opening: stateRoot.applications + "/" + $0.room))?.clusterStatus
+          : nil
+      })
     if json {
       try Output.write(lines: [explanation.json(last: last).text])
     } else {

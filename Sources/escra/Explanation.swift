@@ -5,6 +5,7 @@ internal import LiveLimits
 internal import OCISpec
 internal import Quantities
 internal import State
+internal import Syscalls
 
 /// Why a container's limits are what they are, from what is written down and what is seen.
 struct Explanation {
@@ -22,6 +23,8 @@ struct Explanation {
   let cpus: Int
   /// The group that it is in with others, where the limit of that one is changed.
   var parent: ParentRegistry.Sight?
+  /// What the node's agent says of its application, if that spans nodes.
+  var cluster: ClusterStatus?
 
   /// How demand is detected, in words; nil before that is known.
   private var sources: [Substring]? {
@@ -72,7 +75,8 @@ struct Explanation {
           : "It shares the limits of the application \"\(app)\" with its other members.")
       if state.membership?.isClusterScoped == true {
         sentences.append(
-          "That spans nodes: escra app show \(app) tells this node's share and how it has changed.")
+          "That spans nodes: this node has a share of it, and escra app show \(app) tells those of all "
+            + "nodes.")
       }
     }
     if let supervisor = report.supervisor {
@@ -300,15 +304,33 @@ struct Explanation {
     var lines = heading + ["", "CPU"] + cpu.map { "  " + $0 }
     lines += ["", "Memory"] + memory.map { "  " + $0 }
     guard last > 0 else { return lines }
+    let changes = shareChanges.suffix(last)
+    if !changes.isEmpty {
+      lines += ["", "The application's share of this node, the newest change last"]
+      lines += changes.map {
+        "  " + timestamp($0.time, now: now, offset: offset) + "  " + Table.printable($0.sentence)
+      }
+    }
     lines += ["", shown.isEmpty ? "No decision yet" : "Decisions, the newest last"]
     return lines
       + shown.map { "  " + timestamp($0.time, now: now, offset: offset) + "  " + $0.sentence }
+  }
+
+  /// How the share of this node has changed, oldest first.
+  private var shareChanges: [ClusterStatus.Note] {
+    guard let cluster else { return [] }
+    return (cluster.cpu.notes + cluster.memory.notes).sorted { $0.time < $1.time }
   }
 
   /// Everything, for programs.
   func json(last: Int) -> JSON {
     guard case .object(let members) = report.json else { return report.json }
     let bounds = bounds
+    let changes = shareChanges.suffix(last).map { change in
+      JSON.object([
+        ("time", .string(rfc3339(change.time))), ("sentence", .string(change.sentence)),
+      ])
+    }
     return .object(
       members + [
         (
@@ -324,6 +346,7 @@ struct Explanation {
         ("hasAlarm", hasAlarm.map { .bool($0) } ?? .null),
         ("sentences", .array((heading + cpu + memory).map { .string($0) })),
         ("decisions", .array(entries.suffix(last).map(\.json))),
+        ("shareChanges", .array(changes)),
       ])
   }
 }

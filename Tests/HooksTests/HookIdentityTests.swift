@@ -2,6 +2,7 @@
 import Testing
 
 @testable import Hooks
+@testable import Syscalls
 
 @Suite struct HookIdentityTests {
   @Test(arguments: [

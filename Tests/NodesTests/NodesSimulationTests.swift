@@ -20,6 +20,14 @@ struct NodesSimulationTests {
     #expect(NodesCommand.find(name, in: first..<400))
   }
 
+  @Test(arguments: UInt64(1)...4, [2, 5])
+  func `what nodes want may change all the time while they wait`(seed: UInt64, nodes: Int) throws {
+    let run = NodesSimulation(.fluttering(seed, nodes: nodes))
+    try run.run()
+    // In 20 s; each node wants something else 300 times.
+    #expect(run.swapsBeforeCalm <= 40 * nodes)
+  }
+
   @Test func `the same seed is the same run`() throws {
     let runs = [NodesSimulation(.small(5)), NodesSimulation(.small(5))]
     for run in runs { try run.run() }

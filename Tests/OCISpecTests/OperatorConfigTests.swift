@@ -68,7 +68,7 @@ import Testing
       "[1]",
       "the document [1] is no object; write one with runtimes, defaultPolicy, allowedPolicies, law, hooks, "
         + "floor, ceiling, reservedCPUs, hostMemoryReserve, appConflict, onFailure, "
-        + "history and cluster"
+        + "history, cluster, applicationFromEnv and stateRoot"
     ),
     (#"{"runtime": []}"#, "unknown key runtime; the nearest known one is runtimes"),
     (
@@ -80,13 +80,22 @@ import Testing
       #"{"colour": "blue"}"#,
       "unknown key colour; known are runtimes, defaultPolicy, allowedPolicies, law, hooks, floor, ceiling, "
         + "reservedCPUs, hostMemoryReserve, appConflict, onFailure, "
-        + "history and cluster"
+        + "history, cluster, applicationFromEnv and stateRoot"
     ),
     (
       #"{"a\nb": 1}"#,
       #"unknown key a\u{a}b; known are runtimes, defaultPolicy, allowedPolicies, law, hooks, "#
         + "floor, ceiling, reservedCPUs, hostMemoryReserve, appConflict, onFailure, "
-        + "history and cluster"
+        + "history, cluster, applicationFromEnv and stateRoot"
+    ),
+    (
+      #"{"applicationFromEnv": "A=B"}"#,
+      #"applicationFromEnv "A=B" is no name of a variable; write one such as "ESCRA_APP""#
+    ),
+    (
+      #"{"stateRoot": "/run/../etc"}"#,
+      #"stateRoot "/run/../etc" is no place for state; write a directory of at most 30 bytes such as "#
+        + #""/run/escra-b""#
     ),
     (#"{"floor": {"cpus": "1"}}"#, "unknown key floor.cpus; the nearest known one is floor.cpu"),
     (

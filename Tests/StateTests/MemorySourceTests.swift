@@ -3,9 +3,9 @@ import Testing
 
 @testable import Cgroups
 @testable import Control
-@testable import Hooks
 @testable import Quantities
 @testable import State
+@testable import Syscalls
 
 @Suite struct MemorySourceTests {
   @Test(

@@ -72,11 +72,19 @@ struct EtcdMessagesTests {
       EtcdMessages.swap(conflict("Zm9v"), proposed: bytes("foo")) == .succeeded(version: "6"))
   }
 
+  private static let web = LedgerKey(namespace: "shop", application: "web", resource: "cpu")
+
   @Test(arguments: [
     (#"{"result":{"header":{"revision":"1"},"created":true}}"#, EtcdMessages.WatchLine.created),
     (
-      #"{"result":{"events":[{"kv":{"key":"L2VzY3JhL3YxL3Nob3Avd2ViL2NwdQ==","value":"YQ=="}}]}}"#,
-      .changed([LedgerKey(namespace: "shop", application: "web", resource: "cpu")])
+      #"{"result":{"events":[{"kv":{"key":"L2VzY3JhL3YxL3Nob3Avd2ViL2NwdQ==","value":"YQ=="}},"#
+        + #"{"kv":{"key":"L2VzY3JhL3YxL3Nob3Avd2ViL2NwdQ==","mod_revision":"5","value":"Yg=="}}]}}"#,
+      .changed([.init(key: web, now: .found([98], version: "5"))])
+    ),
+    (
+      #"{"result":{"events":[{"type":"DELETE","kv":{"key":"L2VzY3JhL3YxL3Nob3Avd2ViL2NwdQ==","#
+        + #""mod_revision":"6"}}]}}"#,
+      .changed([.init(key: web, now: nil)])
     ),
     (#"{"result":{"canceled":true,"compact_revision":"9"}}"#, .ended),
     (#"{"error":{"grpc_code":14,"message":"etcdserver: no leader"}}"#, .ended),

@@ -58,9 +58,15 @@ struct KubernetesMessagesTests {
 
   @Test(arguments: [
     (
-      #"{"type":"MODIFIED","object":{"metadata":{"name":"web.cpu","namespace":"a","resourceVersion":"7"}}}"#,
+      #"{"type":"MODIFIED","object":{"metadata":{"name":"web.cpu","namespace":"a","resourceVersion":"7"},"spec":{"ledger":{"limit":1}}}}"#,
       KubernetesMessages.WatchLine.changed(
-        LedgerKey(namespace: "a", application: "web", resource: "cpu"), version: "7")
+        LedgerKey(namespace: "a", application: "web", resource: "cpu"), version: "7",
+        ledger: Array(#"{"limit":1}"#.utf8))
+    ),
+    (
+      #"{"type":"DELETED","object":{"metadata":{"name":"web.cpu","namespace":"a","resourceVersion":"8"},"spec":{"ledger":{"limit":1}}}}"#,
+      .changed(
+        LedgerKey(namespace: "a", application: "web", resource: "cpu"), version: "8", ledger: nil)
     ),
     (
       #"{"type":"BOOKMARK","object":{"metadata":{"resourceVersion":"9"}}}"#,
@@ -73,11 +79,25 @@ struct KubernetesMessagesTests {
     #expect(KubernetesMessages.watchLine(bytes(line)) == said)
   }
 
-  @Test func `replaces the object that it has read`() {
-    let object = KubernetesMessages.object(key, bytes("{}"), replacing: "5")
+  @Test func `makes an object`() {
+    let object = KubernetesMessages.object(key, bytes("{}"))
     #expect(
       String(decoding: object, as: UTF8.self) == #"""
-        {"apiVersion":"escra.io/v1alpha1","kind":"EscraApplication","metadata":{"name":"web.front.cpu","namespace":"shop","resourceVersion":"5"},"spec":{"application":"web.front","resource":"cpu","ledger":{}}}
+        {"apiVersion":"escra.io/v1alpha1","kind":"EscraApplication","metadata":{"name":"web.front.cpu","namespace":"shop"},"spec":{"application":"web.front","resource":"cpu","ledger":{}}}
         """#)
+  }
+
+  @Test func `replaces the ledger in the object that it has read, and nothing else`() {
+    let old = #"""
+      {"kind":"EscraApplication","metadata":{"name":"web.cpu","labels":{"team \"a\"":"b\u0007"},
+      "annotations":{"x/y":"z"},"resourceVersion":"5"},"spec":{"ledger":{"limit":1},"note":[1,2]},
+      "status":{"seen":true}}
+      """#
+    let object = KubernetesMessages.object(bytes(old), with: bytes(#"{"limit":2}"#)) ?? []
+    #expect(
+      String(decoding: object, as: UTF8.self) == #"""
+        {"kind":"EscraApplication","metadata":{"name":"web.cpu","labels":{"team \"a\"":"b\u0007"},"annotations":{"x/y":"z"},"resourceVersion":"5"},"status":{"seen":true},"spec":{"note":[1,2],"ledger":{"limit":2}}}
+        """#)
+    #expect(KubernetesMessages.object(bytes("[]"), with: bytes("{}")) == nil)
   }
 }

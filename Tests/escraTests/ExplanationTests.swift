@@ -36,6 +36,21 @@ import Testing
       })
   }
 
+  @Test func `how the share of this node has changed is told of an application that spans nodes`() {
+    var explanation = explain()
+    #expect(!explanation.lines(last: 5, now: 0, offset: 0).contains { $0.contains("share") })
+    var status = ClusterStatus()
+    status.cpu.notes = [.init(time: 2, sentence: "the second"), .init(time: 4, sentence: "fourth")]
+    status.memory.notes = [
+      .init(time: 1, sentence: "the first"), .init(time: 3, sentence: "third"),
+    ]
+    explanation.cluster = status
+    let lines = explanation.lines(last: 3, now: 0, offset: 0)
+    let place = lines.firstIndex(of: "The application's share of this node, the newest change last")
+    let shown = place.map { lines[($0 + 1)...].prefix(3).map { $0.split(separator: "  ").last } }
+    #expect(shown == ["the second", "third", "fourth"])
+  }
+
   @Test func `which limit programs see is told of a container with two groups`() {
     let state = exampleState {
       $0.innerName = "web"

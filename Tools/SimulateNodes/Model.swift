@@ -22,6 +22,23 @@ struct NodesScenario {
   var restores = false
   /// Whether something fails at all.
   var isCalm = false
+  /// Whether all nodes want more than there is, and something else every few milliseconds.
+  var isFluttering = false
+
+  /// Nothing fails, and all nodes want more than there is for 20 s.
+  static func fluttering(_ seed: UInt64, nodes: Int) -> NodesScenario {
+    var scenario = NodesScenario(seed: seed, nodes: nodes, duration: 45 * second)
+    (scenario.isCalm, scenario.isFluttering) = (true, true)
+    return scenario
+  }
+
+  /// 3 to 20 nodes, for a minute.
+  static func middle(_ seed: UInt64) -> NodesScenario {
+    var scenario = small(seed)
+    var random = SplitMix(seed: seed ^ 0x0d1e_9011)
+    scenario.nodes = Int(random.among(3...20))
+    return scenario
+  }
 
   /// 2 to 6 nodes, for a minute.
   static func small(_ seed: UInt64) -> NodesScenario {

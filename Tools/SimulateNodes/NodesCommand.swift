@@ -14,14 +14,16 @@ enum NodesCommand {
   ]
 
   static func run(_ arguments: [String]) -> Int32 {
-    var (first, count, large) = (UInt64(1), 1000, 0)
+    var (first, count, middle, large, largeSeeds) = (UInt64(1), 1000, 0, 0, 1)
     var without: [String] = []
     var words = arguments[...]
     while let word = words.popFirst() {
       switch (word, words.popFirst()) {
       case ("--seeds", let value?): count = Int(value) ?? count
       case ("--first", let value?): first = UInt64(value) ?? first
+      case ("--middle", let value?): middle = Int(value) ?? middle
       case ("--large", let value?): large = Int(value) ?? large
+      case ("--large-seeds", let value?): largeSeeds = Int(value) ?? largeSeeds
       case ("--without", "all"?): without = rules.keys.sorted()
       case ("--without", let value?):
         guard rules[value] != nil else { return complain("no rule \(value)") }
@@ -30,39 +32,44 @@ enum NodesCommand {
         return trace(UInt64(value) ?? 1)
       default:
         return complain(
-          "simulate-nodes [--seeds N] [--first SEED] [--large NODES] [--without RULE|all]"
-            + " [--trace SEED]")
+          "simulate-nodes [--seeds N] [--first SEED] [--middle N] [--large NODES]"
+            + " [--large-seeds N] [--without RULE|all] [--trace SEED]")
       }
     }
     let seeds = first..<first + UInt64(count)
     if !without.isEmpty {
       return without.map { find($0, in: seeds) }.allSatisfy(\.self) ? 0 : 1
     }
+    return [
+      run("2 to 6 nodes", seeds.map { .small($0) }),
+      run("3 to 20 nodes", (first..<first + UInt64(middle)).map { .middle($0) }),
+      run(
+        "\(large) nodes",
+        (first..<first + UInt64(large > 0 ? largeSeeds : 0)).map {
+          NodesScenario(seed: $0, nodes: large, duration: 60 * second)
+        }),
+    ].allSatisfy(\.self) ? 0 : 1
+  }
+
+  /// Runs scenarios, and prints what has happened in them.
+  ///
+  /// - Returns: Whether all invariants held.
+  private static func run(_ name: String, _ scenarios: [NodesScenario]) -> Bool {
+    if scenarios.isEmpty { return true }
     var totals = Totals()
-    for seed in seeds {
-      let simulation = NodesSimulation(.small(seed))
+    for scenario in scenarios {
+      let simulation = NodesSimulation(scenario)
       do throws(NodesViolation) {
         try simulation.run()
       } catch {
-        print("seed \(seed), at \(Double(error.time) / 1e9) s: \(error.text)")
-        return 1
+        print("\(name), seed \(scenario.seed), at \(Double(error.time) / 1e9) s: \(error.text)")
+        return false
       }
       totals.add(simulation)
     }
-    if count > 0 { print("\(count) seeds from \(first), all invariants held: \(totals.text)") }
-    guard large > 0 else { return 0 }
-    let scenario = NodesScenario(seed: first, nodes: large, duration: 60 * second)
-    let simulation = NodesSimulation(scenario)
-    do throws(NodesViolation) {
-      try simulation.run()
-    } catch {
-      print("\(large) nodes, at \(Double(error.time) / 1e9) s: \(error.text)")
-      return 1
-    }
-    totals = Totals()
-    totals.add(simulation)
-    print("\(large) nodes, all invariants held: \(totals.text)")
-    return 0
+    print("\(name), \(scenarios.count) seeds, all invariants held: \(totals.text)")
+    fflush(nil)
+    return true
   }
 
   struct Totals {

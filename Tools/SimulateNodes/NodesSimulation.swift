@@ -27,6 +27,7 @@ final class NodesSimulation {
     case brokerDeadline(node: Int, number: UInt64)
     case brokerReturns(node: Int)
     case demand(node: Int)
+    case flutter(node: Int)
     case begin(node: Int)
     case chaos
     case calm
@@ -52,6 +53,12 @@ final class NodesSimulation {
   private(set) var requests = 0
   private var requestsAtRest = 0
   private(set) var events = 0
+  /// Swaps until nothing fails any more.
+  private(set) var swapsBeforeCalm = 0
+  /// The kernel's limits of each node, and their sum.
+  private var kernels: [Int64] = []
+  private var kernelSum: Int64 = 0
+  private var checkedSwaps = 0
   private(set) var notes: [String: Int] = [:]
   private(set) var waits: [Nanoseconds] = []
   private(set) var shortest: [Nanoseconds] = []
@@ -80,8 +87,10 @@ final class NodesSimulation {
       let begin = random.oneIn(4) && !scenario.restores
       queue.push(.begin(node: index), at: begin ? random.time(0...20 * second) : 0)
     }
+    kernels = nodes.map(\.broker.kernel)
     for index in nodes.indices {
-      queue.push(.demand(node: index), at: random.among(0...3 * second))
+      let event = scenario.isFluttering ? Event.flutter(node: index) : .demand(node: index)
+      queue.push(event, at: random.among(0...3 * second))
     }
     if !isCalm { queue.push(.chaos, at: random.among(0...5 * second)) }
     if canRestore { queue.push(.restore, at: random.among(5 * second...40 * second)) }
@@ -120,6 +129,7 @@ final class NodesSimulation {
   /// Nothing fails any more, and one node wants everything.
   private func calm() {
     isCalm = true
+    swapsBeforeCalm = engine.swaps
     canRestore = false
     for index in nodes.indices {
       (nodes[index].cutUntil, nodes[index].deafUntil) = (0, 0)
@@ -131,18 +141,35 @@ final class NodesSimulation {
 
   private func violation(_ text: String) -> NodesViolation { NodesViolation(time: now, text: text) }
 
+  /// Of an event that concerns one node, only that node's limit can have changed.
+  private func sumOfKernels(after event: Event) -> Int64 {
+    switch event {
+    case .watch(let index, _), .agent(let index, _, _), .timeout(let index, _, _),
+      .tick(let index, _, _), .request(let index, _, _, _), .report(let index, _, _),
+      .order(let index, _, _), .recalled(let index), .brokerDeadline(let index, _),
+      .demand(let index), .flutter(let index), .watchAgain(let index):
+      let kernel = nodes[index].broker.kernel
+      kernelSum += kernel - kernels[index]
+      kernels[index] = kernel
+    default:
+      for index in nodes.indices { kernels[index] = nodes[index].broker.kernel }
+      kernelSum = kernels.reduce(0, +)
+    }
+    return kernelSum
+  }
+
   private func check(_ event: Event) throws(NodesViolation) {
-    var sum: Int64 = 0
-    for node in nodes { sum += node.broker.kernel }
+    let sum = sumOfKernels(after: event)
     let limit = engine.object?.ledger.limit ?? Self.limit
     if sum > limit {
       throw NodesViolation(
         time: now, text: "the limits are \(sum) of \(limit): \(excess), after \(event)",
         isUnsafe: true)
     }
-    if case .request = event, let ledger = engine.object?.ledger, !ledger.isValid {
+    if checkedSwaps != engine.swaps, let ledger = engine.object?.ledger, !ledger.isValid {
       throw violation("the ledger does not add up: \(ledger)")
     }
+    checkedSwaps = engine.swaps
     if scenario.resource == .memory {
       for node in nodes where node.isRunning && node.broker.kernel < node.broker.used {
         throw violation("\(node.name) has less memory than is in use")
@@ -231,6 +258,7 @@ final class NodesSimulation {
       want(
         [0, nodes[index].broker.declared, random.among(0...Self.limit), Self.limit]
           .randomElement(using: &random) ?? 0, index)
+    case .flutter(let index): flutter(index)
     case .begin(let index): begin(index)
     case .chaos: chaos()
     case .calm: calm()
@@ -245,6 +273,16 @@ final class NodesSimulation {
         publish()
       }
     }
+  }
+
+  /// The first node wants about its fair share, and all others more than theirs.
+  private func flutter(_ index: Int) {
+    if now >= scenario.duration - 25 * second { return }
+    let fair = Self.limit / Int64(nodes.count)
+    want(
+      index == 0
+        ? random.among(fair * 8 / 10...fair * 12 / 10) : random.among(fair * 2...fair * 3), index)
+    queue.push(.flutter(node: index), at: now + random.among(20 * millisecond...100 * millisecond))
   }
 
   private func begin(_ index: Int) {

@@ -15,6 +15,7 @@ final class BrokerSeat {
   private let lock: FileDescriptor
   private let listener: FileDescriptor
   private let isCluster: Bool
+  private var shareTimer: DeadlineTimer?
   private var broker: Broker
   /// Connections by descriptor; links count up in the order in which they were let in.
   private var links: [Int32: Link] = [:]
@@ -58,6 +59,12 @@ final class BrokerSeat {
     let limits = room.limits()
     let now = monotonicNow()
     isCluster = room.isClusterScoped
+    // The supervisor's timer stands still while the machine is suspended, and a share's end does not.
+    if isCluster {
+      let timer = try DeadlineTimer.ofBootTime()
+      try poller.add(timer.descriptor.number, token: Participation.Token.shareEnd)
+      shareTimer = consume timer
+    }
     var actions: [BrokerAction] = []
     broker = Broker(
       // Locks are taken one after the other, and the clock never goes back.
@@ -164,6 +171,13 @@ final class BrokerSeat {
     work(room, poller)
   }
 
+  /// A share has come to its end, perhaps while the machine was suspended.
+  func endShare(_ room: borrowing ApplicationRoom, _ poller: borrowing Poller) {
+    shareTimer?.acknowledge()
+    events.append(.tick)
+    work(room, poller)
+  }
+
   // MARK: doing
 
   private func work(_ room: borrowing ApplicationRoom, _ poller: borrowing Poller) {
@@ -175,6 +189,7 @@ final class BrokerSeat {
       broker.handle(event, at: now, &actions)
       perform(actions, room, poller)
     }
+    if isCluster { try? shareTimer?.set(broker.shareEnd) }
   }
 
   private func perform(

@@ -44,6 +44,7 @@ final class Participation {
   enum Token {
     static let connection: UInt64 = 0x30
     static let listener: UInt64 = 0x31
+    static let shareEnd: UInt64 = 0x32
     static let link: UInt64 = 1 << 33
   }
 
@@ -208,6 +209,7 @@ final class Participation {
     switch token {
     case Token.connection: hear(all: false)
     case Token.listener: seat?.accept(room, poller)
+    case Token.shareEnd: seat?.endShare(room, poller)
     default: seat?.hear(Int32(token - Token.link), room, poller)
     }
   }

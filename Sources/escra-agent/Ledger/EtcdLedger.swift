@@ -5,7 +5,7 @@ internal import State
 final class EtcdLedger: Ledger {
   private let connection: EngineConnection
   private var stream: WatchStream?
-  private var hint: ((LedgerKey?) -> Void)?
+  private var hint: ((LedgerHint) -> Void)?
 
   /// Makes a ledger; nothing is sent.
   init(loop: EventLoop, client: HTTPClient, endpoints: Endpoints) {
@@ -42,7 +42,7 @@ final class EtcdLedger: Ledger {
       { status, body in status == 200 ? EtcdMessages.swap(body, proposed: bytes) : nil }, done)
   }
 
-  func watch(_ hint: @escaping (LedgerKey?) -> Void) {
+  func watch(_ hint: @escaping (LedgerHint) -> Void) {
     self.hint = hint
     stream?.open()
   }
@@ -52,12 +52,14 @@ final class EtcdLedger: Ledger {
     stream?.close()
   }
 
+  func forget(_: LedgerKey) {}
+
   private func take(_ line: [UInt8]) -> WatchStream.Line {
     switch EtcdMessages.watchLine(line) {
     case .created:
       // What has changed before it stood is not told.
-      hint?(nil)
-    case .changed(let keys): for key in keys { hint?(key) }
+      hint?(.any)
+    case .changed(let changes): for change in changes { hint?(.changed(change.key, change.now)) }
     case .ended: return .broken
     case .other: break
     }

@@ -97,12 +97,18 @@ enum EtcdMessages {
   enum WatchLine: Equatable {
     /// The watch stands.
     case created
-    /// These objects have changed.
-    case changed([LedgerKey])
+    /// These objects have changed, each named once.
+    case changed([Change])
     /// The watch has ended: its member lags, or revisions were compacted.
     case ended
     /// Nothing of interest.
     case other
+  }
+
+  /// An object that has changed, and what it is now; nil: it was removed.
+  struct Change: Equatable {
+    var key: LedgerKey
+    var now: LedgerReading?
   }
 
   /// Reads one line of a watch.
@@ -111,17 +117,28 @@ enum EtcdMessages {
     let said = json.member("result") { result -> WatchLine? in
       if result.member("canceled", { $0.isTrue }) == true { return .ended }
       if result.member("created", { $0.isTrue }) == true { return .created }
-      var keys: [LedgerKey] = []
+      var changes: [Change] = []
       _ = result.member("events") { events -> Bool? in
         events.forEachElement { event throws(Never) in
-          if let key = key(of: event) { keys.append(key) }
+          guard let key = key(of: event) else { return }
+          // Of several changes of an object the last one counts.
+          changes.removeAll { $0.key == key }
+          changes.append(Change(key: key, now: value(of: event)))
         }
         return true
       }
-      return keys.isEmpty ? .other : .changed(keys)
+      return changes.isEmpty ? .other : .changed(changes)
     }
     // {"error": …} is the last line of a stream.
     return said ?? .ended
+  }
+
+  private static func value(of event: borrowing JSONValue) -> LedgerReading? {
+    if event.text("type") == "DELETE" { return nil }
+    guard let version = event.text("kv", "mod_revision"),
+      let bytes = event.text("kv", "value").flatMap({ Base64.decode($0) })
+    else { return nil }
+    return .found(bytes, version: version)
   }
 
   private static func key(of event: borrowing JSONValue) -> LedgerKey? {

@@ -1,6 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 internal import OCISpec
 
+/// An object as the API server has it.
+struct KubernetesObject {
+  /// Its `metadata.resourceVersion`.
+  var version: String
+  /// All of it.
+  var json: [UInt8]
+}
+
 /// Requests and answers of the Kubernetes API for the custom resource `EscraApplication`.
 ///
 /// An object is called by the application and the resource ("web.cpu") and has the ledger in
@@ -39,20 +47,49 @@ enum KubernetesMessages {
       + (version.map { "&resourceVersion=\($0)" } ?? "")
   }
 
-  /// An object with a ledger.
+  /// An object that was read, with another ledger: labels, annotations, owners and whatever else others
+  /// have written stays, and so does the version that it replaces.
+  ///
+  /// - Parameters:
+  ///   - old: The object, as JSON.
+  ///   - ledger: The ledger, as JSON.
+  /// - Returns: The object, as JSON; nil if the old one is none.
+  static func object(_ old: [UInt8], with ledger: [UInt8]) -> [UInt8]? {
+    guard let json = try? JSONValue(parsing: old), json.isObject else { return nil }
+    var members: [String] = []
+    json.forEachMember { name, value throws(Never) in
+      if name != "spec" { members.append("\(jsonLiteral(name)):\(text(value.compact))") }
+    }
+    var spec: [String] = []
+    _ = json.member("spec") { old -> Bool? in
+      old.forEachMember { name, value throws(Never) in
+        if name != "ledger" { spec.append("\(jsonLiteral(name)):\(text(value.compact))") }
+      }
+      return true
+    }
+    spec.append("\"ledger\":\(text(ledger))")
+    members.append("\"spec\":{\(spec.joined(separator: ","))}")
+    return Array("{\(members.joined(separator: ","))}".utf8)
+  }
+
+  private static func text(_ bytes: [UInt8]) -> String { String(decoding: bytes, as: UTF8.self) }
+
+  /// The object in a line of a watch.
+  static func object(ofWatch line: [UInt8]) -> [UInt8]? {
+    (try? JSONValue(parsing: line))?.member("object") { $0.isObject ? $0.compact : nil }
+  }
+
+  /// A new object with a ledger.
   ///
   /// - Parameters:
   ///   - key: Its key.
   ///   - ledger: The ledger, as JSON.
-  ///   - version: The version that it replaces; nil for a new object.
   /// - Returns: The object, as JSON.
-  static func object(_ key: LedgerKey, _ ledger: [UInt8], replacing version: String?) -> [UInt8] {
-    let resourceVersion =
-      version.map { ",\"resourceVersion\":\(jsonLiteral($0))" } ?? ""
+  static func object(_ key: LedgerKey, _ ledger: [UInt8]) -> [UInt8] {
     let head =
       "{\"apiVersion\":\"\(Self.version)\",\"kind\":\"\(kind)\",\"metadata\":{"
       + "\"name\":\(jsonLiteral(name(key))),\"namespace\":\(jsonLiteral(key.namespace))"
-      + "\(resourceVersion)},\"spec\":{\"application\":\(jsonLiteral(key.application)),"
+      + "},\"spec\":{\"application\":\(jsonLiteral(key.application)),"
       + "\"resource\":\(jsonLiteral(key.resource)),\"ledger\":"
     return Array(head.utf8) + ledger + Array("}}".utf8)
   }
@@ -99,8 +136,9 @@ enum KubernetesMessages {
 
   /// What a line of a watch says.
   enum WatchLine: Equatable {
-    /// An object has changed; from this version on nothing was missed.
-    case changed(LedgerKey, version: String)
+    /// An object has changed, and has this ledger unless it was removed; from this version on nothing
+    /// was missed.
+    case changed(LedgerKey, version: String, ledger: [UInt8]?)
     /// From this version on nothing was missed.
     case bookmark(version: String)
     /// The version that it began at is too old: 410 Gone.
@@ -121,7 +159,8 @@ enum KubernetesMessages {
       guard let namespace = object.text("metadata", "namespace"),
         let name = object.text("metadata", "name"), let key = key(namespace: namespace, name: name)
       else { return .bookmark(version: version) }
-      return .changed(key, version: version)
+      let ledger = object.member("spec") { $0.member("ledger") { $0.compact } }
+      return .changed(key, version: version, ledger: type == "DELETED" ? nil : ledger)
     }
     return said ?? .ended
   }

@@ -15,12 +15,14 @@ protocol Ledger: AnyObject {
   func swap(
     _ key: LedgerKey, to bytes: [UInt8]?, expecting version: String?,
     _ done: @escaping (LedgerSwap) -> Void)
-  /// Has `hint` called when objects may have changed; nil stands for any of them.
+  /// Has `hint` called when objects may have changed.
   ///
   /// A hint may be missing or late; truth is what ``read(_:_:)`` gives.
-  func watch(_ hint: @escaping (LedgerKey?) -> Void)
+  func watch(_ hint: @escaping (LedgerHint) -> Void)
   /// Stops it.
   func stopWatching()
+  /// No application of this node has the object any more.
+  func forget(_ key: LedgerKey)
   /// What is known of the engine.
   var status: ClusterStatus.Engine { get }
 }
@@ -50,6 +52,14 @@ struct LedgerKey: Hashable, CustomStringConvertible {
     guard parts.count == 3, !parts.contains("") else { return nil }
     self.init(namespace: parts[0], application: parts[1], resource: parts[2])
   }
+}
+
+/// What a watch says.
+enum LedgerHint: Equatable {
+  /// Any object may have changed.
+  case any
+  /// An object has changed; what it is now, unless it was removed.
+  case changed(LedgerKey, LedgerReading?)
 }
 
 /// What came of reading.

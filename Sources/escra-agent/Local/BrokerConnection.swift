@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 internal import Application
 internal import Glibc
-internal import LiveLimits
 internal import Quantities
 internal import State
 internal import Syscalls

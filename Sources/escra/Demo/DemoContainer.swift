@@ -169,7 +169,7 @@ final class DemoContainer {
 
   /// A supervised container is found by its state, the other one by its init.
   private func findProbe() -> CgroupProbe? {
-    if let sight = Observer(.system).look().first(where: { $0.state.id == id }) {
+    if let sight = Observer(.configured).look().first(where: { $0.state.id == id }) {
       return CgroupProbe(sight.state)
     }
     guard title != "reactive", let init1 = FileDescriptor.textIfReadable(of: directory + "/pid"),

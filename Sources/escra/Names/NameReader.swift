@@ -130,6 +130,6 @@ final class NameReader {
 ///
 /// Nothing, for a user without access to the state files.
 @Sendable func containerWords(_: [String], _: Int, _ prefix: String) -> [String] {
-  Observer(.system).look().map { $0.report.name?.text ?? $0.report.id }
+  Observer(.configured).look().map { $0.report.name?.text ?? $0.report.id }
     .filter { $0.utf8.starts(with: prefix.utf8) }
 }

@@ -2,6 +2,7 @@
 """Applications over several nodes: the agent, and an etcd of three members."""
 import json
 import os
+import random
 import resource
 import signal
 import subprocess
@@ -9,11 +10,15 @@ import time
 
 import pytest
 
-from nodes import ESCRA_AGENT, Cluster, FakeBroker, FakeKubernetes, ManyBrokers, largest_sum
+from nodes import (
+    ESCRA_AGENT, Cluster, FakeBroker, FakeKubernetes, ManyBrokers, figure, largest_sum,
+    middle_and_tail)
 from processes import is_at_rest, switches, wait_until
 from world import ESCRA
 
 CORE = 10**9
+# How often: `make chaos-nodes` says.
+ROUNDS = int(os.environ.get("ESCRA_CHAOS_NODES_ROUNDS", "0"))
 
 
 @pytest.fixture
@@ -77,20 +82,62 @@ def test_a_share_moves_from_an_idle_node_to_a_busy_one(cluster, broker):
     cluster = cluster()
     nodes, brokers = pair(cluster, broker)
     times = []
-    for number in range(30):
+    for number in range(300 if ROUNDS else 30):
         idle, busy = brokers[number % 2], brokers[1 - number % 2]
         idle.want(CORE // 10)
         time.sleep(0.03)
         times.append(want(busy, 18 * CORE // 10, 17 * CORE // 10))
-    times.sort()
     ledger = cluster.ledger("web")
     assert balance(ledger) == ledger["limit"] == 2 * CORE
     assert largest_sum(brokers) <= 2 * CORE
-    print(f"moved in p50 {times[15] * 1e3:.1f} ms, most {times[-1] * 1e3:.1f} ms")
-    assert times[15] < 0.05
+    p50, p99 = middle_and_tail(times)
+    figure(3, f"{len(times)} moves, p50 {p50 * 1e3:.1f} ms, p99 {p99 * 1e3:.1f} ms")
+    assert p50 < 0.05
     status = wait_until(lambda: nodes[0].status("web"), 1, "a status")
     assert status["engine"]["reachable"] and status["node"] == "n1"
     assert status["resources"]["cpu"]["limit"] == 2 * CORE
+
+
+def test_a_node_that_a_change_does_not_concern_asks_nothing(cluster, broker):
+    """The watch says what the ledger is: no node has to read that."""
+    cluster = cluster(members=1)
+    nodes, brokers = pair(cluster, broker)
+    third = cluster.node("n3").start_agent()
+    brokers.append(broker(third, wanted=CORE // 10))
+    wait_until(lambda: share(brokers[2]), 5, "a share")
+    time.sleep(1.2)
+    before = third.status("web")["engine"]["requests"]
+    for number in range(10):
+        brokers[number % 2].want(CORE // 10)
+        want(brokers[1 - number % 2], 17 * CORE // 10, 16 * CORE // 10)
+    time.sleep(0.3)
+    status = third.status("web")
+    assert status["engine"]["requests"] == before
+    # And it knows what the others have.
+    held = {node["name"]: node["held"] for node in status["resources"]["cpu"]["nodes"]}
+    assert held["n1"] + held["n2"] >= 17 * CORE // 10, status
+
+
+def test_nodes_that_wait_do_not_ask_again_and_again(cluster, broker):
+    """What members could use changes all the time; what the ledger says of it need not."""
+    cluster = cluster(members=1)
+    nodes, brokers = pair(cluster, broker)
+    wait_until(lambda: all(node.status("web") for node in nodes), 3, "a status")
+    before = [node.status("web")["resources"]["cpu"]["counters"] for node in nodes]
+    draw = random.Random(7)
+    end = time.monotonic() + 5
+    while time.monotonic() < end:
+        # The one about its fair share, the other one more than that.
+        brokers[0].want(draw.randrange(80, 120) * CORE // 100)
+        brokers[1].want(draw.randrange(15, 20) * CORE // 10)
+        time.sleep(0.05)
+    after = [node.status("web")["resources"]["cpu"]["counters"] for node in nodes]
+    swaps = [b["swaps"] - a["swaps"] for a, b in zip(before, after)]
+    reads = [b["reads"] - a["reads"] for a, b in zip(before, after)]
+    print(f"{swaps} swaps and {reads} reads in 5 s, in which each wanted something else 100 times")
+    assert sum(swaps) <= 40
+    # Four reads per validity, and one after each swap that another has won.
+    assert sum(reads) <= 2 * 5 * 4 / 3 + 15
 
 
 def test_the_agent_sleeps_while_its_applications_rest(cluster, broker):
@@ -106,8 +153,8 @@ def test_the_agent_sleeps_while_its_applications_rest(cluster, broker):
     assert len(os.listdir(f"/proc/{node.agent.pid}/task")) == 1
     with open(f"/proc/{node.agent.pid}/smaps_rollup") as file:
         pss = next(int(line.split()[1]) for line in file if line.startswith("Pss:"))
-    # 6.6 MB beside other agents, up to 13.7 if no process shares the pages of curl's libraries.
-    assert pss < 16 * 1024
+    figure(14, f"{pss / 1024:.1f} MB, one thread, no wake-up in 2 s")
+    assert pss < 12 * 1024
 
 
 def test_a_second_agent_of_a_node_does_not_start(cluster):
@@ -147,6 +194,7 @@ def test_what_a_node_holds_that_was_cut_off_goes_to_the_others(cluster, broker):
     lowered = next(when for when, limit, *_ in brokers[0].shares if when > cut)
     assert share(brokers[0]) == CORE // 10
     assert lowered < taken and deadline
+    figure(6, f"the others have the rest {taken - cut:.2f} s after the cut, lowered before that")
     # Validity, clocks that differ by 2 % each, and the second after which it is suspected.
     assert taken - cut < 3 * 1.05 + 1 + 1.5
     cluster.network.heal(nodes[0])
@@ -208,11 +256,13 @@ def test_memory_of_a_silent_node_is_not_taken(cluster, broker):
     want(brokers[1], 400 * mib, 120 * mib)
     assert cluster.ledger("web", "memory")["nodes"]["n1"]["held"] >= 320 * mib
     assert largest_sum(brokers) <= 512 * mib
+    figure(16, "nothing taken of 320 MiB in use of 400 MiB on a silent node")
 
 
-@pytest.mark.parametrize("count", [50, pytest.param(1000, marks=pytest.mark.skipif(
-    not os.environ.get("ESCRA_CHAOS_NODES_ROUNDS"), reason="make chaos-nodes runs it"),
-    id="chaos")])
+@pytest.mark.parametrize("count", [50, *(
+    pytest.param(count, marks=pytest.mark.skipif(
+        not ROUNDS, reason="make chaos-nodes runs it"), id=f"chaos-{count}")
+    for count in (1000, 10000))])
 def test_many_applications_at_rest_cause_no_request(cluster, count):
     """Test 13 of the design."""
     cluster = cluster(members=1)
@@ -228,7 +278,7 @@ def test_many_applications_at_rest_cause_no_request(cluster, count):
             "key": "L2VzY3JhL3YxLw==", "range_end": "L2VzY3JhL3YxMA==", "count_only": True})
         return int((answer or {}).get("count", 0))
 
-    wait_until(lambda: keys() == 2 * count, 60, "all ledgers")
+    wait_until(lambda: keys() == 2 * count, max(60, count // 10), "all ledgers")
 
     wait_until(lambda: is_at_rest(node.agent.pid, 1), 20, "an agent that sleeps")
     before, revision = switches(node.agent.pid), cluster.members[0].status()["header"]["revision"]
@@ -237,11 +287,10 @@ def test_many_applications_at_rest_cause_no_request(cluster, count):
     assert cluster.members[0].status()["header"]["revision"] == revision
     with open(f"/proc/{node.agent.pid}/smaps_rollup") as file:
         pss = next(int(line.split()[1]) for line in file if line.startswith("Pss:"))
-    print(f"{count} applications: {pss} KiB")
+    figure(13, f"{count} applications at rest: no request in 5 s; PSS {pss / 1024:.1f} MB")
 
 
-@pytest.mark.skipif(
-    not os.environ.get("ESCRA_CHAOS_NODES_ROUNDS"), reason="make chaos-nodes runs it")
+@pytest.mark.skipif(not ROUNDS, reason="make chaos-nodes runs it")
 def test_chaos_the_disk_of_the_leader_is_frozen(cluster, broker):
     """Test 8 of the design."""
     cluster = cluster(fast=False, disks=True)
@@ -256,6 +305,8 @@ def test_chaos_the_disk_of_the_leader_is_frozen(cluster, broker):
     brokers[0].want(CORE // 10)
     want(brokers[1], 18 * CORE // 10, 17 * CORE // 10)
     assert largest_sum(brokers) <= 2 * CORE
+    figure(8, f"etcd {cluster.members[0].status()['version']}: 3 times 10 s, the share kept, "
+              f"the largest sum {largest_sum(brokers) / CORE:g} of 2")
 
 
 def test_with_floors_what_is_declared_moves_too(cluster, broker):
@@ -316,12 +367,12 @@ def test_a_watch_that_was_away_during_a_compaction_goes_on(cluster, broker):
     want(brokers[1], 18 * CORE // 10, 17 * CORE // 10)
     assert balance(cluster.ledger("web")) == 2 * CORE
     assert largest_sum(brokers) <= 2 * CORE
+    figure(12, "right after three compactions, each while a watch was away")
 
 
 @pytest.mark.parametrize("moves", [
-    8, pytest.param(1000, marks=pytest.mark.skipif(
-        not os.environ.get("ESCRA_CHAOS_NODES_ROUNDS"), reason="make chaos-nodes runs it"),
-        id="chaos")])
+    8, pytest.param(200 * ROUNDS, marks=pytest.mark.skipif(
+        not ROUNDS, reason="make chaos-nodes runs it"), id="chaos")])
 def test_late_swaps_give_nobody_too_much(cluster, broker, moves):
     """Test 9 of the design: a swap that its sender has given up may still happen."""
     cluster = cluster(members=1)
@@ -335,12 +386,14 @@ def test_late_swaps_give_nobody_too_much(cluster, broker, moves):
     for number in range(moves):
         brokers[number % 2].want(CORE // 10)
         brokers[1 - number % 2].want(18 * CORE // 10)
-        time.sleep(0.3)
-        ledger = cluster.ledger("web")
-        assert balance(ledger) == ledger["limit"] == 2 * CORE
+        time.sleep(0.1 if moves > 100 else 0.3)
+        if number % 10 == 0 or moves < 100:
+            ledger = cluster.ledger("web")
+            assert balance(ledger) == ledger["limit"] == 2 * CORE
     assert largest_sum(brokers) <= 2 * CORE
     doubts = sum(node.status("web")["resources"]["cpu"]["counters"]["doubts"] for node in nodes)
-    print(f"{moves} moves with {doubts} late swaps, the largest sum {largest_sum(brokers) / CORE}")
+    figure(9, f"{moves} moves with {doubts} late swaps, the largest sum "
+           f"{largest_sum(brokers) / CORE:g} of 2")
     # And it heals.
     brokers[0].want(CORE // 10)
     want(brokers[1], 18 * CORE // 10, 17 * CORE // 10)
@@ -416,6 +469,14 @@ def test_kubernetes_keeps_the_ledger(world, cluster, broker):
         times = sorted(move(number) for number in range(10))
         print(f"moved in p50 {times[5] * 1e3:.1f} ms, most {times[-1] * 1e3:.1f} ms")
         assert balance(server.ledger("web")) == 2 * CORE
+        # What others have written beside the ledger stays.
+        server.control("label")
+        assert move(12) < 2.5
+        wait_until(lambda: server.ledger("web"), 1, "an object")
+        labels = server.object("web")
+        assert labels["metadata"]["labels"] == {"team": "shop"}
+        assert labels["metadata"]["annotations"] == {"example.com/note": "\"1\""}
+        assert labels["status"] == {"seen": [True]}
         # A watch that ends goes on where it was; one whose place is forgotten begins anew.
         server.control("bookmark")
         server.control("hangup")

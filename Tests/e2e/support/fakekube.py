@@ -7,7 +7,8 @@
 It answers as the real one does in what the agent relies on: a PUT needs the newest resourceVersion
 (409), a POST needs an object that is not there (409), a DELETE honours preconditions, a watch from
 a version that was compacted ends in an ERROR event of code 410, and bookmarks carry versions.
-POST /control/compact forgets the history, /control/hangup ends all watches, /control/bookmark
+POST /control/label writes labels, annotations and a status into all objects, /control/compact
+forgets the history, /control/hangup ends all watches, /control/bookmark
 sends a bookmark to all of them, /control/count tells how many requests there were.
 """
 import http.server
@@ -155,7 +156,13 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
     def control(self, what):
         with STORE.lock:
-            if what == "compact":
+            if what == "label":
+                for key, value in list(STORE.objects.items()):
+                    STORE.change("MODIFIED", key, {
+                        **value, "status": {"seen": [True]}, "metadata": {
+                            **value["metadata"], "labels": {"team": "shop"},
+                            "annotations": {"example.com/note": "\"1\""}}})
+            elif what == "compact":
                 STORE.compacted, STORE.events = STORE.version, []
             elif what == "hangup":
                 for watch in STORE.watches:

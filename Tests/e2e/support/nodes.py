@@ -25,6 +25,8 @@ from world import ESCRA, ESCRA_RUNC, PATH, Runtime
 
 ESCRA_AGENT = os.environ.get(
     "ESCRA_AGENT", os.path.join(os.path.dirname(ESCRA_RUNC), "escra-agent"))
+# scripts/deps-etcd finds a newer one.
+ETCD = os.environ.get("ESCRA_ETCD", "etcd")
 NETWORK = "10.77.0."
 
 
@@ -32,6 +34,20 @@ def run(*words, **options):
     return subprocess.run(
         [str(word) for word in words], check=True, capture_output=True, text=True, timeout=20,
         **options).stdout
+
+
+def figure(test, text):
+    """Notes what an acceptance test has found: scripts/chaos-nodes prints a table."""
+    print(f"test {test}: {text}")
+    if os.environ.get("ESCRA_NODES_FIGURES"):
+        with open(os.environ["ESCRA_NODES_FIGURES"], "a") as file:
+            file.write(f"{test}\t{text}\n")
+
+
+def middle_and_tail(values):
+    """The median and the 99th of a hundred."""
+    values = sorted(values)
+    return values[len(values) // 2], values[min(len(values) - 1, len(values) * 99 // 100)]
 
 
 class Namespace:
@@ -140,7 +156,7 @@ class Etcd:
 
     def start(self):
         self.process = self.namespace.start(
-            "etcd", *self.words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+            ETCD, *self.words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
             env={"PATH": PATH})
         return self
 
@@ -187,8 +203,11 @@ class FakeKubernetes:
                 f"https://127.0.0.1:6443/control/{what}"), capture_output=True, text=True)
         return json.loads(done.stdout) if done.stdout else None
 
+    def object(self, application, resource="cpu", namespace="default"):
+        return self.control("count")["objects"].get(f"{namespace}/{application}.{resource}")
+
     def ledger(self, application, resource="cpu", namespace="default"):
-        found = self.control("count")["objects"].get(f"{namespace}/{application}.{resource}")
+        found = self.object(application, resource, namespace)
         return found and found["spec"]["ledger"]
 
 
@@ -538,9 +557,13 @@ class Sums:
     def __enter__(self):
         return self
 
+    @property
+    def text(self):
+        return (f"{self.stable} stable samples, the largest sum {self.most} of {self.limit}, "
+                f"{self.above} above")
+
     def __exit__(self, *error):
         self.stop()
-        print(f"{self.stable} stable samples, the largest sum {self.most} of {self.limit}, "
-              f"{self.above} above")
+        print(self.text)
         if error == (None, None, None):
             assert self.stable > 20 and self.above == 0, vars(self)

@@ -1,5 +1,4 @@
 // SPDX-License-Identifier: Apache-2.0
-internal import CBPF
 
 /// What one load of the hooks is called by the kernel, as it is written down for others.
 package struct HookIdentity: Equatable, Sendable {
@@ -16,6 +15,8 @@ package struct HookIdentity: Equatable, Sendable {
     package let id: UInt32
     /// Its program's id.
     package let program: UInt32
+    /// Makes a link of its ids.
+    package init(id: UInt32, program: UInt32) { (self.id, self.program) = (id, program) }
   }
 
   /// What was attached beside the program that predicts: others that see throttles which it does not,
@@ -46,41 +47,16 @@ package struct HookIdentity: Equatable, Sendable {
     }
   }
 
-  /// The programs and their layout, as a number: hooks of another version live beside ours.
-  package static var layout: UInt64 { escra_hooks_layout() }
-
   /// The same without the program that minds memory: for who does not, and is not to keep it.
   package var withoutMemory: HookIdentity {
-    var ids = ids
-    if nets.contains(.memory) { ids.link_count -= 1 }
-    ids.nets = nets.subtracting(.memory).rawValue
-    return HookIdentity(ids)
+    HookIdentity(
+      groups: groups, rings: rings, links: nets.contains(.memory) ? links.dropLast() : links,
+      nets: nets.subtracting(.memory))
   }
 
-  init(_ ids: escra_hook_ids) {
-    groups = ids.groups
-    rings = ids.rings
-    nets = Nets(rawValue: ids.nets)
-    let all = [
-      Link(id: ids.links.0, program: ids.programs.0),
-      Link(id: ids.links.1, program: ids.programs.1),
-      Link(id: ids.links.2, program: ids.programs.2),
-    ]
-    links = Array(all.prefix(Int(ids.link_count)))
-  }
-
-  var ids: escra_hook_ids {
-    var ids = escra_hook_ids()
-    ids.groups = groups
-    ids.rings = rings
-    ids.nets = nets.rawValue
-    ids.link_count = UInt32(links.count)
-    func link(_ index: Int) -> Link {
-      index < links.count ? links[index] : Link(id: 0, program: 0)
-    }
-    ids.links = (link(0).id, link(1).id, link(2).id)
-    ids.programs = (link(0).program, link(1).program, link(2).program)
-    return ids
+  /// Makes an identity from its parts.
+  package init(groups: UInt32, rings: UInt32, links: [Link], nets: Nets) {
+    (self.groups, self.rings, self.links, self.nets) = (groups, rings, links, nets)
   }
 
   /// Numbers in a line.
