@@ -88,11 +88,14 @@ package struct HistoryStore: Sendable {
   /// Appends a record of nothing.
   private static func begin(_ nonce: UInt64, in segment: Int32) throws(SystemError) {
     let record = RunRecord(nonce: nonce, started: wallClockNow(), period: 100_000_000)
-    try retrying("write", "a record") {
+    let written = try retrying("write", "a record") {
       withUnsafeTemporaryAllocation(byteCount: RunRecord.size, alignment: 8) { buffer in
         record.encode(into: buffer)
         return Glibc.write(segment, buffer.baseAddress, buffer.count)
       }
+    }
+    guard written == RunRecord.size else {
+      throw SystemError("write", "a record", errno: ENOSPC)
     }
   }
 

@@ -44,6 +44,7 @@ extension Rule {
     case .memoryDrift: "memoryDrift"
     case .memoryGranted: "memoryGranted"
     case .memoryRecalled: "memoryRecalled"
+    case .memoryPredicted: "memoryPredicted"
     }
   }
 
@@ -86,6 +87,7 @@ extension Rule {
     case .memoryDrift: "another process had overwritten it"
     case .memoryGranted: "it needs more memory, and its application had this much"
     case .memoryRecalled: "another member of its application needed the memory more"
+    case .memoryPredicted: "its earlier runs needed less at first"
     }
   }
 
@@ -115,7 +117,7 @@ extension Rule {
     case .jumpStart, .fairShare, .scaleUp, .scaleDown, .trim, .idle, .predicted, .exhausted,
       .giveBack, .rest, .due, .advance, .granted, .memoryFound, .memoryGrown, .memoryNearMiss,
       .memoryRefaults,
-      .memoryGivenBack, .memoryGranted, .memoryRefused, .memoryHostFull, .memoryKill,
+      .memoryGivenBack, .memoryGranted, .memoryPredicted, .memoryRefused, .memoryHostFull, .memoryKill,
       .memoryBounded:
       true
     case .start, .update, .drift, .news, .end, .refused, .declared, .recalled, .memoryNotTaken,

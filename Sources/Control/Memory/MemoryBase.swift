@@ -42,7 +42,9 @@ package struct MemoryBase: Equatable, Sendable {
   /// The first limit of a restored container, where its image needs more than it declares; nil once
   /// the container was found.
   package var needed: Int64?
-  /// What its earlier runs needed at first; nil once the container was found.
+  /// What its earlier runs needed at first; nil once that was made its limit.
+  ///
+  /// Until the container was found it has what it declares: nobody would raise what is too little.
   package var predicted: Int64?
   /// The limit that the kernel had when whoever writes it began to be heard; found out anew for each
   /// supervisor.
@@ -83,8 +85,11 @@ package struct MemoryBase: Equatable, Sendable {
   }
 
   /// The first limit, if that is not what is declared.
-  package var first: Int64? {
-    needed ?? predicted.map { bounds.clamp(min($0, declared ?? limit)) }
+  package var first: Int64? { needed }
+
+  /// What its earlier runs needed at first, as far as it may have that.
+  package var predictedLimit: Int64? {
+    predicted.map { bounds.clamp(min($0, declared ?? limit)) }
   }
 
   /// The limit that the container's own group is to have at first, if the limit that moves is that of
@@ -200,7 +205,7 @@ extension MemoryBase {
       [
         declared ?? -1, swapAllowance ?? -1, floor, explicitCeiling ?? -1, limit, hostReserve,
         isManaged ? 1 : 0, found ?? -1, inner ?? -1, told ?? -1, application ?? -1,
-        isLine ? 1 : 0,
+        isLine ? 1 : 0, predicted ?? -1,
       ] + above.words
     return Self.mark + words.map { "\($0)" }.joined(separator: ",")
   }
@@ -209,7 +214,7 @@ extension MemoryBase {
   package init?(argument: String) {
     guard argument.utf8.starts(with: Self.mark.utf8) else { return nil }
     let words = argument.dropFirst(Self.mark.count).split(separator: ",").compactMap { Int64($0) }
-    guard words.count == 16 else { return nil }
+    guard words.count == 17 else { return nil }
     func present(_ word: Int64) -> Int64? { word < 0 ? nil : word }
     self.init(
       declared: present(words[0]), swapAllowance: present(words[1]), floor: words[2],
@@ -220,7 +225,8 @@ extension MemoryBase {
     told = present(words[9])
     application = present(words[10])
     isLine = words[11] == 1
-    above = LimitsAbove(words[12], words[13], words[14], words[15])
+    predicted = present(words[12])
+    above = LimitsAbove(words[13], words[14], words[15], words[16])
   }
 
   private static let mark = "memory:"

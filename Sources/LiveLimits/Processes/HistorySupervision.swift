@@ -21,6 +21,8 @@ final class HistorySupervision {
   private var recorder: RunRecorder
   private var trace: TraceRecorder?
   private var nextSnapshot: Nanoseconds
+  /// Why something could not be written, once something could not.
+  private var loss: (errno: Int32, isTold: Bool)?
 
   /// The least time between two snapshots; later on a fiftieth of the run's duration.
   private static let interval: Nanoseconds = 600_000_000_000
@@ -114,8 +116,15 @@ final class HistorySupervision {
     }
     withUnsafeTemporaryAllocation(byteCount: RunRecord.size, alignment: 8) { buffer in
       recorder.record.encode(into: buffer)
-      _ = Glibc.write(segment.number, buffer.baseAddress, buffer.count)
+      write(UnsafeRawBufferPointer(buffer), to: segment)
     }
+  }
+
+  /// Why something could not be written; nil where nothing is to be told, or was told already.
+  func takeLoss() -> Int32? {
+    guard let loss, !loss.isTold else { return nil }
+    self.loss?.isTold = true
+    return loss.errno
   }
 
   /// Reads what only the kernel counts; what it does not say any more stays what it was.
@@ -136,6 +145,16 @@ final class HistorySupervision {
 
   private func write(_ bytes: [UInt8], to file: borrowing FileDescriptor) {
     let number = file.number
-    _ = bytes.withUnsafeBytes { Glibc.write(number, $0.baseAddress, $0.count) }
+    bytes.withUnsafeBytes { note(Glibc.write(number, $0.baseAddress, $0.count), of: $0.count) }
+  }
+
+  private func write(_ bytes: UnsafeRawBufferPointer, to file: borrowing FileDescriptor) {
+    note(Glibc.write(file.number, bytes.baseAddress, bytes.count), of: bytes.count)
+  }
+
+  /// A reader leaves out what a full disk has kept the beginning of.
+  private func note(_ written: Int, of count: Int) {
+    guard written != count, loss == nil else { return }
+    loss = (written < 0 ? errno : ENOSPC, false)
   }
 }

@@ -147,6 +147,7 @@ final class Supervision: CPUController.Surroundings {
     if let memory {
       try memory.add(to: poller)
       record.append(memory.opening())
+      if let entry = memory.startWithPrediction() { record.append(entry) }
     }
     nextReading = monotonicNow()
     try takePart(handover)
@@ -189,6 +190,7 @@ final class Supervision: CPUController.Surroundings {
       try? attachment.writer.set(base.limit(of: floor), from: foreign.ours)
     }
     history?.end(self)
+    reportLoss(atEnd: true)
     leaveParents()
     application?.leave()
     // The directory itself is out of reach, and the keeper's to remove.
@@ -386,6 +388,7 @@ final class Supervision: CPUController.Surroundings {
       }
       comeBackToParent()
       history?.note(usage, at: now, quota: controller.quota, self)
+      reportLoss()
     } catch {
       // ENODEV: the cgroup is gone, and the pidfd will say so too.
       nextReading = nil
@@ -399,7 +402,20 @@ final class Supervision: CPUController.Surroundings {
     history.note(usage, at: monotonicNow(), quota: controller.quota, self)
     history.lookAtKernel()
     if isWritten { history.snapshot(self) }
+    reportLoss()
   }
+
+  /// Has the keeper say that something of the history could not be written: once.
+  ///
+  /// - Parameter atEnd: Whether the container's directory, which tells the keeper its id, goes then.
+  private func reportLoss(atEnd: Bool = false) {
+    guard let keeper, let error = history?.takeLoss() else { return }
+    conversations.send(.unrecorded(errno: error), to: keeper)
+    if atEnd { Glibc.poll(nil, 0, Self.keepersTime) }
+  }
+
+  /// How long the keeper may take to read a container's id, in milliseconds.
+  private static let keepersTime: Int32 = 50
 
   private func take(_ step: CPUController.Step) {
     let deadline = history?.deadline(step.deadline, at: monotonicNow()) ?? step.deadline
