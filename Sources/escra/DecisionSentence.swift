@@ -116,8 +116,8 @@ extension Rule {
     switch self {
     case .jumpStart, .fairShare, .scaleUp, .scaleDown, .trim, .idle, .predicted, .exhausted,
       .giveBack, .rest, .due, .advance, .granted, .memoryFound, .memoryGrown, .memoryNearMiss,
-      .memoryRefaults,
-      .memoryGivenBack, .memoryGranted, .memoryPredicted, .memoryRefused, .memoryHostFull, .memoryKill,
+      .memoryRefaults, .memoryPredicted,
+      .memoryGivenBack, .memoryGranted, .memoryRefused, .memoryHostFull, .memoryKill,
       .memoryBounded:
       true
     case .start, .update, .drift, .news, .end, .refused, .declared, .recalled, .memoryNotTaken,

@@ -45,7 +45,8 @@ enum FoundHistory {
     // On cgroup v1 a kill is counted in the group of the process alone.
     open[.historyKills] =
       isUnified
-      ? memory("memory.events") : file((inner ?? location.memory).map { $0 + "/memory.oom_control" })
+      ? memory("memory.events")
+      : file((inner ?? location.memory).map { $0 + "/memory.oom_control" })
     open[.historyStatistics] = file(location.cpu + "/cpu.stat")
     return open
   }

@@ -185,6 +185,7 @@ final class Keeper {
     case .message(.unrecorded(let errno)):
       _ = socket.release()
       if let path = watched[number], saidUnrecorded.insert(path).inserted {
+        // It may have removed its directory by now.
         let id = (try? StateDirectory(opening: path))?.load()?.id ?? path
         let error = SystemError("write", "its history", errno: errno)
         escra_syslog(true, "escra: a run of container \(id) is not recorded in full: \(error)")
