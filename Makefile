@@ -61,7 +61,7 @@ simulate-nodes: build ## Run nodes that share a limit in virtual time (SEEDS=100
 shrink-race: deps build ## Shrink limits of growing containers, 10,000 times (needs root, ROUNDS=)
 	@ESCRA_SHRINKS=$(or $(ROUNDS),10000) scripts/e2e Tests/e2e/test_shrink_race.py -s -k not_killed
 
-fuzz: deps ## Give the decoders of frames any bytes for a minute, and the readers of histories a million files
+fuzz: deps ## Give decoders of frames any bytes, a minute, and readers of histories a million files
 	@scripts/fuzz
 
 model: ## Check the model of the negotiation in docs/model with spin, every interleaving
