@@ -43,10 +43,10 @@ enum FoundHistory {
     open[.historyMemory] = memory(isUnified ? "memory.current" : "memory.usage_in_bytes")
     open[.historyPeak] = memory(isUnified ? "memory.peak" : "memory.max_usage_in_bytes")
     // On cgroup v1 a kill is counted in the group of the process alone.
-    open[.historyKills] =
+    let (own, name) =
       isUnified
-      ? memory("memory.events")
-      : file((inner ?? location.memory).map { $0 + "/memory.oom_control" })
+      ? (location.memory, "memory.events") : (inner ?? location.memory, "memory.oom_control")
+    open[.historyKills] = file(own.map { $0 + "/" + name })
     open[.historyStatistics] = file(location.cpu + "/cpu.stat")
     return open
   }
