@@ -205,6 +205,8 @@ def test_chaos_an_application_of_one_node_is_what_it_was(world, shop, container)
     node, etcd = shop.nodes[0], shop.cluster.members[0]
     shop.containers[0].call("delete", "--force")
     wait_until(lambda: not node.rooms() and shop.ledger is None, 5, "the node has left")
+    node.agent.kill()
+    node.agent.wait()
     found = {True: [], False: []}
     for number in range(2 * max(ROUNDS, 5)):
         has_agent = number % 2 == 0
