@@ -19,6 +19,15 @@ let staticExecutable: [LinkerSetting] = [
   .unsafeFlags(["-static-executable"], .when(configuration: .release))
 ]
 
+/// A release of escra-runc begins with Sources/CEntry, where that knows the processor.
+#if arch(x86_64) || arch(arm64)
+  let earlyEntry: [LinkerSetting] = [
+    .unsafeFlags(["-Xlinker", "-e", "-Xlinker", "escra_entry"], .when(configuration: .release))
+  ]
+#else
+  let earlyEntry: [LinkerSetting] = []
+#endif
+
 /// A release of the agent has Swift's own libraries in it, and takes C's from the distribution.
 ///
 /// libcurl and its TLS get their security updates there.
@@ -125,10 +134,20 @@ let package = Package(
       name: "LiveLimits", dependencies: lower + ["CLinux", "CSeccomp", "State"],
       swiftSettings: strict),
 
+    // Where escra-runc starts, before libc: a call that is the low-level runtime's alone.
+    .target(
+      name: "CEntry",
+      cSettings: [
+        .unsafeFlags([
+          "-Wall", "-Wextra", "-Werror", "-O2", "-ffreestanding", "-fno-builtin",
+          "-fno-stack-protector",
+        ])
+      ]),
+
     // The runtime: argument grammar, one file a verb, then execve.
     .executableTarget(
-      name: "escra-runc", dependencies: layers + ["CLinux"], swiftSettings: strict,
-      linkerSettings: staticExecutable),
+      name: "escra-runc", dependencies: layers + ["CEntry", "CLinux"], swiftSettings: strict,
+      linkerSettings: staticExecutable + earlyEntry),
 
     // The operator's tool.
     .executableTarget(
@@ -222,7 +241,7 @@ let package = Package(
       name: "escra-agentTests", dependencies: layers + ["escra-agent"] + support,
       swiftSettings: strict),
     .testTarget(
-      name: "escra-runcTests", dependencies: layers + ["escra-runc"] + support,
+      name: "escra-runcTests", dependencies: layers + ["CEntry", "escra-runc"] + support,
       swiftSettings: strict),
     .testTarget(
       name: "escraTests", dependencies: layers + ["escra"] + support,

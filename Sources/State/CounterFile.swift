@@ -106,6 +106,21 @@ extension CPUController.Counters {
     }
   }
 
+  /// Adds what another part of the supervisor has counted; by plain statements, as above.
+  package mutating func add(_ other: Self) {
+    predictions += other.predictions
+    throttles += other.throttles
+    ancestorThrottles += other.ancestorThrottles
+    raises += other.raises
+    returns += other.returns
+    deferrals += other.deferrals
+    stalled += other.stalled
+    refusals += other.refusals
+    memoryRaises += other.memoryRaises
+    memoryReturns += other.memoryReturns
+    memoryRefusals += other.memoryRefusals
+  }
+
   /// Both together.
   static func + (one: Self, other: Self) -> Self {
     Self(words: zip(one.words, other.words).map { $0 &+ $1 })

@@ -4,18 +4,25 @@ internal import CLinux
 /// What one thread waits on: epoll(7), level-triggered.
 package struct Poller: ~Copyable {
   private let descriptor: FileDescriptor
+  /// What is added to each token: the parts of one loop choose theirs without knowing each other's.
+  private let offset: UInt64
 
   /// Makes an empty poller.
   package init() throws(SystemError) {
+    offset = 0
     descriptor = FileDescriptor(
       owning: try retrying("make", "an epoll") { epoll_create1(CInt(EPOLL_CLOEXEC)) })
   }
 
-  /// Another handle on the same poller: for somebody who adds descriptors to it.
+  /// Another handle on the same poller: for a part of the loop that adds descriptors to it.
   ///
+  /// - Parameters:
+  ///   - other: The poller.
+  ///   - offset: What is added to the tokens of this handle, besides what `other` adds.
   /// - Throws: ``SystemError``.
-  package init(sharing other: borrowing Poller) throws(SystemError) {
+  package init(sharing other: borrowing Poller, offset: UInt64 = 0) throws(SystemError) {
     descriptor = try other.descriptor.duplicate()
+    self.offset = other.offset + offset
   }
 
   /// Adds a descriptor.
@@ -44,7 +51,7 @@ package struct Poller: ~Copyable {
   private func add(_ number: Int32, token: UInt64, _ events: UInt32) throws(SystemError) {
     var event = epoll_event()
     event.events = events
-    event.data.u64 = token
+    event.data.u64 = offset + token
     try retrying("watch", "descriptor \(number)") {
       epoll_ctl(descriptor.number, EPOLL_CTL_ADD, number, &event)
     }
@@ -75,7 +82,7 @@ package struct Poller: ~Copyable {
   ) throws(SystemError) {
     var event = epoll_event()
     event.events = (reads ? EPOLLIN.rawValue : 0) | (writes ? EPOLLOUT.rawValue : 0)
-    event.data.u64 = token
+    event.data.u64 = offset + token
     if epoll_ctl(descriptor.number, EPOLL_CTL_MOD, number, &event) == 0 { return }
     try retrying("watch", "descriptor \(number)") {
       epoll_ctl(descriptor.number, EPOLL_CTL_ADD, number, &event)

@@ -90,7 +90,7 @@ private struct ScopeModel {
     ]
   }
 
-  /// The supervisor looks at both groups, as ``Supervision`` does.
+  /// The supervisor looks at both groups, as a supervisor does.
   mutating func look() {
     var (scope, slice) = (scope, slice)
     _ = base.takeInner(scope.cpu) { limit in

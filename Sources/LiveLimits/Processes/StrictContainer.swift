@@ -11,7 +11,7 @@ final class StrictContainer {
   let state: ContainerState
   var quota: CgroupWriter
   /// Its memory, where an annotation asks for that to move.
-  let memory: MemorySupervision?
+  let memory: MemorySupervisor?
   private let initProcess: ProcessHandle
   private let group: FileDescriptor
   /// What reports the end of the last process, once init has ended; nil before, and on v1.
@@ -76,7 +76,7 @@ final class StrictContainer {
   /// Opens what supervising its memory takes; nil where nothing asks for that, or it has ended.
   private static func memory(
     of state: inout ContainerState, isFirst: Bool, _ root: StateRoot
-  ) -> MemorySupervision? {
+  ) -> MemorySupervisor? {
     // A group that is gone: the container has ended.
     guard let location = try? FoundGroup(of: state).location else {
       return nil
@@ -88,7 +88,7 @@ final class StrictContainer {
     else { return nil }
     var open = found.files
     // The same.
-    return try? MemorySupervision(found.base, isObserver: false) { place in
+    return try? MemorySupervisor(found.base, isObserver: false) { place in
       FileDescriptor(owning: open.removeValue(forKey: place) ?? -1)
     }
   }

@@ -24,9 +24,9 @@ extension Role {
     let handover = try Handover(argument: arguments.count > 3 ? arguments[3] : "")
     // Before anything is heard of others.
     try Confinement.enter(handover.take(.rules), handover.take(.filter))
-    let supervision = try Supervision(
+    let supervisor = try Supervisor(
       directory: StateDirectory(path: path, owning: descriptor), handover)
-    try supervision.run()
+    try supervisor.run()
   }
 
   /// Finds the container, opens what supervising it takes, and goes on as a fresh image.
@@ -143,12 +143,12 @@ extension Role {
       guard directory.load()?.isOver ?? true else { throw error }
       return try fence.release(directory)
     }
-    let supervision = try StrictSupervision(
+    let supervisor = try StrictSupervisor(
       directory: directory, fence: fence, container: container, listener: listener)
     escra_open_syslog()
     try Confinement.confineStrictSupervisor(
       root, cpusets: fence.tree.directory("/"), makesPartitions: fence.makesPartitions)
-    try supervision.run()
+    try supervisor.run()
   }
 
   /// Gives back what a container holds that has ended, or will never be.

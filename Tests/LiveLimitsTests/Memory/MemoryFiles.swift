@@ -6,7 +6,7 @@ import TestFiles
 @testable import LiveLimits
 @testable import Syscalls
 
-extension MemorySupervision {
+extension MemorySupervisor {
   /// Supervises files in the place of a group's: those of these names in a directory.
   convenience init(
     _ base: MemoryBase, files names: [Handover.Place: String], in directory: TemporaryDirectory

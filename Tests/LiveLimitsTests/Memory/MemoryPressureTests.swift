@@ -12,7 +12,7 @@ import Testing
 /// for some; all of it files.
 private struct FakeGroup {
   let directory: TemporaryDirectory
-  let memory: MemorySupervision
+  let memory: MemorySupervisor
 
   init(reserve: Int64, stalled: String?) throws(SystemError) {
     directory = try TemporaryDirectory()
@@ -28,7 +28,7 @@ private struct FakeGroup {
       .memoryLimit: "limit", .memoryUsage: "usage", .memoryStatistics: "statistics",
       .machineMemory: "machine", .machinePressure: "pressure",
     ]
-    memory = try MemorySupervision(base, files: names, in: directory)
+    memory = try MemorySupervisor(base, files: names, in: directory)
   }
 
   static func stall(_ percent: String, _ directory: TemporaryDirectory) throws(SystemError) {

@@ -12,7 +12,7 @@ import Testing
 /// A group of cgroup v2 as crun makes it, in a scope of systemd's; all of it files.
 private struct FakeScope {
   let directory: TemporaryDirectory
-  let memory: MemorySupervision
+  let memory: MemorySupervisor
 
   // All in MiB; it declares 64.
   init(explicitCeiling: Int64?, found: Int64? = nil, limit: Int64 = 64) throws(SystemError) {
@@ -31,7 +31,7 @@ private struct FakeScope {
       .memoryLimit: "limit", .memoryLine: "line", .memoryOuter: "outer", .memoryUsage: "usage",
       .memoryStatistics: "statistics", .machineMemory: "machine",
     ]
-    memory = try MemorySupervision(base, files: names, in: directory)
+    memory = try MemorySupervisor(base, files: names, in: directory)
   }
 
   /// Has somebody write the scope's limit, and says what was made of it.

@@ -13,8 +13,8 @@ import sys
 import pytest
 
 import kernel
-from processes import PATIENCE, is_alive, ours, read_to_the_end, status, wait_until
-from world import IS_CRUN, Runtime, without_time
+from processes import PATIENCE, RUN, is_alive, ours, read_to_the_end, status, wait_until
+from world import IS_CRUN, RUNC, Runtime, without_time
 
 
 @pytest.fixture
@@ -426,12 +426,31 @@ VERBS = [
     ["kill", "-a", "id", "9"], ["delete", "-f", "id"], ["checkpoint", "--image-path", "i", "id"],
     ["start", "id"], ["pause", "id"], ["resume", "id"], ["ps", "id"], ["list", "-q"],
     ["events", "id"], ["spec"], ["help"], ["no-such-verb", "create"], ["--", "state"], [],
+    ["--root", "r", "--log", "l", "--log-format", "json", "--systemd-cgroup", "delete", "-f", "id"],
+    ["--root"], ["--root", "r"], ["--root=r", "--log-format=text", "exec", "id", "a"],
 ]
 
 
+@pytest.fixture
+def in_place(stub):
+    """The same in runc's place, which is where it is found without a config of the operator's."""
+    kernel.mount(stub[0].program, RUNC, None, kernel.MS_BIND)
+    os.makedirs("/etc/escra", exist_ok=True)
+    kernel.mount("none", "/etc/escra", "tmpfs")
+    yield Runtime(RUNC)
+    kernel.unmount("/etc/escra")
+    kernel.unmount(RUNC)
+
+
+@pytest.mark.parametrize("way", ["stub", "in_place"], ids=["configured", "found"])
 @pytest.mark.parametrize("call", VERBS, ids=lambda call: "-".join(map(str, call))[:40] or "none")
-def test_the_runtime_finds_what_the_caller_left_for_it(stub, escra, bundle, world, call):
-    """Arguments, environment, descriptors, directory, signals, limits, cgroup: all of it."""
+def test_the_runtime_finds_what_the_caller_left_for_it(request, escra, bundle, world, call, way):
+    """Arguments, environment, descriptors, directory, signals, limits, cgroup: all of it.
+
+    What is found may be called before libc and Swift have begun (Sources/CEntry).
+    """
+    program = request.getfixturevalue(way)
+    program, own = program if way == "stub" else (program, [])
     made = bundle()
     call = [made.path if word == "BUNDLE" else word for word in call]
     reading, writing = os.pipe()
@@ -463,7 +482,6 @@ def test_the_runtime_finds_what_the_caller_left_for_it(stub, escra, bundle, worl
             for number, target in seen["descriptors"].items()}
         return seen
 
-    program, own = stub
     alone = case(program)
     behind = case(Runtime(escra.program, *own))
     os.close(reading)
@@ -471,3 +489,30 @@ def test_the_runtime_finds_what_the_caller_left_for_it(stub, escra, bundle, worl
     assert behind == alone
     assert "11" in alone["descriptors"] and alone["death"] == signal.SIGKILL
     assert made.names() == ["config.json"]
+
+
+def faults(runtime, *call):
+    """The least page faults of a call of three."""
+    def once():
+        pid = os.posix_spawn(
+            runtime.program, runtime.command(*call), {}, file_actions=[
+                (os.POSIX_SPAWN_OPEN, 1, os.devnull, os.O_WRONLY, 0), (os.POSIX_SPAWN_DUP2, 1, 2)])
+        return os.wait4(pid, 0)[2].ru_minflt
+
+    return min(once() for _ in range(3))
+
+
+def test_a_call_that_is_runcs_alone_begins_neither_libc_nor_swift(in_place, escra, world):
+    """But where the operator has a config, or anything is supervised, it does."""
+    call = "--root", world.root, "state", "no-such-id"
+    ours = Runtime(escra.program)
+    alone, short = faults(in_place, *call), faults(ours, *call)
+    assert short < alone + 40
+    for directory in (RUN + "/containers/key", RUN + "/groups/one"):
+        os.makedirs(directory)
+        assert faults(ours, *call) > short + 60, directory
+        os.rmdir(directory)
+        assert faults(ours, *call) < alone + 40, "what is above may stay"
+    with open("/etc/escra/config.json", "w") as file:
+        file.write("{}")
+    assert faults(ours, *call) > short + 60

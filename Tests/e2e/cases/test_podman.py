@@ -7,8 +7,9 @@ import subprocess
 
 import pytest
 
+import cgroups
 import engines
-from processes import PATIENCE, is_alive, kill, ours, status, wait_until
+from processes import PATIENCE, is_alive, kill, ours, status, supervisors, wait_until
 # The same cases, with crun beneath.
 from test_engines import (  # noqa: F401
     POLITE, test_a_pause_freezes_and_an_unpause_thaws,
@@ -38,6 +39,40 @@ def test_the_limit_goes_up_with_crun_beneath(through):
         made.wait_for_quota(lambda quota: quota > 50_000, 4, "up beyond what was declared")
 
     through(case, runtimes=["reactive"])
+
+
+@pytest.mark.parametrize("engine", [engines.Podman], indirect=True, ids=["podman"])
+def test_a_pod_of_two_under_a_policy(through):
+    """Created, asked for its statistics and removed as a whole: nothing is left of it."""
+
+    def case(engine):
+        pod = engine.world.name()
+        made = engine(
+            "pod", "create", "--infra=false", "--name", pod, "--cgroup-parent",
+            engine.engine.parent.word)
+        assert made.code == 0, made
+        found = []
+        for _ in range(2):
+            run = engine(
+                *engine.before, "run", "--detach", "--pod", pod, *engine.options, "--cpus", "0.5",
+                "--network", "none", engine.image, *POLITE)
+            assert run.code == 0, run
+            found.append(run.out.strip())
+        if engine.has_policy:
+            for id in found:
+                wait_until(lambda: supervisors(id), 5, "a supervisor")  # noqa: B023
+        told = json.loads(engine("pod", "stats", "--no-stream", "--format", "json", pod).out)
+        assert sorted(each["CID"] for each in told) == sorted(id[:12] for id in found)
+        engine.saw("stats of a pod", len(told))
+        removed = engine("pod", "rm", "--force", "--time", "0", pod)
+        assert removed.code == 0, removed
+        assert engine("ps", "--all", "--quiet").out == ""
+        parent = engine.engine.parent.path
+        wait_until(
+            lambda: set(cgroups.of_ours(parent.strip("/"))) <= {parent}, 4,
+            lambda: f"no group of the pod, not {cgroups.of_ours(parent.strip('/'))}")
+
+    through(case)
 
 
 def test_a_health_check_tells_by_its_exit_code(through):

@@ -8,15 +8,15 @@ internal import State
 internal import Syscalls
 
 /// The memory of one container: reading, law, write, record; beside the CPU in a supervisor's loop.
-final class MemorySupervision: MemoryController.Surroundings {
+final class MemorySupervisor: MemoryController.Surroundings {
   /// What was declared, and what it may have.
-  private(set) var base: MemoryBase {
+  var base: MemoryBase {
     didSet { writer.application = base.application }
   }
   /// Whether ``base`` has changed and has to be written down; whoever does so says so.
   var isBaseChanged = false
   /// When to look again; nil: when the kernel calls.
-  private(set) var deadline: Nanoseconds?
+  var deadline: Nanoseconds?
 
   /// What was decided and is to be asked for, where the limit is shared with others.
   private(set) var wish: MemoryController.Decision?
@@ -31,36 +31,32 @@ final class MemorySupervision: MemoryController.Surroundings {
   /// The limit in force; under `observe` what it would be.
   var held: Int64 { writer.isReadOnly ? controller.limit : ours }
 
-  private let isShared: Bool
-  private var writer: MemoryWriter
+  let isShared: Bool
+  var writer: MemoryWriter
   /// The limit of the group right above the container's own; ``FileDescriptor/none`` where it is not
   /// watched.
-  private let above: FileDescriptor
-  private let meter: MemoryMeter
+  let above: FileDescriptor
+  let meter: MemoryMeter
   private let calls: MemoryCalls
-  private let law: MemoryLaw
-  private var controller: MemoryController
+  let law: MemoryLaw
+  var controller: MemoryController
   /// What the kernel should hold: our last write, or what was found.
-  private var ours: Int64
+  var ours: Int64
   /// The same of cgroup v2's line.
   private var ourLine: Int64
   /// What the limit of the group around the container's own was last; nil where there is none.
-  private var outer: Int64?
-  private var lastCorrection: Nanoseconds = .min / 2
+  var outer: Int64?
+  /// What other processes write, judged.
+  var external: WriteJudge
   private var kills: Int64
 
   /// Whether nobody looks here when the container works: on cgroup v2 nothing calls then when memory
   /// is freed.
   var isAlone = false
-  private var lonelyPatience: Nanoseconds = MemorySupervision.shortestPatience
+  private var lonelyPatience: Nanoseconds = MemorySupervisor.shortestPatience
   private static let shortestPatience: Nanoseconds = 1_000_000_000
   private static let longestPatience: Nanoseconds = 60_000_000_000
 
-  /// The shortest time between two corrections of what another process wrote: nothing is fought in a
-  /// loop.
-  private var correctionInterval: Nanoseconds {
-    base.inner == nil ? ForeignWrites.correctionInterval : ForeignWrites.shortInterval
-  }
   /// From here on the machine is held to have no memory to spare, where something is to be kept:
   /// a tenth of the last ten seconds went by with nothing but waiting for it.
   private static let tooMuchStalling: Int64 = 10
@@ -93,6 +89,7 @@ final class MemorySupervision: MemoryController.Surroundings {
   ) throws(SystemError) {
     self.base = base
     self.isShared = isShared
+    external = WriteJudge(isOurGroup: base.inner != nil)
     writer = MemoryWriter(
       limit: take(.memoryLimit), swap: take(.memorySwap), line: take(.memoryLine),
       outer: take(.memoryOuter), inner: take(.innerMemory),
@@ -190,7 +187,7 @@ final class MemorySupervision: MemoryController.Surroundings {
     return entries
   }
 
-  private func apply(_ decision: MemoryController.Decision, _ before: Int64) -> RecordEntry {
+  func apply(_ decision: MemoryController.Decision, _ before: Int64) -> RecordEntry {
     let made = entry(decision.rule, before, decision.limit, use: decision.use)
     guard decision.limit != before, !writer.isReadOnly else { return made }
     guard makeRoom(for: decision.limit) else {
@@ -271,181 +268,15 @@ final class MemorySupervision: MemoryController.Surroundings {
     guard found != wanted else { return nil }
     let isForeign = found != ourLine
     let now = monotonicNow()
-    let due = lastCorrection + correctionInterval
-    if isForeign, now < due {
-      deadline = min(deadline ?? .max, due)
+    if isForeign, now < external.next {
+      deadline = min(deadline ?? .max, external.next)
       return nil
     }
     guard (try? writer.set(line: wanted)) != nil else { return nil }
     ourLine = wanted
     guard isForeign else { return nil }
-    lastCorrection = now
+    external.corrected(at: now)
     return entry(.memoryDrift, found, wanted, use: 0)
-  }
-
-  /// Somebody has written another limit: what was agreed on, an old one, or a new base.
-  private func judge(_ found: Int64, _ usage: Int64) -> [RecordEntry] {
-    defer { alignOuter() }
-    if isUpdating, !isExpected(found), !writer.isReadOnly {
-      return [takeBack(found, usage, .memoryDrift)].compactMap(\.self)
-    }
-    if isExpected(found) {
-      // What we had said; meanwhile it has moved on.
-      expected = nil
-      guard base.isManaged else {
-        ours = found
-        controller.adopt(limit: found, bounds: base.bounds)
-        return []
-      }
-      return [takeBack(found, usage, .memoryUpdate)].compactMap(\.self)
-    }
-    if base.inner != nil {
-      // The group is ours: a write of another process declares nothing.
-      let (now, due) = (monotonicNow(), lastCorrection + correctionInterval)
-      guard now >= due else {
-        deadline = due
-        return []
-      }
-      lastCorrection = now
-      return [takeBack(found, usage, .memoryDrift)].compactMap(\.self)
-    }
-    // On cgroup v1 the kernel refuses what is less than the use, and so an old limit does no harm.
-    guard writer.version == .v2, isOld(found) else { return [takeOver(found)] }
-    let now = monotonicNow()
-    guard now >= lastCorrection + correctionInterval else {
-      ours = found
-      controller.adopt(limit: found, bounds: base.bounds)
-      return []
-    }
-    lastCorrection = now
-    return [takeBack(found, usage, .memoryDrift)].compactMap(\.self)
-  }
-
-  /// Somebody has written the limit of the group around the container's own, where systemd has it of
-  /// an operator: what is known, which was put out of the way, or a new base.
-  ///
-  /// The container's own limit has not moved, and moves from there.
-  private func judgeOuter(_ usage: Int64) -> [RecordEntry] {
-    guard let found = writer.outer(), found != outer else { return [] }
-    defer { alignOuter() }
-    if isExpected(found) || isOld(found) || MemoryBase.isSame(found, ours) { return [] }
-    redeclare(found)
-    controller.adopt(limit: ours, bounds: base.bounds)
-    return [entry(.memoryNews, ours, ours, use: usage)]
-  }
-
-  /// Whether who writes this means nothing by it: it is what was declared, or what the service
-  /// manager was told.
-  private func isOld(_ found: Int64) -> Bool {
-    MemoryBase.isSame(found, base.declared ?? MemoryLimit.unlimited)
-      || MemoryBase.isSame(found, base.bounds.ceiling)
-  }
-
-  /// A limit that somebody has written is what the container declares from now on.
-  private func redeclare(_ found: Int64) {
-    base.declared = found >= MemoryLimit.unlimited ? nil : found
-    isBaseChanged = true
-    isRedeclared = isShared
-  }
-
-  /// Keeps that group out of the way, and knows of its limit what is known now.
-  private func alignOuter() {
-    writer.alignOuter(to: base.bounds.ceiling)
-    outer = writer.outer()
-  }
-
-  /// Writes what was in force before, or what is needed by now.
-  private func takeBack(_ found: Int64, _ usage: Int64, _ rule: Rule) -> RecordEntry? {
-    let reading = MemoryReading(usage: usage, inactiveFile: meter.inactiveFile())
-    let target = min(max(controller.limit, law.need(reading)), max(found, controller.limit))
-    ours = found
-    controller.adopt(limit: target, bounds: base.bounds)
-    deadline = monotonicNow()
-    guard target != found else { return nil }
-    return apply(
-      MemoryController.Decision(limit: target, rule: rule, use: reading.workingSet), found)
-  }
-
-  /// Takes the limit of the container's own group, where another process has written it, as the one
-  /// that is declared.
-  private func takeInner() -> [RecordEntry] {
-    // A runtime writes memory and swap one after the other: cgroup v1 compares them.
-    guard !isUpdating, let found = (try? writer.inner()) ?? nil else { return [] }
-    let known = base
-    let isNew = base.takeInner(found) { limit throws(SystemError) in
-      try writer.raiseInner(to: limit, swap: known.memorySwap(at: limit))
-    }
-    guard isNew else { return [] }
-    isBaseChanged = true
-    let before = ours
-    if isShared {
-      // What it has stays its application's to grant.
-      isRedeclared = true
-      controller.adopt(limit: before, bounds: base.bounds)
-      return [entry(.memoryNews, before, before, use: (try? meter.usage()) ?? 0)]
-    }
-    ours = (try? writer.current()) ?? ours
-    controller.adopt(limit: ours, bounds: base.bounds)
-    let news = entry(.memoryNews, before, ours, use: (try? meter.usage()) ?? 0)
-    return [news, startAgain(from: ours)].compactMap(\.self)
-  }
-
-  /// Raises the limit of the container's own group to its application's, if that has grown.
-  func followApplication(_ limit: Int64) {
-    guard base.application != nil else { return }
-    base.application = limit
-    guard let found = (try? writer.inner()) ?? nil else { return }
-    let known = base
-    _ = base.takeInner(found) { limit throws(SystemError) in
-      try writer.raiseInner(to: limit, swap: known.memorySwap(at: limit))
-    }
-  }
-
-  /// Has it start from what is declared, as it would at create, if it fits.
-  private func startAgain(from before: Int64) -> RecordEntry? {
-    let usage = (try? meter.usage()) ?? 0
-    let start = base.bounds.clamp(base.declared ?? base.limit)
-    let reading = MemoryReading(usage: usage, inactiveFile: meter.inactiveFile())
-    let target = max(start, min(before, law.need(reading)))
-    guard target != before else { return nil }
-    controller.adopt(limit: target, bounds: base.bounds)
-    deadline = monotonicNow()
-    alignOuter()
-    return apply(
-      MemoryController.Decision(limit: target, rule: .memoryUpdate, use: reading.workingSet),
-      before)
-  }
-
-  /// Somebody else has written another limit: it is what the container declares from now on.
-  private func takeOver(_ found: Int64) -> RecordEntry {
-    let before = ours
-    redeclare(found)
-    if isShared, found > before {
-      // More is for its application to grant.
-      controller.adopt(limit: before, bounds: base.bounds)
-      let kept = apply(
-        MemoryController.Decision(limit: before, rule: .memoryNews, use: reading().workingSet),
-        found)
-      controller.hold(ours)
-      return kept
-    }
-    ours = found
-    controller.adopt(limit: found, bounds: base.bounds)
-    return entry(.memoryNews, before, found, use: (try? meter.usage()) ?? 0)
-  }
-
-  /// Another process may have written the limit of the group right above, which bounds the container
-  /// and its part of an application.
-  private func lookAbove() {
-    guard above.isOpen, let text = try? above.contents(subject: "the limit above"),
-      let read = MemoryWriter.limit(text)
-    else { return }
-    let limit = read < MemoryLimit.unlimited ? read : nil
-    guard limit != base.above.limit else { return }
-    base.above.limit = limit
-    controller.adopt(limit: ours, bounds: base.bounds)
-    alignOuter()
-    isRedeclared = isShared
   }
 
   // MARK: updates
@@ -455,88 +286,9 @@ final class MemorySupervision: MemoryController.Surroundings {
   var isUpdating = false
 
   /// What an update may write while it is expected: our own value, given back to us.
-  private var expected: (limit: Int64, until: Nanoseconds)?
+  var expected: (limit: Int64, until: Nanoseconds)?
   /// How long an update may take from our answer to its write.
-  private static let expectation: Nanoseconds = 5_000_000_000
-
-  private func isExpected(_ found: Int64) -> Bool {
-    expected.map { MemoryBase.isSame($0.limit, found) && monotonicNow() <= $0.until } ?? false
-  }
-
-  /// The low-level runtime has ended: what it wrote again after it had failed is taken back.
-  func endUpdate() -> [RecordEntry] {
-    let entries = look()
-    isUpdating = false
-    writer.alignSwap(to: base.memorySwap(at: ours))
-    return entries
-  }
-
-  /// An update that the low-level runtime has taken.
-  ///
-  /// - Parameters:
-  ///   - limit: The declared limit in bytes from now on, -1 for none; nil where it stays.
-  ///   - swap: Memory and swap together likewise.
-  /// - Returns: What is to be recorded.
-  func update(limit: Int64?, swap: Int64?) -> [RecordEntry] {
-    if base.inner != nil {
-      base.redeclare(limit: limit, swap: swap)
-      // As in ``applied(limit:swap:)``.
-      if let limit, limit > 0, base.explicitCeiling != nil {
-        base.told = max(base.firstInner, limit)
-      }
-      isBaseChanged = true
-      isRedeclared = isShared
-      let entries = look()
-      controller.adopt(limit: ours, bounds: base.bounds)
-      writer.alignSwap(to: base.memorySwap(at: ours))
-      return entries
-    }
-    var entries = look()
-    let before = controller.limit
-    base.redeclare(limit: limit, swap: swap)
-    guard limit != nil || swap != nil else { return entries }
-    isBaseChanged = true
-    if isShared {
-      // What it has stays its application's to grant.
-      isRedeclared = true
-      controller.adopt(limit: before, bounds: base.bounds)
-      writer.alignSwap(to: base.memorySwap(at: before))
-      return entries
-    }
-    controller.adopt(limit: before, bounds: base.bounds)
-    guard limit != nil, let entry = startAgain(from: before) else {
-      writer.alignSwap(to: base.memorySwap(at: before))
-      return entries
-    }
-    entries.append(entry)
-    return entries
-  }
-
-  /// What the low-level runtime is to write, so that its update does not take back what was given;
-  /// nothing under `observe`.
-  ///
-  /// It writes the memory limit that it knows along with whatever is changed.
-  ///
-  /// - Parameters:
-  ///   - limit: The declared limit in bytes that the update asks for, -1 for none; nil where it stays.
-  ///   - swap: Memory and swap together likewise.
-  /// - Returns: Bytes, -1 for no limit; nil for what is left out.
-  func applied(limit: Int64?, swap: Int64?) -> (limit: Int64?, swap: Int64?) {
-    guard !writer.isReadOnly else { return (nil, nil) }
-    var next = base
-    next.redeclare(limit: limit, swap: swap)
-    if let inner = base.inner {
-      // Programs go on to see the most that an annotation allows, or what is declared above that.
-      guard base.explicitCeiling != nil, limit ?? 0 >= 0 else { return (nil, nil) }
-      let most = limit.map { max(next.firstInner, $0) } ?? inner
-      return (most >= MemoryLimit.unlimited ? -1 : most, next.requestedSwap(at: most))
-    }
-    // A service manager writes what it was told last whenever it likes: that is never to be a kill.
-    let told = base.isManaged ? next.bounds.ceiling : ours
-    expected = (told, monotonicNow() + Self.expectation)
-    let limit = told >= MemoryLimit.unlimited ? -1 : told
-    return (limit, next.requestedSwap(at: told).map { limit < 0 ? -1 : $0 })
-  }
+  static let expectation: Nanoseconds = 5_000_000_000
 
   // MARK: surroundings
 
@@ -549,7 +301,7 @@ final class MemorySupervision: MemoryController.Surroundings {
   }
 
   /// What is used at this moment; the cache first, as where a change is carried out.
-  private func reading() -> MemoryReading {
+  func reading() -> MemoryReading {
     let inactive = meter.inactiveFile()
     return MemoryReading(usage: (try? meter.usage()) ?? 0, inactiveFile: inactive)
   }
@@ -561,7 +313,7 @@ final class MemorySupervision: MemoryController.Surroundings {
     return available - base.hostReserve
   }
 
-  private func entry(_ rule: Rule, _ before: Int64, _ after: Int64, use: Int64) -> RecordEntry {
+  func entry(_ rule: Rule, _ before: Int64, _ after: Int64, use: Int64) -> RecordEntry {
     RecordEntry(
       time: wallClockNow(), rule: rule, applied: !writer.isReadOnly, before: before, after: after,
       use: use, period: 0)

@@ -4,9 +4,9 @@ internal import Quantities
 internal import State
 
 /// Who has written a limit since somebody looked at it last.
-struct HeardWriters {
+struct ExternalWriters {
   /// What kinds of writers; none of them for nobody, or nobody who was told.
-  private(set) var kinds: ForeignWrites.Writers = .unknown
+  private(set) var kinds: ExternalWrites.Writers = .unknown
   /// Who was the last, for people.
   private(set) var last: RecordEntry.Writer?
   /// Who has been asked for by its name, and until when an answer is waited for.

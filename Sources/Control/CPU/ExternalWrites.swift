@@ -1,22 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 package import Quantities
 
-/// Tells what somebody else's write of a limit means.
+/// The CPU limits that other processes know, to judge what they write.
 ///
-/// Others write limits too: runc all that it knows on any update, systemd all that a scope has
-/// after a reload, kubelet and people because they mean it. A value that its writer had before is
-/// drift, and is written over, at most once a second; one that is new is news, and becomes the
-/// base.
-package struct ForeignWrites: Sendable {
+/// Each has its own old value: the low-level runtime what it was told, systemd what the scope has.
+package struct ExternalWrites: Sendable {
   /// What a value means.
-  package enum Verdict: Equatable, Sendable {
-    /// It is what we wrote.
-    case ours
-    /// An old value came back: write ours again, but not before this moment.
-    case drift(notBefore: Nanoseconds)
-    /// Somebody wants something else.
-    case news
-  }
+  package typealias Verdict = WriteJudge.Verdict
 
   /// Who has written, as far as is known; several may have since the last look.
   package struct Writers: OptionSet, Sendable {
@@ -42,18 +32,10 @@ package struct ForeignWrites: Sendable {
   private var told: CPUQuota
   /// What the container's scope has, where there is one.
   private var unit: CPUQuota
-  /// Whether the group is ours: a write of another process declares nothing.
-  private let isOurGroup: Bool
-  private var lastCorrection: Nanoseconds = .min / 2
-  private var nextCorrection: Nanoseconds?
+  private var rule: WriteJudge
 
-  /// The shortest time between two corrections: nothing is fought in a loop.
-  package static let correctionInterval: Nanoseconds = 1_000_000_000
-  /// The same where the group is ours: the sum of an application's limits does not wait for longer.
-  package static let shortInterval: Nanoseconds = 50_000_000
-  /// From the first sight of drift to its correction: who applies old values applies several, and
-  /// each write of a quota is a full refill.
-  static let correctionDelay: Nanoseconds = 50_000_000
+  /// From the first sight of an old value to its correction: each write of a quota is a full refill.
+  private static let delay: Nanoseconds = 50_000_000
 
   /// Starts with what the kernel holds, what was declared and what the runtime was told.
   ///
@@ -66,7 +48,7 @@ package struct ForeignWrites: Sendable {
     ours: CPUQuota, declared: CPUQuota, told: CPUQuota? = nil, isOurGroup: Bool = false
   ) {
     self.ours = ours
-    self.isOurGroup = isOurGroup
+    rule = WriteJudge(isOurGroup: isOurGroup, delay: Self.delay)
     self.declared = declared
     self.told = told ?? declared
     unit = self.told.asUnitProperty
@@ -107,26 +89,13 @@ package struct ForeignWrites: Sendable {
   package mutating func judge(
     _ found: CPUQuota, by writers: Writers = .unknown, at now: Nanoseconds
   ) -> Verdict {
-    if found == ours {
-      nextCorrection = nil
-      return .ours
-    }
-    guard isOld(found, by: writers) else {
-      nextCorrection = nil
-      return .news
-    }
-    let moment =
-      nextCorrection
-      ?? (isOurGroup
-        ? max(now, lastCorrection + Self.shortInterval)
-        : max(now + Self.correctionDelay, lastCorrection + Self.correctionInterval))
-    nextCorrection = moment
-    return .drift(notBefore: moment)
+    let isOurs = found == ours
+    return rule.judge(isOurs: isOurs, isOld: !isOurs && isOld(found, by: writers), at: now)
   }
 
   /// Whether each of the writers had this value before.
   private func isOld(_ found: CPUQuota, by writers: Writers) -> Bool {
-    if found == declared || isOurGroup { return true }
+    if found == declared { return true }
     if writers.contains(.other) { return false }
     let isUnits = found == unit || found == declared.asUnitProperty
     switch (writers.contains(.serviceManager), writers.contains(.runtime)) {
@@ -138,9 +107,6 @@ package struct ForeignWrites: Sendable {
     }
   }
 
-  /// Takes note that drift was written over.
-  package mutating func corrected(at now: Nanoseconds) {
-    lastCorrection = now
-    nextCorrection = nil
-  }
+  /// Takes note that an old value was written over.
+  package mutating func corrected(at now: Nanoseconds) { rule.corrected(at: now) }
 }

@@ -3,13 +3,16 @@ internal import Cgroups
 internal import Control
 internal import Glibc
 internal import Quantities
+internal import State
 internal import Syscalls
 
-/// The history of one container: a record of what its supervisor sees anyway, beside its loop.
+/// The history of one container: a record of what its supervisor sees anyway.
 ///
 /// It asks for no wake-up. With a trace it asks for a look at the end of each step while the
 /// container is busy.
-final class HistorySupervision {
+final class HistoryComponent: Component {
+  private let container: SupervisedContainer
+  private let cpu: CPUComponent
   private let segment: FileDescriptor
   private let traceFile: FileDescriptor
   private let memory: FileDescriptor
@@ -25,9 +28,13 @@ final class HistorySupervision {
   /// The least time between two snapshots; later on a fiftieth of the run's duration.
   private static let interval: Nanoseconds = 600_000_000_000
 
-  /// Takes over what the finding image has opened; nil where nothing is recorded.
-  init?(_ handover: Handover, nonce: UInt64, memory: MemorySupervision?, usage: Nanoseconds) {
+  /// Takes over what the finding image has opened; nil if nothing is recorded.
+  init?(_ container: SupervisedContainer, _ cpu: CPUComponent, _ handover: Handover) {
     guard handover.has(.history) else { return nil }
+    self.container = container
+    self.cpu = cpu
+    // ENODEV: the container has ended already.
+    let usage = (try? container.handles.meter.read()) ?? 0
     segment = handover.take(.history)
     traceFile = handover.take(.historyTrace)
     self.memory = handover.take(.historyMemory)
@@ -37,13 +44,14 @@ final class HistorySupervision {
     isUnified = handover.version == .v2
     declaredMemory = handover.declaredMemory
     let (base, now) = (handover.base, monotonicNow())
-    var record = RunRecord(nonce: nonce, started: wallClockNow(), period: base.period)
+    var record = RunRecord(
+      nonce: container.directory.nonce, started: wallClockNow(), period: base.period)
     record.isObserved = handover.isObserver
     recorder = RunRecorder(
       record,
       first: RunRecorder.Reading(
         time: now, usage: usage, quota: base.quota(of: handover.found),
-        memoryLimit: memory?.held),
+        memoryLimit: container.memory?.held),
       quietUse: base.bounds(hasAlarm: true).floor / 5)
     trace =
       traceFile.isOpen
@@ -51,59 +59,72 @@ final class HistorySupervision {
     nextSnapshot = now + Self.interval
   }
 
+  func handle(_ event: LoopEvent) -> [Effect] {
+    switch event {
+    case .effect(.usedCPU(let usage, let now)): note(usage, at: now)
+    case .effect(.willLookAtCPU(let deadline)):
+      if let moment = traceDeadline, moment < deadline { return [.lookAtCPUBy(moment)] }
+    // What there is of the container's last moments: its group may go with its init.
+    case .effect(.initEnded): noteNow()
+    case .effect(.message(.snapshot, _)):
+      if noteNow() { snapshot() }
+    case .ended:
+      recorder.end()
+      append(isFinal: true)
+      if let block = trace?.end() { write(block, to: traceFile) }
+    default: break
+    }
+    return []
+  }
+
   /// Takes note of a look at the container.
   ///
   /// - Parameters:
   ///   - usage: CPU time used so far.
   ///   - now: The time.
-  ///   - quota: The CPU limit from now on, in nanoseconds of CPU time a period.
-  ///   - supervision: What else is known.
-  func note(
-    _ usage: Nanoseconds, at now: Nanoseconds, quota: Nanoseconds, _ supervision: Supervision
-  ) {
+  private func note(_ usage: Nanoseconds, at now: Nanoseconds) {
+    // Unknown once the group is gone.
     let used = (try? memory.integer(subject: "the memory usage")) ?? nil
     recorder.note(
       RunRecorder.Reading(
-        time: now, usage: usage, quota: quota, memory: used,
-        memoryLimit: supervision.memory?.held))
+        time: now, usage: usage, quota: cpu.controller.quota, memory: used,
+        memoryLimit: container.memory?.held))
     if let block = trace?.note(usage, at: now) { write(block, to: traceFile) }
-    if now >= nextSnapshot { snapshot(supervision) }
+    if now >= nextSnapshot { snapshot() }
   }
 
-  /// When a look is due; never for a container that is not traced, or is quiet.
-  ///
-  /// - Parameters:
-  ///   - deadline: When the controller wants the next one; nil for a quiet container.
-  ///   - now: The time.
-  /// - Returns: The earlier of both.
-  func deadline(_ deadline: Nanoseconds?, at now: Nanoseconds) -> Nanoseconds? {
-    guard let trace, !trace.isFull, let deadline else { return deadline }
-    return min(deadline, trace.end(at: now))
+  /// - Returns: Whether there was something to take note of.
+  @discardableResult
+  private func noteNow() -> Bool {
+    // ENODEV: the group is gone.
+    guard let usage = try? container.handles.meter.read() else { return false }
+    note(usage, at: monotonicNow())
+    lookAtKernel()
+    return true
+  }
+
+  /// When a look is due at a container that is busy; nil for one that is not traced.
+  private var traceDeadline: Nanoseconds? {
+    guard let trace, !trace.isFull else { return nil }
+    return trace.end(at: monotonicNow())
   }
 
   /// Appends what is known of a run that goes on.
-  func snapshot(_ supervision: Supervision) {
-    append(supervision, isFinal: false)
+  private func snapshot() {
+    append(isFinal: false)
     let duration = recorder.record.duration
     nextSnapshot = monotonicNow() + max(Self.interval, duration / 50)
   }
 
-  /// Appends the record of a run that is over.
-  func end(_ supervision: Supervision) {
-    recorder.end()
-    append(supervision, isFinal: true)
-    if let block = trace?.end() { write(block, to: traceFile) }
-  }
-
-  private func append(_ supervision: Supervision, isFinal: Bool) {
+  private func append(isFinal: Bool) {
     lookAtKernel()
-    let counters = supervision.controller.counters
-    let base = supervision.base
+    let counters = container.log.total(with: cpu.controller.counters)
+    let base = container.base
     recorder.complete { record in
       record.isFinal = isFinal
       record.written = wallClockNow()
       record.declaredCPU = max(0, base.declaredCores ?? 0)
-      record.declaredMemory = max(0, supervision.memory?.base.declared ?? declaredMemory)
+      record.declaredMemory = max(0, container.memory?.base.declared ?? declaredMemory)
       record.stalled = counters.stalled
       record.events.raises = UInt32(clamping: counters.raises)
       record.events.returns = UInt32(clamping: counters.returns)
@@ -119,7 +140,7 @@ final class HistorySupervision {
   }
 
   /// Reads what only the kernel counts; what it does not say any more stays what it was.
-  func lookAtKernel() {
+  private func lookAtKernel() {
     if let peak = (try? peak.integer(subject: "the memory peak")) ?? nil {
       recorder.note(peak: peak)
     }

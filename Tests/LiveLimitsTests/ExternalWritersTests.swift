@@ -5,7 +5,7 @@ import Testing
 @testable import LiveLimits
 @testable import State
 
-@Suite struct HeardWritersTests {
+@Suite struct ExternalWritersTests {
   @Test(
     arguments: [
       (1, "systemd", .serviceManager, .named("systemd")),
@@ -15,18 +15,18 @@ import Testing
       (7, "sh", .other, .named("sh")), (7, "", .other, .named("")),
       // Who is gone may have been any of them, and who is in another namespace, too.
       (7, nil, .unknown, .process(7)), (0, nil, .unknown, nil),
-    ] as [(Int32, String?, ForeignWrites.Writers, RecordEntry.Writer?)])
+    ] as [(Int32, String?, ExternalWrites.Writers, RecordEntry.Writer?)])
   func `a writer is of a kind and has a name`(
-    process: Int32, name: String?, kind: ForeignWrites.Writers, writer: RecordEntry.Writer?
+    process: Int32, name: String?, kind: ExternalWrites.Writers, writer: RecordEntry.Writer?
   ) {
-    var heard = HeardWriters()
+    var heard = ExternalWriters()
     heard.add(process, name: name)
     #expect(heard.kinds == kind)
     #expect(heard.last == writer)
   }
 
   @Test func `several are all heard, and the last one that is known is told`() {
-    var heard = HeardWriters()
+    var heard = ExternalWriters()
     #expect(heard.kinds == .unknown && heard.last == nil)
     heard.add(1, name: "systemd")
     heard.add(7, name: "runc")
@@ -36,7 +36,7 @@ import Testing
   }
 
   @Test func `a name is asked for once, and an answer that comes too late is none`() {
-    var heard = HeardWriters()
+    var heard = ExternalWriters()
     let isAsked = [heard.add(7, at: 0), heard.add(7, at: 1)]
     #expect(isAsked == [true, false], "once it has been asked for")
     #expect(heard.last == .process(7) && heard.kinds == .unknown)
@@ -53,7 +53,7 @@ import Testing
   }
 
   @Test func `systemd and who is in another namespace need no name`() {
-    var heard = HeardWriters()
+    var heard = ExternalWriters()
     let isAsked = [heard.add(1, at: 0), heard.add(0, at: 0)]
     #expect(isAsked == [false, false])
     #expect(heard.kinds == .serviceManager && heard.asked == nil)

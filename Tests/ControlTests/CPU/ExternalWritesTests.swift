@@ -10,12 +10,12 @@ private let delay: Nanoseconds = 50_000_000
 
 private func limit(_ quota: Int64) -> CPUQuota { CPUQuota(quota: quota) }
 
-extension ForeignWrites.Verdict {
-  fileprivate var isDrift: Bool { if case .drift = self { true } else { false } }
+extension ExternalWrites.Verdict {
+  fileprivate var isDrift: Bool { if case .overwritten = self { true } else { false } }
 }
 
-@Suite struct ForeignWritesTests {
-  private var writes = ForeignWrites(ours: limit(20_000), declared: limit(50_000))
+@Suite struct ExternalWritesTests {
+  private var writes = ExternalWrites(ours: limit(20_000), declared: limit(50_000))
 
   @Test mutating func `what we wrote is ours`() {
     #expect(writes.judge(limit(20_000), at: 0) == .ours)
@@ -25,7 +25,7 @@ extension ForeignWrites.Verdict {
   }
 
   @Test func `in a group of ours every value of another process is drift`() {
-    var writes = ForeignWrites(ours: limit(20_000), declared: limit(50_000), isOurGroup: true)
+    var writes = ExternalWrites(ours: limit(20_000), declared: limit(50_000), isOurGroup: true)
     for value in [limit(60_000), CPUQuota(quota: nil), limit(50_000)] {
       #expect(writes.judge(value, by: .other, at: 7).isDrift)
     }
@@ -33,10 +33,10 @@ extension ForeignWrites.Verdict {
   }
 
   @Test mutating func `the declared value that comes back is drift, a new one is news`() {
-    #expect(writes.judge(limit(50_000), at: 7) == .drift(notBefore: 7 + delay))
-    #expect(writes.judge(limit(60_000), at: 7) == .news)
-    #expect(writes.judge(CPUQuota(quota: nil), at: 7) == .news)
-    #expect(writes.judge(CPUQuota(quota: 20_000, period: 50_000), at: 7) == .news)
+    #expect(writes.judge(limit(50_000), at: 7) == .overwritten(notBefore: 7 + delay))
+    #expect(writes.judge(limit(60_000), at: 7) == .declared)
+    #expect(writes.judge(CPUQuota(quota: nil), at: 7) == .declared)
+    #expect(writes.judge(CPUQuota(quota: 20_000, period: 50_000), at: 7) == .declared)
   }
 
   @Test
@@ -45,7 +45,7 @@ extension ForeignWrites.Verdict {
     #expect(writes.judge(limit(20_000), at: 0) == .ours)
     #expect(writes.judge(limit(70_000), at: 0).isDrift)
     #expect(writes.judge(limit(80_000), at: 0).isDrift)
-    #expect(writes.judge(limit(50_000), at: 0) == .news, "nobody holds the old one any more")
+    #expect(writes.judge(limit(50_000), at: 0) == .declared, "nobody holds the old one any more")
   }
 
   @Test mutating func `after an update the service manager has whole percents`() {
@@ -55,25 +55,28 @@ extension ForeignWrites.Verdict {
   }
 
   @Test mutating func `drift is written over at most once a second`() {
-    #expect(writes.judge(limit(50_000), at: 5 * second) == .drift(notBefore: 5 * second + delay))
+    #expect(
+      writes.judge(limit(50_000), at: 5 * second) == .overwritten(notBefore: 5 * second + delay))
     writes.corrected(at: 5 * second)
     for now in [5 * second, 5 * second + 1, 6 * second - 1, 6 * second] {
-      #expect(writes.judge(limit(50_000), at: now) == .drift(notBefore: 6 * second))
+      #expect(writes.judge(limit(50_000), at: now) == .overwritten(notBefore: 6 * second))
     }
     #expect(writes.judge(limit(20_000), at: 7 * second) == .ours)
-    #expect(writes.judge(limit(50_000), at: 9 * second) == .drift(notBefore: 9 * second + delay))
+    #expect(
+      writes.judge(limit(50_000), at: 9 * second) == .overwritten(notBefore: 9 * second + delay))
   }
 
   @Test mutating func `who writes on and on does not put the correction off`() {
     for now in stride(from: 0, to: delay, by: 10_000_000) {
-      #expect(writes.judge(limit(50_000), at: now) == .drift(notBefore: delay))
+      #expect(writes.judge(limit(50_000), at: now) == .overwritten(notBefore: delay))
     }
   }
 
   @Test mutating func `in a fight that never ends ours is written once a second`() {
     var corrections = 0
     for now in stride(from: 0, to: 10 * second, by: 1_000_000) {
-      guard case .drift(let moment) = writes.judge(limit(50_000), at: now), moment <= now else {
+      guard case .overwritten(let moment) = writes.judge(limit(50_000), at: now), moment <= now
+      else {
         continue
       }
       corrections += 1
@@ -83,7 +86,7 @@ extension ForeignWrites.Verdict {
   }
 
   @Test mutating func `news that was learned is drift when it comes back`() {
-    #expect(writes.judge(limit(60_000), at: 0) == .news)
+    #expect(writes.judge(limit(60_000), at: 0) == .declared)
     writes.learned(limit(60_000))
     writes.wrote(limit(25_000))
     #expect(writes.judge(limit(60_000), at: 0).isDrift)
@@ -100,18 +103,18 @@ extension ForeignWrites.Verdict {
       (12_345, .other, true), (13_000, .other, true), (150_000, .other, false),
       (12_345, [.serviceManager, .runtime], false), (40_000, [.serviceManager, .runtime], true),
       (150_000, [.serviceManager, .runtime, .other], false),
-    ] as [(Int64, ForeignWrites.Writers, Bool)])
+    ] as [(Int64, ExternalWrites.Writers, Bool)])
   func `what is old depends on who writes it`(
-    quota: Int64, writers: ForeignWrites.Writers, isNews: Bool
+    quota: Int64, writers: ExternalWrites.Writers, isNews: Bool
   ) {
-    var writes = ForeignWrites(
+    var writes = ExternalWrites(
       ours: limit(5_000), declared: limit(150_000), told: limit(12_345))
-    #expect((writes.judge(limit(quota), by: writers, at: 0) == .news) == isNews)
+    #expect((writes.judge(limit(quota), by: writers, at: 0) == .declared) == isNews)
   }
 
   @Test mutating func `a service manager that is told a first value again means it`() {
     for quota: Int64 in [70_000, 50_000] {
-      #expect(writes.judge(limit(quota), by: .serviceManager, at: 0) == .news)
+      #expect(writes.judge(limit(quota), by: .serviceManager, at: 0) == .declared)
       writes.learned(limit(quota), from: .serviceManager)
       writes.wrote(limit(5_000))
       #expect(writes.judge(limit(quota), by: .serviceManager, at: 0).isDrift)
@@ -120,16 +123,16 @@ extension ForeignWrites.Verdict {
 
   @Test mutating func `a runtime that takes back what a service manager was told is news`() {
     writes.learned(limit(70_000), from: .serviceManager)
-    #expect(writes.judge(limit(50_000), by: [.serviceManager, .runtime], at: 0) == .news)
+    #expect(writes.judge(limit(50_000), by: [.serviceManager, .runtime], at: 0) == .declared)
   }
 
   @Test mutating func `what a runtime was told anew the service manager has in percents`() {
-    #expect(writes.judge(limit(12_345), by: [.serviceManager, .runtime], at: 0) == .news)
+    #expect(writes.judge(limit(12_345), by: [.serviceManager, .runtime], at: 0) == .declared)
     writes.learned(limit(12_345), from: [.serviceManager, .runtime])
     writes.wrote(limit(5_000))
     #expect(writes.judge(limit(13_000), by: .serviceManager, at: 0).isDrift)
     #expect(writes.judge(limit(12_345), by: .runtime, at: 0).isDrift)
-    #expect(writes.judge(limit(50_000), at: 0) == .news, "nobody holds the first one any more")
+    #expect(writes.judge(limit(50_000), at: 0) == .declared, "nobody holds the first one any more")
   }
 }
 

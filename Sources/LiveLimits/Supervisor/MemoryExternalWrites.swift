@@ -1,0 +1,173 @@
+// SPDX-License-Identifier: Apache-2.0
+internal import Application
+internal import Cgroups
+internal import Control
+internal import Glibc
+internal import Quantities
+internal import State
+internal import Syscalls
+
+/// What other processes write over the limits of a container's memory.
+extension MemorySupervisor {
+  /// Somebody has written another limit: what was agreed on, an old one, or a new base.
+  func judge(_ found: Int64, _ usage: Int64) -> [RecordEntry] {
+    defer { alignOuter() }
+    if isUpdating, !isExpected(found), !writer.isReadOnly {
+      return [takeBack(found, usage, .memoryDrift)].compactMap(\.self)
+    }
+    if isExpected(found) {
+      // What we had said; meanwhile it has moved on.
+      expected = nil
+      guard base.isManaged else {
+        ours = found
+        controller.adopt(limit: found, bounds: base.bounds)
+        return []
+      }
+      return [takeBack(found, usage, .memoryUpdate)].compactMap(\.self)
+    }
+    let now = monotonicNow()
+    // On cgroup v1 the kernel refuses what is less than the use, and so an old limit does no harm.
+    let isOld = base.inner == nil && writer.version == .v2 && isOld(found)
+    switch external.judge(isOurs: false, isOld: isOld, at: now) {
+    case .overwritten(let moment) where moment > now:
+      if base.inner != nil {
+        deadline = moment
+      } else {
+        ours = found
+        controller.adopt(limit: found, bounds: base.bounds)
+      }
+      return []
+    case .ours, .overwritten:
+      external.corrected(at: now)
+      return [takeBack(found, usage, .memoryDrift)].compactMap(\.self)
+    case .declared: return [takeOver(found)]
+    }
+  }
+
+  /// Somebody has written the limit of the group around the container's own, where systemd has it of
+  /// an operator: what is known, which was put out of the way, or a new base.
+  ///
+  /// The container's own limit has not moved, and moves from there.
+  func judgeOuter(_ usage: Int64) -> [RecordEntry] {
+    guard let found = writer.outer(), found != outer else { return [] }
+    defer { alignOuter() }
+    if isExpected(found) || isOld(found) || MemoryBase.isSame(found, ours) { return [] }
+    redeclare(found)
+    controller.adopt(limit: ours, bounds: base.bounds)
+    return [entry(.memoryNews, ours, ours, use: usage)]
+  }
+
+  /// Whether who writes this means nothing by it: it is what was declared, or what the service
+  /// manager was told.
+  private func isOld(_ found: Int64) -> Bool {
+    MemoryBase.isSame(found, base.declared ?? MemoryLimit.unlimited)
+      || MemoryBase.isSame(found, base.bounds.ceiling)
+  }
+
+  /// A limit that somebody has written is what the container declares from now on.
+  func redeclare(_ found: Int64) {
+    base.declared = found >= MemoryLimit.unlimited ? nil : found
+    isBaseChanged = true
+    isRedeclared = isShared
+  }
+
+  /// Keeps that group out of the way, and knows of its limit what is known now.
+  func alignOuter() {
+    writer.alignOuter(to: base.bounds.ceiling)
+    outer = writer.outer()
+  }
+
+  /// Writes what was in force before, or what is needed by now.
+  private func takeBack(_ found: Int64, _ usage: Int64, _ rule: Rule) -> RecordEntry? {
+    let reading = MemoryReading(usage: usage, inactiveFile: meter.inactiveFile())
+    let target = min(max(controller.limit, law.need(reading)), max(found, controller.limit))
+    ours = found
+    controller.adopt(limit: target, bounds: base.bounds)
+    deadline = monotonicNow()
+    guard target != found else { return nil }
+    return apply(
+      MemoryController.Decision(limit: target, rule: rule, use: reading.workingSet), found)
+  }
+
+  /// Takes the limit of the container's own group, where another process has written it, as the one
+  /// that is declared.
+  func takeInner() -> [RecordEntry] {
+    // A runtime writes memory and swap one after the other: cgroup v1 compares them.
+    guard !isUpdating, let found = (try? writer.inner()) ?? nil else { return [] }
+    let known = base
+    let isNew = base.takeInner(found) { limit throws(SystemError) in
+      try writer.raiseInner(to: limit, swap: known.memorySwap(at: limit))
+    }
+    guard isNew else { return [] }
+    isBaseChanged = true
+    let before = ours
+    if isShared {
+      // What it has stays its application's to grant.
+      isRedeclared = true
+      controller.adopt(limit: before, bounds: base.bounds)
+      return [entry(.memoryNews, before, before, use: (try? meter.usage()) ?? 0)]
+    }
+    ours = (try? writer.current()) ?? ours
+    controller.adopt(limit: ours, bounds: base.bounds)
+    let news = entry(.memoryNews, before, ours, use: (try? meter.usage()) ?? 0)
+    return [news, startAgain(from: ours)].compactMap(\.self)
+  }
+
+  /// Raises the limit of the container's own group to its application's, if that has grown.
+  func followApplication(_ limit: Int64) {
+    guard base.application != nil else { return }
+    base.application = limit
+    guard let found = (try? writer.inner()) ?? nil else { return }
+    let known = base
+    _ = base.takeInner(found) { limit throws(SystemError) in
+      try writer.raiseInner(to: limit, swap: known.memorySwap(at: limit))
+    }
+  }
+
+  /// Has it start from what is declared, as it would at create, if it fits.
+  func startAgain(from before: Int64) -> RecordEntry? {
+    let usage = (try? meter.usage()) ?? 0
+    let start = base.bounds.clamp(base.declared ?? base.limit)
+    let reading = MemoryReading(usage: usage, inactiveFile: meter.inactiveFile())
+    let target = max(start, min(before, law.need(reading)))
+    guard target != before else { return nil }
+    controller.adopt(limit: target, bounds: base.bounds)
+    deadline = monotonicNow()
+    alignOuter()
+    return apply(
+      MemoryController.Decision(limit: target, rule: .memoryUpdate, use: reading.workingSet),
+      before)
+  }
+
+  /// Somebody else has written another limit: it is what the container declares from now on.
+  private func takeOver(_ found: Int64) -> RecordEntry {
+    let before = ours
+    redeclare(found)
+    if isShared, found > before {
+      // More is for its application to grant.
+      controller.adopt(limit: before, bounds: base.bounds)
+      let kept = apply(
+        MemoryController.Decision(limit: before, rule: .memoryNews, use: reading().workingSet),
+        found)
+      controller.hold(ours)
+      return kept
+    }
+    ours = found
+    controller.adopt(limit: found, bounds: base.bounds)
+    return entry(.memoryNews, before, found, use: (try? meter.usage()) ?? 0)
+  }
+
+  /// Another process may have written the limit of the group right above, which bounds the container
+  /// and its part of an application.
+  func lookAbove() {
+    guard above.isOpen, let text = try? above.contents(subject: "the limit above"),
+      let read = MemoryWriter.limit(text)
+    else { return }
+    let limit = read < MemoryLimit.unlimited ? read : nil
+    guard limit != base.above.limit else { return }
+    base.above.limit = limit
+    controller.adopt(limit: ours, bounds: base.bounds)
+    alignOuter()
+    isRedeclared = isShared
+  }
+}

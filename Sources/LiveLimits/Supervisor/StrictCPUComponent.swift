@@ -1,0 +1,216 @@
+// SPDX-License-Identifier: Apache-2.0
+internal import CLinux
+internal import CPUSets
+internal import Cgroups
+internal import Control
+internal import Glibc
+internal import Quantities
+internal import State
+internal import Syscalls
+
+/// The exclusive CPUs of a strict container.
+///
+/// It notices every group that is made and every set that is written in the cpuset hierarchy, and
+/// then makes the tree what it has to be.
+final class StrictCPUComponent: Component {
+  private let shared: StrictState
+  private(set) var deadline: Nanoseconds?
+  private var lastSettling: Nanoseconds = .min / 2
+  private var external = WriteJudge(isOurGroup: false)
+  private var failures = 0
+  private var hasEnded = false
+
+  private var fence: CPUFence { shared.fence }
+  private var container: StrictContainer { shared.container }
+
+  /// A new container's first events come in bursts; they are answered together.
+  private static let settlingDelay: Nanoseconds = 2_000_000
+  /// The shortest time between two looks at the whole tree, whatever others write there.
+  private static let settlingInterval: Nanoseconds = 20_000_000
+  /// The time between two looks at groups that no inotify had room for.
+  private static let poll: Nanoseconds = 50_000_000
+
+  init(_ shared: StrictState, _ poller: consuming Poller) throws(SystemError) {
+    self.shared = shared
+    let (fence, container) = (shared.fence, shared.container)
+    // One inotify for all: their number is small (fs.inotify.max_user_instances).
+    try fence.watch.addWrites(to: container.quota.quotaFile)
+    if container.quota.outerFile.isOpen {
+      try fence.watch.addWrites(to: container.quota.outerFile)
+    }
+    try fence.watch.add(to: poller, token: 0)
+  }
+
+  func handle(_ event: LoopEvent) -> [Effect] {
+    switch event {
+    case .began:
+      shared.append(rule: .start, before: shared.heldTime, after: shared.heldTime)
+      shared.log.save()
+      return settle()
+    case .readable:
+      // At once: the rest can wait for whatever belongs to it.
+      container.leaveBrokenPartition()
+      fence.watch.drain()
+      settle(
+        by: max(monotonicNow() + Self.settlingDelay, lastSettling + Self.settlingInterval))
+    case .deadline:
+      deadline = nil
+      return [.checkMembers, .settleCPUs]
+    case .effect(.settleCPUs): return hasEnded ? [] : settle()
+    case .effect(.settleCPUsBy(let moment)): settle(by: moment)
+    case .effect(.end): hasEnded = true
+    case .settled:
+      shared.log.save()
+      return shared.takeListener()
+    default: break
+    }
+    return []
+  }
+
+  private func settle(by moment: Nanoseconds) { deadline = min(deadline ?? .max, moment) }
+
+  private func settle() -> [Effect] {
+    lastSettling = monotonicNow()
+    var effects: [Effect] = []
+    do throws(SystemError) {
+      let registry = try CPURegistry(locking: fence.root)
+      try shared.takeOverUpdate()
+      effects = try judgeOwnSet(registry)
+      removeQuota()
+      try fence.settle(registry)
+      try noteSource()
+      failures = 0
+    } catch {
+      report(error)
+    }
+    if !fence.hearsOfAll { settle(by: monotonicNow() + Self.poll) }
+    return effects
+  }
+
+  /// Says in the state whether it is a partition now.
+  private func noteSource() throws(SystemError) {
+    let source = container.source
+    if source == shared.state.source { return }
+    shared.state.source = source
+    try shared.save()
+  }
+
+  /// What could not be done is tried again, ever less often; the log says so once.
+  private func report(_ error: SystemError) {
+    if failures == 3 {
+      escra_syslog(
+        true,
+        "escra: others may run on the CPUs of strict container \(shared.state.id): \(error)")
+    }
+    failures = min(failures + 1, 10)
+    settle(by: monotonicNow() + 1_000_000 << Nanoseconds(failures))
+  }
+
+  /// Sees to it that the container's own group has what the container holds.
+  ///
+  /// Another process may have written a set that was not agreed on: it is taken if it is available,
+  /// and else written over.
+  private func judgeOwnSet(_ registry: borrowing CPURegistry) throws(SystemError) -> [Effect] {
+    guard let claim = shared.state.claim, let found = container.cpus() else {
+      return [.checkMembers]
+    }
+    if found == claim.held { return [] }
+    let others = registry.holders(except: shared.state)
+    // What it holds already it may have less of, whatever has become of the way there.
+    let isAvailable =
+      found.isSubset(of: claim.held) && !found.isEmpty
+      || (try? registry.grant(
+        CPUReservation(set: found), group: claim.group, reserved: CPUSet(), memory: nil,
+        holders: others, current: claim.held)) != nil
+    let now = monotonicNow()
+    switch external.judge(isOurs: false, isOld: !isAvailable, at: now) {
+    case .declared: try hold(found, rule: .news)
+    case .overwritten(let moment) where moment > now: settle(by: moment)
+    case .ours, .overwritten:
+      external.corrected(at: now)
+      try container.setCPUs(claim.held)
+      shared.append(rule: .drift, before: StrictState.time(of: found), after: shared.heldTime)
+    }
+    return []
+  }
+
+  private func hold(_ cpus: CPUSet, rule: Rule) throws(SystemError) {
+    let before = shared.heldTime
+    shared.state.claim?.held = cpus
+    shared.state.claim?.asked = CPUReservation(set: cpus)
+    try shared.save()
+    shared.append(rule: rule, before: before, after: shared.heldTime)
+  }
+
+  /// A quota would bring back the throttling that a strict container has bought itself out of.
+  private func removeQuota() {
+    // ENODEV: the container has ended, and its end is noticed elsewhere.
+    guard let own = try? container.quota.current() else { return }
+    let none = CPUQuota(quota: nil, period: own.period)
+    guard let found = try? container.quota.current(besides: none), found.quota != nil else {
+      return
+    }
+    // Refused: tried again at the next write.
+    try? container.quota.set(none, from: own)
+  }
+}
+
+/// The end of a strict container.
+final class StrictLifetimeComponent: Component {
+  private let container: StrictContainer
+  private let poller: Poller
+
+  private enum Token {
+    static let exit: UInt64 = 0
+    static let members: UInt64 = 1
+  }
+
+  init(_ container: StrictContainer, _ poller: consuming Poller) throws(SystemError) {
+    self.container = container
+    try container.watchExit(poller, token: Token.exit)
+    self.poller = poller
+  }
+
+  func handle(_ event: LoopEvent) -> [Effect] {
+    switch event {
+    case .began: return container.hasLostInit ? checkMembers() : []
+    case .readable(Token.exit):
+      container.unwatchExit(poller)
+      return checkMembers()
+    case .readable, .effect(.checkMembers): return checkMembers()
+    default: return []
+    }
+  }
+
+  private func checkMembers() -> [Effect] {
+    // First the watch, then the look: a process that ends in between is noticed.
+    let isWatched =
+      container.hasLostInit && container.watchMembers(poller, token: Token.members)
+    if container.hasEnded { return [.end] }
+    // Processes may outlive their init; cgroup v1 does not report the end of the last one.
+    return container.hasLostInit && !isWatched
+      ? [.settleCPUsBy(monotonicNow() + 1_000_000_000)] : []
+  }
+}
+
+/// The outer group of a strict container: other processes write its weights and limits.
+final class StrictOuterComponent: Component {
+  private let outer: StrictOuterGroup
+
+  init(_ outer: StrictOuterGroup, _ poller: consuming Poller) throws(SystemError) {
+    self.outer = outer
+    try outer.watch.add(to: poller, token: 0)
+  }
+
+  func handle(_ event: LoopEvent) -> [Effect] {
+    switch event {
+    case .began: outer.weights.carry()
+    case .readable:
+      guard outer.watch.take({ _ in }) else { return [] }
+      outer.weights.carry()
+      return [.lookAtMemory(isRoutine: false)]
+    default: break
+    }
+    return []
+  }
+}

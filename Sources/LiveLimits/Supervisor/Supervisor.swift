@@ -1,0 +1,55 @@
+// SPDX-License-Identifier: Apache-2.0
+internal import Cgroups
+internal import Control
+internal import Glibc
+internal import Quantities
+internal import State
+internal import Syscalls
+
+/// A supervisor of a container whose limits follow demand: the loop, and the components that it
+/// needs.
+final class Supervisor {
+  private let container: SupervisedContainer
+  private let loop: EventLoop
+
+  /// Takes over an attached container.
+  init(directory: consuming StateDirectory, _ handover: Handover) throws(SystemError) {
+    let container = try SupervisedContainer(directory: directory, handover)
+    let loop = try EventLoop()
+    self.container = container
+    self.loop = loop
+    _ = try loop.add { poller throws(SystemError) in
+      try ExternalWritesComponent(container, handover, poller)
+    }
+    _ = try loop.add { poller throws(SystemError) in try LifetimeComponent(container, poller) }
+    loop.add(UpdateComponent(container, handover))
+    let cpu = try loop.add { poller throws(SystemError) in
+      try CPUComponent(container, handover, poller)
+    }
+    if let memory = container.memory {
+      _ = try loop.add { poller throws(SystemError) in
+        try MemoryComponent(container, memory, poller)
+      }
+    }
+    if let history = HistoryComponent(container, cpu, handover) { loop.add(history) }
+    loop.add(ParentComponent(container))
+    if let priority = handover.priority {
+      _ = try loop.add { poller in
+        ApplicationComponent(container, cpu, priority: priority, poller)
+      }
+    }
+    _ = try loop.add { poller throws(SystemError) in
+      try ControlSocketComponent(handover.take(.listener), poller) { [unowned container] in
+        container.hasKeeper = $0
+      }
+    }
+  }
+
+  /// Supervises until the container has ended, then leaves.
+  func run() throws(SystemError) {
+    try loop.run()
+    // The directory itself is out of reach, and the keeper's to remove.
+    container.directory.remove()
+    _ = flock(container.directory.descriptor.number, LOCK_UN)
+  }
+}
