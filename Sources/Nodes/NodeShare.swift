@@ -80,7 +80,7 @@ package struct NodeShare: Sendable {
   /// Since when the ledger says that the node wants more than it does.
   var overAskedSince: Nanoseconds?
   /// When the ledger was last told of a greater want, and when it is told of the next one.
-  private(set) var lastAsk: Nanoseconds?
+  var lastAsk: Nanoseconds?
   var nextAsk: Nanoseconds?
   /// Since when the node has lacked something, for the note.
   var lackingSince: Nanoseconds?
