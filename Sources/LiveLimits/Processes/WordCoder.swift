@@ -5,8 +5,8 @@ internal import State
 
 /// Writes values as a row of numbers, or reads them back from one.
 ///
-/// The same calls do both, so that no field has a number and none can be written and not read. Plain
-/// loops and no generics: what those look up at run time stays in a supervisor's memory.
+/// The same calls do both, so that no field has a number and none can be written and not read. No
+/// generics, `??` and `map` included: what those look up at run time stays in a supervisor's memory.
 struct WordCoder {
   /// A row is no longer than this.
   private static let most = 256
@@ -23,6 +23,8 @@ struct WordCoder {
   /// A row to read from; nil for what is no row.
   init?(_ text: String) {
     isReading = true
+    // All at once: an array that grows leaves what it was on the heap.
+    words.reserveCapacity(64)
     var digits: Int64?
     var isNegative = false
     for byte in text.utf8 {
@@ -35,7 +37,8 @@ struct WordCoder {
         guard !isNegative, digits == nil else { return nil }
         isNegative = true
       case UInt8(ascii: "0")...UInt8(ascii: "9"):
-        digits = (digits ?? 0) &* 10 &+ Int64(byte - UInt8(ascii: "0"))
+        let digit = Int64(byte - UInt8(ascii: "0"))
+        if let before = digits { digits = before &* 10 &+ digit } else { digits = digit }
       default: return nil
       }
     }
@@ -75,16 +78,19 @@ struct WordCoder {
   }
 
   mutating func code(_ value: inout Int64?) {
-    guard isThere(value != nil) else { return value = nil }
-    var word = value ?? 0
+    var (isThere, word) = (false, Int64(0))
+    if let value { (isThere, word) = (true, value) }
+    code(&isThere)
+    guard isThere else { return value = nil }
     code(&word)
     value = word
   }
 
   mutating func code(_ value: inout Int32?) {
-    var word = value.map { Int64($0) }
+    var word: Int64?
+    if let value { word = Int64(value) }
     code(&word)
-    value = word.map { Int32(clamping: $0) }
+    if let word { value = Int32(clamping: word) } else { value = nil }
   }
 
   mutating func code(_ value: inout CPUQuota) {
@@ -93,8 +99,10 @@ struct WordCoder {
   }
 
   mutating func code(_ value: inout CPUQuota?) {
-    guard isThere(value != nil) else { return value = nil }
-    var limit = value ?? CPUQuota(quota: nil)
+    var (isThere, limit) = (false, CPUQuota(quota: nil))
+    if let value { (isThere, limit) = (true, value) }
+    code(&isThere)
+    guard isThere else { return value = nil }
     code(&limit)
     value = limit
   }
@@ -121,8 +129,11 @@ struct WordCoder {
   }
 
   mutating func code(_ value: inout MemoryBase?) {
-    guard isThere(value != nil) else { return value = nil }
-    var base = value ?? MemoryBase(declared: nil, floor: 0, explicitCeiling: nil, limit: 0)
+    var isThere = false
+    var base = MemoryBase(declared: nil, floor: 0, explicitCeiling: nil, limit: 0)
+    if let value { (isThere, base) = (true, value) }
+    code(&isThere)
+    guard isThere else { return value = nil }
     code(&base.declared)
     code(&base.swapAllowance)
     code(&base.floor)
@@ -140,19 +151,14 @@ struct WordCoder {
   }
 
   mutating func code(_ value: inout PendingUpdate?) {
-    guard isThere(value != nil) else { return value = nil }
-    var update = value ?? PendingUpdate()
+    var (isThere, update) = (false, PendingUpdate())
+    if let value { (isThere, update) = (true, value) }
+    code(&isThere)
+    guard isThere else { return value = nil }
     code(&update.cpu)
     code(&update.applied)
     code(&update.memory)
     code(&update.swap)
     value = update
-  }
-
-  /// Codes whether an optional has a value.
-  private mutating func isThere(_ value: Bool) -> Bool {
-    var isThere = value
-    code(&isThere)
-    return isThere
   }
 }
