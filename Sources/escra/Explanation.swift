@@ -32,12 +32,12 @@ struct Explanation {
   }
 
   /// Whether hooks in the scheduler report it.
-  private var hasHooks: Bool { sources?.contains("bpf") == true }
+  var hasHooks: Bool { sources?.contains("bpf") == true }
 
   /// Whether a call comes when the idle container starts to work; nil before that is known.
-  private var hasAlarm: Bool? { sources.map { $0.contains("perf") || $0.contains("bpf") } }
+  var hasAlarm: Bool? { sources.map { $0.contains("perf") || $0.contains("bpf") } }
 
-  private var observes: Bool { report.policy == .observe }
+  var observes: Bool { report.policy == .observe }
 
   /// What the limit moves between, in cores: at most what its application and the groups above it
   /// have.
@@ -242,26 +242,6 @@ struct Explanation {
       ? "The reason is the last decision: \(last.rule.reason)."
       : "The last decision was \(cores(last.coresAfter)) cores: another process has just written the "
         + "limit, or an update is in progress."
-  }
-
-  private var source: String {
-    guard let hasAlarm else {
-      return "No supervisor has found its cgroup yet."
-    }
-    if hasHooks {
-      return
-        "Demand is detected by a BPF program in the scheduler, before the quota is used up. While it "
-        + "is idle, that costs nothing."
-    }
-    if hasAlarm {
-      return
-        "Demand is detected by a perf event when it wakes up, which costs nothing while it is idle. "
-        + "While it is busy, its use is read every few milliseconds."
-    }
-    return
-      "Demand is detected by reading its use 20 times a second, because the kernel refused a perf "
-      + "event for its cgroup"
-      + (observes ? "." : ". A burst waits up to 50 ms for more than the floor.")
   }
 
   /// What its supervisors have counted.

@@ -6,15 +6,6 @@ internal import Quantities
 internal import State
 internal import Syscalls
 
-/// Who writes the limits of the container whose supervisor takes part in an application.
-protocol LimitKeeper: AnyObject {
-  /// Makes this the kernel's limit.
-  ///
-  /// - Returns: The most that the kernel's limit is from now on, which is the amount unless the
-  ///   kernel would not have it; and what was used in the period that is on, as a limit.
-  func keep(_ amount: Int64, of resource: SharedResource) -> (held: Int64, spent: Int64)
-}
-
 /// A supervisor's part in its application: always a member, and at times the broker.
 ///
 /// The machines decide (``Member``, ``Broker``); this has the connection and the file in `members/`.
