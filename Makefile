@@ -67,7 +67,7 @@ shrink-race: deps tools ## Shrink limits of growing containers, 10,000 times (ne
 	@ESCRA_SHRINKS=$(or $(ROUNDS),10000) \
 	  scripts/e2e Tests/e2e/cases/test_shrink_race.py -s -k not_killed
 
-fuzz: deps ## Give the decoders of frames and the readers of histories any bytes, a minute each
+fuzz: deps ## Give decoders of frames any bytes, a minute, and readers of histories a million files
 	@scripts/fuzz
 
 model: ## Check the model of the negotiation in docs/model with spin, every interleaving

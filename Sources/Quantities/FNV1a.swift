@@ -20,7 +20,11 @@ package struct FNV1a: Equatable, Sendable {
   }
 
   /// Adds one step: a byte, or a whole word where words are what is checked.
-  package mutating func add(_ step: UInt64) { value = (value ^ step) &* 0x100_0000_01b3 }
+  package mutating func add(_ step: UInt64) { value = (value ^ step) &* Self.prime }
+
+  /// What each step multiplies by.
+  @inlinable
+  package static var prime: UInt64 { 0x100_0000_01b3 }
 
   /// Adds bytes.
   @inlinable

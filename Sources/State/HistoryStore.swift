@@ -88,11 +88,14 @@ package struct HistoryStore: Sendable {
   /// Appends a record of nothing.
   private static func begin(_ nonce: UInt64, in segment: Int32) throws(SystemError) {
     let record = RunRecord(nonce: nonce, started: wallClockNow(), period: 100_000_000)
-    try retrying("write", "a record") {
+    let written = try retrying("write", "a record") {
       withUnsafeTemporaryAllocation(byteCount: RunRecord.size, alignment: 8) { buffer in
         record.encode(into: buffer)
         return Glibc.write(segment, buffer.baseAddress, buffer.count)
       }
+    }
+    guard written == RunRecord.size else {
+      throw SystemError("write", "a record", errno: ENOSPC)
     }
   }
 
@@ -187,24 +190,26 @@ package struct HistoryStore: Sendable {
     return RunRecord.all(in: bytes)
   }
 
-  /// The last records of a profile: for a shim, which has no time for more.
+  /// What the last runs of a profile needed at first: for a shim, which has no time for more.
   ///
   /// - Parameter target: The profile.
-  /// - Returns: At most 128 records; none where there is no such profile.
-  package static func last(of target: ProfileTarget) -> (records: [RunRecord], isDamaged: Bool) {
+  /// - Returns: What is in its last 64 records, or a few more; nothing where there is no such profile.
+  package static func early(of target: ProfileTarget) -> EarlyNeeds {
+    var needs = EarlyNeeds()
+    // What cannot be read predicts nothing.
     guard let profile = FileDescriptor.openIfPossible(target.path, O_RDONLY | O_DIRECTORY) else {
-      return ([], false)
+      return needs
     }
-    var found: (records: [RunRecord], isDamaged: Bool) = ([], false)
+    var ends: [[UInt8]] = []
+    // As above; and so is a segment that a keeper removes meanwhile.
     for number in segments(in: profile.entriesIfReadable).suffix(2).reversed() {
-      guard found.records.count < segmentRecords,
+      guard ends.reduce(0, { $0 + $1.count }) < segmentRecords * RunRecord.size,
         let file = profile.openIfPossible("\(number)", O_RDONLY | O_NONBLOCK | O_NOFOLLOW),
         let bytes = file.endIfReadable(segmentRecords * RunRecord.size)
       else { continue }
-      let (records, isDamaged) = RunRecord.all(in: bytes)
-      found.records = records + found.records
-      found.isDamaged = found.isDamaged || isDamaged
+      ends.append(bytes)
     }
-    return found
+    for bytes in ends.reversed() { needs.add(bytes) }
+    return needs
   }
 }

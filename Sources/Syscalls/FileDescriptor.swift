@@ -111,11 +111,16 @@ package struct FileDescriptor: ~Copyable, Sendable {
   /// The last bytes of a file; fewer where it is shorter: pread(2).
   package func end(_ count: Int) throws(SystemError) -> [UInt8] {
     let start = max(0, try status().size - count)
-    var bytes = [UInt8](repeating: 0, count: count)
-    let found = try retrying("read", "descriptor \(number)") {
-      bytes.withUnsafeMutableBytes { pread(number, $0.baseAddress, count, start) }
+    var bytes: [UInt8] = []
+    try retrying("read", "descriptor \(number)") {
+      var found = 0
+      bytes = [UInt8](unsafeUninitializedCapacity: count) { buffer, filled in
+        found = pread(number, buffer.baseAddress, count, start)
+        filled = max(0, found)
+      }
+      return found
     }
-    return Array(bytes.prefix(found))
+    return bytes
   }
 
   /// Writes every byte, however many write(2) calls it takes.

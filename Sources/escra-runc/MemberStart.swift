@@ -26,7 +26,7 @@ extension SupervisedStart {
 
   /// What it has to have of memory at first, in bytes.
   private var memoryNeeded: Int64 {
-    let predicted = admitsPrediction ? memoryBase?.first : nil
+    let predicted = admitsPrediction ? memoryBase?.predictedLimit : nil
     return max(memoryFloor, memoryBase?.needed ?? predicted ?? 0)
   }
 

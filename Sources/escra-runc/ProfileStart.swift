@@ -24,11 +24,11 @@ extension SupervisedStart {
     guard policy.name == .reactive, let history, history.predict != .off, let profile else {
       return nil
     }
-    let (records, isDamaged) = HistoryStore.last(of: profile)
-    if isDamaged {
+    let needs = HistoryStore.early(of: profile)
+    if needs.isDamaged {
       escra_syslog(
         false, "escra-runc: some bytes in \(profile.path) are no records; they are left out")
     }
-    return Prediction(Profile(Run.all(of: records), now: wallClockNow()))
+    return Prediction(needs, now: wallClockNow())
   }
 }

@@ -44,6 +44,7 @@ extension Rule {
     case .memoryDrift: "memoryDrift"
     case .memoryGranted: "memoryGranted"
     case .memoryRecalled: "memoryRecalled"
+    case .memoryPredicted: "memoryPredicted"
     }
   }
 
@@ -86,6 +87,7 @@ extension Rule {
     case .memoryDrift: "another process had overwritten it"
     case .memoryGranted: "it needs more memory, and its application had this much"
     case .memoryRecalled: "another member of its application needed the memory more"
+    case .memoryPredicted: "its earlier runs needed less at first"
     }
   }
 
@@ -114,7 +116,7 @@ extension Rule {
     switch self {
     case .jumpStart, .fairShare, .scaleUp, .scaleDown, .trim, .idle, .predicted, .exhausted,
       .giveBack, .rest, .due, .advance, .granted, .memoryFound, .memoryGrown, .memoryNearMiss,
-      .memoryRefaults,
+      .memoryRefaults, .memoryPredicted,
       .memoryGivenBack, .memoryGranted, .memoryRefused, .memoryHostFull, .memoryKill,
       .memoryBounded:
       true

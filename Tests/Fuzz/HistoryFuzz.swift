@@ -26,7 +26,10 @@ private func check(_ bytes: [UInt8]) {
   }
   let profile = Profile(Run.all(of: records + records), now: 1 << 60)
   _ = Recommendation(profile)
-  _ = Prediction(profile)
+  var needs = EarlyNeeds()
+  needs.add(bytes)
+  guard needs.runs.count == profile.runs.count else { fatalError("other runs: \(needs)") }
+  _ = Prediction(needs, now: 1 << 60)
   if let trace = DemandTrace(decoding: bytes) {
     guard trace.pieces.allSatisfy({ $0.start >= 0 && $0.use >= 0 }), trace.duration >= 0 else {
       fatalError("no trace: \(trace)")

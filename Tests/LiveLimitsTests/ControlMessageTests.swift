@@ -22,6 +22,7 @@ private let messages: [ControlMessage] = [
   .named(1, ""), .named(7, "\u{1F600}"), .askEnd, .over,
   .notNoted(errno: 28), .updating, .updateSettled,
   .updateEnded(isTaken: true), .updateEnded(isTaken: false), .snapshot,
+  .unrecorded(errno: 28),
 ]
 
 @Suite struct ControlMessageTests {
@@ -99,7 +100,7 @@ private let messages: [ControlMessage] = [
         if limit.period <= 0 || (limit.quota ?? 0) < 0 { Issue.record("no limit: \(bytes)") }
       case .update, .look, .looked, .updateMemory, .applyMemory, .keeperIsHere, .refused, .whoIs,
         .named, .askEnd, .over, .lookAt, .notNoted, .updating,
-        .updateEnded, .updateSettled, .snapshot:
+        .updateEnded, .updateSettled, .snapshot, .unrecorded:
         break
       }
       if ControlMessage(bytes: message.bytes) != message { Issue.record("not itself: \(bytes)") }

@@ -44,6 +44,7 @@ import Testing
         limit: 4096, hostReserve: 7)
     }
     said.memory?.isManaged = quota == 1000
+    said.memory?.predicted = quota == 1000 ? 48 : nil
     said.memory?.inner = quota == 1000 ? nil : 8192
     said.memory?.above.limit = 96
     said.memory?.above.group = 7

@@ -7,7 +7,7 @@
  * never more than what is charged, and what a crash leaves unused is free again (at rest, by the
  * property "settled"); a request is answered in the end (property "answered", weak fairness).
  *
- * What is left out is in the simulator (Tests/Simulate): amounts, shares, time, and connections
+ * What is left out is in the simulator (Tools/Simulate): amounts, shares, time, and connections
  * that overtake each other. A number of a frame is told as how
  * many were dealt with since the last time, which is the same and needs fewer states.
  */

@@ -72,6 +72,12 @@ class Memory:
             raise Failure(f"escra {' '.join(arguments)}: {done.stderr.strip()}")
         return json.loads(done.stdout)
 
+    def drawing(self, profile):
+        """What was demanded, what is recommended and what the law holds, over time: an SVG."""
+        return subprocess.run(
+            [self.escra, "replay", profile, "--config", self.config, "--as", "svg"],
+            capture_output=True, text=True, check=True).stdout
+
     def observe(self, profile, schedule, seconds):
         """Plays a load without a limit and remembers it; how long each request took."""
         made = self.shop.player(

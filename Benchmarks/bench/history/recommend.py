@@ -1,16 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
 """How work fares under the limits that recommenders give, ours among them."""
+import os
 import time
 
 from . import recommenders
 from ..figures import percentile, verdict
 from .loads import MS, Memory, loads, play
 from ..report import Result
+from ..workshop import TOP
 
 NAME = "recommend"
 HISTORY = 7200  # seconds that peers are fed with
 LOADS = ("30 ms each second", "200 ms each 2.5 s", "3 ms, 100 a second")
 GOAL = 1.05
+DRAWN = 1  # of the loads, with its recommendation over time
 
 
 def measured(shop, schedule, limit, seconds):
@@ -42,10 +45,13 @@ def run(shop, quick):
          "of them who wants requests and limits to be equal.",
          "The last row of a load is no static limit: what the policy reactive would have held on "
          "average."])
+    drawn = os.path.join(TOP, "docs/history-recommendation.svg")
     for number, name in enumerate(LOADS):
         schedule, history = loads(seconds)[name], loads(HISTORY)[name]
         free, used, told = memory.observe(f"peer{number}", schedule, seconds + 0.3)
         before = percentile(free, 99)
+        if number == DRAWN:
+            result.drawings = {drawn: memory.drawing(f"peer{number}")}
         result.add(name, "no limit", "-", _ms(percentile(free, 50)), _ms(before), "-", "")
         limits = {title: rule(history, HISTORY) for title, rule in recommenders.RULES.items()}
         limits["escra recommend"] = told["cpu"]["limit"]["target"]

@@ -132,6 +132,8 @@ package enum Rule: UInt8, Sendable, CaseIterable {
   case memoryRecalled = 45
   /// Memory: page cache that was dropped was read again.
   case memoryRefaults = 46
+  /// Memory: earlier runs needed less at first.
+  case memoryPredicted = 47
 }
 
 extension Rule {

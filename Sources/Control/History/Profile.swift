@@ -32,7 +32,7 @@ package struct Profile: Sendable {
   }
 
   /// A half for each half-life, and a straight line in between.
-  private static func weight(age: Nanoseconds) -> Double {
+  static func weight(age: Nanoseconds) -> Double {
     let halvings = age / halfLife
     guard halvings < 60 else { return 0x1p-60 }
     let rest = Double(age % halfLife) / Double(halfLife)

@@ -64,22 +64,9 @@ extension RunRecord {
   ///
   /// - Parameter buffer: At least ``size`` bytes.
   package init?(decoding buffer: UnsafeRawBufferPointer) {
-    guard buffer.count >= Self.size else { return nil }
-    func word(_ index: Int) -> UInt64 {
-      UInt64(littleEndian: buffer.loadUnaligned(fromByteOffset: 8 * index, as: UInt64.self))
-    }
-    guard UInt32(truncatingIfNeeded: word(0)) == Self.magic,
-      UInt8(truncatingIfNeeded: word(0) >> 32) == Self.version,
-      word(Self.words - 1) == Self.checksum(buffer)
-    else { return nil }
+    guard Self.isRecord(buffer) else { return nil }
+    func word(_ index: Int) -> UInt64 { Self.word(index, of: buffer) }
     func figure(_ index: Int) -> Int64 { Int64(bitPattern: word(index)) }
-    for index in 2..<19 {
-      // The wall clock is the one figure that may be as large as it likes.
-      let isTime = index < 4
-      guard figure(index) >= 0, isTime || figure(index) <= Self.most else { return nil }
-    }
-    // The periods that the kernel takes.
-    guard (1_000_000...1_000_000_000).contains(figure(5)) else { return nil }
     self.init(nonce: word(1), started: figure(2), period: figure(5))
     isFinal = word(0) >> 40 & 1 == 1
     isObserved = word(0) >> 40 & 2 == 2
@@ -104,6 +91,36 @@ extension RunRecord {
     take(&cpu.counts)
     take(&bursts.counts)
     take(&memory.counts)
+  }
+
+  /// Where figures are that are read by themselves.
+  enum Word {
+    static let nonce = 1
+    static let started = 2
+    static let written = 3
+    static let duration = 4
+    static let earlyMemory = 12
+    static let earlyCPU = 14
+  }
+
+  /// One of the first words of a record.
+  static func word(_ index: Int, of buffer: UnsafeRawBufferPointer) -> UInt64 {
+    UInt64(littleEndian: buffer.loadUnaligned(fromByteOffset: 8 * index, as: UInt64.self))
+  }
+
+  /// Whether bytes begin with a whole record.
+  static func isRecord(_ buffer: UnsafeRawBufferPointer) -> Bool {
+    guard buffer.count >= size, UInt32(truncatingIfNeeded: word(0, of: buffer)) == magic,
+      UInt8(truncatingIfNeeded: word(0, of: buffer) >> 32) == version,
+      word(words - 1, of: buffer) == checksum(buffer)
+    else { return false }
+    for index in 2..<19 {
+      let figure = Int64(bitPattern: word(index, of: buffer))
+      // The wall clock is the one figure that may be as large as it likes.
+      guard figure >= 0, index < 4 || figure <= most else { return false }
+    }
+    // The periods that the kernel takes.
+    return (1_000_000...1_000_000_000).contains(Int64(bitPattern: word(5, of: buffer)))
   }
 
   /// All records in the bytes of a segment, in order.
@@ -131,12 +148,11 @@ extension RunRecord {
     return (records, isDamaged)
   }
 
+  /// ``FNV1a`` of all words but its own, written out: a shim computes it for a hundred records.
   private static func checksum(_ buffer: UnsafeRawBufferPointer) -> UInt64 {
-    var sum = FNV1a()
-    for index in 0..<size / 8 where index != words - 1 {
-      sum.add(
-        UInt64(littleEndian: buffer.loadUnaligned(fromByteOffset: 8 * index, as: UInt64.self)))
-    }
-    return sum.value
+    var sum = FNV1a().value
+    for index in 0..<words - 1 { sum = (sum ^ word(index, of: buffer)) &* FNV1a.prime }
+    for index in words..<size / 8 { sum = (sum ^ word(index, of: buffer)) &* FNV1a.prime }
+    return sum
   }
 }

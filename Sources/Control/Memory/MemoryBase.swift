@@ -42,7 +42,9 @@ package struct MemoryBase: Equatable, Sendable {
   /// The first limit of a restored container, where its image needs more than it declares; nil once
   /// the container was found.
   package var needed: Int64?
-  /// What its earlier runs needed at first; nil once the container was found.
+  /// What its earlier runs needed at first; nil once that was made its limit.
+  ///
+  /// Until the container was found it has what it declares: nobody would raise what is too little.
   package var predicted: Int64?
   /// The limit that the kernel had when whoever writes it began to be heard; found out anew for each
   /// supervisor.
@@ -83,8 +85,11 @@ package struct MemoryBase: Equatable, Sendable {
   }
 
   /// The first limit, if that is not what is declared.
-  package var first: Int64? {
-    needed ?? predicted.map { bounds.clamp(min($0, declared ?? limit)) }
+  package var first: Int64? { needed }
+
+  /// What its earlier runs needed at first, as far as it may have that.
+  package var predictedLimit: Int64? {
+    predicted.map { bounds.clamp(min($0, declared ?? limit)) }
   }
 
   /// The limit that the container's own group is to have at first, if the limit that moves is that of

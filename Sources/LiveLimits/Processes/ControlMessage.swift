@@ -45,6 +45,8 @@ package enum ControlMessage: Equatable, Sendable {
   case over
   /// Tool to supervisor: append what is known of this run to its history.
   case snapshot
+  /// Supervisor to keeper: for this errno, something of the history could not be written.
+  case unrecorded(errno: Int32)
   /// To the keeper: look at one instance, by the last two parts of its path.
   case lookAt(String)
   /// To the keeper: look at the containers again; to a supervisor: look at its application's limits
@@ -86,6 +88,7 @@ package enum ControlMessage: Equatable, Sendable {
       case .updateEnded(let isTaken): (26, [isTaken ? 1 : 0])
       case .updateSettled: (27, [])
       case .snapshot: (28, [])
+      case .unrecorded(let errno): (29, [Int64(errno)])
       case .updateMemory(let limit, let swap): (6, [limit ?? Self.absent, swap ?? Self.absent])
       case .applyMemory(let limit, let swap): (7, [limit ?? Self.absent, swap ?? Self.absent])
       case .refused(let why): (8, [why.word, why.figure])
@@ -158,6 +161,7 @@ package enum ControlMessage: Equatable, Sendable {
     case (26, _): self = .updateEnded(isTaken: first == 1)
     case (27, _): self = .updateSettled
     case (28, _): self = .snapshot
+    case (29, _): self = .unrecorded(errno: Int32(truncatingIfNeeded: first))
     case (6, _): self = .updateMemory(limit: present(first), swap: present(second))
     case (7, _): self = .applyMemory(limit: present(first), swap: present(second))
     case (8, _): self = .refused(NoPlace(word: first, figure: second))

@@ -129,7 +129,8 @@ struct FoundContainer {
     open[.initProcess] = found.release()
     open.merge(
       FoundHistory.open(
-        state.profile, location, nonce, id: state.id, isFirst: start != .resumed)
+        state.profile, location, around: state.memoryInner(in: location.memory), nonce,
+        id: state.id, isFirst: start != .resumed)
     ) { $1 }
     open[.members] = Self.open(
       location.version == .v2

@@ -13,12 +13,14 @@ enum FoundHistory {
   /// - Parameters:
   ///   - target: Where it is to be recorded; nil where it is not.
   ///   - location: Where the container is.
+  ///   - inner: Its own group in the memory hierarchy, if the location's is around that.
   ///   - nonce: Its instance.
   ///   - id: Its id, for a message.
   ///   - isFirst: Whether no supervisor has had it before.
   /// - Returns: The files; none where it cannot be recorded, which syslog is told.
   static func open(
-    _ target: ProfileTarget?, _ location: CgroupLocation, _ nonce: UInt64, id: String,
+    _ target: ProfileTarget?, _ location: CgroupLocation, around inner: String?,
+    _ nonce: UInt64, id: String,
     isFirst: Bool
   ) -> [Handover.Place: Int32] {
     guard let target else { return [:] }
@@ -40,7 +42,11 @@ enum FoundHistory {
     func memory(_ name: String) -> Int32? { file(location.memory.map { $0 + "/" + name }) }
     open[.historyMemory] = memory(isUnified ? "memory.current" : "memory.usage_in_bytes")
     open[.historyPeak] = memory(isUnified ? "memory.peak" : "memory.max_usage_in_bytes")
-    open[.historyKills] = memory(isUnified ? "memory.events" : "memory.oom_control")
+    // On cgroup v1 a kill is counted in the group of the process alone.
+    let (own, name) =
+      isUnified
+      ? (location.memory, "memory.events") : (inner ?? location.memory, "memory.oom_control")
+    open[.historyKills] = file(own.map { $0 + "/" + name })
     open[.historyStatistics] = file(location.cpu + "/cpu.stat")
     return open
   }

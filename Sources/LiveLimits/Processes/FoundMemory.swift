@@ -35,7 +35,9 @@ enum FoundMemory {
     let files = try open(
       location, named: name, around: inner, &base,
       isNews: isFirst && state.membership == nil, isObserver: isObserver)
-    (base.needed, base.predicted) = (nil, nil)
+    base.needed = nil
+    // A member has what was granted.
+    if !isFirst || isObserver || state.membership != nil { base.predicted = nil }
     state.memory?.needed = nil
     state.memory?.predicted = nil
     state.memory?.inner = base.inner

@@ -22,6 +22,8 @@ final class Keeper {
   private var timer: DeadlineTimer
   /// Connections to supervisors, by descriptor, with the instance each belongs to.
   var watched: [Int32: String] = [:]
+  /// Those of them whose history syslog was told about.
+  private var saidUnrecorded: Set<String> = []
   /// What tells of the end of containers that were released, with the instance of each: init's pidfd,
   /// or cgroup.events.
   var released: [Int32: String] = [:]
@@ -180,6 +182,14 @@ final class Keeper {
     case .message(.whoIs(let process)):
       socket.send(.named(process, ProcessIdentity.name(of: process) ?? ""))
       _ = socket.release()
+    case .message(.unrecorded(let errno)):
+      _ = socket.release()
+      if let path = watched[number], saidUnrecorded.insert(path).inserted {
+        // It may have removed its directory by now.
+        let id = (try? StateDirectory(opening: path))?.load()?.id ?? path
+        let error = SystemError("write", "its history", errno: errno)
+        escra_syslog(true, "escra: a run of container \(id) is not recorded in full: \(error)")
+      }
     case .nothing, .message, .nonsense:
       _ = socket.release()
     case .end:
@@ -191,6 +201,7 @@ final class Keeper {
       // There is a descriptor to spare now.
       accept()
       if let path = watched.removeValue(forKey: number) {
+        saidUnrecorded.remove(path)
         mourn(path)
       } else if asked.remove(number) == nil {
         // It adopts one of them, or has died over that.

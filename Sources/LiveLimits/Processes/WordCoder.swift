@@ -146,6 +146,7 @@ struct WordCoder {
     code(&base.told)
     code(&base.isLine)
     code(&base.application)
+    code(&base.predicted)
     code(&base.above)
     value = base
   }

@@ -24,6 +24,11 @@ final class HistoryComponent: Component {
   private var recorder: RunRecorder
   private var trace: TraceRecorder?
   private var nextSnapshot: Nanoseconds
+  /// Why something could not be written, once something could not.
+  private var loss: (errno: Int32, isTold: Bool)?
+
+  /// Whether the keeper is told at the end of the loop that something could not be written.
+  private(set) var hasLostItsEnd = false
 
   /// The least time between two snapshots; later on a fiftieth of the run's duration.
   private static let interval: Nanoseconds = 600_000_000_000
@@ -72,9 +77,17 @@ final class HistoryComponent: Component {
       recorder.end()
       append(isFinal: true)
       if let block = trace?.end() { write(block, to: traceFile) }
-    default: break
+      hasLostItsEnd = loss.map { !$0.isTold } ?? false
+    default: return []
     }
-    return []
+    return reportLoss()
+  }
+
+  /// What has the keeper say that something could not be written; nothing where it was told already.
+  private func reportLoss() -> [Effect] {
+    guard let loss, !loss.isTold, container.hasKeeper else { return [] }
+    self.loss?.isTold = true
+    return [.tellKeeper(.unrecorded(errno: loss.errno))]
   }
 
   /// Takes note of a look at the container.
@@ -135,7 +148,7 @@ final class HistoryComponent: Component {
     }
     withUnsafeTemporaryAllocation(byteCount: RunRecord.size, alignment: 8) { buffer in
       recorder.record.encode(into: buffer)
-      _ = Glibc.write(segment.number, buffer.baseAddress, buffer.count)
+      write(UnsafeRawBufferPointer(buffer), to: segment)
     }
   }
 
@@ -157,6 +170,16 @@ final class HistoryComponent: Component {
 
   private func write(_ bytes: [UInt8], to file: borrowing FileDescriptor) {
     let number = file.number
-    _ = bytes.withUnsafeBytes { Glibc.write(number, $0.baseAddress, $0.count) }
+    bytes.withUnsafeBytes { note(Glibc.write(number, $0.baseAddress, $0.count), of: $0.count) }
+  }
+
+  private func write(_ bytes: UnsafeRawBufferPointer, to file: borrowing FileDescriptor) {
+    note(Glibc.write(file.number, bytes.baseAddress, bytes.count), of: bytes.count)
+  }
+
+  /// A reader leaves out what a full disk has kept the beginning of.
+  private func note(_ written: Int, of count: Int) {
+    guard written != count, loss == nil else { return }
+    loss = (written < 0 ? errno : ENOSPC, false)
   }
 }

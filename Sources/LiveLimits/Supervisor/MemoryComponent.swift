@@ -34,7 +34,9 @@ final class MemoryComponent: Component {
 
   func handle(_ event: LoopEvent) -> [Effect] {
     switch event {
-    case .began: owner.log.append(memory.opening())
+    case .began:
+      owner.log.append(memory.opening())
+      if let entry = memory.startWithPrediction() { owner.log.append(entry) }
     case .readable(let token): return note(memory.hear(token))
     case .deadline: return note(memory.look(isRoutine: owner.noticesWrites))
     case .effect(.lookAtMemory(let isRoutine)): return note(memory.look(isRoutine: isRoutine))

@@ -125,6 +125,24 @@ final class MemorySupervisor: MemoryController.Surroundings {
   /// What was in force when this supervisor began.
   func opening() -> RecordEntry { entry(.memoryFound, ours, ours, use: (try? meter.usage()) ?? 0) }
 
+  /// Lowers the limit to what earlier runs of the container needed at first, or to what it needs by now
+  /// if that is more: its pace is not known yet, so that it may be the fastest.
+  ///
+  /// - Returns: What is to be recorded; nil where it stays.
+  func startWithPrediction() -> RecordEntry? {
+    guard let predicted = base.predictedLimit else { return nil }
+    base.predicted = nil
+    let (before, reading) = (ours, reading())
+    let need = law.need(reading, rate: law.parameters.fastest)
+    let target = base.bounds.clamp(max(predicted, need))
+    guard target < before else { return nil }
+    controller.adopt(limit: target, bounds: base.bounds)
+    deadline = monotonicNow()
+    return apply(
+      MemoryController.Decision(limit: target, rule: .memoryPredicted, use: reading.workingSet),
+      before)
+  }
+
   /// Takes note that the kernel has called.
   ///
   /// - Parameter token: One of ``Token``.

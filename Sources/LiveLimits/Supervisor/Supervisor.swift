@@ -11,6 +11,7 @@ internal import Syscalls
 final class Supervisor {
   private let container: SupervisedContainer
   private let loop: EventLoop
+  private let history: HistoryComponent?
 
   /// Takes over an attached container.
   init(directory: consuming StateDirectory, _ handover: Handover) throws(SystemError) {
@@ -31,7 +32,8 @@ final class Supervisor {
         try MemoryComponent(container, memory, poller)
       }
     }
-    if let history = HistoryComponent(container, cpu, handover) { loop.add(history) }
+    history = HistoryComponent(container, cpu, handover)
+    if let history { loop.add(history) }
     loop.add(ParentComponent(container))
     if let priority = handover.priority {
       _ = try loop.add { poller in
@@ -45,9 +47,14 @@ final class Supervisor {
     }
   }
 
+  /// How long the keeper may take to read a container's id, in milliseconds.
+  private static let keeperTime: Int32 = 50
+
   /// Supervises until the container has ended, then leaves.
   func run() throws(SystemError) {
     try loop.run()
+    // The keeper reads the container's id there.
+    if history?.hasLostItsEnd ?? false { poll(nil, 0, Self.keeperTime) }
     // The directory itself is out of reach, and the keeper's to remove.
     container.directory.remove()
     _ = flock(container.directory.descriptor.number, LOCK_UN)

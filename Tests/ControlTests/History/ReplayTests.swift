@@ -193,12 +193,15 @@ extension DemandTrace {
     let runs = (0..<4).map {
       run([30 * ms], every: 800 * ms, memory: 60 << 20 + Int64($0), ended: 100 * day)
     }
-    #expect(Prediction(Profile(runs, now: 100 * day)) == nil)
+    func predicted(_ runs: [Run]) -> Prediction? {
+      Prediction(Profile(runs, now: 100 * day), now: 100 * day)
+    }
+    #expect(predicted(runs) == nil)
     let old = run([90 * ms], every: 800 * ms, memory: 300 << 20, ended: 0)
     let fresh = run([90 * ms], every: 800 * ms, memory: 300 << 20, ended: 99 * day)
-    let forgotten = try #require(Prediction(Profile([old] + runs, now: 100 * day)))
+    let forgotten = try #require(predicted([old] + runs))
     #expect(try #require(forgotten.memory) < 70 << 20 && forgotten.cpu < 400_000_000)
-    let remembered = try #require(Prediction(Profile(runs + [fresh], now: 100 * day)))
+    let remembered = try #require(predicted(runs + [fresh]))
     #expect(try #require(remembered.memory) >= 300 << 20 && remembered.cpu > 900_000_000)
   }
 

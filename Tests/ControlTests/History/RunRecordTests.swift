@@ -87,7 +87,31 @@ extension RunRecord {
       }
       let runs = Run.all(of: RunRecord.all(in: bytes).records)
       _ = Recommendation(Profile(runs, now: 1 << 40))
-      _ = Prediction(Profile(runs, now: 0))
+      var needs = EarlyNeeds()
+      needs.add(bytes)
+      #expect(needs.runs.count == runs.count)
+      _ = Prediction(needs, now: 0)
+    }
+  }
+
+  @Test func `what is predicted from the first figures alone is what whole runs say`() {
+    var random = SeededGenerator(seed: 5)
+    for _ in 0..<300 {
+      var records: [RunRecord] = []
+      for index in 0..<Int64.random(in: 0...40, using: &random) {
+        var record = RunRecord.random(&random)
+        record.nonce = .random(in: 0...12, using: &random)
+        record.started = .random(in: 0...2, using: &random)
+        record.written = 1_000_000_000_000_000 * index
+        if Bool.random(using: &random) { record.duration = 0 }
+        records.append(record)
+      }
+      let now: Int64 = 45_000_000_000_000_000
+      var needs = EarlyNeeds()
+      needs.add(records.flatMap(\.bytes))
+      let profile = Profile(Run.all(of: records), now: now)
+      #expect(Prediction(needs, now: now) == Prediction(profile, now: now))
+      #expect(!needs.isDamaged)
     }
   }
 

@@ -47,6 +47,37 @@ private struct FakeScope {
   }
 }
 
+@Suite struct PredictedMemoryTests {
+  /// In MiB: what is used when the container is found, and the limit that it starts with then.
+  ///
+  /// The fastest container takes 20 MiB in the 5 ms that a raise takes. (A file keeps what a shorter
+  /// number does not overwrite; all of these have eight digits.)
+  @Test(
+    arguments: [(1, 75...75), (40, 75...75), (60, 80...88), (70, 90...94), (80, nil)]
+      as [(Int64, ClosedRange<Int64>?)])
+  func `it starts with what earlier runs needed, or with what it needs by now`(
+    used: Int64, expected: ClosedRange<Int64>?
+  ) throws {
+    let directory = try TemporaryDirectory()
+    try directory.write("\(95 * mebibyte)\n", to: "limit")
+    try directory.write("\(used * mebibyte)\n", to: "usage")
+    try directory.write("inactive_file 0\n", to: "statistics")
+    var base = MemoryBase(
+      declared: 95 * mebibyte, floor: 16 * mebibyte, explicitCeiling: nil, limit: 8192 * mebibyte)
+    base.predicted = 75 * mebibyte
+    #expect(base.first == nil, "until it is found it has what it declares")
+    let memory = try MemorySupervision(
+      base,
+      files: [.memoryLimit: "limit", .memoryUsage: "usage", .memoryStatistics: "statistics"],
+      in: directory)
+    let entry = memory.startWithPrediction()
+    #expect(entry?.rule == expected.map { _ in .memoryPredicted })
+    #expect(entry.map { expected?.contains($0.after / mebibyte) == true } ?? (expected == nil))
+    #expect(memory.held == entry?.after ?? 95 * mebibyte)
+    #expect(memory.startWithPrediction() == nil, "once")
+  }
+}
+
 @Suite struct OuterMemoryTests {
   @Test func `the scope of a container has the most that it may have`() throws {
     #expect(try FakeScope(explicitCeiling: 1024).outer() == 1024)

@@ -17,7 +17,7 @@ import pytest
 
 from injection import Injected
 from processes import PATIENCE, supervisors, wait_until
-from test_confinement import confined
+from test_confinement import confined, syslog  # noqa: F401
 from world import ESCRA, REPOSITORY, Container, escra_tool
 
 MIB = 1 << 20
@@ -409,6 +409,130 @@ def test_the_commands_of_the_page_run(world, escra, bundle, shared):
         else:
             with open(path, "w") as file:
                 file.write(before)
+
+
+# Takes memory as fast as it can, at once.
+GREEDY = ["dd", "if=/dev/zero", "of=/dev/null", "bs=150M", "count=1"]
+
+
+def test_a_run_that_needs_more_at_once_is_not_killed(history, remembered):
+    """The prediction is in force when there is a supervisor that raises it, and not before."""
+    history.settings(predict="start")
+    annotations = {"io.escra.memory.max": "256Mi"}
+    runs = five_runs(history, remembered, annotations=annotations, quota=200_000)
+    assert max(run["earlyMemoryPeak"] for run in runs) < 60 * MIB
+    # Those that are over before they are found leave no record.
+    for _ in range(12):
+        made = remembered(args=GREEDY, annotations=annotations, quota=200_000)
+        made.bundle.give_memory(256 * MIB)
+        run_of(made)
+    assert all(run["kills"] == 0 for run in history.runs("web"))
+
+
+@pytest.mark.v2
+def test_a_kill_is_recorded(history, remembered):
+    """Also in a container's own group in one of ours."""
+    made = remembered(
+        annotations={"io.escra.memory.max": "48Mi"}, quota=100_000,
+        args=["sh", "-c", "sleep 1; dd if=/dev/zero of=/dev/null bs=150M count=1; sleep 1"])
+    made.bundle.give_memory(48 * MIB)
+    made.started().supervisor()
+    [run] = wait_until(
+        lambda: [run for run in history.runs("web") if run["isFinal"]], 8 * PATIENCE, "a record")
+    assert run["kills"] == 1, run
+
+
+@pytest.fixture
+def small_disk(history, world):
+    """A history on a file system of one MiB."""
+    os.makedirs(history.directory)
+    subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=64k,nr_inodes=40", "small", history.directory],
+        check=True)
+    yield history.directory
+    subprocess.run(["umount", "-l", history.directory], check=True)
+
+
+def fill(directory):
+    """Leaves no space on its file system."""
+    with open(os.path.join(directory, "filler"), "wb", buffering=0) as file:
+        try:
+            while True:
+                file.write(bytes(4096))
+        except OSError as error:
+            assert error.errno == errno.ENOSPC
+
+
+def said(syslog, text):
+    """The lines of syslog that say so, once there is one."""
+    wait_until(lambda: any(text in line for line in syslog()), 4, lambda: f"{text} in {syslog()}")
+    return [line for line in syslog() if text in line]
+
+
+def test_a_full_disk_costs_the_record_alone(
+        history, remembered, small_disk, syslog):  # noqa: F811
+    """Full before the container starts or while it runs: syslog has one line of it."""
+    fill(small_disk)
+    made = remembered().started()
+    made.supervisor()
+    made.work(2)
+    made.wait_for_quota(lambda quota: quota == 20_000, 4, "it is supervised all the same")
+    lines = said(syslog, "is not recorded in the history")
+    assert len(lines) == 1 and made.id in lines[0] and "ENOSPC" in lines[0], lines
+    made.close()
+    wait_until(lambda: made.status == "stopped", 4, "the container ends")
+    made.call("delete")
+    os.unlink(os.path.join(small_disk, "filler"))
+    made = remembered().started()
+    made.supervisor()
+    fill(small_disk)
+    # What is left of a page takes three more records.
+    for _ in range(5):
+        subprocess.run([ESCRA, "recommend", made.id, "--live", "--config", history.config],
+                       capture_output=True, timeout=20 * PATIENCE)
+    made.close()
+    wait_until(lambda: made.status == "stopped", 4, "the container ends")
+    made.call("delete")
+    lines = said(syslog, "is not recorded in full")
+    assert len(lines) == 1 and made.id in lines[0] and "ENOSPC" in lines[0], lines
+    assert all(run["seconds"] > 0 for run in history.runs("web"))
+
+
+WRITES = "write,openat,mkdir,mkdirat,renameat,renameat2,rename,unlinkat"
+
+
+def killed_at(number, made, history):
+    """Runs it with each of its supervisors killed at such a call about the history's files.
+
+    Returns how many were killed.
+    """
+    log = made.pid_file + ".strace"
+    paths = [history.directory, *history.files(""), *history.files()]
+    subprocess.run(
+        ["strace", "-f", "-q", "-o", log, *(word for path in paths for word in ("-P", path)),
+         "-e", f"trace={WRITES}", "-e", f"inject={WRITES}:signal=KILL:when={number}",
+         *made.runtime.command("run", "--bundle", made.bundle.path, made.id)],
+        stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        timeout=60 * PATIENCE)
+    with open(log) as file:
+        return file.read().count("+++ killed by SIGKILL")
+
+
+@pytest.mark.skipif(not shutil.which("strace"), reason="strace is not installed")
+def test_a_supervisor_that_dies_at_any_write_leaves_old_records_whole(history, remembered):
+    """Killed at each call that writes to the history or names what is in it, in turns."""
+    ended(remembered().started(), history)
+    [first] = history.runs("web")
+    for number in range(1, 40):
+        made = remembered(args=FUNCTION)
+        if killed_at(number, made, history) == 0:
+            break
+        wait_until(lambda: not supervisors(made.id), 6, "its supervisors have ended")
+        runs = history.runs("web")
+        assert first in runs, (number, runs)
+        assert not json.loads(history.tool("history --json"))[0]["isDamaged"], number
+    assert 3 < number < 39, number
+    wait_until(lambda: len(history.runs("web")) > 1, 4, "the run that nobody killed is recorded")
 
 
 def test_a_state_that_was_changed_leads_to_no_other_profile(history, remembered):

@@ -36,6 +36,7 @@ def which(name):
 JAVA = [which("java"), "-XshowSettings:system", "-cp", "/built", "Report"]
 PROGRAMS = {
     "c": (["/built/report-c"], f"{BUILT}/report-c"),
+    "dotnet": (["/built/report-dotnet", "/built/dotnet"], f"{BUILT}/report-dotnet"),
     "go": (["/built/report-go"], f"{BUILT}/report-go"),
     "java": (JAVA, f"{BUILT}/Report.class"),
     "node": ([which("node"), "/sources/report.js"], which("node")),
