@@ -1,8 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Containers of one application on several nodes, under one limit."""
+import json
 import os
 import random
+import shutil
 import signal
+import subprocess
 import time
 
 import pytest
@@ -10,6 +13,7 @@ import pytest
 import applications
 from nodes import Cluster, Sums, figure, middle_and_tail, run
 from processes import arguments, kill, wait_until
+from world import ESCRA
 
 # All of it, in microseconds of 100 ms; each container declares a tenth. It is half a CPU, so that a
 # machine that others use can give it; and what a busy node gets at once, whatever the other one's
@@ -164,6 +168,25 @@ def lose_agent(shop, how):
     else:
         agent.send_signal(signal.SIGCONT)
     shop.containers[0].wait_for_quota(lambda quota: quota >= 2 * DECLARED, 9, "its part again")
+
+
+def test_two_instances_on_a_machine_know_nothing_of_each_other(world, escra, container):
+    """`stateRoot` in the operator's config."""
+    root = f"/run/escra-{os.getpid()}"
+    with open(world.path("config"), "w") as file:
+        json.dump({"stateRoot": root, "applicationFromEnv": "ESCRA_APP"}, file)
+    made = container(
+        runtime=escra.using("--escra-config", world.path("config"))).started()
+    try:
+        assert made.states() == []
+        listed = subprocess.run(
+            [ESCRA, "ps", "--state", root], capture_output=True, text=True, timeout=10)
+        assert made.id in listed.stdout
+        made.wait_for_quota(lambda quota: quota < 20_000, 5, "its limit falls")
+        made.call("delete", "--force")
+        wait_until(lambda: not os.listdir(root + "/containers"), 5, "nothing is left")
+    finally:
+        shutil.rmtree(root, ignore_errors=True)
 
 
 def answers(world, node):
