@@ -72,7 +72,7 @@ struct attributes {
     uint64_t runtime, deadline, period;
 };
 
-int escra_hurry(void) {
+int escra_set_realtime(void) {
     const uint64_t reset_on_fork = 1;
     struct attributes first = {
         .size = sizeof(first), .policy = SCHED_FIFO, .flags = reset_on_fork, .priority = 1};

@@ -103,7 +103,7 @@ pid_t escra_spawn_detached(const struct escra_spawn *spawn) {
     return grandchild;
 }
 
-int escra_become(const struct escra_spawn *spawn) {
+int escra_reexec(const struct escra_spawn *spawn) {
     int executable = arrange_descriptors(spawn);
     if (executable < 0)
         return -1;

@@ -61,7 +61,7 @@ package struct Neighbour: Equatable, Sendable {
 }
 
 /// A strict container, as the fence knows it.
-package struct Holder: Sendable {
+package struct StrictOwner: Sendable {
   /// What it holds.
   package var cpus: CPUSet
   /// Its group: where it is expected, then where it is.

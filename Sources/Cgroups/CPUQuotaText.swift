@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 package import Quantities
 
-extension CPUQuota {
+extension CFSBandwidth {
   /// Takes what v1's two files say.
   package init?(cfsQuota: Int64, cfsPeriod: Int64) {
     if cfsPeriod <= 0 { return nil }
@@ -33,13 +33,13 @@ package struct CgroupWrite: Equatable, Sendable {
   package let value: String
 }
 
-extension CPUQuota {
+extension CFSBandwidth {
   /// The writes that bring a cgroup from `old` to this limit.
   ///
   /// Each write of a quota refills it (kernel/sched/core.c __refill_cfs_bandwidth_runtime), so
   /// there is one write where one suffices. Where the period changes too, v1 has two files and no
   /// way to change both at once: the order keeps the rate between the two from going above both.
-  package func writes(from old: CPUQuota, version: CgroupVersion) -> [CgroupWrite] {
+  package func writes(from old: CFSBandwidth, version: CgroupVersion) -> [CgroupWrite] {
     switch version {
     case .v2:
       return [CgroupWrite(file: "cpu.max", value: cpuMax)]

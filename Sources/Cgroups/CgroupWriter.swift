@@ -120,11 +120,13 @@ package struct CgroupWriter: ~Copyable {
   /// If crun has made a group below it, the lesser limit of the two: that one holds.
   ///
   /// - Throws: ``SystemError``; ENODEV once the cgroup is gone.
-  package func inner() throws(SystemError) -> CPUQuota? {
+  package func inner() throws(SystemError) -> CFSBandwidth? {
     guard innerFile.isOpen else { return nil }
-    let limit = CPUQuota(cpuMax: try innerFile.contents(subject: "the container's own CPU limit"))
+    let limit = CFSBandwidth(
+      cpuMax: try innerFile.contents(subject: "the container's own CPU limit"))
     guard innerCopy.isOpen, let limit,
-      let copy = CPUQuota(cpuMax: try innerCopy.contents(subject: "the container's own CPU limit"))
+      let copy = CFSBandwidth(
+        cpuMax: try innerCopy.contents(subject: "the container's own CPU limit"))
     else { return limit }
     return copy.nanocores ?? .max < limit.nanocores ?? .max ? copy : limit
   }
@@ -136,9 +138,9 @@ package struct CgroupWriter: ~Copyable {
   ///
   /// - Throws: ``SystemError``; ENODEV once the cgroup is gone, EBADF where there is none, or for a
   ///   reader.
-  package func raiseInner(to limit: CPUQuota) throws(SystemError) {
+  package func raiseInner(to limit: CFSBandwidth) throws(SystemError) {
     if isReadOnly { throw SystemError("write", "the container's own CPU limit", errno: EBADF) }
-    let outer = CPUQuota(cpuMax: try quotaFile.contents(subject: "the CPU quota"))
+    let outer = CFSBandwidth(cpuMax: try quotaFile.contents(subject: "the CPU quota"))
     if outer?.quota == nil, let held = try inner()?.cpuMax {
       try quotaFile.overwrite(held, subject: "the CPU quota")
     }
@@ -153,16 +155,16 @@ package struct CgroupWriter: ~Copyable {
   ///
   /// - Returns: The limit; it may have changed by the time it is looked at.
   /// - Throws: ``SystemError``; ENODEV once the cgroup is gone.
-  package func current() throws(SystemError) -> CPUQuota {
-    var parsed: CPUQuota?
+  package func current() throws(SystemError) -> CFSBandwidth {
+    var parsed: CFSBandwidth?
     switch version {
     case .v1:
       if let quota = try quotaFile.integer(subject: "the CPU quota"),
         let period = try periodFile.integer(subject: "the CPU period")
       {
-        parsed = CPUQuota(cfsQuota: quota, cfsPeriod: period)
+        parsed = CFSBandwidth(cfsQuota: quota, cfsPeriod: period)
       }
-    case .v2: parsed = CPUQuota(cpuMax: try quotaFile.contents(subject: "the CPU quota"))
+    case .v2: parsed = CFSBandwidth(cpuMax: try quotaFile.contents(subject: "the CPU quota"))
     }
     guard let parsed else { throw SystemError("read", "the CPU quota", errno: EINVAL) }
     if parsed.quota == nil, let inner = try inner(), inner.quota != nil { return inner }
@@ -174,10 +176,10 @@ package struct CgroupWriter: ~Copyable {
   /// - Parameter ours: What was written last.
   /// - Returns: As ``current()``.
   /// - Throws: As ``current()``.
-  package func current(besides ours: CPUQuota) throws(SystemError) -> CPUQuota {
+  package func current(besides ours: CFSBandwidth) throws(SystemError) -> CFSBandwidth {
     let inner = try current()
     guard outerFile.isOpen, inner == ours else { return inner }
-    return CPUQuota(cpuMax: try outerFile.contents(subject: "the scope's CPU quota")) ?? inner
+    return CFSBandwidth(cpuMax: try outerFile.contents(subject: "the scope's CPU quota")) ?? inner
   }
 
   /// Makes two copies of the limit one, where there are two; a single one is left alone.
@@ -187,7 +189,7 @@ package struct CgroupWriter: ~Copyable {
   ///
   /// - Parameter limit: What one of them is.
   /// - Throws: ``SystemError``; ENODEV once the cgroup is gone.
-  package mutating func align(to limit: CPUQuota) throws(SystemError) {
+  package mutating func align(to limit: CFSBandwidth) throws(SystemError) {
     guard outerFile.isOpen, !isReadOnly else { return }
     let inner = try current()
     // The outer one, where the inner one is as it should be.
@@ -202,7 +204,7 @@ package struct CgroupWriter: ~Copyable {
   ///   - old: What the kernel has, as far as is known.
   /// - Throws: ``SystemError``: EINVAL above what an ancestor has (v1 refuses that), ENODEV once
   ///   the cgroup is gone, EBADF for a reader.
-  package mutating func set(_ limit: CPUQuota, from old: CPUQuota) throws(SystemError) {
+  package mutating func set(_ limit: CFSBandwidth, from old: CFSBandwidth) throws(SystemError) {
     if isReadOnly { throw SystemError("write", "the CPU quota", errno: EBADF) }
     let limit = try besideInner(limit)
     try burst.makeRoom(for: limit.quota)
@@ -215,14 +217,14 @@ package struct CgroupWriter: ~Copyable {
   /// What is written: no limit around a group that has the same, or less.
   ///
   /// Two quotas whose periods begin at different moments would throttle twice.
-  private func besideInner(_ limit: CPUQuota) throws(SystemError) -> CPUQuota {
+  private func besideInner(_ limit: CFSBandwidth) throws(SystemError) -> CFSBandwidth {
     guard let most = try inner()?.nanocores,
       limit.nanocores ?? .max >= max(most, application ?? 0)
     else { return limit }
-    return CPUQuota(quota: nil, period: limit.period)
+    return CFSBandwidth(quota: nil, period: limit.period)
   }
 
-  private func write(_ limit: CPUQuota, from old: CPUQuota) throws(SystemError) {
+  private func write(_ limit: CFSBandwidth, from old: CFSBandwidth) throws(SystemError) {
     if outerFile.isOpen {
       try outerFile.overwrite(limit.cpuMax, subject: "the scope's CPU quota")
     }

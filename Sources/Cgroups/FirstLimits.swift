@@ -5,7 +5,7 @@ package import Quantities
 /// the container may have.
 package struct FirstLimits: Equatable, Sendable {
   /// The CPU limit; nil for none.
-  package var cpu: CPUQuota?
+  package var cpu: CFSBandwidth?
   /// The memory limit in bytes; nil for none.
   package var memory: Int64?
   /// What memory and swap together are limited to under that limit, on cgroup v1; nil for none.

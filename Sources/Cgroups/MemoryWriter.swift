@@ -243,7 +243,7 @@ package struct MemoryWriter: ~Copyable {
     }
     let before = try self.line()
     // Also where there is to be none: whoever grows now is not to come as far as the limit.
-    let brake = max(MemoryBrake.line(under: limit), limit / 2)
+    let brake = max(MemoryHigh.line(under: limit), limit / 2)
     try write(min(brake, line ?? brake), to: lineFile)
     guard try use() <= limit - (limit - brake) / 2 else {
       try write(before, to: lineFile)

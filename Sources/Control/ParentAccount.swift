@@ -22,12 +22,12 @@ package struct ParentValue: Equatable, Sendable {
 
   /// Nanocores or bytes, rounded up; nil for no limit.
   package var amount: Int64? {
-    value.map { CPUQuota.scaled($0, by: Self.bytes, over: scale, roundingUp: true) }
+    value.map { CFSBandwidth.scaled($0, by: Self.bytes, over: scale, roundingUp: true) }
   }
 
   /// The least value that an amount fits below.
   func value(of amount: Int64) -> Int64 {
-    CPUQuota.scaled(amount, by: scale, over: Self.bytes, roundingUp: true)
+    CFSBandwidth.scaled(amount, by: scale, over: Self.bytes, roundingUp: true)
   }
 
   private var isMemory: Bool { scale == Self.bytes }

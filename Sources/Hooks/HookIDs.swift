@@ -3,7 +3,7 @@ internal import CBPF
 package import Syscalls
 
 /// What the programs in the scheduler are called, as their loader says it.
-extension HookIdentity {
+extension HookIDs {
   /// The programs and their layout, as a number: hooks of another version live beside ours.
   package static var layout: UInt64 { escra_hooks_layout() }
 

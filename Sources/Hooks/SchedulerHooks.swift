@@ -11,7 +11,7 @@ package import Syscalls
 /// supervisor that dies leaves entries behind that cost no time (Sources/CBPF/bpf/hooks.bpf.c).
 package struct SchedulerHooks: ~Copyable {
   /// What there is beside the program that predicts.
-  package let nets: HookIdentity.Nets
+  package let nets: HookIDs.Nets
   private let groups: FileDescriptor
   private let rings: FileDescriptor
   private var links: [Int32]
@@ -24,7 +24,7 @@ package struct SchedulerHooks: ~Copyable {
   ///   - id: That of the ring that was made for this process; nil for none.
   /// - Throws: ``SystemError``: ENOENT when it is gone, ESTALE when an id is somebody else's by
   ///   now, EPERM without CAP_SYS_ADMIN.
-  package init(opening identity: HookIdentity, ring id: UInt32? = nil) throws(SystemError) {
+  package init(opening identity: HookIDs, ring id: UInt32? = nil) throws(SystemError) {
     let ring =
       if let id {
         FileDescriptor(owning: try retrying("open", "a ring") { escra_ring_open(id) })
@@ -48,20 +48,20 @@ package struct SchedulerHooks: ~Copyable {
   ///
   /// - Throws: ``SystemError`` with what the kernel says to the last of the attempts: EPERM, or
   ///   ESRCH and ENOENT without /sys/kernel/btf/vmlinux.
-  package static func load() throws(SystemError) -> HookIdentity {
+  package static func load() throws(SystemError) -> HookIDs {
     var ids = escra_hook_ids()
     try retrying("load", "the hooks in the scheduler") { escra_hooks_load(&ids) }
-    return HookIdentity(ids)
+    return HookIDs(ids)
   }
 
   /// Loads the program that minds memory on the maps of what is loaded already, as ``load()`` does.
   ///
   /// - Parameter identity: What is loaded, without it.
   /// - Returns: The same with it, or with the note that the kernel would not have it.
-  package static func loadMemory(onto identity: HookIdentity) -> HookIdentity {
+  package static func loadMemory(onto identity: HookIDs) -> HookIDs {
     var ids = identity.ids
     _ = escra_hooks_load_memory(&ids)
-    return HookIdentity(ids)
+    return HookIDs(ids)
   }
 
   /// Makes the ring by which a supervisor hears, and hangs it in.

@@ -36,7 +36,7 @@ package struct ConfigEdit: Equatable, Sendable {
   }
 
   /// Sets a CPU limit; no quota is written as -1.
-  package static func limit(_ cpu: CPUQuota) -> ConfigEdit {
+  package static func limit(_ cpu: CFSBandwidth) -> ConfigEdit {
     ConfigEdit(cpuQuota: cpu.quota ?? -1, cpuPeriod: cpu.period)
   }
 

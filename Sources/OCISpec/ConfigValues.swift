@@ -135,8 +135,8 @@ extension JSONValue {
     }
   }
 
-  func cpu() throws(OperatorConfigError.Problem) -> CPULimit {
-    try quantity(CPULimit.accepted) { text throws(QuantityError) in try CPULimit(asked: text) }
+  func cpu() throws(OperatorConfigError.Problem) -> CPUAmount {
+    try quantity(CPUAmount.accepted) { text throws(QuantityError) in try CPUAmount(asked: text) }
   }
 
   func memory() throws(OperatorConfigError.Problem) -> ByteQuantity {

@@ -4,12 +4,12 @@ package import Quantities
 /// The limits that config.json declares for a container (`linux.resources`).
 package struct DeclaredLimits: Equatable, Sendable {
   /// Quota over period; nil where there is none.
-  package let cpu: CPULimit?
+  package let cpu: CPUAmount?
   /// Bytes; nil where there is none.
   package let memory: Int64?
 
   /// Makes limits from their parts.
-  package init(cpu: CPULimit?, memory: Int64?) {
+  package init(cpu: CPUAmount?, memory: Int64?) {
     self.cpu = cpu
     self.memory = memory
   }
@@ -51,7 +51,7 @@ package struct ContainerPolicy: Equatable, Sendable {
   /// Whether the application's limit spans nodes.
   package let spansNodes: Bool
   /// What the whole application may use, where an annotation says so.
-  package let appCPU: CPULimit?
+  package let appCPU: CPUAmount?
   /// What the whole application may use in bytes, where an annotation says so.
   package let appMemory: Int64?
   /// What the container's history is kept under; nil where it has no name.
@@ -64,12 +64,12 @@ package struct ContainerPolicy: Equatable, Sendable {
   ///
   /// Without ``appCPU`` the ceiling of an application's member is its own share; what its peers
   /// add is the broker's to say.
-  package let cpu: Bounds<CPULimit>
+  package let cpu: Bounds<CPUAmount>
   /// The most CPU that an annotation gives the container; nil where what it declares is the most,
   /// also after an update has changed that.
-  package let askedCPUCeiling: CPULimit?
+  package let askedCPUCeiling: CPUAmount?
   /// The most CPU that there is for it: the operator's ceiling and the node.
-  package let cpuLimit: CPULimit
+  package let cpuLimit: CPUAmount
   /// Between what the memory limit moves, in bytes.
   package let memory: Bounds<Int64>
   /// The most memory that an annotation gives the container in bytes; nil where what it declares
@@ -79,12 +79,12 @@ package struct ContainerPolicy: Equatable, Sendable {
   package let memoryLimit: Int64
   /// The most that `io.escra.cpu.max` gives this container of its application's; nil where it says
   /// nothing.
-  package let ownCPUMaximum: CPULimit?
+  package let ownCPUMaximum: CPUAmount?
   /// The same of `io.escra.memory.max`, in bytes.
   package let ownMemoryMaximum: Int64?
   /// What `io.escra.cpu.min`, else the operator's floor, gives it at the least, also where that is
   /// more than it declares: in an application there may be more.
-  package let ownCPUMinimum: CPULimit
+  package let ownCPUMinimum: CPUAmount
   /// The same of memory, in bytes.
   package let ownMemoryMinimum: Int64
   /// Whether anything asks for the memory limit to move; it is left alone otherwise.
@@ -169,7 +169,7 @@ package struct ContainerPolicy: Equatable, Sendable {
     _ name: PolicyName, _ request: PolicyRequest, scope: String?, declared: DeclaredLimits,
     config: OperatorConfig, node: NodeCapacity
   ) throws(PolicyError) {
-    let nodeCPU = CPULimit(millicores: node.millicores)
+    let nodeCPU = CPUAmount(millicores: node.millicores)
     let cpu = try request.cpu.resolve(
       .init(
         declared: declared.cpu, node: nodeCPU, floor: config.floor.cpu,

@@ -4,7 +4,7 @@ package import Quantities
 /// What a container declares in `linux.resources` of its config.json.
 package struct DeclaredResources: Equatable, Sendable {
   /// `cpu.quota` over `cpu.period`; nil where there is no quota or it is not above 0.
-  package var cpu: CPUQuota?
+  package var cpu: CFSBandwidth?
   /// Whether the kernel refuses `cpu.quota` or `cpu.period`: less than 1 ms, or a period above 1 s
   /// (kernel/sched/core.c, tg_set_cfs_bandwidth).
   package var cpuIsRefused = false
@@ -19,7 +19,7 @@ package struct DeclaredResources: Equatable, Sendable {
 
   /// Makes a declaration from its parts; none is no limit.
   package init(
-    cpu: CPUQuota? = nil, cpuset: String? = nil, mems: String? = nil, memory: Int64? = nil,
+    cpu: CFSBandwidth? = nil, cpuset: String? = nil, mems: String? = nil, memory: Int64? = nil,
     memorySwap: Int64? = nil
   ) {
     self.cpu = cpu
@@ -34,10 +34,10 @@ package struct DeclaredResources: Equatable, Sendable {
       guard let value = try reader.integer(place), value > 0 else { return nil }
       return value
     }
-    let period = try positive(.period) ?? CPUQuota.defaultPeriod
+    let period = try positive(.period) ?? CFSBandwidth.defaultPeriod
     let quota = try positive(.quota)
     cpuIsRefused = !(1_000...1_000_000).contains(period) || (1..<1_000).contains(quota ?? 0)
-    cpu = quota.map { CPUQuota(quota: $0, period: period) }
+    cpu = quota.map { CFSBandwidth(quota: $0, period: period) }
     cpuset = try reader.string(.cpus)
     mems = try reader.string(.mems)
     memory = try positive(.limit)

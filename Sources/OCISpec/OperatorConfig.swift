@@ -73,7 +73,7 @@ package struct OperatorConfig: Equatable, Sendable {
   /// A pair of limits that a container gets where it asks for none.
   package struct Floor: Equatable, Sendable {
     /// The least CPU.
-    package var cpu = CPULimit(millicores: 50)
+    package var cpu = CPUAmount(millicores: 50)
     /// The least memory.
     package var memory = ByteQuantity(bytes: 16 << 20)
     /// The defaults: 50m and 16Mi.
@@ -83,7 +83,7 @@ package struct OperatorConfig: Equatable, Sendable {
   /// The most that one application may have; nil is what the node has.
   package struct Ceiling: Equatable, Sendable {
     /// The most CPU.
-    package var cpu: CPULimit?
+    package var cpu: CPUAmount?
     /// The most memory.
     package var memory: ByteQuantity?
     /// No ceiling but the node.

@@ -17,7 +17,7 @@ struct PolicyRequest {
 
   var app: Asked<String>?
   var spansNodes = false
-  var cpu = BoundsRequest<CPULimit>()
+  var cpu = BoundsRequest<CPUAmount>()
   var memory = BoundsRequest<ByteQuantity>()
   var priority = 0
   var visible = VisibleLimit.declared
@@ -103,17 +103,17 @@ struct PolicyRequest {
     throw .badValue(key: key, value: text, why: "is no limit to show; write declared or current")
   }
 
-  private static func cpu(_ key: String, _ text: String) throws(PolicyError) -> CPULimit {
+  private static func cpu(_ key: String, _ text: String) throws(PolicyError) -> CPUAmount {
     do throws(QuantityError) {
-      return try CPULimit(asked: text)
+      return try CPUAmount(asked: text)
     } catch {
       throw .badValue(key: key, value: text, why: error.description)
     }
   }
 
-  private static func cpuFloor(_ key: String, _ text: String) throws(PolicyError) -> CPULimit {
+  private static func cpuFloor(_ key: String, _ text: String) throws(PolicyError) -> CPUAmount {
     do throws(QuantityError) {
-      return try CPULimit(askedFloor: text)
+      return try CPUAmount(askedFloor: text)
     } catch {
       throw .badValue(key: key, value: text, why: error.description)
     }
@@ -155,16 +155,16 @@ extension Annotations.Entry {
   }
 }
 
-extension CPULimit {
+extension CPUAmount {
   /// Reads a limit that somebody asks for: a quantity that the kernel can enforce.
   init(asked text: String) throws(QuantityError) {
-    self = try CPULimit(text)
+    self = try CPUAmount(text)
     if self < .smallest { throw QuantityError(.belowSmallestQuota, accepted: Self.accepted) }
   }
 
   /// Reads a floor that somebody asks for.
   init(askedFloor text: String) throws(QuantityError) {
-    self = try CPULimit(text)
+    self = try CPUAmount(text)
     if self < .smallestFloor {
       throw QuantityError(.belowSmallestFloor, accepted: Self.accepted)
     }

@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 
-extension CPUQuota {
+extension CFSBandwidth {
   /// What a service manager makes of this limit when a runtime has asked it for the container's
   /// scope, and what it writes whenever it applies the scope's properties again.
   ///
   /// runc rounds CPUQuotaPerSecUSec up to whole percents, for systemd counts in those; systemd
   /// takes no quota below 1 ms and makes the period longer instead, and has one period for all that
   /// have no quota (systemd.resource-control(5), CPUQuota= and CPUQuotaPeriodSec=).
-  package var asUnitProperty: CPUQuota {
-    guard let quota else { return CPUQuota(quota: nil) }
+  package var asUnitProperty: CFSBandwidth {
+    guard let quota else { return CFSBandwidth(quota: nil) }
     let second: Int64 = 1_000_000
     let percent = second / 100
     let perSecond = Self.scaled(quota, by: second, over: period)
@@ -17,7 +17,7 @@ extension CPUQuota {
     let share = Self.scaled(max(1, rounded), by: percent, over: 1)
     let shortest = Self.scaled(Self.minimum, by: second, over: share, roundingUp: true)
     let long = max(min(period, second), shortest)
-    return CPUQuota(
+    return CFSBandwidth(
       quota: max(Self.minimum, Self.scaled(share, by: long, over: second)), period: long)
   }
 
@@ -25,10 +25,10 @@ extension CPUQuota {
   ///
   /// A service manager makes no more of it, not even for the moment until the runtime has written
   /// the container's own group.
-  package var inWholePercents: CPUQuota {
+  package var inWholePercents: CFSBandwidth {
     guard let quota else { return self }
     let percents = Self.scaled(quota, by: 100, over: period)
     let whole = Self.scaled(percents, by: period, over: 100)
-    return whole < Self.minimum ? self : CPUQuota(quota: whole, period: period)
+    return whole < Self.minimum ? self : CFSBandwidth(quota: whole, period: period)
   }
 }

@@ -6,7 +6,7 @@ internal import Glibc
 internal import Quantities
 package import Syscalls
 
-extension ApplicationRoom {
+extension ApplicationDirectory {
   /// Registers a container: from now on what it holds is known, whoever dies.
   ///
   /// - Throws: ``SystemError``: ENOENT when the room is just being removed.

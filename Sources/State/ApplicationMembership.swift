@@ -20,10 +20,10 @@ package struct ApplicationMembership: Equatable, Sendable {
   package static let clusterScope = "cluster"
 
   /// Whether the application spans nodes.
-  package var isClusterScoped: Bool { KeyedText(name)["scope"] == Self.clusterScope }
+  package var isClusterScoped: Bool { KeyValueText(name)["scope"] == Self.clusterScope }
 
   /// The Kubernetes namespace; nil outside of Kubernetes.
-  package var namespace: String? { KeyedText(name)["namespace"] }
+  package var namespace: String? { KeyValueText(name)["namespace"] }
 
   /// Makes a membership.
   ///
@@ -43,7 +43,7 @@ package struct ApplicationMembership: Equatable, Sendable {
     application: String, user: UInt32, root: String, namespace: String?,
     isClusterScoped: Bool = false, priority: Int32, cpu: Int64?, memory: Int64?
   ) {
-    var keyed = KeyedText()
+    var keyed = KeyValueText()
     keyed["name"] = application
     if isClusterScoped {
       keyed["scope"] = Self.clusterScope
@@ -66,14 +66,14 @@ package struct ApplicationMembership: Equatable, Sendable {
   package mutating func joinEarlierVersion(_ root: StateRoot) {
     var hash = FNV1a()
     hash.add(name.utf8)
-    guard let earlier = ApplicationRoom.ifThere(root.applications + "/" + hash.digits),
+    guard let earlier = ApplicationDirectory.ifThere(root.applications + "/" + hash.digits),
       // Without an answer it is taken for another one's.
       (try? earlier.isNamed(name)) == true
     else { return }
     room = hash.digits
   }
 
-  package init?(_ keyed: KeyedText) {
+  package init?(_ keyed: KeyValueText) {
     // A supervisor that was taken over may have written it: it leads to no other directory.
     guard let room = keyed["appRoom"], let name = keyed["appName"],
       room.utf8.allSatisfy({ $0 != UInt8(ascii: "/") && $0 != UInt8(ascii: ".") })
@@ -86,7 +86,7 @@ package struct ApplicationMembership: Equatable, Sendable {
     isNoChange = keyed[int: "appNoChange"] == 1
   }
 
-  func write(to keyed: inout KeyedText) {
+  func write(to keyed: inout KeyValueText) {
     keyed["appRoom"] = room
     keyed["appName"] = name
     keyed[int: "appPriority"] = Int64(priority)

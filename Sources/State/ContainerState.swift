@@ -107,7 +107,7 @@ package struct ContainerState: Equatable, Sendable {
   /// The same of its memory limit.
   package var memoryParent: String?
   /// The CPUs of its own that a strict container has; nil for any other.
-  package var claim: CPUClaim?
+  package var claim: CPUAllocation?
   /// When the supervisor was ready, on the clock of /proc/PID/stat: init is younger.
   package var readyTicks: Int64
 
@@ -142,7 +142,7 @@ package struct ContainerState: Equatable, Sendable {
 
   /// Reads the file's text; nil when something that must be there is not.
   package init?(text: String) {
-    let keyed = KeyedText(text)
+    let keyed = KeyValueText(text)
     guard keyed["version"] == "1", let root = keyed["root"], let id = keyed["id"],
       let bundle = keyed["bundle"],
       let policy = keyed["policy"].flatMap({ PolicyName(rawValue: $0) }),
@@ -183,7 +183,7 @@ package struct ContainerState: Equatable, Sendable {
     raisesPodMemory = keyed[int: "podMemory"] == 1
     cpuParent = keyed["cpuParent"]
     memoryParent = keyed["memoryParent"]
-    claim = CPUClaim(keyed)
+    claim = CPUAllocation(keyed)
     membership = ApplicationMembership(keyed)
     profile = ProfileTarget(keyed)
     update = PendingUpdate(keyed)
@@ -197,7 +197,7 @@ package struct ContainerState: Equatable, Sendable {
 
   /// The file's text.
   package var text: String {
-    var keyed = KeyedText()
+    var keyed = KeyValueText()
     keyed["version"] = "1"
     keyed["root"] = root
     keyed["id"] = id
@@ -312,7 +312,7 @@ package struct ContainerState: Equatable, Sendable {
   /// Takes note of where its supervisor hears of its memory.
   ///
   /// - Parameter nets: The hooks by which it hears; nil for none.
-  package mutating func noteMemorySource(_ nets: HookIdentity.Nets?) {
+  package mutating func noteMemorySource(_ nets: HookIDs.Nets?) {
     guard memory != nil, let version else { return memorySource = nil }
     memorySource = MemorySource.of(version, nets).rawValue
   }

@@ -63,7 +63,7 @@ package struct HistoryStore: Sendable {
         if isFirst { try begin(nonce, in: segment) }
         var trace: Int32?
         if target.isTraced {
-          let name = tracePrefix + ApplicationRoom.name(of: nonce)
+          let name = tracePrefix + ApplicationDirectory.name(of: nonce)
           let file = try profile.open(name, O_WRONLY | O_APPEND | O_CREAT)
           _ = try file.lock(exclusive: false)
           trace = file.release()

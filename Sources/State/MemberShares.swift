@@ -7,7 +7,7 @@ extension CPUBase {
   /// As a member of an application.
   package var share: MemberRecord.Share {
     let most = min(ceiling, ApplicationMessage.most)
-    let least = CPUQuota(quota: CPUQuota.minimum, period: declared.period).nanocores ?? 0
+    let least = CFSBandwidth(quota: CFSBandwidth.minimum, period: declared.period).nanocores ?? 0
     var share = MemberRecord.Share(
       declared: min(declaredCores ?? limit, ApplicationMessage.most),
       floor: min(max(floor, least), most), ceiling: most)

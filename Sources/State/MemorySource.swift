@@ -17,7 +17,7 @@ package enum MemorySource: String, Sendable {
   ///   - version: Which interface the limit has.
   ///   - nets: The hooks that there are; nil for none.
   /// - Returns: Where it is heard from.
-  static func of(_ version: CgroupVersion, _ nets: HookIdentity.Nets?) -> MemorySource {
+  static func of(_ version: CgroupVersion, _ nets: HookIDs.Nets?) -> MemorySource {
     if !version.hasMemoryHigh { return .thresholds }
     return nets?.contains(.memory) == true ? .hook : .events
   }

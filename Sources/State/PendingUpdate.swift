@@ -9,9 +9,9 @@ package import Quantities
 /// runtime was killed, the kernel's limit tells: it is ``applied`` only if the runtime wrote it.
 package struct PendingUpdate: Equatable, Sendable {
   /// The declared CPU limit to come; nil where the update names none.
-  package var cpu: CPUQuota?
+  package var cpu: CFSBandwidth?
   /// What the low-level runtime is told to write for it.
-  package var applied: CPUQuota?
+  package var applied: CFSBandwidth?
   /// The declared memory limit to come, in bytes, -1 for none; nil where the update names none.
   package var memory: Int64?
   /// Memory and swap together likewise.
@@ -19,7 +19,7 @@ package struct PendingUpdate: Equatable, Sendable {
 
   /// Makes an update.
   package init(
-    cpu: CPUQuota? = nil, applied: CPUQuota? = nil, memory: Int64? = nil, swap: Int64? = nil
+    cpu: CFSBandwidth? = nil, applied: CFSBandwidth? = nil, memory: Int64? = nil, swap: Int64? = nil
   ) {
     self.cpu = cpu
     self.applied = applied
@@ -40,9 +40,9 @@ extension PendingUpdate {
   )
 
   /// Reads what ``write(to:)`` wrote; nil where there is none.
-  package init?(_ keyed: KeyedText) {
-    func limit(_ names: (quota: String, period: String)) -> CPUQuota? {
-      keyed[int: names.period].map { CPUQuota(quota: keyed[int: names.quota], period: $0) }
+  package init?(_ keyed: KeyValueText) {
+    func limit(_ names: (quota: String, period: String)) -> CFSBandwidth? {
+      keyed[int: names.period].map { CFSBandwidth(quota: keyed[int: names.quota], period: $0) }
     }
     self.init(
       cpu: limit(Self.names.cpu), applied: limit(Self.names.applied),
@@ -50,7 +50,7 @@ extension PendingUpdate {
     if self == PendingUpdate() { return nil }
   }
 
-  func write(to keyed: inout KeyedText) {
+  func write(to keyed: inout KeyValueText) {
     for (limit, names) in [(cpu, Self.names.cpu), (applied, Self.names.applied)] {
       keyed[int: names.0] = limit?.quota
       keyed[int: names.1] = limit?.period

@@ -32,7 +32,7 @@ package struct ProfileTarget: Equatable, Sendable {
     profile: String, user: UInt32, root: String, namespace: String?, directory: String, runs: Int64,
     keep: Int64, isTraced: Bool
   ) {
-    var keyed = KeyedText()
+    var keyed = KeyValueText()
     keyed["name"] = profile
     keyed["user"] = "\(user)"
     keyed["root"] = root
@@ -47,7 +47,7 @@ package struct ProfileTarget: Equatable, Sendable {
   /// The profile's directory.
   package var path: String { directory + "/" + SHA256.digits(of: name) }
 
-  package init?(_ keyed: KeyedText) {
+  package init?(_ keyed: KeyValueText) {
     guard let directory = keyed["historyDirectory"], let name = keyed["profile"] else { return nil }
     self.directory = directory
     self.name = name
@@ -56,7 +56,7 @@ package struct ProfileTarget: Equatable, Sendable {
     isTraced = keyed[int: "historyTrace"] == 1
   }
 
-  func write(to keyed: inout KeyedText) {
+  func write(to keyed: inout KeyValueText) {
     keyed["historyDirectory"] = directory
     keyed["profile"] = name
     keyed[int: "historyRuns"] = runs

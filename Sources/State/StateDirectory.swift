@@ -91,7 +91,7 @@ package struct StateRoot: Sendable {
   package func nonces() throws(SystemError) -> Set<UInt64> {
     Set(
       try allInstances().compactMap { path in
-        path.split(separator: "/").last.flatMap { ApplicationRoom.nonce($0) }
+        path.split(separator: "/").last.flatMap { ApplicationDirectory.nonce($0) }
       })
   }
 

@@ -28,7 +28,7 @@ package struct StoredProfile {
         HistoryStore.nameFile, O_RDONLY | O_NONBLOCK | O_NOFOLLOW)?
         .bytesIfReadable(limit: 65536)
     else { return nil }
-    let keyed = KeyedText(String(decoding: bytes, as: UTF8.self))
+    let keyed = KeyValueText(String(decoding: bytes, as: UTF8.self))
     // What cannot be listed cannot be read either.
     guard let name = keyed["name"], let names = try? profile.entries() else { return nil }
     self.name = name

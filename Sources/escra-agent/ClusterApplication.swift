@@ -36,7 +36,7 @@ final class ClusterApplication {
     self.name = name
     self.namespace = namespace
     self.onLeft = onLeft
-    let before = ApplicationRoom.ifThere(room)?.clusterStatus
+    let before = ApplicationDirectory.ifThere(room)?.clusterStatus
     for resource in SharedResource.allCases {
       var parameters = NodeParameters()
       parameters.validity = cluster.validity * 1_000_000_000
@@ -264,7 +264,7 @@ final class ClusterApplication {
   }
 
   private func writeStatus() {
-    guard !isEnding, let room = ApplicationRoom.ifThere(room) else { return }
+    guard !isEnding, let room = ApplicationDirectory.ifThere(room) else { return }
     var status = ClusterStatus()
     status.name = name
     status.namespace = namespace

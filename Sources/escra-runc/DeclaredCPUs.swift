@@ -10,15 +10,15 @@ internal import Quantities
 /// takes none away and gives none too many.
 struct DeclaredCPUs {
   /// Quota over period; nil for none.
-  let bandwidth: CPUQuota?
+  let bandwidth: CFSBandwidth?
   /// A CPU list, as it was written; nil or empty for none.
   let cpuset: String?
 
   /// What is reserved; nothing where nothing is declared.
   ///
   /// - Throws: ``Refusal`` for a fraction of a CPU, or a list that is none.
-  func reservation() throws(Refusal) -> CPUReservation {
-    CPUReservation(count: try wholeCPUs(), set: try set())
+  func reservation() throws(Refusal) -> CPURequest {
+    CPURequest(count: try wholeCPUs(), set: try set())
   }
 
   private func wholeCPUs() throws(Refusal) -> Int? {

@@ -31,9 +31,9 @@ extension SupervisedStart {
   }
 
   /// The same of CPU.
-  private var cpuNeeded: CPULimit {
+  private var cpuNeeded: CPUAmount {
     let predicted = admitsPrediction ? prediction?.cpu ?? 0 : 0
-    return max(floor, min(CPULimit(nanocores: predicted), policy.cpuLimit))
+    return max(floor, min(CPUAmount(nanocores: predicted), policy.cpuLimit))
   }
 
   private var admitsPrediction: Bool { history?.predict == .admit && prediction != nil }
@@ -49,7 +49,7 @@ extension SupervisedStart {
   func refusal(_ why: NoPlace) -> String {
     switch why {
     case .refused(.cpu, .minima, let figure):
-      "its other members need at least so much that \(CPULimit(nanocores: figure)) of its CPU "
+      "its other members need at least so much that \(CPUAmount(nanocores: figure)) of its CPU "
         + "is left, and this container needs \(cpuNeeded); write a smaller "
         + "io.escra.cpu.min, or a larger io.escra.app.cpu" + waysOut
     case .refused(.memory, .minima, let figure):
@@ -59,7 +59,7 @@ extension SupervisedStart {
     case .refused(.cpu, .conflict, let figure):
       conflict(
         "cpu", asked: policy.appCPU?.description ?? "",
-        running: CPULimit(nanocores: figure).description)
+        running: CPUAmount(nanocores: figure).description)
     case .refused(.memory, .conflict, let figure):
       conflict(
         "memory", asked: ByteQuantity(bytes: policy.appMemory ?? 0).description,

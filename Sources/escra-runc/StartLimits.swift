@@ -51,12 +51,12 @@ extension SupervisedStart {
   }
 
   /// A member may have what its application has, unless it says that it wants less.
-  private var explicitCeiling: CPULimit? {
+  private var explicitCeiling: CPUAmount? {
     membership == nil ? policy.askedCPUCeiling : policy.ownCPUMaximum ?? policy.cpuLimit
   }
 
   /// Alone it has no more than it declares; a member may need more at the least.
-  var floor: CPULimit { membership == nil ? policy.cpu.floor : policy.ownCPUMinimum }
+  var floor: CPUAmount { membership == nil ? policy.cpu.floor : policy.ownCPUMinimum }
 
   /// As ``floor``, of memory, in bytes.
   var memoryFloor: Int64 { membership == nil ? policy.memory.floor : policy.ownMemoryMinimum }
@@ -86,26 +86,26 @@ extension SupervisedStart {
   }
 
   /// The declared limit, as the kernel counts.
-  var declared: CPUQuota {
-    CPUQuota(
+  var declared: CFSBandwidth {
+    CFSBandwidth(
       quota: document.declared.cpu?.quota,
-      period: document.declared.cpu?.period ?? CPUQuota.defaultPeriod)
+      period: document.declared.cpu?.period ?? CFSBandwidth.defaultPeriod)
   }
 
   /// The first limit, if it is more than was declared, as far as what is above the container
   /// allows: cgroup v1 would refuse it, and the container with it.
-  func withinAncestors(_ limit: CPUQuota, _ base: CPUBase) -> CPUQuota {
+  func withinAncestors(_ limit: CFSBandwidth, _ base: CPUBase) -> CFSBandwidth {
     let asked = base.quota(of: limit)
     let declared = base.quota(of: self.declared)
     guard asked > declared, let path = cgroup.path,
       let above = CgroupLocation.ancestorLimit(above: path)
     else { return limit }
-    let most = base.quota(of: CPUQuota(quota: above / 1000, period: 1_000_000))
+    let most = base.quota(of: CFSBandwidth(quota: above / 1000, period: 1_000_000))
     return base.limit(of: max(declared, min(asked, most)))
   }
 
   /// Puts the first limit where it holds at the container's first instruction.
-  func first(_ limit: CPUQuota, _ memory: Int64?) -> ConfigEdit {
+  func first(_ limit: CFSBandwidth, _ memory: Int64?) -> ConfigEdit {
     var change = ConfigEdit()
     if limit != declared {
       change = ConfigEdit.limit(limit)

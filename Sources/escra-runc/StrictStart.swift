@@ -24,7 +24,7 @@ extension SupervisedStart {
     let asked = try DeclaredCPUs(
       bandwidth: document.declared.cpu, cpuset: document.declared.cpuset
     ).reservation()
-    guard asked != CPUReservation() else {
+    guard asked != CPURequest() else {
       throw Refusal(
         sentence: "the policy \"strict\" reserves the CPUs that a container declares, and this one "
           + "declares none; give it a CPU limit of whole CPUs (quota 100000 of period 100000 is one) "
@@ -41,7 +41,7 @@ extension SupervisedStart {
       let directory = try makeDirectory()
       let outer = makeOuter(for: directory)
       let state: ContainerState
-      let claim: CPUClaim
+      let claim: CPUAllocation
       do throws(LaunchFailure) {
         (state, claim) = try self.claim(asked, reserved, in: directory, outer, &launched)
       } catch {
@@ -70,9 +70,9 @@ extension SupervisedStart {
 
   /// Takes the CPUs, under the registry's lock, and writes that down.
   private func claim(
-    _ asked: CPUReservation, _ reserved: CPUSet, in directory: borrowing StateDirectory,
+    _ asked: CPURequest, _ reserved: CPUSet, in directory: borrowing StateDirectory,
     _ outer: (group: OuterGroup?, reason: String?), _ launched: inout RuntimeCall
-  ) throws(LaunchFailure) -> (ContainerState, CPUClaim) {
+  ) throws(LaunchFailure) -> (ContainerState, CPUAllocation) {
     do {
       let registry = try CPURegistry(locking: call.stateRoot)
       let group = outer.group.map { $0.path + "/" + $0.inner } ?? expectedCpusetGroup

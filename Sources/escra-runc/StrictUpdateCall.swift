@@ -74,7 +74,7 @@ private func claim(
   }
   let asked = try DeclaredCPUs(
     bandwidth: quota.map {
-      CPUQuota(quota: $0, period: request.period ?? CPUQuota.defaultPeriod)
+      CFSBandwidth(quota: $0, period: request.period ?? CFSBandwidth.defaultPeriod)
     },
     cpuset: request.cpus
   ).reservation()

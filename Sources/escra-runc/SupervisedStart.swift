@@ -136,7 +136,7 @@ struct SupervisedStart {
         annotations: document.annotations,
         variables: config.applicationFromEnv.map { document.variables(of: $0) } ?? [],
         declared: DeclaredLimits(
-          cpu: document.declared.cpu?.nanocores.map(CPULimit.init(nanocores:)),
+          cpu: document.declared.cpu?.nanocores.map(CPUAmount.init(nanocores:)),
           memory: document.declared.memory),
         config: config,
         node: NodeCapacity(

@@ -186,7 +186,7 @@ private func refuseAboveAncestors(
   if asked > above.inForce { request.pass() }
   if asked > above.declared {
     request.refuse(
-      "the group above it has a limit of \(CPULimit(nanocores: above.declared)) CPUs, which is less"
+      "the group above it has a limit of \(CPUAmount(nanocores: above.declared)) CPUs, which is less"
     )
   }
 }

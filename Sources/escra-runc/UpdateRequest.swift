@@ -136,7 +136,7 @@ struct UpdateRequest {
     guard let quota, period == nil, name.utf8.starts(with: "crun".utf8), !repeatsCPUFlag else {
       return ConfigEdit()
     }
-    return ConfigEdit(cpuQuota: quota, cpuPeriod: CPUQuota.defaultPeriod)
+    return ConfigEdit(cpuQuota: quota, cpuPeriod: CFSBandwidth.defaultPeriod)
   }
 
   /// Makes the call, as it came.

@@ -108,7 +108,7 @@ struct AppSetCommand: ParsableCommand {
       limits.append((resource, limit))
     }
     try read("--cpu", cpu, .cpu) { text throws(QuantityError) in
-      try CPULimit(text).nanocores
+      try CPUAmount(text).nanocores
     }
     try read("--memory", memory, .memory) { text throws(QuantityError) in
       try ByteQuantity(text).roundedUpToPages.bytes
@@ -126,7 +126,7 @@ struct AppSetCommand: ParsableCommand {
     for (resource, limit) in limits where limit < report.least(of: resource) {
       throw Self.tooLittle(report.name, resource, limit, report.least(of: resource))
     }
-    let room = try ApplicationRoom(opening: root.applications + "/" + report.room)
+    let room = try ApplicationDirectory(opening: root.applications + "/" + report.room)
     let (outcomes, complaint) = Self.set(limits, of: report.name) { resource, limit in
       ApplicationCall.ask(.set(limit), about: resource, in: room, patience: 3_000_000_000)
     }

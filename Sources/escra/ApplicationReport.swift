@@ -183,7 +183,7 @@ struct ApplicationObserver {
   private func report(
     _ directory: String, _ ids: [UInt64: (id: String, name: ContainerName?)]
   ) -> ApplicationReport? {
-    guard let room = ApplicationRoom.ifThere(root.applications + "/" + directory),
+    guard let room = ApplicationDirectory.ifThere(root.applications + "/" + directory),
       let scope = room.scope
     else { return nil }
     // A room that is just being removed has no members.

@@ -47,7 +47,8 @@ struct ExplainCommand: ParsableCommand {
       parent: ParentRegistry.sight(of: sight.state, stateRoot),
       cluster: sight.state.membership.flatMap {
         $0.isClusterScoped
-          ? (try? ApplicationRoom(opening: stateRoot.applications + "/" + $0.room))?.clusterStatus
+          ? (try? ApplicationDirectory(opening: stateRoot.applications + "/" + $0.room))?
+            .clusterStatus
           : nil
       })
     if json {

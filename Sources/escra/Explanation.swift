@@ -141,7 +141,7 @@ struct Explanation {
     return "It declared \(cores(declared)) cores."
   }
 
-  func own(_ claim: CPUClaim) -> String {
+  func own(_ claim: CPUAllocation) -> String {
     let others = "no other container runs on them"
     if state.source?.utf8.starts(with: "partition".utf8) == true {
       return
@@ -153,7 +153,7 @@ struct Explanation {
   }
 
   /// The clause that names them.
-  private func exclusive(_ claim: CPUClaim) -> String {
+  private func exclusive(_ claim: CPUAllocation) -> String {
     list(claim.held) + (claim.held.count == 1 ? " is exclusive" : " are exclusive")
   }
 

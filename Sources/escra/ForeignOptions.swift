@@ -84,7 +84,7 @@ struct ForeignOptions: ParsableArguments {
       let policy = try ContainerPolicy.resolve(
         annotations: annotations,
         declared: DeclaredLimits(
-          cpu: container.cpu.nanocores.map(CPULimit.init(nanocores:)),
+          cpu: container.cpu.nanocores.map(CPUAmount.init(nanocores:)),
           memory: container.memory),
         config: config,
         node: NodeCapacity(

@@ -90,7 +90,7 @@ struct MetricsReader {
     var found: [String: ApplicationMetrics] = [:]
     for name in names {
       // A room that is just being removed has no members.
-      guard let room = ApplicationRoom.ifThere(root.applications + "/" + name),
+      guard let room = ApplicationDirectory.ifThere(root.applications + "/" + name),
         let scope = room.scope, let members = try? room.registered(), !members.isEmpty
       else { continue }
       let limits = room.limits()

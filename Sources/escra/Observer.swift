@@ -98,7 +98,7 @@ final class Observer {
   /// A member gets no more than its application has.
   private func takeApplicationLimits(_ report: inout ContainerReport, of state: ContainerState) {
     guard let room = state.membership?.room,
-      let limits = ApplicationRoom.ifThere(root.applications + "/" + room)?.limits()
+      let limits = ApplicationDirectory.ifThere(root.applications + "/" + room)?.limits()
     else { return }
     // 0 is what a broker has not written yet.
     if limits.cpu.inForce > 0 { report.applicationCPU = limits.cpu.inForce }

@@ -142,7 +142,7 @@ struct ReleaseSentence {
       + (parts.isEmpty ? "" : ": " + parts.joined(separator: "; ")) + "."
   }
 
-  private static func cores(_ limit: CPUQuota) -> String {
+  private static func cores(_ limit: CFSBandwidth) -> String {
     limit.nanocores.map { "\(fixed(Double($0) / 1e9, 2)) cores" } ?? "none"
   }
 

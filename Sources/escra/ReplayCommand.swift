@@ -74,7 +74,7 @@ struct ReplayCommand: ParsableCommand {
   ) throws -> [(name: String, candidate: Replay.Candidate)] {
     func limit(_ text: String, _ option: String) throws -> Int64 {
       try quantity(text, option) { text throws(QuantityError) in
-        try CPULimit(text)
+        try CPUAmount(text)
       }
       .nanocores
     }

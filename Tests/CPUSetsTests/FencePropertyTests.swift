@@ -11,7 +11,7 @@ private struct Node {
 
   var kernel: CpusetKernel
   var random: SeededGenerator
-  var holders: [Holder] = []
+  var holders: [StrictOwner] = []
   var neighbours: [Neighbour] = []
   /// What each group would have without strict containers, by inode.
   var wanted: [UInt64: CPUSet] = [:]
@@ -61,12 +61,12 @@ private struct Node {
   // MARK: what the fence does
 
   mutating func settle() throws {
-    let plan = Fence.plan(
+    let plan = CpusetPlanV1.plan(
       groups: kernel.snapshot, holders: holders, neighbours: neighbours)
     let refused = kernel.carryOut(plan.writes)
     try #require(refused == nil, "\(picture)")
     neighbours = plan.neighbours
-    let again = Fence.plan(groups: kernel.snapshot, holders: holders, neighbours: neighbours)
+    let again = CpusetPlanV1.plan(groups: kernel.snapshot, holders: holders, neighbours: neighbours)
     try #require(again.writes == [], "\(picture)")
     neighbours = again.neighbours
     if shared.isEmpty { return }
@@ -131,7 +131,7 @@ private struct Node {
     if cpus.isEmpty || shared.isSubset(of: cpus) { return }
     let name = "s\(random.next())"
     holders.append(
-      Holder(cpus: cpus, path: parent === kernel.root ? "/\(name)" : "\(parent.path)/\(name)"))
+      StrictOwner(cpus: cpus, path: parent === kernel.root ? "/\(name)" : "\(parent.path)/\(name)"))
     try settle()
     let group = kernel.make(name, in: parent)
     if Bool.random(using: &random) { try settle() }
@@ -205,7 +205,7 @@ private struct Node {
     default:
       let isFound = Bool.random(using: &random)
       holders.append(
-        Holder(
+        StrictOwner(
           cpus: some(of: kernel.root.cpus), path: group.path, inode: isFound ? group.inode : nil))
     }
   }

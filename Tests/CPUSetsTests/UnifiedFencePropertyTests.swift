@@ -66,7 +66,7 @@ private struct Play {
     else { return }
     let name = "s\(random.next())"
     node.holders.append(
-      Holder(cpus: cpus, path: parent === root ? "/\(name)" : "\(parent.path)/\(name)"))
+      StrictOwner(cpus: cpus, path: parent === root ? "/\(name)" : "\(parent.path)/\(name)"))
     try settle()
     let group = node.kernel.make(name, in: parent)
     if Bool.random(using: &random) { try settle() }

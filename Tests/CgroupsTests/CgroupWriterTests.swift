@@ -21,8 +21,8 @@ private let v1Files = ["cpu.cfs_quota_us": "50000\n", "cpu.cfs_period_us": "1000
 private let v2Files = ["cpu.max": "50000 100000\n"]
 
 private func set(
-  _ limit: CPUQuota, in directory: TemporaryDirectory, _ version: CgroupVersion
-) throws -> CPUQuota {
+  _ limit: CFSBandwidth, in directory: TemporaryDirectory, _ version: CgroupVersion
+) throws -> CFSBandwidth {
   var writer = try CgroupWriter(
     directory: try directory.opened(), version: version, readOnly: false)
   try writer.set(limit, from: try writer.current())
@@ -32,9 +32,9 @@ private func set(
 @Suite struct CgroupWriterTests {
   @Test func `sets v1's files`() throws {
     let directory = try directory(v1Files)
-    #expect(try set(CPUQuota(quota: 20_000), in: directory, .v1) == CPUQuota(quota: 20_000))
+    #expect(try set(CFSBandwidth(quota: 20_000), in: directory, .v1) == CFSBandwidth(quota: 20_000))
     #expect(try directory.read("cpu.cfs_period_us") == "100000\n")
-    let other = CPUQuota(quota: 60_000, period: 200_000)
+    let other = CFSBandwidth(quota: 60_000, period: 200_000)
     #expect(try set(other, in: directory, .v1) == other)
     #expect(try directory.read("cpu.cfs_quota_us") == "60000\n")
     #expect(try directory.read("cpu.cfs_period_us") == "200000\n")
@@ -42,7 +42,7 @@ private func set(
 
   @Test func `sets v2's file`() throws {
     let directory = try directory(v2Files)
-    #expect(try set(CPUQuota(quota: 20_000), in: directory, .v2) == CPUQuota(quota: 20_000))
+    #expect(try set(CFSBandwidth(quota: 20_000), in: directory, .v2) == CFSBandwidth(quota: 20_000))
     #expect(try directory.read("cpu.max") == "20000 100000\n")
   }
 
@@ -60,7 +60,8 @@ private func set(
     var files = version == .v1 ? v1Files : v2Files
     files[name] = burst
     let directory = try directory(files)
-    #expect(try set(CPUQuota(quota: quota), in: directory, version) == CPUQuota(quota: quota))
+    #expect(
+      try set(CFSBandwidth(quota: quota), in: directory, version) == CFSBandwidth(quota: quota))
     #expect(try directory.read(name) == left)
   }
 
@@ -78,12 +79,12 @@ private func set(
       (20_000, "20000\n"), (10_000, "10000\n"), (30_000, "30000\n"), (70_000, "40000\n"),
       (20_000, "20000\n"),
     ] {
-      try writer.set(CPUQuota(quota: Int64(quota)), from: try writer.current())
+      try writer.set(CFSBandwidth(quota: Int64(quota)), from: try writer.current())
       #expect(try directory.read(name) == burst)
     }
     // Somebody has other wishes meanwhile.
     try directory.write("15000\n", to: name)
-    try writer.set(CPUQuota(quota: 70_000), from: try writer.current())
+    try writer.set(CFSBandwidth(quota: 70_000), from: try writer.current())
     #expect(try directory.read(name) == "15000\n")
   }
 
@@ -92,20 +93,20 @@ private func set(
     let outer = try directory(["cpu.max": "60000 100000\n", "cpu.max.burst": "55000\n"])
     var writer = try CgroupWriter(
       directory: try inner.opened(), version: .v2, readOnly: false, in: outer.path)
-    #expect(try writer.current() == CPUQuota(quota: 50_000))
-    #expect(try writer.current(besides: CPUQuota(quota: 50_000)) == CPUQuota(quota: 60_000))
-    #expect(try writer.current(besides: CPUQuota(quota: 40_000)) == CPUQuota(quota: 50_000))
-    try writer.align(to: CPUQuota(quota: 50_000))
+    #expect(try writer.current() == CFSBandwidth(quota: 50_000))
+    #expect(try writer.current(besides: CFSBandwidth(quota: 50_000)) == CFSBandwidth(quota: 60_000))
+    #expect(try writer.current(besides: CFSBandwidth(quota: 40_000)) == CFSBandwidth(quota: 50_000))
+    try writer.align(to: CFSBandwidth(quota: 50_000))
     #expect(try outer.read("cpu.max") == "50000 100000\n")
     #expect(try outer.read("cpu.max.burst") == "50000\n")
-    try writer.set(CPUQuota(quota: 70_000), from: try writer.current())
+    try writer.set(CFSBandwidth(quota: 70_000), from: try writer.current())
     #expect(try inner.read("cpu.max") == "70000 100000\n")
     #expect(try outer.read("cpu.max") == "70000 100000\n")
     #expect(try outer.read("cpu.max.burst") == "55000\n")
     // Somebody has changed one of them.
     try outer.write("30000 100000\n", to: "cpu.max")
-    let found = try writer.current(besides: CPUQuota(quota: 70_000))
-    #expect(found == CPUQuota(quota: 30_000))
+    let found = try writer.current(besides: CFSBandwidth(quota: 70_000))
+    #expect(found == CFSBandwidth(quota: 30_000))
     try writer.align(to: found)
     #expect(try inner.read("cpu.max") == "30000 100000\n")
   }
@@ -117,10 +118,10 @@ private func set(
       directory: try directory.opened(), version: version, readOnly: true)
     let found = try reader.current()
     let isReadOnly = reader.isReadOnly
-    #expect(found == CPUQuota(quota: 50_000))
+    #expect(found == CFSBandwidth(quota: 50_000))
     #expect(isReadOnly)
     #expect(throws: SystemError("write", "the CPU quota", errno: EBADF)) {
-      try reader.set(CPUQuota(quota: 20_000), from: found)
+      try reader.set(CFSBandwidth(quota: 20_000), from: found)
     }
     // Not by its open file either.
     #expect(throws: SystemError.self) {
@@ -172,17 +173,18 @@ struct CgroupWriterKernelTests {
     let group = try CPUCgroup()
     let opened = try FileDescriptor.open(group.path, O_RDONLY | O_DIRECTORY)
     var writer = try CgroupWriter(directory: opened, version: .v1, readOnly: false)
-    #expect(try writer.current() == CPUQuota(quota: nil))
+    #expect(try writer.current() == CFSBandwidth(quota: nil))
     for limit in [
-      CPUQuota(quota: 50_000), CPUQuota(quota: 100_000, period: 200_000),
-      CPUQuota(quota: 10_000, period: 20_000), CPUQuota(quota: nil), CPUQuota(quota: 60_000),
+      CFSBandwidth(quota: 50_000), CFSBandwidth(quota: 100_000, period: 200_000),
+      CFSBandwidth(quota: 10_000, period: 20_000), CFSBandwidth(quota: nil),
+      CFSBandwidth(quota: 60_000),
     ] {
       try writer.set(limit, from: try writer.current())
       #expect(try writer.current() == limit)
     }
     try group.write("40000", to: "cpu.cfs_burst_us")
-    try writer.set(CPUQuota(quota: 30_000), from: try writer.current())
-    #expect(try writer.current() == CPUQuota(quota: 30_000))
+    try writer.set(CFSBandwidth(quota: 30_000), from: try writer.current())
+    #expect(try writer.current() == CFSBandwidth(quota: 30_000))
   }
 
   @Test func `a group that is gone is an error`() throws {

@@ -40,7 +40,7 @@ private func writer(_ directory: TemporaryDirectory) throws -> MemoryWriter {
   @Test func `lowers the line first, and the limit only where half of its room is free`() throws {
     let directory = try directory(limit: "800000000", line: "700000000")
     let target = 480 * mebibyte
-    let line = MemoryBrake.line(under: target)
+    let line = MemoryHigh.line(under: target)
     var seen = ""
     try writer(directory).set(target, line: line, swap: nil) { () throws(SystemError) in
       seen = (try? directory.read("memory.high") + directory.read("memory.max")) ?? ""
@@ -53,7 +53,7 @@ private func writer(_ directory: TemporaryDirectory) throws -> MemoryWriter {
   @Test func `a limit that is too near is not lowered, and the line goes back`() throws {
     let directory = try directory(limit: "800000000", line: "700000000")
     let target = 480 * mebibyte
-    let line = MemoryBrake.line(under: target)
+    let line = MemoryHigh.line(under: target)
     #expect(throws: SystemError.self) {
       try writer(directory).set(target, line: line, swap: nil) { () throws(SystemError) in
         target - (target - line) / 2 + 1

@@ -125,12 +125,12 @@ private func outer(_ path: String?, isSystemds: Bool = false) -> OuterGroup? {
     try inner.write("50000 100000", to: "cpu.max")
     var writer = try CgroupWriter(
       directory: try outer.opened(), version: .v2, readOnly: false, around: inner.path)
-    #expect(try writer.inner() == CPUQuota(quota: 50_000))
-    try writer.set(CPUQuota(quota: quota), from: try writer.current())
+    #expect(try writer.inner() == CFSBandwidth(quota: 50_000))
+    try writer.set(CFSBandwidth(quota: quota), from: try writer.current())
     #expect(try outer.read("cpu.max").hasPrefix(written.prefix(10)))
     #expect(try inner.read("cpu.max") == "50000 100000")
     if written.hasPrefix("max") { try outer.write("max 100000", to: "cpu.max") }
-    #expect(try writer.current() == CPUQuota(quota: read))
+    #expect(try writer.current() == CFSBandwidth(quota: read))
   }
 
   @Test func `a member's own group that has less for a moment leaves its limit in the outer one`()
@@ -146,7 +146,7 @@ private func outer(_ path: String?, isSystemds: Bool = false) -> OuterGroup? {
     var writer = try CgroupWriter(
       directory: try outer.opened(), version: .v2, readOnly: false, around: inner.path)
     writer.application = 1_000_000_000
-    try writer.set(CPUQuota(quota: 50_000), from: try writer.current())
+    try writer.set(CFSBandwidth(quota: 50_000), from: try writer.current())
     #expect(try outer.read("cpu.max") == "50000 100000")
     var memory = try MemoryWriter(
       directory: outer.path, version: .v2, readOnly: false, around: inner.path)
@@ -162,7 +162,7 @@ private func outer(_ path: String?, isSystemds: Bool = false) -> OuterGroup? {
     try inner.write("30000 100000", to: "cpu.max")
     let writer = try CgroupWriter(
       directory: try outer.opened(), version: .v2, readOnly: false, around: inner.path)
-    try writer.raiseInner(to: CPUQuota(quota: 60_000))
+    try writer.raiseInner(to: CFSBandwidth(quota: 60_000))
     #expect(try outer.read("cpu.max").hasPrefix("30000 100000"))
     #expect(try inner.read("cpu.max").hasPrefix("60000 100000"))
     try outer.write("max", to: "memory.max")
@@ -184,7 +184,7 @@ private func outer(_ path: String?, isSystemds: Bool = false) -> OuterGroup? {
     var writer = try CgroupWriter(
       directory: try outer.opened(), version: .v2, readOnly: false, around: inner.path)
     for (quota, burst) in [(10_000, "10000"), (45_000, "40000"), (20_000, "20000")] {
-      try writer.set(CPUQuota(quota: Int64(quota)), from: try writer.current())
+      try writer.set(CFSBandwidth(quota: Int64(quota)), from: try writer.current())
       #expect(try outer.read("cpu.max.burst") == burst)
     }
   }

@@ -11,13 +11,14 @@ import Testing
 private let messages: [ControlMessage] = [
   .updateMemory(limit: 1 << 30, swap: -1), .updateMemory(limit: nil, swap: nil),
   .applyMemory(limit: 64 << 20, swap: nil),
-  .ready(CPUQuota(quota: 150_000)), .ready(CPUQuota(quota: nil, period: 1000)),
-  .ready(CPUQuota(quota: 0, period: .max)), .ready(CPUQuota(quota: .max, period: 1)),
+  .ready(CFSBandwidth(quota: 150_000)), .ready(CFSBandwidth(quota: nil, period: 1000)),
+  .ready(CFSBandwidth(quota: 0, period: .max)), .ready(CFSBandwidth(quota: .max, period: 1)),
   .update(quota: nil, period: nil), .update(quota: -1, period: nil), .update(quota: 0, period: 0),
   .update(quota: .max, period: .min + 1), .update(quota: nil, period: 50_000),
-  .apply(CPUQuota(quota: 20_000, period: 50_000)), .apply(CPUQuota(quota: nil)), .look, .looked,
+  .apply(CFSBandwidth(quota: 20_000, period: 50_000)), .apply(CFSBandwidth(quota: nil)), .look,
+  .looked,
   .refused(.refused(.cpu, .minima, figure: 5)), .refused(.full(.memory)), .refused(.taken),
-  .refused(.silence), .ready(CPUQuota(quota: 1000), memory: 1 << 30),
+  .refused(.silence), .ready(CFSBandwidth(quota: 1000), memory: 1 << 30),
   .keeperIsHere, .whoIs(4711), .named(4711, "fifteen letters"),
   .named(1, ""), .named(7, "\u{1F600}"), .askEnd, .over,
   .notNoted(errno: 28), .updating, .updateSettled,
@@ -47,7 +48,7 @@ private let messages: [ControlMessage] = [
 
   @Test func `the frame is what it is on every machine`() {
     #expect(
-      ControlMessage.apply(CPUQuota(quota: 0x0102_0304, period: 0x0506)).bytes
+      ControlMessage.apply(CFSBandwidth(quota: 0x0102_0304, period: 0x0506)).bytes
         == Array("ESCR".utf8) + [1, 0, 3, 0] + [4, 3, 2, 1, 0, 0, 0, 0] + [6, 5, 0, 0, 0, 0, 0, 0]
         + [0, 0, 0, 0, 0, 0, 0, 0])
   }
@@ -64,7 +65,9 @@ private let messages: [ControlMessage] = [
     }
   }
 
-  @Test(arguments: [ControlMessage.ready(CPUQuota(quota: 1000)), .apply(CPUQuota(quota: nil))])
+  @Test(arguments: [
+    ControlMessage.ready(CFSBandwidth(quota: 1000)), .apply(CFSBandwidth(quota: nil)),
+  ])
   func `a limit without a period is none`(message: ControlMessage) {
     for period in [Int64(0), -1, .min] {
       var bytes = message.bytes

@@ -17,7 +17,7 @@ private func running(in directory: TemporaryDirectory) throws -> ContainerState 
   var state = ContainerState(
     root: "/run/runc", id: "a", bundle: "/b", policy: .reactive, runtime: gone, pidFile: "/p",
     base: CPUBase(
-      declared: CPUQuota(quota: 20_000), floor: 50_000_000, explicitCeiling: nil,
+      declared: CFSBandwidth(quota: 20_000), floor: 50_000_000, explicitCeiling: nil,
       limit: 2_000_000_000))
   state.phase = .running
   state.initProcess = gone

@@ -52,7 +52,7 @@ import Testing
         group("/", 1, "0-3"), group("/p", 2, "", "1,3"), group("/p/strict", 5, "3", "3"),
         group("/p/known", 6, "0"), group("/p/none", 7, "0-2"), group("/p/own", 8, "1"),
         group("/p/follows", 9, ""),
-      ], holders: [Holder(cpus: Self.set("3"), path: "/p/strict", inode: 5)],
+      ], holders: [StrictOwner(cpus: Self.set("3"), path: "/p/strict", inode: 5)],
       declared: { $0 == "/p/known" ? Self.set("0,3") : nil })
     #expect(
       rebuilt.neighbours == [
@@ -85,7 +85,7 @@ import Testing
   }
 
   @Test func `a lost record comes back from what the runtimes know, else from the group above`() {
-    let holder = Holder(cpus: Self.set("3"), path: "/p/strict", inode: 5)
+    let holder = StrictOwner(cpus: Self.set("3"), path: "/p/strict", inode: 5)
     let rebuilt = NeighbourRecord(
       rebuiltFrom: [
         Self.group("/", 1, "0-3", hasProcesses: false),

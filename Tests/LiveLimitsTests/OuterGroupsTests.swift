@@ -24,7 +24,7 @@ private func exists(_ path: String) -> Bool { access(path, F_OK) == 0 }
   private func group(_ name: String, of nonce: UInt64) throws -> String {
     let path = temporary.path + "/" + name
     mkdir(path, 0o700)
-    let file = root.groups + "/" + ApplicationRoom.name(of: nonce)
+    let file = root.groups + "/" + ApplicationDirectory.name(of: nonce)
     try FileDescriptor.open(file, O_WRONLY | O_CREAT).write("path=\(path)\n")
     return path
   }

@@ -25,7 +25,8 @@ import Testing
       root: temporary.path + "/root", id: "web", bundle: "/b", policy: .reactive, runtime: own,
       pidFile: temporary.path + "/pid",
       base: CPUBase(
-        declared: CPUQuota(quota: 50_000), floor: 1, explicitCeiling: nil, limit: 1_000_000_000))
+        declared: CFSBandwidth(quota: 50_000), floor: 1, explicitCeiling: nil, limit: 1_000_000_000)
+    )
     state.readyTicks = readyTicks ?? own.startTicks
     return state
   }

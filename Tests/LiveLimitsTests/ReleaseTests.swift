@@ -33,7 +33,7 @@ import Testing
       root: "/run/runc", id: "web", bundle: temporary.path, policy: policy,
       runtime: ProcessIdentity(pid: 1, startTicks: 1), pidFile: "/p",
       base: CPUBase(
-        declared: CPUQuota(quota: 50_000), floor: 10_000_000, explicitCeiling: nil,
+        declared: CFSBandwidth(quota: 50_000), floor: 10_000_000, explicitCeiling: nil,
         limit: 2_000_000_000))
     state.phase = .running
     state.initProcess = ProcessIdentity(pid: getpid())
@@ -78,7 +78,7 @@ import Testing
     let state = try state()
     let directory = try create(state)
     let limits = try Release.finish(state, directory, root)
-    #expect(limits == LimitsInForce(cpu: CPUQuota(quota: 50_000), memory: 50_000_000))
+    #expect(limits == LimitsInForce(cpu: CFSBandwidth(quota: 50_000), memory: 50_000_000))
     #expect(directory.releaseStage == .done)
     #expect(try temporary.read("cpu.cfs_quota_us") == "50000\n")
   }
@@ -87,7 +87,7 @@ import Testing
     let directory = try create(state())
     try directory.mark(.done)
     let limits = try Release.release(directory, root)
-    #expect(limits.cpu == CPUQuota(quota: 90_000))
+    #expect(limits.cpu == CFSBandwidth(quota: 90_000))
     #expect(try temporary.read("memory.limit_in_bytes") == "90000000\n")
   }
 

@@ -16,7 +16,7 @@ import Testing
 private struct ScopeModel {
   /// A limit of either resource, as the kernel has it.
   struct Limits: Equatable {
-    var cpu: CPUQuota
+    var cpu: CFSBandwidth
     var memory: Int64
   }
 
@@ -29,9 +29,9 @@ private struct ScopeModel {
   /// What the last update, or config.json, says.
   var declared: Limits
   /// What the supervisor wants to hold, and its application has granted.
-  var grant: CPUQuota
+  var grant: CFSBandwidth
 
-  static let none = CPUQuota(quota: nil)
+  static let none = CFSBandwidth(quota: nil)
 
   init(_ base: CPUBase, _ memory: MemoryBase) {
     (self.base, self.memory) = (base, memory)
@@ -115,7 +115,7 @@ private struct ScopeModel {
 @Suite struct SystemdModelTests {
   private func limits(_ random: inout SeededGenerator) -> ScopeModel.Limits {
     ScopeModel.Limits(
-      cpu: CPUQuota(quota: Int64.random(in: 1...60, using: &random) * 2_500),
+      cpu: CFSBandwidth(quota: Int64.random(in: 1...60, using: &random) * 2_500),
       memory: Int64.random(in: 16...512, using: &random) << 20)
   }
 

@@ -267,7 +267,7 @@ enum AnnotationTables {
   @Test(arguments: AnnotationTables.aboveCeiling)
   func `refuses what is above the operator's ceiling`(annotations: Annotated, expected: String) {
     var config = OperatorConfig()
-    config.ceiling.cpu = CPULimit(millicores: 4000)
+    config.ceiling.cpu = CPUAmount(millicores: 4000)
     config.ceiling.memory = ByteQuantity(bytes: 1536 << 20)
     #expect(
       sentence { _ = try resolve(annotations, config: config, invocationDefault: .reactive) }

@@ -26,7 +26,7 @@ struct ApplicationFromEnvTests {
       #""PATH=/bin","ESCRA_APP=shop","ESCRA_APP_SCOPE=cluster","ESCRA_APP_CPU=1500m","#
         + #""ESCRA_APP_MEMORY=1Gi""#)
     #expect(policy.app == "shop" && policy.spansNodes)
-    #expect(policy.appCPU == CPULimit(millicores: 1500) && policy.appMemory == 1 << 30)
+    #expect(policy.appCPU == CPUAmount(millicores: 1500) && policy.appMemory == 1 << 30)
   }
 
   @Test func `nothing is read unless the operator wants that`() throws {

@@ -28,31 +28,31 @@ import Testing
     #expect(
       config.declared
         == DeclaredResources(
-          cpu: CPUQuota(quota: 150_000, period: 50_000), cpuset: "0-3,7", mems: "0",
+          cpu: CFSBandwidth(quota: 150_000, period: 50_000), cpuset: "0-3,7", mems: "0",
           memory: 536_870_912, memorySwap: -1))
     #expect(config.cgroupsPath == "/a/b")
   }
 
   @Test(arguments: [
-    ("\"quota\":50000", CPUQuota(quota: 50_000, period: 100_000)),
-    ("\"quota\":50000,\"period\":0", CPUQuota(quota: 50_000, period: 100_000)),
-    ("\"quota\":50000,\"period\":null", CPUQuota(quota: 50_000, period: 100_000)),
+    ("\"quota\":50000", CFSBandwidth(quota: 50_000, period: 100_000)),
+    ("\"quota\":50000,\"period\":0", CFSBandwidth(quota: 50_000, period: 100_000)),
+    ("\"quota\":50000,\"period\":null", CFSBandwidth(quota: 50_000, period: 100_000)),
     ("\"quota\":0,\"period\":20000", nil), ("\"quota\":-1", nil), ("\"quota\":-0", nil),
     ("\"quota\":null", nil), ("\"period\":20000", nil), ("", nil),
-    ("\"quota\":1,\"quota\":2", CPUQuota(quota: 2)),
+    ("\"quota\":1,\"quota\":2", CFSBandwidth(quota: 2)),
     ("\"quota\":1,\"quota\":null", nil),
-    ("\"QUOTA\":3,\"Period\":4000", CPUQuota(quota: 3, period: 4000)),
-    ("\"quota\":1,\"Quota\":2", CPUQuota(quota: 2)),
-    (#""qu\u006fta":5"#, CPUQuota(quota: 5)),
-    (#""qu\u006Fta":5"#, CPUQuota(quota: 5)),
+    ("\"QUOTA\":3,\"Period\":4000", CFSBandwidth(quota: 3, period: 4000)),
+    ("\"quota\":1,\"Quota\":2", CFSBandwidth(quota: 2)),
+    (#""qu\u006fta":5"#, CFSBandwidth(quota: 5)),
+    (#""qu\u006Fta":5"#, CFSBandwidth(quota: 5)),
     ("\"quota \":5,\"quot\":6,\"quotas\":7,\"\":8,\"qu\\nta\":9,\"quotä\":1", nil),
     (
       "\"quota\":9223372036854775807,\"period\":18446744073709551615",
-      CPUQuota(quota: .max, period: .max)
+      CFSBandwidth(quota: .max, period: .max)
     ),
     ("\"x\":{\"quota\":7},\"y\":[{\"quota\":8}]", nil),
   ])
-  func `takes the CPU limit that runc would`(_ members: String, _ expected: CPUQuota?) throws {
+  func `takes the CPU limit that runc would`(_ members: String, _ expected: CFSBandwidth?) throws {
     #expect(try document(cpu(members)).declared.cpu == expected)
   }
 
@@ -66,7 +66,7 @@ import Testing
     #"{"linux":{"resources":{"cpu":{"quota":9},"cpu":null,"cpu":{"quota":1,"period":2000}}}}"#,
   ])
   func `merges duplicate objects as Go does`(_ json: String) throws {
-    #expect(try document(json).declared.cpu == CPUQuota(quota: 1, period: 2000))
+    #expect(try document(json).declared.cpu == CFSBandwidth(quota: 1, period: 2000))
   }
 
   @Test(arguments: [

@@ -141,7 +141,7 @@ import Testing
     ),
   ])
   func `splices a CPU limit in`(_ before: String, _ after: String) throws {
-    let edit = ConfigEdit.limit(CPUQuota(quota: 50_000, period: 100_000))
+    let edit = ConfigEdit.limit(CFSBandwidth(quota: 50_000, period: 100_000))
     #expect(text(edit.applied(to: try document(before))) == after)
   }
 
@@ -161,11 +161,11 @@ import Testing
 
   @Test func `runc's own template gains only the limit`() throws {
     let config = try document(runcSpec)
-    let edited = text(ConfigEdit.limit(CPUQuota(quota: 7000)).applied(to: config))
+    let edited = text(ConfigEdit.limit(CFSBandwidth(quota: 7000)).applied(to: config))
     let inserted = #""cpu":{"quota":7000,"period":100000},"#
     #expect(edited.contains(inserted))
     #expect(edited.replacing(inserted, with: "") == runcSpec)
-    #expect(try document(edited).declared.cpu == CPUQuota(quota: 7000))
+    #expect(try document(edited).declared.cpu == CFSBandwidth(quota: 7000))
   }
 
   /// A document and the one that an edit must make of it, written side by side.
@@ -263,7 +263,7 @@ import Testing
   }
 
   @Test func `leaves every other byte of two thousand random documents alone`() throws {
-    let limit = CPUQuota(quota: 50_000, period: 100_000)
+    let limit = CFSBandwidth(quota: 50_000, period: 100_000)
     var seen: Set<String> = []
     for seed in 0..<2000 {
       var pair = Pair(random: SeededGenerator(seed: UInt64(seed)))

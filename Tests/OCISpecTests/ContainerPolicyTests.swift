@@ -68,12 +68,12 @@ import Testing
   func `the CPU limit moves between floor and ceiling`(
     annotations: Annotated, declared: Int64?, floor: Int64, ceiling: Int64
   ) throws {
-    let declared = declared.map { CPULimit(millicores: $0) }
+    let declared = declared.map { CPUAmount(millicores: $0) }
     let policy = try resolve(annotations, cpu: declared, invocationDefault: .reactive)
     #expect(
       policy.cpu
         == Bounds(
-          floor: CPULimit(millicores: floor), ceiling: CPULimit(millicores: ceiling),
+          floor: CPUAmount(millicores: floor), ceiling: CPUAmount(millicores: ceiling),
           declared: declared))
   }
 
@@ -99,26 +99,26 @@ import Testing
 
   @Test func `the operator's ceiling caps what is declared and what is not`() throws {
     var config = OperatorConfig()
-    config.ceiling.cpu = CPULimit(millicores: 600)
+    config.ceiling.cpu = CPUAmount(millicores: 600)
     config.ceiling.memory = ByteQuantity(bytes: 256 << 20)
-    config.floor.cpu = CPULimit(millicores: 100)
-    for cpu in [CPULimit(millicores: 1000), nil] {
+    config.floor.cpu = CPUAmount(millicores: 100)
+    for cpu in [CPUAmount(millicores: 1000), nil] {
       let policy = try resolve([:], cpu: cpu, config: config, invocationDefault: .reactive)
-      #expect(policy.cpu.floor == CPULimit(millicores: 100))
-      #expect(policy.cpu.ceiling == CPULimit(millicores: 600))
+      #expect(policy.cpu.floor == CPUAmount(millicores: 100))
+      #expect(policy.cpu.ceiling == CPUAmount(millicores: 600))
       #expect(policy.memory.ceiling == 256 << 20)
     }
   }
 
   @Test func `an update finds what was asked for apart from what there is`() throws {
     var config = OperatorConfig()
-    config.ceiling.cpu = CPULimit(millicores: 3000)
+    config.ceiling.cpu = CPUAmount(millicores: 3000)
     let declaredOnly = try resolve([:], config: config, invocationDefault: .reactive)
     #expect(declaredOnly.askedCPUCeiling == nil)
-    #expect(declaredOnly.cpuLimit == CPULimit(millicores: 3000))
+    #expect(declaredOnly.cpuLimit == CPUAmount(millicores: 3000))
     let asked = try resolve(["cpu.max": "2"], invocationDefault: .reactive)
-    #expect(asked.askedCPUCeiling == CPULimit(millicores: 2000))
-    #expect(asked.cpuLimit == CPULimit(millicores: 8000))
+    #expect(asked.askedCPUCeiling == CPUAmount(millicores: 2000))
+    #expect(asked.cpuLimit == CPUAmount(millicores: 8000))
   }
 
   @Test func `carries the application, its limits, its scope and the priority`() throws {
@@ -128,7 +128,7 @@ import Testing
       "io.kubernetes.cri.sandbox-namespace": "store",
     ])
     #expect(policy.app == "shop.eu-1")
-    #expect(policy.appCPU == CPULimit(millicores: 4000))
+    #expect(policy.appCPU == CPUAmount(millicores: 4000))
     #expect(policy.appMemory == 4096)
     #expect(policy.scope == "store")
     #expect(policy.priority == -1000)

@@ -77,7 +77,7 @@ import Testing
         annotations: annotations.sorted { $0.key < $1.key }.map {
           ("io.escra.\($0.key)", $0.value)
         },
-        declared: DeclaredLimits(cpu: CPULimit(millicores: 1000), memory: nil),
+        declared: DeclaredLimits(cpu: CPUAmount(millicores: 1000), memory: nil),
         config: OperatorConfig(), node: NodeCapacity(millicores: 8000, memory: 1 << 34),
         invocationDefault: nil)
     }

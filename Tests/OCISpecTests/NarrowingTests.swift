@@ -12,7 +12,7 @@ import Testing
     let before = try resolve([
       "policy": "observe", "cpu.max/web": "3", "cpu.max": "2", nameKey: "web",
     ])
-    #expect(before.cpu.ceiling == CPULimit(millicores: 3000))
+    #expect(before.cpu.ceiling == CPUAmount(millicores: 3000))
     let after = try resolve([
       nameKey: "web", "policy": "observe", "policy/web": "reactive", "priority": "1",
       "priority/web": "2",
@@ -28,7 +28,7 @@ import Testing
       "cpu.max/web/x": "1", nameKey: "db",
     ])
     #expect(policy.name == .reactive)
-    #expect(policy.cpu.ceiling == CPULimit(millicores: 1000))
+    #expect(policy.cpu.ceiling == CPUAmount(millicores: 1000))
   }
 
   @Test(

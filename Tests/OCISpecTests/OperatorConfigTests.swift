@@ -29,9 +29,9 @@ import Testing
     expected.runtimes = ["/opt/runc", "/usr/bin/crun"]
     expected.defaultPolicy = .observe
     expected.allowedPolicies = [.observe, .reactive]
-    expected.floor.cpu = CPULimit(millicores: 100)
+    expected.floor.cpu = CPUAmount(millicores: 100)
     expected.floor.memory = ByteQuantity(bytes: 32 << 20)
-    expected.ceiling.cpu = CPULimit(millicores: 4000)
+    expected.ceiling.cpu = CPUAmount(millicores: 4000)
     expected.ceiling.memory = ByteQuantity(bytes: 8 << 30)
     expected.reservedCPUs = "0-1,4"
     expected.hostMemoryReserve = 1 << 30
@@ -43,7 +43,7 @@ import Testing
   @Test func `what is not said has its default`() throws {
     let config = try parse("{}")
     #expect(config == OperatorConfig())
-    #expect(config.floor.cpu == CPULimit(millicores: 50))
+    #expect(config.floor.cpu == CPUAmount(millicores: 50))
     #expect(config.floor.memory == ByteQuantity(bytes: 16 << 20))
     #expect(config.ceiling == OperatorConfig.Ceiling())
     #expect(config.allowedPolicies == PolicyName.allCases)

@@ -8,7 +8,7 @@ typealias Annotated = KeyValuePairs<String, String>
 /// What holds for a container with these annotations on a node of 8 CPUs and 16 GiB, by default
 /// one that declares 1 CPU and 1 GiB.
 func resolve(
-  _ annotations: Annotated, cpu: CPULimit? = CPULimit(millicores: 1000),
+  _ annotations: Annotated, cpu: CPUAmount? = CPUAmount(millicores: 1000),
   memory: Int64? = 1 << 30, config: OperatorConfig = OperatorConfig(),
   invocationDefault: PolicyName? = nil
 ) throws(PolicyError) -> ContainerPolicy {

@@ -14,7 +14,7 @@ import Testing
       ("9223372036854775.807", Int64.max), ("9223372036854775807m", Int64.max),
     ] as [(String, Int64)])
   func `reads cores in thousandths`(text: String, millicores: Int64) throws {
-    #expect(try CPULimit(text) == CPULimit(millicores: millicores))
+    #expect(try CPUAmount(text) == CPUAmount(millicores: millicores))
   }
 
   static let badCPUs: [(String, String)] = [
@@ -41,7 +41,7 @@ import Testing
 
   @Test(arguments: badCPUs)
   func `refuses cores that nobody could give`(text: String, problem: String) {
-    #expect(sentence { _ = try CPULimit(text) } == "\(problem); write \(CPULimit.accepted)")
+    #expect(sentence { _ = try CPUAmount(text) } == "\(problem); write \(CPUAmount.accepted)")
   }
 
   @Test(
@@ -74,7 +74,7 @@ import Testing
 
   @Test(arguments: ["0", "500m", "2", "1500m", "1m", "1000000"])
   func `prints cores as they are written`(text: String) throws {
-    #expect(try CPULimit(text).description == text)
+    #expect(try CPUAmount(text).description == text)
   }
 
   @Test(arguments: ["0", "1", "1023", "512Mi", "1Gi", "1536Mi", "100M", "1k", "1Ki", "7Ei", "4097"])

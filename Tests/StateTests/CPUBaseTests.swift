@@ -14,7 +14,7 @@ private func base(
   limit: Int64 = 2000 * milli
 ) -> CPUBase {
   CPUBase(
-    declared: CPUQuota(quota: quota, period: period), floor: floor, explicitCeiling: ceiling,
+    declared: CFSBandwidth(quota: quota, period: period), floor: floor, explicitCeiling: ceiling,
     limit: limit)
 }
 
@@ -35,29 +35,29 @@ private struct Row: Sendable {
       (base(50_000, ceiling: 8000 * milli), 200_000),
     ] as [(CPUBase, Int64?)])
   func `the container's own group has the most that it may have`(base: CPUBase, quota: Int64?) {
-    #expect(base.firstInner == CPUQuota(quota: quota))
+    #expect(base.firstInner == CFSBandwidth(quota: quota))
   }
 
   @Test func `a member's own group has its application's limit, raised when that grows`() {
     var base = base(50_000, ceiling: 2000 * milli)
     base.application = 1000 * milli
-    #expect(base.firstInner == CPUQuota(quota: 100_000))
+    #expect(base.firstInner == CFSBandwidth(quota: 100_000))
     (base.inner, base.told) = (base.firstInner, base.firstInner)
     // It bounds no grant.
     #expect(base.ceiling == 2000 * milli)
     base.application = 1500 * milli
-    var raised: CPUQuota?
-    let isNew = base.takeInner(CPUQuota(quota: 100_000)) { limit throws(SystemError) in
+    var raised: CFSBandwidth?
+    let isNew = base.takeInner(CFSBandwidth(quota: 100_000)) { limit throws(SystemError) in
       raised = limit
     }
-    #expect(!isNew && raised == CPUQuota(quota: 150_000))
+    #expect(!isNew && raised == CFSBandwidth(quota: 150_000))
     // systemd writes what it was told at first: that declares nothing.
     raised = nil
-    let isDeclared = base.takeInner(CPUQuota(quota: 100_000)) { limit throws(SystemError) in
+    let isDeclared = base.takeInner(CFSBandwidth(quota: 100_000)) { limit throws(SystemError) in
       raised = limit
     }
-    #expect(!isDeclared && raised == CPUQuota(quota: 150_000))
-    #expect(base.declared == CPUQuota(quota: 50_000))
+    #expect(!isDeclared && raised == CFSBandwidth(quota: 150_000))
+    #expect(base.declared == CFSBandwidth(quota: 50_000))
   }
 
   @Test(
@@ -88,19 +88,19 @@ private struct Row: Sendable {
   ) {
     var base = base(50_000, ceiling: 1000 * milli)
     base.inner = base.firstInner
-    var written: CPUQuota?
-    let result = base.takeInner(CPUQuota(quota: found)) { limit in written = limit }
+    var written: CFSBandwidth?
+    let result = base.takeInner(CFSBandwidth(quota: found)) { limit in written = limit }
     #expect(result == isNew)
-    #expect(base.declared == CPUQuota(quota: declared))
-    #expect(written == raised.map { CPUQuota(quota: $0) })
-    #expect(base.inner == CPUQuota(quota: raised ?? found))
+    #expect(base.declared == CFSBandwidth(quota: declared))
+    #expect(written == raised.map { CFSBandwidth(quota: $0) })
+    #expect(base.inner == CFSBandwidth(quota: raised ?? found))
   }
 
   @Test func `it has no more than its own group`() {
     var base = base(50_000, ceiling: 1500 * milli)
-    base.inner = CPUQuota(quota: 60_000)
+    base.inner = CFSBandwidth(quota: 60_000)
     #expect(base.ceiling == 600 * milli)
-    base.inner = CPUQuota(quota: nil)
+    base.inner = CFSBandwidth(quota: nil)
     #expect(base.ceiling == 1500 * milli)
   }
 
@@ -167,17 +167,17 @@ private struct Row: Sendable {
 
   @Test func `a limit is written to the microsecond below, and never below the least`() {
     let base = base(150_000, period: 50_000)
-    #expect(base.limit(of: 12_345_678) == CPUQuota(quota: 12_345, period: 50_000))
-    #expect(base.limit(of: 999_999) == CPUQuota(quota: 1000, period: 50_000))
-    #expect(base.limit(of: 0) == CPUQuota(quota: 1000, period: 50_000))
-    #expect(base.limit(of: .min) == CPUQuota(quota: 1000, period: 50_000))
+    #expect(base.limit(of: 12_345_678) == CFSBandwidth(quota: 12_345, period: 50_000))
+    #expect(base.limit(of: 999_999) == CFSBandwidth(quota: 1000, period: 50_000))
+    #expect(base.limit(of: 0) == CFSBandwidth(quota: 1000, period: 50_000))
+    #expect(base.limit(of: .min) == CFSBandwidth(quota: 1000, period: 50_000))
   }
 
   @Test func `a limit under another period is the same rate in ours`() {
     let base = base(150_000, period: 50_000)
-    #expect(base.quota(of: CPUQuota(quota: 20_000, period: 100_000)) == 10 * ms)
-    #expect(base.quota(of: CPUQuota(quota: 20_000, period: 50_000)) == 20 * ms)
-    #expect(base.quota(of: CPUQuota(quota: nil, period: 20_000)) == 100 * ms)
+    #expect(base.quota(of: CFSBandwidth(quota: 20_000, period: 100_000)) == 10 * ms)
+    #expect(base.quota(of: CFSBandwidth(quota: 20_000, period: 50_000)) == 20 * ms)
+    #expect(base.quota(of: CFSBandwidth(quota: nil, period: 20_000)) == 100 * ms)
   }
 
   @Test func `what was declared is what is written, whatever the period`() throws {
@@ -196,7 +196,7 @@ private struct Row: Sendable {
     for _ in 0..<5000 {
       let period = max(1, random.number())
       let base = CPUBase(
-        declared: CPUQuota(
+        declared: CFSBandwidth(
           quota: Bool.random(using: &random) ? nil : random.number(), period: period),
         floor: random.number(),
         explicitCeiling: Bool.random(using: &random) ? nil : random.number(),
@@ -207,9 +207,9 @@ private struct Row: Sendable {
         try #require(bounds.floor <= bounds.ceiling)
         let initial = base.initial(hasAlarm: hasAlarm)
         try #require(bounds.clamp(initial) == initial)
-        try #require(base.limit(of: initial).quota ?? 0 >= CPUQuota.minimum)
+        try #require(base.limit(of: initial).quota ?? 0 >= CFSBandwidth.minimum)
       }
-      let found = CPUQuota(quota: random.number(), period: max(1, random.number()))
+      let found = CFSBandwidth(quota: random.number(), period: max(1, random.number()))
       try #require(base.quota(of: found) >= 0)
     }
   }

@@ -81,9 +81,9 @@ import Testing
     var base = MemoryBase(
       declared: 64 * mebibyte, floor: 16, explicitCeiling: 512 * mebibyte, limit: 1 << 30)
     base.needed = 330 * mebibyte
-    var keyed = KeyedText()
+    var keyed = KeyValueText()
     base.write(to: &keyed)
-    #expect(MemoryBase(KeyedText(keyed.text)) == base)
+    #expect(MemoryBase(KeyValueText(keyed.text)) == base)
     #expect(base.share().floor == 330 * mebibyte && base.share().declared == 330 * mebibyte)
     base.find(330 * mebibyte, isNews: true)
     #expect(base.found == 330 * mebibyte)

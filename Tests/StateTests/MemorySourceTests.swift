@@ -13,9 +13,9 @@ import Testing
       (.v1, nil, .thresholds), (.v1, [.memory], .thresholds), (.v2, nil, .events),
       (.v2, [.throttle], .events), (.v2, [.throttle, .memoryRefused], .events),
       (.v2, [.throttle, .memory], .hook),
-    ] as [(CgroupVersion, HookIdentity.Nets?, MemorySource)])
+    ] as [(CgroupVersion, HookIDs.Nets?, MemorySource)])
   func `it is the best that there is`(
-    version: CgroupVersion, nets: HookIdentity.Nets?, source: MemorySource
+    version: CgroupVersion, nets: HookIDs.Nets?, source: MemorySource
   ) {
     #expect(MemorySource.of(version, nets) == source)
   }
@@ -23,7 +23,7 @@ import Testing
   @Test func `who is near enough to be told of is raised`() {
     let law = MemoryLaw(to: 1 << 30, version: .v2)
     for limit in stride(from: Int64(24) << 20, through: 900 << 20, by: 1 << 20) {
-      let line = MemoryBrake.line(under: limit)
+      let line = MemoryHigh.line(under: limit)
       // Told of before it is counted: a huge page less.
       let usage = max(0, line - MemoryLaw.near - (2 << 20) + 4096)
       #expect(law.need(MemoryReading(usage: usage)) > limit, "\(limit)")

@@ -9,24 +9,24 @@ import Testing
 @Suite struct DeclaredCPUsTests {
   private static func reserved(
     _ quota: Int64?, _ period: Int64 = 100_000, cpuset: String? = nil
-  ) throws -> CPUReservation {
+  ) throws -> CPURequest {
     try DeclaredCPUs(
-      bandwidth: quota.map { CPUQuota(quota: $0, period: period) }, cpuset: cpuset
+      bandwidth: quota.map { CFSBandwidth(quota: $0, period: period) }, cpuset: cpuset
     ).reservation()
   }
 
   @Test func `a quota says how many, a set which, both how many of which`() throws {
-    #expect(try Self.reserved(200_000) == CPUReservation(count: 2))
-    #expect(try Self.reserved(30_000, 10_000) == CPUReservation(count: 3))
-    #expect(try Self.reserved(nil, cpuset: "1-2,4\n") == CPUReservation(set: CPUSet([1, 2, 4])))
+    #expect(try Self.reserved(200_000) == CPURequest(count: 2))
+    #expect(try Self.reserved(30_000, 10_000) == CPURequest(count: 3))
+    #expect(try Self.reserved(nil, cpuset: "1-2,4\n") == CPURequest(set: CPUSet([1, 2, 4])))
     #expect(
       try Self.reserved(100_000, cpuset: "0-3")
-        == CPUReservation(count: 1, set: CPUSet([0, 1, 2, 3])))
+        == CPURequest(count: 1, set: CPUSet([0, 1, 2, 3])))
   }
 
   @Test func `nothing, and an empty set, reserve nothing`() throws {
-    #expect(try Self.reserved(nil) == CPUReservation())
-    #expect(try Self.reserved(nil, cpuset: "") == CPUReservation())
+    #expect(try Self.reserved(nil) == CPURequest())
+    #expect(try Self.reserved(nil, cpuset: "") == CPURequest())
   }
 
   @Test(arguments: [

@@ -12,7 +12,7 @@ func exampleState(_ change: (inout ContainerState) -> Void = { _ in }) -> Contai
     root: "/run/runc", id: "web", bundle: "/b", policy: .reactive,
     runtime: ProcessIdentity(pid: 1, startTicks: 1), pidFile: "/p",
     base: CPUBase(
-      declared: CPUQuota(quota: 100_000), floor: 50_000_000, explicitCeiling: 2_000_000_000,
+      declared: CFSBandwidth(quota: 100_000), floor: 50_000_000, explicitCeiling: 2_000_000_000,
       limit: 4_000_000_000))
   state.phase = .running
   state.initProcess = ProcessIdentity(pid: 4711, startTicks: 2)

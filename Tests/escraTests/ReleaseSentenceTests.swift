@@ -19,7 +19,7 @@ import Testing
 
   @Test func `says what is in force`() {
     #expect(
-      text(LimitsInForce(cpu: CPUQuota(quota: 100_000), memory: 512 << 20))
+      text(LimitsInForce(cpu: CFSBandwidth(quota: 100_000), memory: 512 << 20))
         == "web is released: its CPU limit is 1.00 cores; its memory limit is 512Mi.")
     #expect(text(LimitsInForce()) == "web is released.")
     #expect(
@@ -29,7 +29,7 @@ import Testing
 
   @Test func `says what could not be given back, and why`() {
     #expect(
-      text(LimitsInForce(cpu: CPUQuota(quota: 50_000), memory: 1 << 30))
+      text(LimitsInForce(cpu: CFSBandwidth(quota: 50_000), memory: 1 << 30))
         == "web is released: its CPU limit stays at 0.50 cores, because the kernel refused the "
         + "1.00 cores that it declares; its memory limit stays at 1Gi, because it uses more than the "
         + "512Mi that it declares; update it when it uses less.")

@@ -45,7 +45,7 @@ do throws(SystemError) {
     books.charge(usage: try meter.read(), at: monotonicNow())
     asked += 1
     if !keepsBooks || books.grant(wanted * 1000) >= wanted * 1000 {
-      let next = CPUQuota(quota: wanted, period: period)
+      let next = CFSBandwidth(quota: wanted, period: period)
       try writer.set(next, from: inForce)
       inForce = next
       written += 1

@@ -14,7 +14,7 @@ private let mebibyte: Int64 = 1 << 20
 ///
 /// One in two shrinks is that of a supervisor that is not let in, between its reading and the write and
 /// after that.
-final class Race: MemoryController.Surroundings {
+final class Race: MemoryController.Environment {
   /// How a limit is lowered.
   enum Way: String {
     /// As a supervisor does it.

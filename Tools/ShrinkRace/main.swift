@@ -37,7 +37,7 @@ do throws(SystemError) {
   // An allocator that was killed hears nothing any more.
   signal(SIGPIPE, SIG_IGN)
   let race = try Race(in: words[0], way, seconds: seconds, file: words.dropFirst(3).first)
-  _ = escra_hurry()
+  _ = escra_set_realtime()
   let end = monotonicNow() + seconds * 1_000_000_000
   while race.attempted < rounds, race.kills == 0, monotonicNow() < end { try race.step() }
   try race.end()

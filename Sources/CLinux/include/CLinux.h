@@ -136,7 +136,7 @@ pid_t escra_spawn_detached(const struct escra_spawn *_Nonnull spawn);
 
 /// execveat(2) with descriptors from 3 on arranged as for `escra_spawn_detached`: the same process,
 /// another image. Returns only on failure, with descriptors in disorder.
-int escra_become(const struct escra_spawn *_Nonnull spawn);
+int escra_reexec(const struct escra_spawn *_Nonnull spawn);
 
 /// seccomp(2): loads a filter that seccomp_export_bpf(3) wrote to `file`, read from its start.
 /// Needs no_new_privs.
@@ -238,6 +238,6 @@ int escra_register_thresholds(int control, int event, int usage,
 /// sched_setattr(2): has this process, and none that it forks, let in at once when it wakes:
 /// SCHED_FIFO at its least priority, as long as it never runs for half a second without a wait
 /// (RLIMIT_RTTIME); where that is refused the nice value -10 and slices of 0.1 ms (Linux 6.12).
-int escra_hurry(void);
+int escra_set_realtime(void);
 
 #endif

@@ -17,7 +17,7 @@ extension CpusetTree {
   /// - Returns: The groups, and whether all that count are watched.
   /// - Throws: ``SystemError`` for a group that is there and cannot be looked at.
   package func unifiedSnapshot(
-    _ watch: borrowing FileWatch, holders: [Holder]
+    _ watch: borrowing FileWatch, holders: [StrictOwner]
   ) throws(SystemError) -> (groups: [UnifiedGroup], isWatched: Bool) {
     var groups: [UnifiedGroup] = []
     var isWatched = true

@@ -6,7 +6,7 @@ package import Quantities
 /// Cores are counted in nanocores, so that a bound means the same under any period.
 package struct CPUBase: Equatable, Sendable {
   /// The declared limit, config.json's or the last update's: it stays the base.
-  package var declared: CPUQuota
+  package var declared: CFSBandwidth
   /// The least it may be given, in nanocores.
   package var floor: Int64
   /// The most it may be given where an annotation says so, in nanocores; else ``declared`` is.
@@ -15,13 +15,13 @@ package struct CPUBase: Equatable, Sendable {
   package var limit: Int64
   /// What the low-level runtime was told to write, where that is not what was declared: it writes
   /// it again on any update, and so does a service manager that it has asked for a scope.
-  package var told: CPUQuota?
+  package var told: CFSBandwidth?
   /// The limit of its application in nanocores, as it was read last, if that is the most that a
   /// container in two groups may have; nil for others.
   package var application: Int64?
   /// The limit of the container's own group, as it was read last, where the limit that moves is that of
   /// a group around it; nil for a container that has one group.
-  package var inner: CPUQuota?
+  package var inner: CFSBandwidth?
   /// Whether programs see the limit that moves, and count CPUs by it: JVM, Go and .NET round up.
   package var countsCPUs = false
   /// What its earlier runs needed at first, in nanocores; nil once the container was found.
@@ -32,7 +32,7 @@ package struct CPUBase: Equatable, Sendable {
   package var above = LimitsAbove()
 
   /// Makes a base.
-  package init(declared: CPUQuota, floor: Int64, explicitCeiling: Int64?, limit: Int64) {
+  package init(declared: CFSBandwidth, floor: Int64, explicitCeiling: Int64?, limit: Int64) {
     self.declared = declared
     self.floor = floor
     self.explicitCeiling = explicitCeiling
@@ -40,13 +40,13 @@ package struct CPUBase: Equatable, Sendable {
   }
 
   /// The CFS period in nanoseconds.
-  package var period: Nanoseconds { CPUQuota.scaled(declared.period, by: 1000, over: 1) }
+  package var period: Nanoseconds { CFSBandwidth.scaled(declared.period, by: 1000, over: 1) }
 
   /// What the container declared, in nanocores; nil when it declared nothing.
   package var declaredCores: Int64? { declared.nanocores }
 
   /// What a limit has above what was declared, in nanocores; nothing where nothing was.
-  package func excess(of limit: CPUQuota) -> Int64 {
+  package func excess(of limit: CFSBandwidth) -> Int64 {
     guard let declaredCores else { return 0 }
     return max(0, (limit.nanocores ?? self.limit) - declaredCores)
   }
@@ -61,7 +61,7 @@ package struct CPUBase: Equatable, Sendable {
 
   /// The limit that the container's own group is to have at first, if the limit that moves is that of
   /// a group around it: the most that it may have.
-  package var firstInner: CPUQuota {
+  package var firstInner: CFSBandwidth {
     guard let explicitCeiling else { return declared }
     return limit(of: quota(ofCores: min(limit, explicitCeiling, application ?? .max)))
   }
@@ -76,7 +76,7 @@ package struct CPUBase: Equatable, Sendable {
   ///   - raise: Raises it.
   /// - Returns: Whether another one than before is declared.
   package mutating func takeInner<Failure: Error>(
-    _ found: CPUQuota, raise: (CPUQuota) throws(Failure) -> Void
+    _ found: CFSBandwidth, raise: (CFSBandwidth) throws(Failure) -> Void
   ) -> Bool {
     guard let before = inner else { return false }
     // systemd writes what the runtime told it whenever it looks at the scope.
@@ -100,7 +100,7 @@ package struct CPUBase: Equatable, Sendable {
   package func bounds(hasAlarm: Bool) -> QuotaBounds {
     let least = leastCores
     let floor = hasAlarm ? least : max(least, min(declaredCores ?? limit, ceiling) / 2)
-    let minimum = CPUQuota.minimum * 1000
+    let minimum = CFSBandwidth.minimum * 1000
     return QuotaBounds(
       floor: max(minimum, quota(ofCores: floor)), ceiling: max(minimum, quota(ofCores: ceiling)))
   }
@@ -122,47 +122,47 @@ package struct CPUBase: Equatable, Sendable {
   }
 
   /// Nanoseconds of CPU time a period as the limit that is written, to the microsecond below.
-  package func limit(of quota: Nanoseconds) -> CPUQuota {
-    CPUQuota(quota: max(CPUQuota.minimum, quota / 1000), period: declared.period)
+  package func limit(of quota: Nanoseconds) -> CFSBandwidth {
+    CFSBandwidth(quota: max(CFSBandwidth.minimum, quota / 1000), period: declared.period)
   }
 
   /// A limit as nanoseconds of CPU time a period of ours; none is all there is.
-  package func quota(of limit: CPUQuota) -> Nanoseconds {
+  package func quota(of limit: CFSBandwidth) -> Nanoseconds {
     guard let quota = limit.quota else { return self.quota(ofCores: self.limit) }
-    return CPUQuota.scaled(quota, by: period, over: limit.period)
+    return CFSBandwidth.scaled(quota, by: period, over: limit.period)
   }
 
   /// Cores as nanoseconds of CPU time a period, rounded down.
   package func quota(ofCores nanocores: Int64) -> Nanoseconds {
-    CPUQuota.scaled(nanocores, by: period, over: 1_000_000_000)
+    CFSBandwidth.scaled(nanocores, by: period, over: 1_000_000_000)
   }
 
   /// Nanoseconds of CPU time a period as cores, rounded up: ``quota(ofCores:)`` of it is the same.
   package func cores(of quota: Nanoseconds) -> Int64 {
-    CPUQuota.scaled(quota, by: 1_000_000_000, over: period, roundingUp: true)
+    CFSBandwidth.scaled(quota, by: 1_000_000_000, over: period, roundingUp: true)
   }
 }
 
 extension CPUBase {
-  package init?(_ keyed: KeyedText) {
+  package init?(_ keyed: KeyValueText) {
     guard let period = keyed[int: "declaredPeriod"], period > 0,
       let floor = keyed[int: "floor"], let limit = keyed[int: "limit"]
     else { return nil }
     self.init(
-      declared: CPUQuota(quota: keyed[int: "declaredQuota"], period: period), floor: floor,
+      declared: CFSBandwidth(quota: keyed[int: "declaredQuota"], period: period), floor: floor,
       explicitCeiling: keyed[int: "ceiling"], limit: limit)
     predicted = keyed[int: "predictedCPU"]
     if let period = keyed[int: "toldPeriod"], period > 0 {
-      told = CPUQuota(quota: keyed[int: "toldQuota"], period: period)
+      told = CFSBandwidth(quota: keyed[int: "toldQuota"], period: period)
     }
     application = keyed[int: "applicationCPU"]
     countsCPUs = keyed[int: "countsCPUs"] == 1
     if let period = keyed[int: "innerPeriod"], period > 0 {
-      inner = CPUQuota(quota: keyed[int: "innerQuota"], period: period)
+      inner = CFSBandwidth(quota: keyed[int: "innerQuota"], period: period)
     }
   }
 
-  package func write(to keyed: inout KeyedText) {
+  package func write(to keyed: inout KeyValueText) {
     keyed[int: "declaredQuota"] = declared.quota
     keyed[int: "declaredPeriod"] = declared.period
     keyed[int: "floor"] = floor

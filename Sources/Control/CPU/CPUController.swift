@@ -80,7 +80,7 @@ package struct CPUController: Sendable {
   /// - Returns: What to do.
   package mutating func observe(
     usage: Nanoseconds, at now: Nanoseconds, called: Bool = false,
-    surroundings: some Surroundings
+    surroundings: some Environment
   ) -> Step {
     take(usage, now)
     defer { lastReading = (now, usage) }
@@ -106,7 +106,7 @@ package struct CPUController: Sendable {
   /// - Returns: What to do.
   package mutating func hear(
     _ event: KernelEvent, usage: Nanoseconds, at now: Nanoseconds,
-    surroundings: some Surroundings
+    surroundings: some Environment
   ) -> Step {
     take(usage, now)
     defer { lastReading = (now, usage) }
@@ -130,7 +130,7 @@ package struct CPUController: Sendable {
       let isShort = afterIdle || left <= quota - threshold(estimate)
       let time = max(0, (event.periodEnd ?? .max / 2) - now)
       let fastest = parameters.isPrompt ? max(used, estimate) : max(parameters.period, estimate)
-      if !isShort || CPUQuota.scaled(time, by: fastest, over: parameters.period) <= left {
+      if !isShort || CFSBandwidth.scaled(time, by: fastest, over: parameters.period) <= left {
         return next(start, used, usage, now)
       }
     }
@@ -225,7 +225,7 @@ package struct CPUController: Sendable {
 
   mutating func busy(
     _ start: Nanoseconds, used: Nanoseconds, _ silentSince: Nanoseconds?, _ usage: Nanoseconds,
-    _ now: Nanoseconds, _ surroundings: some Surroundings
+    _ now: Nanoseconds, _ surroundings: some Environment
   ) -> Step {
     let elapsed = now - start
     let isOver = elapsed >= parameters.period
@@ -256,7 +256,7 @@ package struct CPUController: Sendable {
     _ report: PeriodReport,
     _ window: (start: Nanoseconds, used: Nanoseconds, silentSince: Nanoseconds?),
     _ usage: Nanoseconds, _ now: Nanoseconds, left: Nanoseconds = .max / 2,
-    periodEnd: Nanoseconds?, _ surroundings: some Surroundings
+    periodEnd: Nanoseconds?, _ surroundings: some Environment
   ) -> Step {
     // A jump start is for what has just woken; later in the same window its use is known.
     var decision = law.decide(report, bounds: heldBounds(now))

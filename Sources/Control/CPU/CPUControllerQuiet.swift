@@ -18,7 +18,7 @@ extension CPUController {
 
   mutating func quiet(
     since: Nanoseconds, used: Nanoseconds, _ usage: Nanoseconds, _ now: Nanoseconds,
-    called: Bool, _ surroundings: some Surroundings
+    called: Bool, _ surroundings: some Environment
   ) -> Step {
     let silentEnough = now - since >= parameters.law.idleAfter
     // A millisecond now and then is no work: what counts is the rate since the last look.

@@ -13,7 +13,7 @@ extension CPUController {
     package var cpus: Int64
     /// CPU time a period below which a container counts as quiet: a fifth of the floor.
     package var quietUse: Nanoseconds
-    /// Whether a ``Hooks/BusyAlarm`` calls when a quiet container starts to use CPU.
+    /// Whether a ``Hooks/IdleWakeup`` calls when a quiet container starts to use CPU.
     package var hasAlarm: Bool
     /// Whether ``CPUController/KernelEvent``s come when the quota runs short: then a busy container
     /// is looked at once a period.
@@ -60,7 +60,7 @@ extension CPUController {
   }
 
   /// What the world outside knows at the moment of a reading; asked only when it matters.
-  package protocol Surroundings {
+  package protocol Environment {
     /// Whether the container waited for CPUs that others had, since the last time it was asked.
     func wasContended() -> Bool
     /// Whether the container is frozen (paused).

@@ -25,13 +25,13 @@ package struct ExternalWrites: Sendable {
   }
 
   /// What the kernel should hold: our last write.
-  package private(set) var ours: CPUQuota
+  package private(set) var ours: CFSBandwidth
   /// The base: what was declared last, at create, by an update or by news.
-  private var declared: CPUQuota
+  private var declared: CFSBandwidth
   /// What the low-level runtime was told to write last.
-  private var told: CPUQuota
+  private var told: CFSBandwidth
   /// What the container's scope has, where there is one.
-  private var unit: CPUQuota
+  private var unit: CFSBandwidth
   private var rule: WriteJudge
 
   /// From the first sight of an old value to its correction: each write of a quota is a full refill.
@@ -45,7 +45,7 @@ package struct ExternalWrites: Sendable {
   ///   - told: What the low-level runtime was told.
   ///   - isOurGroup: Whether the group is one around the container's own, whose limit is ours.
   package init(
-    ours: CPUQuota, declared: CPUQuota, told: CPUQuota? = nil, isOurGroup: Bool = false
+    ours: CFSBandwidth, declared: CFSBandwidth, told: CFSBandwidth? = nil, isOurGroup: Bool = false
   ) {
     self.ours = ours
     rule = WriteJudge(isOurGroup: isOurGroup, delay: Self.delay)
@@ -55,21 +55,21 @@ package struct ExternalWrites: Sendable {
   }
 
   /// Takes note of a write of ours.
-  package mutating func wrote(_ limit: CPUQuota) { ours = limit }
+  package mutating func wrote(_ limit: CFSBandwidth) { ours = limit }
 
   /// Takes note of a declared value, and of what an update has written for it.
   ///
   /// - Parameters:
   ///   - declared: The new declared limit.
   ///   - applied: What the low-level runtime was told to write.
-  package mutating func declared(_ declared: CPUQuota, told applied: CPUQuota) {
+  package mutating func declared(_ declared: CFSBandwidth, told applied: CFSBandwidth) {
     self.declared = declared
     told = applied
     unit = applied.asUnitProperty
   }
 
   /// Takes note of a declared value that nobody announced, and of who wrote it.
-  package mutating func learned(_ declared: CPUQuota, from writers: Writers = .unknown) {
+  package mutating func learned(_ declared: CFSBandwidth, from writers: Writers = .unknown) {
     self.declared = declared
     // Who is unknown may have changed either; the other one's old value stays an old value.
     if writers.contains(.serviceManager) { unit = declared }
@@ -87,14 +87,14 @@ package struct ExternalWrites: Sendable {
   ///   - now: The time.
   /// - Returns: What to make of it.
   package mutating func judge(
-    _ found: CPUQuota, by writers: Writers = .unknown, at now: Nanoseconds
+    _ found: CFSBandwidth, by writers: Writers = .unknown, at now: Nanoseconds
   ) -> Verdict {
     let isOurs = found == ours
     return rule.judge(isOurs: isOurs, isOld: !isOurs && isOld(found, by: writers), at: now)
   }
 
   /// Whether each of the writers had this value before.
-  private func isOld(_ found: CPUQuota, by writers: Writers) -> Bool {
+  private func isOld(_ found: CFSBandwidth, by writers: Writers) -> Bool {
     if found == declared { return true }
     if writers.contains(.other) { return false }
     let isUnits = found == unit || found == declared.asUnitProperty

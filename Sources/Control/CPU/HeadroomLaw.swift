@@ -141,7 +141,7 @@ package struct HeadroomLaw: Sendable {
     let peak = max(report.use, uses.max() ?? 0)
     if report.throttled, isPrompt, let rest = report.rest {
       // Until its end at the average of this period; should that not do, there is another call.
-      let going = CPUQuota.scaled(max(report.pace, report.use), by: rest, over: parameters.core)
+      let going = CFSBandwidth.scaled(max(report.pace, report.use), by: rest, over: parameters.core)
       let predicted = need(report.use + going, pace)
       let least =
         report.use >= quota
@@ -176,7 +176,8 @@ package struct HeadroomLaw: Sendable {
   /// What the CPUs in use may hold of the quota without using it.
   private func stranded(_ pace: Nanoseconds) -> Nanoseconds {
     if isPrompt {
-      return parameters.kept + CPUQuota.scaled(parameters.slice, by: pace, over: parameters.core)
+      return parameters.kept
+        + CFSBandwidth.scaled(parameters.slice, by: pace, over: parameters.core)
     }
     return parameters.slice * max(1, (pace + parameters.core / 2) / max(parameters.core, 1))
   }

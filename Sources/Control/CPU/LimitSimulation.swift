@@ -3,7 +3,7 @@ package import Quantities
 
 /// One container under a modelled kernel, with a controller or under a static limit.
 package struct LimitSimulation {
-  private struct Quiet: CPUController.Surroundings {
+  private struct Quiet: CPUController.Environment {
     func wasContended() -> Bool { false }
     func isFrozen() -> Bool { false }
   }
@@ -128,7 +128,7 @@ package struct LimitSimulation {
         let start = kernel.time
         kernel.rest(until: start + (span + step - 1) / step * step)
         slack +=
-          CPUQuota.scaled(quota, by: kernel.time - start, over: period)
+          CFSBandwidth.scaled(quota, by: kernel.time - start, over: period)
           - (kernel.used - before)
         supervise(.nothing)
         continue

@@ -55,7 +55,7 @@ package struct MemberBooks: Sendable {
   ///   - usage: CPU time used so far, in nanoseconds.
   ///   - now: When it was read.
   package mutating func charge(usage: Nanoseconds, at now: Nanoseconds) {
-    let drained = CPUQuota.scaled(max(0, now - time), by: held, over: period)
+    let drained = CFSBandwidth.scaled(max(0, now - time), by: held, over: period)
     excess = max(0, excess + max(0, usage - self.usage) - drained)
     self.usage = usage
     time = now
@@ -76,9 +76,9 @@ package struct MemberBooks: Sendable {
     if granted >= held { return Write(quota: held == quota ? nil : held) }
     let due = max(
       now + period / 8,
-      time + CPUQuota.scaled(excess - held, by: period, over: max(held, 1), roundingUp: true))
+      time + CFSBandwidth.scaled(excess - held, by: period, over: max(held, 1), roundingUp: true))
     if held < quota {
-      return Write(quota: min(held, max(granted, CPUQuota.minimum * 1000)), due: due)
+      return Write(quota: min(held, max(granted, CFSBandwidth.minimum * 1000)), due: due)
     }
     // A raise is a refill, which is worth it when it brings half of what is missing.
     let isWorthwhile = granted >= quota + (held - quota + 1) / 2

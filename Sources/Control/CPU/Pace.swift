@@ -29,7 +29,7 @@ struct Pace: Sendable {
     _ usage: Nanoseconds, _ now: Nanoseconds, _ parameters: CPUController.Parameters
   ) -> Nanoseconds {
     let time = max(now - anchor.time, parameters.paceSpan)
-    let latest = CPUQuota.scaled(usage - anchor.usage, by: parameters.period, over: time)
+    let latest = CFSBandwidth.scaled(usage - anchor.usage, by: parameters.period, over: time)
     return min(parameters.cpus * parameters.period, max(fastest, latest))
   }
 }

@@ -99,7 +99,7 @@ package struct UsageBooks: Sendable {
   package func moment(of quota: Nanoseconds) -> Nanoseconds {
     let surplus = excess - (depth - 2 * overshoot(quota))
     guard surplus > 0, isConstrained else { return time }
-    return time + CPUQuota.scaled(surplus, by: period, over: max(limit, 1), roundingUp: true)
+    return time + CFSBandwidth.scaled(surplus, by: period, over: max(limit, 1), roundingUp: true)
   }
 
   /// Where the limit is all the CPUs there are, they are the limit.
@@ -111,16 +111,16 @@ package struct UsageBooks: Sendable {
 
   /// How far a use in one go, on all CPUs, gets above the limit.
   private func overshoot(_ use: Nanoseconds) -> Nanoseconds {
-    CPUQuota.scaled(use, by: spare.part, over: spare.whole, roundingUp: true)
+    CFSBandwidth.scaled(use, by: spare.part, over: spare.whole, roundingUp: true)
   }
 
   /// The use in one go that gets this far above the limit.
   private func burst(of overshoot: Nanoseconds) -> Nanoseconds {
     overshoot < 0
-      ? overshoot : CPUQuota.scaled(overshoot, by: spare.whole, over: max(spare.part, 1))
+      ? overshoot : CFSBandwidth.scaled(overshoot, by: spare.whole, over: max(spare.part, 1))
   }
 
   private func drained(in time: Nanoseconds) -> Nanoseconds {
-    CPUQuota.scaled(time, by: limit, over: period)
+    CFSBandwidth.scaled(time, by: limit, over: period)
   }
 }

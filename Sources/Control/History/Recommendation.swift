@@ -135,13 +135,13 @@ package struct Recommendation: Equatable, Sendable {
   package static func delay(
     of burst: Nanoseconds, under limit: Int64, pace: Int64, period: Nanoseconds
   ) -> Nanoseconds {
-    let quota = max(1000, CPUQuota.scaled(limit, by: period, over: core))
+    let quota = max(1000, CFSBandwidth.scaled(limit, by: period, over: core))
     guard limit < pace else { return 0 }
     // Longer ones are no bursts, and their figures have no place in an integer.
     let burst = min(burst, 1 << 40)
     let periods = max(0, burst - 1) / quota
-    let rest = CPUQuota.scaled(burst - periods * quota, by: core, over: pace)
-    return periods * period + rest - CPUQuota.scaled(burst, by: core, over: pace)
+    let rest = CFSBandwidth.scaled(burst - periods * quota, by: core, over: pace)
+    return periods * period + rest - CFSBandwidth.scaled(burst, by: core, over: pace)
   }
 
   /// What CPUs may hold of a quota without using it: a millisecond each (min_cfs_rq_runtime).
@@ -161,7 +161,7 @@ package struct Recommendation: Equatable, Sendable {
 
   private static func rate(_ amount: Int64, over time: Nanoseconds, _ unit: Int64) -> Int64 {
     // What is more is no figure of a container, and is added to others.
-    min(CPUQuota.scaled(amount, by: unit, over: max(1, time)), 1 << 52)
+    min(CFSBandwidth.scaled(amount, by: unit, over: max(1, time)), 1 << 52)
   }
 }
 

@@ -99,7 +99,7 @@ package struct Replay {
   package func outcome(of candidate: Candidate) -> Outcome {
     let period = trace.period
     func quota(_ cores: Int64) -> Nanoseconds {
-      max(1_000_000, CPUQuota.scaled(cores, by: period, over: Self.core))
+      max(1_000_000, CFSBandwidth.scaled(cores, by: period, over: Self.core))
     }
     var simulation = LimitSimulation(
       candidate.law, quota: quota(candidate.limit), floor: quota(candidate.bounds.floor),
@@ -144,7 +144,7 @@ package struct Replay {
     outcome.bursts.sort()
     outcome.limits = [(0, candidate.limit)]
     outcome.limits += simulation.writes.map {
-      ($0.time, CPUQuota.scaled($0.quota, by: Self.core, over: period))
+      ($0.time, CFSBandwidth.scaled($0.quota, by: Self.core, over: period))
     }
     return outcome
   }

@@ -66,9 +66,9 @@ package struct RunRecorder: Sendable {
     let time = max(0, reading.time - last.time)
     let use = max(0, reading.usage - last.usage)
     record.usedCPU += use
-    record.heldCPU += CPUQuota.scaled(last.quota, by: time, over: record.period)
+    record.heldCPU += CFSBandwidth.scaled(last.quota, by: time, over: record.period)
     if let limit = last.memoryLimit {
-      record.heldMemory += CPUQuota.scaled(limit >> 10, by: time, over: Self.second)
+      record.heldMemory += CFSBandwidth.scaled(limit >> 10, by: time, over: Self.second)
     }
     if window == nil, use > 0 {
       // It worked on one CPU at the least until now, or has just begun.
@@ -111,7 +111,7 @@ package struct RunRecorder: Sendable {
     }
     // All of it may have come in one period of the kernel's, if the look was late by less than one.
     let span = periods == 1 ? period : now - start
-    let cores = CPUQuota.scaled(used, by: 1_000_000_000, over: span)
+    let cores = CFSBandwidth.scaled(used, by: 1_000_000_000, over: span)
     record.cpu.add(cores, times: UInt32(clamping: periods))
     record.busy += now - start
     record.cpuPeak = max(record.cpuPeak, cores)

@@ -169,7 +169,7 @@ package struct MemoryBase: Equatable, Sendable {
 
 extension MemoryBase {
   /// Reads what ``write(to:)`` wrote; nil where memory is not moved.
-  package init?(_ keyed: KeyedText) {
+  package init?(_ keyed: KeyValueText) {
     guard let floor = keyed[int: "memoryFloor"], let limit = keyed[int: "memoryLimit"] else {
       return nil
     }
@@ -185,7 +185,7 @@ extension MemoryBase {
     isLine = keyed[int: "memoryIsLine"] == 1
   }
 
-  package func write(to keyed: inout KeyedText) {
+  package func write(to keyed: inout KeyValueText) {
     keyed[int: "declaredMemory"] = declared
     keyed[int: "swapAllowance"] = swapAllowance
     keyed[int: "memoryFloor"] = floor

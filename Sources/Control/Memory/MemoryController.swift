@@ -11,7 +11,7 @@ package import Quantities
 /// slack has lasted, never below that need as it is at that moment.
 package struct MemoryController: Sendable {
   /// What the world outside knows at the moment of a reading; asked only when it matters.
-  package protocol Surroundings {
+  package protocol Environment {
     /// Page cache that was not used again, in bytes.
     func inactiveFile() -> Int64
     /// All that is known of the page cache.
@@ -98,7 +98,7 @@ package struct MemoryController: Sendable {
   ///   - surroundings: What else to ask.
   /// - Returns: What to do.
   package mutating func observe(
-    usage: Int64, at now: Nanoseconds, surroundings: some Surroundings
+    usage: Int64, at now: Nanoseconds, surroundings: some Environment
   ) -> Step {
     forgive(at: now)
     let before = (last, rate, grown)
@@ -133,7 +133,7 @@ package struct MemoryController: Sendable {
 
   // MARK: page cache
 
-  private mutating func readCache(_ now: Nanoseconds, _ surroundings: some Surroundings) {
+  private mutating func readCache(_ now: Nanoseconds, _ surroundings: some Environment) {
     let found = surroundings.pageCache()
     inactive = (now, found.inactive)
     unseen = found
@@ -141,7 +141,7 @@ package struct MemoryController: Sendable {
 
   /// Does what refaults ask for; nil for nothing.
   private mutating func takeRefaults(
-    _ reading: MemoryReading, _ now: Nanoseconds, _ surroundings: some Surroundings, _ hasPace: Bool
+    _ reading: MemoryReading, _ now: Nanoseconds, _ surroundings: some Environment, _ hasPace: Bool
   ) -> Step? {
     guard let found = unseen else { return nil }
     unseen = nil
@@ -198,7 +198,7 @@ package struct MemoryController: Sendable {
   // MARK: reading
 
   mutating func reading(
-    _ usage: Int64, _ now: Nanoseconds, _ surroundings: some Surroundings
+    _ usage: Int64, _ now: Nanoseconds, _ surroundings: some Environment
   ) -> MemoryReading {
     // memory.stat costs ten times what the usage does, and cache matters where the usage alone
     // would ask for a write.
@@ -219,11 +219,11 @@ package struct MemoryController: Sendable {
     let grown = max(0, reading.workingSet - last.workingSet)
     self.grown = grown
     // A reading right after another says more of the noise than of the pace.
-    let latest = CPUQuota.scaled(grown, by: 1_000_000_000, over: max(time, 500_000))
+    let latest = CFSBandwidth.scaled(grown, by: 1_000_000_000, over: max(time, 500_000))
     let halvings = min(62, time / parameters.reaction)
     // Also of what is looked at more often than that something has to be forgotten each time.
     let rest = time % parameters.reaction
-    let forgotten = CPUQuota.scaled(rate >> halvings, by: rest, over: 2 * parameters.reaction)
+    let forgotten = CFSBandwidth.scaled(rate >> halvings, by: rest, over: 2 * parameters.reaction)
     rate = min(parameters.fastest, max(latest, (rate >> halvings) - forgotten))
     return time <= 2 * parameters.longestSample
   }
@@ -251,7 +251,7 @@ package struct MemoryController: Sendable {
   // MARK: raising
 
   private mutating func raise(
-    _ reading: MemoryReading, _ now: Nanoseconds, _ surroundings: some Surroundings,
+    _ reading: MemoryReading, _ now: Nanoseconds, _ surroundings: some Environment,
     _ hasPace: Bool, toKeep cached: Int64? = nil
   ) -> Step {
     let wanted =
@@ -299,7 +299,7 @@ package struct MemoryController: Sendable {
   }
 }
 
-extension MemoryController.Surroundings {
+extension MemoryController.Environment {
   /// Where nothing is known of it but what was read once.
   package func pageCache() -> PageCache { PageCache(inactive: inactiveFile()) }
 }

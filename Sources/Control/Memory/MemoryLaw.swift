@@ -23,9 +23,9 @@ package struct MemoryReading: Equatable, Sendable {
 /// How much memory a container gets: what it uses and a head, as pure functions of a reading.
 ///
 /// The head is what it may take before a raise is there. On cgroup v1 nothing pauses it at the limit,
-/// so a raise that comes late is a kill: a limit stands a head above a rung of the ``MemoryLadder``,
+/// so a raise that comes late is a kill: a limit stands a head above a rung of the ``UsageThresholds``,
 /// and whoever crosses the rung has called the supervisor, with a head left to go. On v2 the line of
-/// the ``MemoryBrake`` stands a head above the use, and the limit its room above the line; who
+/// the ``MemoryHigh`` stands a head above the use, and the limit its room above the line; who
 /// crosses the line has called, and is not slowed down yet.
 package struct MemoryLaw: Equatable, Sendable {
   /// The constants of the law.
@@ -94,7 +94,7 @@ package struct MemoryLaw: Equatable, Sendable {
   /// The constants.
   package let parameters: Parameters
   /// Where the kernel calls.
-  package let ladder: MemoryLadder
+  package let ladder: UsageThresholds
 
   /// Which of the kernel's interfaces the limit has.
   package let version: CgroupVersion
@@ -106,7 +106,7 @@ package struct MemoryLaw: Equatable, Sendable {
     self.parameters = parameters
     self.version = version
     // A line is written at once, and calls wherever it is.
-    ladder = MemoryLadder(to: version.hasMemoryHigh ? 0 : limit)
+    ladder = UsageThresholds(to: version.hasMemoryHigh ? 0 : limit)
   }
 
   /// What it may take before a raise is there: max(8 MiB, rate x 5 ms).
@@ -127,7 +127,7 @@ package struct MemoryLaw: Equatable, Sendable {
   /// - Returns: Bytes.
   package func need(_ reading: MemoryReading, rate: Int64 = 0, ahead: Int64 = 0) -> Int64 {
     if version.hasMemoryHigh {
-      return MemoryBrake.limit(over: lineNeed(reading, rate: rate, ahead: ahead))
+      return MemoryHigh.limit(over: lineNeed(reading, rate: rate, ahead: ahead))
     }
     let head = head(at: rate)
     let byRung = ladder.rung(above: reading.usage + ahead) + head
@@ -176,10 +176,10 @@ package struct MemoryLaw: Equatable, Sendable {
   ) -> Int64? {
     guard version.hasMemoryHigh, limit < MemoryLimit.unlimited else { return nil }
     let need = lineNeed(reading, rate: rate)
-    let comfortable = MemoryBrake.line(under: limit)
+    let comfortable = MemoryHigh.line(under: limit)
     if need <= comfortable { return comfortable }
     // No more is to be had: it takes from its own room.
-    let highest = MemoryBrake.highestLine(under: limit)
+    let highest = MemoryHigh.highestLine(under: limit)
     if let current, current >= need, current <= highest { return current }
     let further = lineNeed(reading, rate: rate, ahead: step(reading, rate: rate))
     return further <= highest ? further : nil
@@ -198,7 +198,7 @@ package struct MemoryLaw: Equatable, Sendable {
   /// - Returns: Nanoseconds.
   package func regretWithin(_ bytes: Int64) -> Nanoseconds {
     let shortest = parameters.regretWithin
-    let scaled = CPUQuota.scaled(shortest, by: parameters.regretSize, over: max(1, bytes))
+    let scaled = CFSBandwidth.scaled(shortest, by: parameters.regretSize, over: max(1, bytes))
     return max(shortest, min(parameters.longestWait, scaled))
   }
 
@@ -209,14 +209,14 @@ package struct MemoryLaw: Equatable, Sendable {
 
   /// What is left until somebody is killed, or on cgroup v2 slowed down, in bytes.
   package func distance(_ reading: MemoryReading, to limit: Int64) -> Int64 {
-    (version.hasMemoryHigh ? MemoryBrake.line(under: limit) : limit) - reading.workingSet
+    (version.hasMemoryHigh ? MemoryHigh.line(under: limit) : limit) - reading.workingSet
   }
 
   /// Whether it was close: less than a quarter of the head was left, or it was slowed down.
   package func isNear(_ reading: MemoryReading, to limit: Int64) -> Bool {
     let distance = distance(reading, to: limit)
     if !version.hasMemoryHigh { return distance < head(at: 0) / 4 }
-    return -distance > MemoryBrake.line(under: limit) / 90
+    return -distance > MemoryHigh.line(under: limit) / 90
   }
 
   /// When the distance could be half used up at twice the pace that was seen.
@@ -227,13 +227,13 @@ package struct MemoryLaw: Equatable, Sendable {
   /// - Returns: Nanoseconds from now.
   package func nextLook(_ distance: Int64, rate: Int64?) -> Nanoseconds {
     let pace = max(1, rate.map { min(parameters.fastest, 2 * $0) } ?? parameters.fastest)
-    let time = CPUQuota.scaled(distance / 2, by: 1_000_000_000, over: pace)
+    let time = CFSBandwidth.scaled(distance / 2, by: 1_000_000_000, over: pace)
     return min(parameters.longestSample, max(parameters.shortestSample, time))
   }
 
   /// What is taken at a rate in a time.
   func taken(at rate: Int64, in time: Nanoseconds) -> Int64 {
-    CPUQuota.scaled(rate, by: time, over: 1_000_000_000)
+    CFSBandwidth.scaled(rate, by: time, over: 1_000_000_000)
   }
 
   private func roundedUp(_ bytes: Int64) -> Int64 { (bytes + 0xf_ffff) & ~0xf_ffff }

@@ -17,7 +17,7 @@ package enum ApplicationCall {
   /// - Returns: The answer; nil where there is no broker, or it does not say anything.
   package static func ask(
     _ body: ApplicationMessage.Body, about resource: SharedResource,
-    in room: borrowing ApplicationRoom, patience: Nanoseconds
+    in room: borrowing ApplicationDirectory, patience: Nanoseconds
   ) -> ApplicationMessage.Body? {
     let deadline = monotonicNow() + patience
     while monotonicNow() < deadline {

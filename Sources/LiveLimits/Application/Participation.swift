@@ -18,12 +18,12 @@ final class Participation {
   /// Who writes the limits.
   unowned var keeper: any LimitKeeper
 
-  private let room: ApplicationRoom
+  private let room: ApplicationDirectory
   private let file: MemberFile
   private let most: (cpu: Int64, memory: Int64)
   private let poller: Poller
   private var machines: [Member]
-  private var seat: BrokerSeat?
+  private var seat: BrokerServer?
   private var connection: Int32?
   private var link: Link = 0
   /// Since when there is no connection, and when to try for one again.
@@ -56,7 +56,7 @@ final class Participation {
   ///   - keeper: Who writes the limits.
   /// - Throws: ``SystemError``.
   init(
-    _ room: consuming ApplicationRoom, _ file: MemberFile,
+    _ room: consuming ApplicationDirectory, _ file: MemberFile,
     application: (cpu: Int64?, memory: Int64?) = (nil, nil), isNoChange: Bool = false,
     most: (cpu: Int64, memory: Int64), on poller: borrowing Poller,
     _ keeper: any LimitKeeper
@@ -222,7 +222,7 @@ final class Participation {
 
   private func takeSeat() {
     guard seat == nil, let lock = room.takeLock() else { return }
-    seat = try? BrokerSeat(room, lock: lock, own: file, most: most, poller)
+    seat = try? BrokerServer(room, lock: lock, own: file, most: most, poller)
   }
 
   private func leaveSeat() { seat = nil }

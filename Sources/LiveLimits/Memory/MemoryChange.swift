@@ -39,7 +39,7 @@ extension MemoryWriter {
   /// - Returns: What there is now.
   package func carryOut(
     _ decision: MemoryController.Decision, of controller: inout MemoryController,
-    from before: Int64, swap: Int64?, surroundings: some MemoryController.Surroundings,
+    from before: Int64, swap: Int64?, surroundings: some MemoryController.Environment,
     use: () -> Int64?
   ) -> MemoryChange {
     let line = controller.line ?? MemoryLimit.unlimited

@@ -12,7 +12,7 @@ struct FoundParent {
   /// Its directory.
   var path: String
   /// The files, at the places that they have in the image that supervises.
-  var files: [Handover.Place: Int32] = [:]
+  var files: [ReexecState.Place: Int32] = [:]
 
   /// Opens it, and registers the container with it; nil where the limit of that group is nobody's to
   /// change, or there is none.

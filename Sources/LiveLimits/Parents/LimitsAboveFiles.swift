@@ -31,17 +31,17 @@ extension LimitsAbove {
   func open(
     _ resource: SharedResource, of location: CgroupLocation, named name: String?,
     _ watch: borrowing WriteWatch
-  ) -> [Handover.Place: Int32] {
+  ) -> [ReexecState.Place: Int32] {
     let own = resource == .cpu ? location.cpu : location.memory
     guard group != 0, !isRaised, let own,
       let path = CgroupLocation.parent(of: own, named: name)
     else { return [:] }
-    let wanted: [(Handover.Place, CgroupFile)] =
+    let wanted: [(ReexecState.Place, CgroupFile)] =
       switch resource {
       case .cpu: [(.aboveQuota, .cpuQuota), (.abovePeriod, .cpuPeriod)]
       case .memory: [(.aboveMemory, .memoryLimit)]
       }
-    var files: [Handover.Place: Int32] = [:]
+    var files: [ReexecState.Place: Int32] = [:]
     for (place, name) in wanted {
       // A limit that cannot be read is no bound; and cgroup v2 has the period in the quota's file.
       guard let file = FileDescriptor.openIfPossible(name, of: path, location.version, O_RDONLY)

@@ -29,8 +29,8 @@ final class ParentQuota: ParentFile {
 
   func write(_ value: ParentValue, over old: ParentValue) throws(SystemError) {
     try writer.set(
-      CPUQuota(quota: value.value, period: value.scale),
-      from: CPUQuota(quota: old.value, period: old.scale))
+      CFSBandwidth(quota: value.value, period: value.scale),
+      from: CFSBandwidth(quota: old.value, period: old.scale))
   }
 }
 

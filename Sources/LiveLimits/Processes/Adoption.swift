@@ -24,7 +24,7 @@ extension Release {
   ///   - reserved: The operator's CPUs that are given to nobody.
   ///   - root: Where states and applications are.
   /// - Returns: Whether there was anything to undo.
-  /// - Throws: ``ReleaseError``, ``CPUClaimError``, or ``SystemError`` for a registry or a group that
+  /// - Throws: ``ReleaseError``, ``CPUGrantError``, or ``SystemError`` for a registry or a group that
   ///   cannot be written; the container is released then as before.
   package static func adopt(
     _ directory: borrowing StateDirectory, reserved: CPUSet, _ root: StateRoot
@@ -51,7 +51,7 @@ extension Release {
       if let membership = state.membership { try join(state, membership, directory.nonce, root) }
       if state.claim != nil {
         _ = try StrictUpdate.carryOut(
-          CPUReservation(), reserved: reserved, of: directory, root: root)
+          CPURequest(), reserved: reserved, of: directory, root: root)
       }
     } catch {
       // The error is what is thrown; what is left of the release the keeper finishes by its mark.
@@ -77,7 +77,7 @@ extension Release {
   ) throws(ReleaseError) {
     var state = state
     // A group that cannot be found now has ended, which the next step says.
-    if let location = try? FoundGroup(of: state).outermost {
+    if let location = try? ContainerCgroup(of: state).outermost {
       state.findLimits(above: location, isFound: false, root)
     }
     var record = MemberRecord(nonce: nonce, priority: membership.priority, cpu: state.base.share)
@@ -85,14 +85,14 @@ extension Release {
     // What an annotation says of the whole application counts from a newcomer only, and from who
     // brings the application back.
     var membership = membership
-    let room = ApplicationRoom.ifThere(root.applications + "/" + membership.room)
+    let room = ApplicationDirectory.ifThere(root.applications + "/" + membership.room)
     if room?.nonces.isEmpty == false { (membership.cpu, membership.memory) = (nil, nil) }
     membership.isNoChange = false
-    let outcome: FirstGrant.Outcome
+    let outcome: InitialAllocation.Outcome
     do throws(SystemError) {
       // Lower first: what is granted on top of it has been free.
       try set(cpu: record.cpu.floor, memory: record.memory?.floor, of: state, isLess: true)
-      outcome = try FirstGrant.obtain(
+      outcome = try InitialAllocation.obtain(
         record, membership, most: (state.base.limit, state.memory?.limit ?? .max), root)
       if case .granted(let cpu, let memory) = outcome {
         return try set(cpu: cpu, memory: memory, of: state)
@@ -111,7 +111,7 @@ extension Release {
   ) throws(ReleaseError) -> MemberRecord.Share? {
     guard var share = state.memory?.share() else { return nil }
     let use = state.memoryUse
-    let least = MemoryBrake.limit(over: use + max(use / 16, 4 << 20))
+    let least = MemoryHigh.limit(over: use + max(use / 16, 4 << 20))
     share.floor = min(max(share.floor, least), share.ceiling)
     guard use < share.ceiling else {
       throw .noRoom(

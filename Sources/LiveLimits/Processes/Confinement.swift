@@ -62,8 +62,8 @@ enum Confinement {
   /// - Returns: Each of them for the numbers below those files' and for those above. The kernel takes
   ///   the lower half of a word for a number, so that a comparison of words would let more through.
   private static func besidesHistory(_ limited: [Limited]) -> [Limited] {
-    let first = UInt64(Handover.Place.history.rawValue)
-    let last = UInt64(Handover.Place.historyTrace.rawValue)
+    let first = UInt64(ReexecState.Place.history.rawValue)
+    let last = UInt64(ReexecState.Place.historyTrace.rawValue)
     // Equal to the bound in all higher bits, and then less than the first or more than the last.
     let below = (UInt64(0)..<20).compactMap { bit -> (mask: UInt64, value: UInt64)? in
       let mask: UInt64 = ~0 << bit
@@ -100,7 +100,7 @@ enum Confinement {
     "socket", (0, AF_UNIX),
     (1, CInt(SOCK_SEQPACKET.rawValue | SOCK_CLOEXEC.rawValue | SOCK_NONBLOCK.rawValue)), (2, 0))
 
-  /// What ``ApplicationRoom`` takes: a FIFO by which others end this process, and no other one.
+  /// What ``ApplicationDirectory`` takes: a FIFO by which others end this process, and no other one.
   private static func limitedMemberCalls(_ process: Int32) -> [Limited] {
     [
       limitedSocket, Limited("mknodat", 2, mask: 0o170000, value: 0o010000),

@@ -13,11 +13,11 @@ package import Syscalls
 package enum ControlMessage: Equatable, Sendable {
   /// Supervisor to shim: ready, and this is the first limit; and that of memory in bytes, where it is
   /// an application's to grant.
-  case ready(CPUQuota, memory: Int64? = nil)
+  case ready(CFSBandwidth, memory: Int64? = nil)
   /// Shim to supervisor: the declared limit changes; nil leaves a part as it was.
   case update(quota: Int64?, period: Int64?)
   /// Supervisor to shim: this is what the low-level runtime shall write.
-  case apply(CPUQuota)
+  case apply(CFSBandwidth)
   /// Shim to supervisor: an update is on its way, with these memory limits in bytes, -1 for none;
   /// nil for what it does not name.
   case updateMemory(limit: Int64?, swap: Int64?)
@@ -140,7 +140,7 @@ package enum ControlMessage: Equatable, Sendable {
     guard magic == Self.magic, version == Self.version, bytes.count == Self.size || kind == 12
     else { return nil }
     func present(_ word: Int64) -> Int64? { word == Self.absent ? nil : word }
-    let limit = second > 0 ? CPUQuota(quota: first < 0 ? nil : first, period: second) : nil
+    let limit = second > 0 ? CFSBandwidth(quota: first < 0 ? nil : first, period: second) : nil
     switch (kind, limit) {
     case (1, let limit?): self = .ready(limit, memory: third > 0 ? third : nil)
     case (2, _):

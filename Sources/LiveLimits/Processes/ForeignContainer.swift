@@ -17,7 +17,7 @@ package struct ForeignContainer {
   /// What the low-level runtime calls it, else the group's name.
   package let id: String
   /// Its CPU limit: what it declares from now on.
-  package let cpu: CPUQuota
+  package let cpu: CFSBandwidth
   /// Its memory limit in bytes likewise; nil for none.
   package let memory: Int64?
 

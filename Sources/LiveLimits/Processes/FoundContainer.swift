@@ -13,10 +13,10 @@ internal import Syscalls
 ///
 /// Opened while there is the privilege to; nothing is opened later.
 struct FoundContainer {
-  var handover: Handover
+  var handover: ReexecState
   /// Its groups: the kernel opens their files in this process's name when it tells of a write.
   let groups: [String]
-  private var open: [Handover.Place: Int32] = [:]
+  private var open: [ReexecState.Place: Int32] = [:]
   private var clocks: [Int32] = []
 
   /// Opens all of it, and completes the state with what was found.
@@ -34,8 +34,8 @@ struct FoundContainer {
     hooks: consuming HookRequest.Answer, _ root: StateRoot
   ) throws(SystemError) {
     // By now it is in no group that may not have realtime processes.
-    Manners.hurry()
-    let found = try FoundGroup(of: state)
+    ProcessSetup.setRealtime()
+    let found = try ContainerCgroup(of: state)
     let location = found.location
     let (inode, memberships) = (found.inode, found.groups)
     let inner = state.inner(in: location.cpu)
@@ -87,7 +87,7 @@ struct FoundContainer {
     let name = state.cgroupName
     let parents = isObserver ? [] : Self.parents(found.outermost, &state, nonce, root)
     state.findLimits(above: found.outermost, isFound: true, root)
-    handover = Handover(
+    handover = ReexecState(
       base: state.base, found: limit, version: location.version,
       usageFormat: usesCpuacct ? .nanoseconds : .cpuStat, isObserver: isObserver)
     for parent in parents { open.merge(parent.files) { _, found in found } }
@@ -214,7 +214,7 @@ struct FoundContainer {
     open[.filter] = filter.release()
     handover.clocks = clocks.count
     var descriptors: [Int32] = []
-    for place in Handover.Place.allCases {
+    for place in ReexecState.Place.allCases {
       if let number = open[place], number >= 0 {
         descriptors.append(number)
       } else {
@@ -243,14 +243,14 @@ struct FoundContainer {
   /// - Throws: ``SystemError``; ENOENT when the other group is gone.
   private func order(
     _ location: CgroupLocation, _ inode: UInt64, beside other: String?
-  ) throws(SystemError) -> HookOrder {
+  ) throws(SystemError) -> WatchRequest {
     let outer = try other.map { path throws(SystemError) in
       try FileDescriptor.open(path, O_RDONLY | O_DIRECTORY).status().identity.inode
     }
     let bounds = handover.base.bounds(hasAlarm: true)
     // Each CPU in use may hold a slice that the others wait for.
     let most = min(handover.cpus, max(1, bounds.ceiling / handover.base.period))
-    return HookOrder(
+    return WatchRequest(
       group: inode, outer: outer,
       limits: HookLimits(
         floor: bounds.floor, quiet: bounds.floor / 5, margin: CPUController.slice * most,
@@ -259,18 +259,18 @@ struct FoundContainer {
 
   /// Has them tell of it.
   private mutating func openHooks(
-    _ hooks: consuming SchedulerHooks, _ order: HookOrder, _ root: StateRoot
-  ) throws(SystemError) -> HookIdentity.Nets {
+    _ hooks: consuming SchedulerHooks, _ order: WatchRequest, _ root: StateRoot
+  ) throws(SystemError) -> HookIDs.Nets {
     guard let owner = ProcessIdentity(pid: getpid()) else {
       throw SystemError("find", "/proc/self/stat", errno: ENOENT)
     }
     let nets = hooks.nets
-    let share = try HookShare(root)
+    let share = try HookLoader(root)
     try hooks.watch(order.group, outer: order.outer, order.limits, owner: owner)
     _ = consume share
     let (events, links) = hooks.release()
     open[.events] = events
-    let places = [Handover.Place.firstLink, .secondLink, .thirdLink]
+    let places = [ReexecState.Place.firstLink, .secondLink, .thirdLink]
     for (place, link) in zip(places, links) { open[place] = link }
     return nets
   }
@@ -279,7 +279,7 @@ struct FoundContainer {
   private mutating func openAlarm(_ location: CgroupLocation, _ cpus: [Int32]) -> Bool {
     guard let path = location.perf,
       let directory = try? FileDescriptor.open(path, O_RDONLY | O_DIRECTORY),
-      let alarm = try? BusyAlarm(
+      let alarm = try? IdleWakeup(
         cgroup: directory, cpus: cpus,
         after: handover.base.bounds(hasAlarm: true).floor / 5)
     else { return false }
@@ -301,7 +301,7 @@ struct FoundContainer {
     if let process { paths.append("/proc/\(process.pid)/schedstat") }
     for path in paths {
       guard let file = try? FileDescriptor.open(path, O_RDONLY),
-        let text = try? file.contents(subject: path), Attachment.waited(in: text) != nil
+        let text = try? file.contents(subject: path), ContainerHandles.waited(in: text) != nil
       else { continue }
       return file.release()
     }

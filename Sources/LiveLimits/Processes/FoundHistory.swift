@@ -22,9 +22,9 @@ enum FoundHistory {
     _ target: ProfileTarget?, _ location: CgroupLocation, around inner: String?,
     _ nonce: UInt64, id: String,
     isFirst: Bool
-  ) -> [Handover.Place: Int32] {
+  ) -> [ReexecState.Place: Int32] {
     guard let target else { return [:] }
-    var open: [Handover.Place: Int32] = [:]
+    var open: [ReexecState.Place: Int32] = [:]
     do throws(SystemError) {
       let files = try HistoryStore.open(target, nonce: nonce, isFirst: isFirst)
       open[.history] = files.segment

@@ -21,7 +21,7 @@ enum FoundMemory {
   /// - Throws: ``SystemError``; ENOENT when the group is gone.
   static func open(
     _ location: CgroupLocation, _ state: inout ContainerState, isFirst: Bool, isObserver: Bool
-  ) throws(SystemError) -> (base: MemoryBase, files: [Handover.Place: Int32])? {
+  ) throws(SystemError) -> (base: MemoryBase, files: [ReexecState.Place: Int32])? {
     guard state.memory != nil, location.memory != nil else { return nil }
     let name = state.cgroupName
     let inner = state.memoryInner(in: location.memory)
@@ -68,7 +68,7 @@ enum FoundMemory {
   private static func open(
     _ location: CgroupLocation, named name: String?, around inner: String?,
     _ base: inout MemoryBase, isNews: Bool, isObserver: Bool
-  ) throws(SystemError) -> [Handover.Place: Int32] {
+  ) throws(SystemError) -> [ReexecState.Place: Int32] {
     guard let directory = location.memory else { return [:] }
     let isV1 = location.version == .v1
     let usage = try FileDescriptor.open(
@@ -89,7 +89,7 @@ enum FoundMemory {
       _ = base.takeInner(found) { limit throws(SystemError) in try writer.raiseInner(to: limit) }
     }
     base.find(try writer.current(), isNews: isNews)
-    var open: [Handover.Place: Int32] = [:]
+    var open: [ReexecState.Place: Int32] = [:]
     if isV1 {
       let calls = try MemoryCalls(
         of: directory, usage: usage, thresholds: thresholds(base, above: use(usage)))
@@ -209,7 +209,7 @@ enum FoundMemory {
 
   /// The rungs, those first that a growing container comes by first.
   static func thresholds(_ base: MemoryBase, above use: Int64) -> [Int64] {
-    let rungs = MemoryLadder(to: base.limit).rungs
+    let rungs = UsageThresholds(to: base.limit).rungs
     return rungs.filter { $0 > use } + rungs.filter { $0 <= use }.reversed()
   }
 }

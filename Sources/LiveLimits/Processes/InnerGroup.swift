@@ -51,12 +51,13 @@ struct GroupWeights {
   fileprivate static var names: [String] { places.map(\.name) }
 
   /// The files, and where both are: an idle group takes no weight, so that comes first.
-  private static let places: [(name: String, inner: Handover.Place, outer: Handover.Place)] = [
-    ("cpu.idle", .ownCPUIdle, .cpuIdle), ("cpu.weight", .ownCPUWeight, .cpuWeight),
-    ("cpu.shares", .ownCPUWeight, .cpuWeight), ("io.weight", .ownIOWeight, .ioWeight),
-    ("blkio.bfq.weight", .ownIOWeight, .ioWeight), ("memory.low", .ownMemoryLow, .memoryLow),
-    ("memory.min", .ownMemoryMin, .memoryMin),
-  ]
+  private static let places: [(name: String, inner: ReexecState.Place, outer: ReexecState.Place)] =
+    [
+      ("cpu.idle", .ownCPUIdle, .cpuIdle), ("cpu.weight", .ownCPUWeight, .cpuWeight),
+      ("cpu.shares", .ownCPUWeight, .cpuWeight), ("io.weight", .ownIOWeight, .ioWeight),
+      ("blkio.bfq.weight", .ownIOWeight, .ioWeight), ("memory.low", .ownMemoryLow, .memoryLow),
+      ("memory.min", .ownMemoryMin, .memoryMin),
+    ]
 
   private let pairs: [Pair]
 
@@ -68,8 +69,8 @@ struct GroupWeights {
   /// - Returns: The descriptors by place.
   static func open(
     _ hierarchies: [Directories], _ watch: borrowing WriteWatch
-  ) -> [Handover.Place: Int32] {
-    var files: [Handover.Place: Int32] = [:]
+  ) -> [ReexecState.Place: Int32] {
+    var files: [ReexecState.Place: Int32] = [:]
     for (name, own, ours) in places where files[own] == nil {
       for directories in hierarchies {
         guard let from = try? FileDescriptor.open(directories.inner + "/" + name, O_RDONLY),
@@ -86,15 +87,15 @@ struct GroupWeights {
   }
 
   /// Takes over what the finding image has opened.
-  init(_ handover: Handover) {
+  init(_ handover: ReexecState) {
     self.init { handover.take($0) }
   }
 
   /// Takes over open files.
   ///
   /// - Parameter take: Gives the file of a place away; ``FileDescriptor/none`` for one that is empty.
-  init(_ take: (Handover.Place) -> FileDescriptor) {
-    var last: Handover.Place?
+  init(_ take: (ReexecState.Place) -> FileDescriptor) {
+    var last: ReexecState.Place?
     pairs = Self.places.compactMap { place in
       // A name of cgroup v1 has the place of the name of cgroup v2 before it.
       if place.inner == last { return nil }
@@ -147,7 +148,7 @@ final class FirstOuter {
   ///   - memory: The memory limit in bytes; nil where that is left alone.
   ///   - swap: The limit of memory and swap together, on cgroup v1.
   /// - Throws: ``SystemError``.
-  func limit(_ cpu: CPUQuota, _ memory: Int64?, swap: Int64?) throws(SystemError) {
+  func limit(_ cpu: CFSBandwidth, _ memory: Int64?, swap: Int64?) throws(SystemError) {
     let isLegacy = limits.isEmpty
     if !isLegacy {
       try FileDescriptor.open(outer + "/cpu.max", O_WRONLY).overwrite(

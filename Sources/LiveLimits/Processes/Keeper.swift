@@ -32,7 +32,7 @@ final class Keeper {
   private var callers: [Int32] = []
   /// Those of them that have asked for something.
   var asked: Set<Int32> = []
-  var crashes: [String: CrashCount] = [:]
+  var crashes: [String: RestartBackoff] = [:]
   /// Reports that a container's own group was removed from one of ours.
   let groupWatch = FileWatch.ifAvailable()
   private var nextLook: Nanoseconds?
@@ -96,7 +96,7 @@ final class Keeper {
         for token in tokens { try handle(token) }
       }
       CPUFence.letBack(root)
-      ApplicationRoom.sweep(root)
+      ApplicationDirectory.sweep(root)
       leaveParents()
       sweepHooks(leavingNothing: true)
       // That takes a while, and who came meanwhile has found that there is a keeper.
@@ -116,7 +116,7 @@ final class Keeper {
       if let moment = nextSweep, moment <= now {
         nextSweep = nil
         sweepHooks(leavingNothing: false)
-        ApplicationRoom.sweep(root)
+        ApplicationDirectory.sweep(root)
         sweepParents()
         keepOffStrictCPUs()
       }
@@ -202,7 +202,7 @@ final class Keeper {
       accept()
       if let path = watched.removeValue(forKey: number) {
         saidUnrecorded.remove(path)
-        mourn(path)
+        handleDeath(path)
       } else if asked.remove(number) == nil {
         // It adopts one of them, or has died over that.
         for path in Set(released.values) { look(at: path) }

@@ -14,7 +14,7 @@ extension Keeper {
     guard let paths = try? root.allInstances() else { return lookAgain(in: 1_000_000_000) }
     let known = Set(watched.values)
     for path in paths where !known.contains(path) { look(at: path) }
-    ApplicationRoom.sweep(root)
+    ApplicationDirectory.sweep(root)
     sweepParents()
     sweepGroups()
     keepOffStrictCPUs()
@@ -77,7 +77,9 @@ extension Keeper {
     var state = state
     if state.initProcess == nil { findInit(&state, directory) }
     if state.isOver {
-      if let membership = state.membership { FirstGrant.leave(membership, directory.nonce, root) }
+      if let membership = state.membership {
+        InitialAllocation.leave(membership, directory.nonce, root)
+      }
       if stage == .done || state.claim == nil {
         directory.remove()
         return sweepGroups()
@@ -106,7 +108,7 @@ extension Keeper {
     guard let found = (try? PidFileWait(state))?.look() else { return }
     state.initProcess = found
     // Not found or not saved, it is looked for again at the next look.
-    if let group = try? FoundGroup(of: state) {
+    if let group = try? ContainerCgroup(of: state) {
       state.complete(with: group.location, inode: group.inode, groups: group.groups)
     }
     // The same.
@@ -146,7 +148,7 @@ extension Keeper {
   }
 
   /// A connection has closed: nearly always because its supervisor is dead, or done.
-  func mourn(_ path: String) {
+  func handleDeath(_ path: String) {
     if nextSweep == nil { nextSweep = monotonicNow() + Self.sweepDelay }
     let directory: StateDirectory
     do throws(SystemError) {
@@ -169,7 +171,7 @@ extension Keeper {
   /// A container has ended, and its supervisor has removed all that it can reach.
   private func forget(_ path: String) {
     crashes[path] = nil
-    ApplicationRoom.removeAbandoned(root)
+    ApplicationDirectory.removeAbandoned(root)
     sweepParents()
     sweepGroups()
     keepOffStrictCPUs()
@@ -192,7 +194,7 @@ extension Keeper {
   private func replace(_ state: ContainerState, _ directory: consuming StateDirectory) {
     let now = monotonicNow()
     let path = directory.path
-    var verdict = crashes[path, default: CrashCount()].verdict(at: now)
+    var verdict = crashes[path, default: RestartBackoff()].verdict(at: now)
     // The share of an application that spans nodes has a deadline, which only a supervisor keeps.
     if state.membership?.isClusterScoped == true { verdict = .start }
     switch verdict {
@@ -224,7 +226,7 @@ extension Keeper {
 
   private static func complaint(of state: ContainerState) -> String {
     "escra: the supervisor of container \(state.id) died, or could not be started, "
-      + "\(CrashCount.tooMany) times in a row; "
+      + "\(RestartBackoff.tooMany) times in a row; "
   }
 
   /// A container whose supervisors cannot live gets what it declared, and the log says so; the tool
@@ -237,7 +239,8 @@ extension Keeper {
     // Another process is at work on the bundle, and heals it.
     _ = try? state.openBundle().heal(timeout: 200_000_000)
     if state.initProcess == nil { findInit(&state, directory) }
-    state.unsupervised = "its supervisor died, or could not be started, \(CrashCount.tooMany) times"
+    state.unsupervised =
+      "its supervisor died, or could not be started, \(RestartBackoff.tooMany) times"
     // Not saved, the tool does not say why; the limits count. Not finished, it is tried again.
     try? directory.save(state)
     guard (try? Release.finish(state, directory, root)) != nil else {

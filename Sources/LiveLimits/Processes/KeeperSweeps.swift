@@ -48,8 +48,8 @@ extension Keeper {
   func sweepHooks(leavingNothing isEmpty: Bool) {
     guard access(root.hooks, F_OK) == 0 else { return }
     // At the end somebody may just be loading for one who died, and nobody sweeps after us.
-    let patience = isEmpty ? HookShare.longPatience : 0
-    guard let share = try? HookShare(root, patience: patience) else {
+    let patience = isEmpty ? HookLoader.longPatience : 0
+    guard let share = try? HookLoader(root, patience: patience) else {
       nextSweep = monotonicNow() + Self.sweepDelay
       return
     }

@@ -27,7 +27,7 @@ enum SupervisorStart: String {
   case freshWithEdit = "fresh-edit"
   /// The keeper starts it after another one has died.
   case resumed
-  /// It has found its container and goes on as a fresh image: ``Handover``.
+  /// It has found its container and goes on as a fresh image: ``ReexecState``.
   case found
 }
 
@@ -81,7 +81,7 @@ package enum Launcher {
   /// - Parameter cpus: CPUs of the machine.
   /// - Returns: The number.
   package static func descriptors(cpus: Int) -> Int {
-    3 * (Handover.Place.allCases.count + cpus) / 2 + 12
+    3 * (ReexecState.Place.allCases.count + cpus) / 2 + 12
   }
 
   /// The word for a supervisor that wants to hear of memory, too.
@@ -120,7 +120,7 @@ package enum Launcher {
     let directory = root.directory(root: state.root, id: state.id)
     let key = directory.utf8.dropFirst(root.containers.utf8.count + 1)
     _ = callKeeper(
-      root, of: -1, about: String(Substring(key)) + "/" + ApplicationRoom.name(of: nonce))
+      root, of: -1, about: String(Substring(key)) + "/" + ApplicationDirectory.name(of: nonce))
   }
 
   /// Makes sure that a keeper lives and has seen all containers there are.
@@ -179,7 +179,7 @@ package enum Launcher {
     _ role: Role, _ arguments: [String], _ descriptors: [Int32],
     _ executable: borrowing FileDescriptor
   ) throws(SystemError) {
-    _ = withRequest(role, arguments, descriptors, executable.number) { escra_become(&$0) }
+    _ = withRequest(role, arguments, descriptors, executable.number) { escra_reexec(&$0) }
     throw SystemError.last("become", role.rawValue)
   }
 

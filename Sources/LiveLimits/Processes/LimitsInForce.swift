@@ -11,14 +11,14 @@ internal import Syscalls
 /// What the kernel holds a container to that nobody supervises.
 package struct LimitsInForce: Equatable, Sendable {
   /// Its CPU limit; nil where its group is gone.
-  package var cpu: CPUQuota?
+  package var cpu: CFSBandwidth?
   /// Its memory limit in bytes, ``MemoryLimit/unlimited`` for none; nil where that was never moved.
   package var memory: Int64?
   /// The CPUs it may run on; nil where it never had any of its own.
   package var cpus: CPUSet?
 
   /// Makes them from their parts.
-  package init(cpu: CPUQuota? = nil, memory: Int64? = nil, cpus: CPUSet? = nil) {
+  package init(cpu: CFSBandwidth? = nil, memory: Int64? = nil, cpus: CPUSet? = nil) {
     self.cpu = cpu
     self.memory = memory
     self.cpus = cpus

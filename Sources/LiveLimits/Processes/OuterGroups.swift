@@ -59,7 +59,7 @@ package enum OuterGroups {
     }
     do throws(SystemError) {
       let registry = try locked(root)
-      let entry = ApplicationRoom.name(of: nonce)
+      let entry = ApplicationDirectory.name(of: nonce)
       var note = Note(path: directory)
       if case .slice(let slice) = group.kind { note.slice = slice }
       if group.kind == .legacy { note.group = group.path }
@@ -101,14 +101,14 @@ package enum OuterGroups {
       guard let bytes = try? directory.open(entry, O_RDONLY).readAll(limit: 8192) else {
         return nil
       }
-      let keyed = KeyedText(String(decoding: bytes, as: UTF8.self))
+      let keyed = KeyValueText(String(decoding: bytes, as: UTF8.self))
       guard let path = keyed["path"] else { return nil }
       self.init(path: path)
       (slice, group) = (keyed["slice"], keyed["group"])
     }
 
     var text: String {
-      var keyed = KeyedText()
+      var keyed = KeyValueText()
       keyed["path"] = path
       (keyed["slice"], keyed["group"]) = (slice, group)
       return keyed.text
@@ -270,7 +270,7 @@ package enum OuterGroups {
   ///   - nonce: Of its instance.
   ///   - root: Where it is written down.
   package static func remove(_ nonce: UInt64, _ root: StateRoot) {
-    let entry = ApplicationRoom.name(of: nonce)
+    let entry = ApplicationDirectory.name(of: nonce)
     guard root.hasOuterGroups, let registry = try? locked(root),
       let note = Note(entry, in: registry)
     else { return }
@@ -288,7 +288,8 @@ package enum OuterGroups {
     guard let registry = try? locked(root), let names = try? registry.entries(),
       let nonces = try? root.nonces()
     else { return nil }
-    let isLive = { (name: String) in ApplicationRoom.nonce(name).map(nonces.contains) ?? false }
+    let isLive = { (name: String) in ApplicationDirectory.nonce(name).map(nonces.contains) ?? false
+    }
     let live = Set(names.filter(isLive).compactMap { Note($0, in: registry)?.path })
     var left = 0
     var mustRetry = false

@@ -54,7 +54,7 @@ package enum Release {
   ) throws(SystemError) -> LimitsInForce {
     if let membership = state.membership {
       lower(state)
-      FirstGrant.leave(membership, directory.nonce, root)
+      InitialAllocation.leave(membership, directory.nonce, root)
     }
     state.giveBackLimits()
     ParentRegistry.sweep(root, leaver: directory.nonce)

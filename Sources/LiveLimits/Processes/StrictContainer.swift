@@ -78,7 +78,7 @@ final class StrictContainer {
     of state: inout ContainerState, isFirst: Bool, _ root: StateRoot
   ) -> MemorySupervisor? {
     // A group that is gone: the container has ended.
-    guard let location = try? FoundGroup(of: state).location else {
+    guard let location = try? ContainerCgroup(of: state).location else {
       return nil
     }
     state.findLimits(above: location, isFound: true, root)
@@ -94,7 +94,7 @@ final class StrictContainer {
   }
 
   private static func find(_ state: inout ContainerState) throws(SystemError) {
-    let found = try FoundGroup(of: state)
+    let found = try ContainerCgroup(of: state)
     guard found.location.cpuset != nil, let tree = CpusetTree.ofMachine() else {
       throw SystemError("find", "the container's cpuset", errno: EXDEV)
     }

@@ -21,7 +21,7 @@ extension Role {
     if start != .found {
       return try find(StateDirectory(path: path, owning: descriptor), start)
     }
-    let handover = try Handover(argument: arguments.count > 3 ? arguments[3] : "")
+    let handover = try ReexecState(argument: arguments.count > 3 ? arguments[3] : "")
     // Before anything is heard of others.
     try Confinement.enter(handover.take(.rules), handover.take(.filter))
     let supervisor = try Supervisor(
@@ -39,7 +39,7 @@ extension Role {
     }
     // Decided in the moment in which the keeper started us.
     if start == .resumed, directory.releaseStage != nil { return }
-    if state.claim == nil || state.memory != nil { Manners.hurry() }
+    if state.claim == nil || state.memory != nil { ProcessSetup.setRealtime() }
     let root = StateRoot(ofInstance: directory.path)
     // A socket that a dead supervisor left has nobody behind it; the name is ours to replace.
     try directory.descriptor.remove(StateDirectory.socketName)
@@ -110,7 +110,7 @@ extension Role {
     let executable = try Launcher.executable()
     let isMember = state.membership != nil
     let room = state.membership.map { root.applications + "/" + $0.room }
-    if let room { _ = try ApplicationRoom(making: room) }
+    if let room { _ = try ApplicationDirectory(making: room) }
     let path = directory.path
     let rules = try Confinement.rules(
       for: directory.descriptor, room: room, reading: found.groups, found.readable)
@@ -156,7 +156,7 @@ extension Role {
     _ state: ContainerState, _ directory: borrowing StateDirectory, _ root: StateRoot
   ) {
     guard let membership = state.membership else { return }
-    FirstGrant.leave(membership, directory.nonce, root)
+    InitialAllocation.leave(membership, directory.nonce, root)
   }
 
   /// Ends supervising a container whose cgroup has an owner already.

@@ -40,7 +40,7 @@ extension Role {
     // 10 ms (cgroup_attach_lock, kernel/cgroup/cgroup.c).
     scope = ScopeRequest(Role.supervisor.rawValue, for: state.id)
     let request = fence == nil ? HookRequest(root, for: state) : nil
-    Manners.leaveCallersGroups()
+    ProcessSetup.moveToRootCgroups()
     // From now on our death is noticed.
     Launcher.callKeeper(root, about: state, directory.nonce)
     state.initProcess = try wait.wait(until: runtime, keeping: fence, around: outer)
@@ -84,9 +84,9 @@ extension Role {
       state.memory?.predicted, admits: state.admitsPrediction)
     let record = MemberRecord(
       nonce: directory.nonce, priority: membership.priority, cpu: cpu, memory: memory)
-    let outcome: FirstGrant.Outcome
+    let outcome: InitialAllocation.Outcome
     do throws(SystemError) {
-      outcome = try FirstGrant.obtain(
+      outcome = try InitialAllocation.obtain(
         record, membership, most: (state.base.limit, state.memory?.limit ?? .max), root)
     } catch {
       escra_syslog(
@@ -119,11 +119,11 @@ extension Role {
   /// - Returns: Whether that could be done; else nothing is held any more.
   static func enter(
     _ state: inout ContainerState, _ outer: FirstOuter, _ membership: ApplicationMembership,
-    _ cpu: CPUQuota, _ memory: Int64?, _ directory: borrowing StateDirectory, _ root: StateRoot
+    _ cpu: CFSBandwidth, _ memory: Int64?, _ directory: borrowing StateDirectory, _ root: StateRoot
   ) -> Bool {
     do throws(SystemError) {
       try outer.limit(cpu, memory, swap: memory.flatMap { state.memory?.memorySwap(at: $0) })
-      let room = try ApplicationRoom(opening: root.applications + "/" + membership.room)
+      let room = try ApplicationDirectory(opening: root.applications + "/" + membership.room)
       let limits = room.limits()
       if state.innerName == nil {
         state.base.told = cpu
@@ -135,7 +135,7 @@ extension Role {
       try directory.save(state)
       return true
     } catch {
-      FirstGrant.leave(membership, directory.nonce, root)
+      InitialAllocation.leave(membership, directory.nonce, root)
       return false
     }
   }
@@ -146,7 +146,7 @@ extension Role {
     _ scope: inout ScopeRequest?
   ) throws(SystemError) {
     scope = ScopeRequest(Role.supervisor.rawValue, for: state.id)
-    Manners.leaveCallersGroups()
+    ProcessSetup.moveToRootCgroups()
     Launcher.callKeeper(root, about: state, nonce)
     guard state.phase == .starting else { return }
     // What has changed meanwhile; from here on changes are heard of.

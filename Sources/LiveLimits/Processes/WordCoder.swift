@@ -93,13 +93,13 @@ struct WordCoder {
     if let word { value = Int32(clamping: word) } else { value = nil }
   }
 
-  mutating func code(_ value: inout CPUQuota) {
+  mutating func code(_ value: inout CFSBandwidth) {
     code(&value.quota)
     code(&value.period)
   }
 
-  mutating func code(_ value: inout CPUQuota?) {
-    var (isThere, limit) = (false, CPUQuota(quota: nil))
+  mutating func code(_ value: inout CFSBandwidth?) {
+    var (isThere, limit) = (false, CFSBandwidth(quota: nil))
     if let value { (isThere, limit) = (true, value) }
     code(&isThere)
     guard isThere else { return value = nil }

@@ -69,9 +69,11 @@ package final class CPUFence {
   ///   - leaver: A container that shared its CPUs just now, as it was before.
   /// - Throws: ``SystemError`` that names the group which could not be written; or the file, when
   ///   what was there could not be written down, and then nothing more is written to the kernel.
-  func settle(_ registry: borrowing CPURegistry, leaver: CPUHolder? = nil) throws(SystemError) {
+  func settle(_ registry: borrowing CPURegistry, leaver: StrictContainerCPUs? = nil)
+    throws(SystemError)
+  {
     let states = registry.states()
-    let holders = states.compactMap(CPUHolder.init)
+    let holders = states.compactMap(StrictContainerCPUs.init)
     let before = holders + (leaver.map { [$0] } ?? [])
     defer { seat(supervisors: states.compactMap(\.supervisor), besides: holders) }
     if makesPartitions { return try settleUnified(registry, holders, before) }
@@ -83,7 +85,7 @@ package final class CPUFence {
         ?? recover(registry, before) {
           NeighbourRecord(rebuiltFrom: groups, holders: before.map(\.fenced), declared: $0.cpus)
         }
-      let plan = Fence.plan(
+      let plan = CpusetPlanV1.plan(
         groups: groups, holders: holders.map(\.fenced), neighbours: record.reconciled(with: groups))
       try note(NeighbourRecord(plan, groups, isKept: !holders.isEmpty), after: loaded, registry)
       return plan.writes.isEmpty ? .settled : .wrote(carryOut(plan, groups))
@@ -152,14 +154,14 @@ package final class CPUFence {
     var next = state
     next.claim?.held = CPUSet()
     try directory.save(next)
-    try settle(registry, leaver: CPUHolder(state))
+    try settle(registry, leaver: StrictContainerCPUs(state))
   }
 
   /// Whether it makes strict containers partitions of cgroup v2, as far as it gets.
   var makesPartitions: Bool { tree.version.hasPartitions }
 
   /// Whether a CPU is left for everybody else.
-  func leavesShared(_ cpus: CPUSet, besides others: [CPUHolder]) -> Bool {
+  func leavesShared(_ cpus: CPUSet, besides others: [StrictContainerCPUs]) -> Bool {
     !Self.shared(besides: others).isSubset(of: cpus)
   }
 
@@ -177,7 +179,7 @@ package final class CPUFence {
   ///   - rebuild: Makes a record of the groups there are and of what runtimes declare.
   /// - Returns: The last record, if this process wrote one; else a rebuilt one, or an empty one.
   func recover(
-    _ registry: borrowing CPURegistry, _ holders: [CPUHolder],
+    _ registry: borrowing CPURegistry, _ holders: [StrictContainerCPUs],
     rebuild: (RuntimeStates) -> NeighbourRecord
   ) -> NeighbourRecord {
     if let last { return last }
@@ -212,7 +214,7 @@ extension CPUFence {
   ///
   /// They are in the root group, which no cpuset narrows, and keep off by their own affinity. The same
   /// user may set it without a capability (sched_setaffinity(2)).
-  private func seat(supervisors: [ProcessIdentity], besides holders: [CPUHolder]) {
+  private func seat(supervisors: [ProcessIdentity], besides holders: [StrictContainerCPUs]) {
     let shared = Self.shared(besides: holders)
     for supervisor in supervisors where ProcessIdentity(pid: supervisor.pid) == supervisor {
       shared.seat(process: supervisor.pid)
@@ -226,8 +228,8 @@ extension CPUFence {
   @discardableResult
   static func seatCaller(_ root: StateRoot) -> Bool {
     guard isKept(root) else { return false }
-    let holders = root.instances().compactMap { path -> CPUHolder? in
-      StateDirectory.load(at: path).flatMap(CPUHolder.init)
+    let holders = root.instances().compactMap { path -> StrictContainerCPUs? in
+      StateDirectory.load(at: path).flatMap(StrictContainerCPUs.init)
     }
     shared(besides: holders).seat(process: 0)
     return true
@@ -246,7 +248,7 @@ extension CPUFence {
     access(root.cpus + "/" + NeighbourRecord.file, F_OK) == 0
   }
 
-  private static func shared(besides holders: [CPUHolder]) -> CPUSet {
+  private static func shared(besides holders: [StrictContainerCPUs]) -> CPUSet {
     holders.reduce(CPUSet(Machine.onlineCPUs())) { $0.subtracting($1.claim.held) }
   }
 }

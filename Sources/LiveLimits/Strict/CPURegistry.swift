@@ -10,7 +10,7 @@ package import Syscalls
 ///
 /// It is a flock(2) on /run/escra/cpus, and whoever has a value of this type has it.
 ///
-/// Who holds which CPUs is what the states of the strict containers say (``CPUClaim``). Beside the
+/// Who holds which CPUs is what the states of the strict containers say (``CPUAllocation``). Beside the
 /// lock is one file, ``NeighbourRecord``: what the groups that were narrowed had before.
 package struct CPURegistry: ~Copyable {
   let root: StateRoot
@@ -80,11 +80,12 @@ package struct CPURegistry: ~Copyable {
   }
 
   /// The strict containers there are.
-  package func holders() -> [CPUHolder] { states().compactMap(CPUHolder.init) }
+  package func holders() -> [StrictContainerCPUs] { states().compactMap(StrictContainerCPUs.init) }
 
   /// All strict containers but one.
-  func holders(except state: ContainerState) -> [CPUHolder] {
-    states().filter { $0.runtime != state.runtime || $0.id != state.id }.compactMap(CPUHolder.init)
+  func holders(except state: ContainerState) -> [StrictContainerCPUs] {
+    states().filter { $0.runtime != state.runtime || $0.id != state.id }.compactMap(
+      StrictContainerCPUs.init)
   }
 
   /// CPUs for a strict container.
@@ -97,11 +98,11 @@ package struct CPURegistry: ~Copyable {
   ///   - holders: All others.
   ///   - current: What it has already.
   /// - Returns: What it may hold; nothing is written down yet.
-  /// - Throws: ``CPUClaimError``.
+  /// - Throws: ``CPUGrantError``.
   package func grant(
-    _ asked: CPUReservation, group: String, reserved: CPUSet, memory: Int64?,
-    holders: [CPUHolder], current: CPUSet = CPUSet()
-  ) throws(CPUClaimError) -> CPUClaim {
+    _ asked: CPURequest, group: String, reserved: CPUSet, memory: Int64?,
+    holders: [StrictContainerCPUs], current: CPUSet = CPUSet()
+  ) throws(CPUGrantError) -> CPUAllocation {
     guard let tree = CpusetTree.ofMachine() else { throw .noHierarchy }
     guard let request = asked.request else { throw .nothingAsked }
     if let populated = tree.firstPopulated(above: group) { throw .populatedAbove(populated) }
@@ -119,7 +120,7 @@ package struct CPURegistry: ~Copyable {
         reserved: reserved, taken: held.union(strangers), current: current)
       let nodes = topology.memoryNodes(for: cpus, declaredMemory: memory)
       let isAllowed = nodes.map { $0.isSubset(of: tree.nodes(of: parent) ?? $0) } ?? false
-      return CPUClaim(held: cpus, asked: asked, group: group, nodes: isAllowed ? nodes : nil)
+      return CPUAllocation(held: cpus, asked: asked, group: group, nodes: isAllowed ? nodes : nil)
     } catch {
       throw .refused(
         error,
@@ -140,11 +141,11 @@ package struct CPURegistry: ~Copyable {
 }
 
 /// A strict container, as its state file tells of it.
-package struct CPUHolder: Sendable {
+package struct StrictContainerCPUs: Sendable {
   /// The container's id, for people.
   package let id: String
   /// The CPUs it holds.
-  package let claim: CPUClaim
+  package let claim: CPUAllocation
   /// Whether it has been found in its group.
   let isRunning: Bool
 
@@ -156,7 +157,7 @@ package struct CPUHolder: Sendable {
   }
 
   /// What the fence knows it by.
-  var fenced: Holder { Holder(cpus: claim.held, path: claim.group, inode: claim.inode) }
+  var fenced: StrictOwner { StrictOwner(cpus: claim.held, path: claim.group, inode: claim.inode) }
 }
 
 extension ContainerState {
@@ -189,7 +190,7 @@ extension StateRoot {
 }
 
 /// Why a container does not get CPUs of its own.
-package enum CPUClaimError: Error, CustomStringConvertible {
+package enum CPUGrantError: Error, CustomStringConvertible {
   /// No hierarchy has the cpuset controller.
   case noHierarchy
   /// It asks for nothing.

@@ -49,7 +49,7 @@ struct NeighbourRecord: Equatable {
   /// A group that has just what is shared, and whose container declared nothing that is known, had no
   /// set of its own.
   init(
-    rebuiltFrom groups: [UnifiedGroup], holders: [Holder], declared: (String) -> CPUSet?
+    rebuiltFrom groups: [UnifiedGroup], holders: [StrictOwner], declared: (String) -> CPUSet?
   ) {
     let shared = holders.reduce(groups.first?.cpus ?? CPUSet()) { $0.subtracting($1.cpus) }
     for group in groups.dropFirst() {
@@ -74,7 +74,7 @@ struct NeighbourRecord: Equatable {
   ///   - holders: The strict containers.
   ///   - declared: The set that a group's container declared; nil where nobody knows.
   init(
-    rebuiltFrom groups: [CpusetGroup], holders: [Holder], declared: (String) -> CPUSet?
+    rebuiltFrom groups: [CpusetGroup], holders: [StrictOwner], declared: (String) -> CPUSet?
   ) {
     var wide: [String: CPUSet] = [:]
     for group in groups {

@@ -19,10 +19,10 @@ package enum StrictUpdate {
   ///   - directory: The container's instance.
   ///   - root: Whose registry.
   /// - Returns: The CPUs it has now.
-  /// - Throws: ``CPUClaimError``, or ``SystemError`` for a registry or a group that cannot be
+  /// - Throws: ``CPUGrantError``, or ``SystemError`` for a registry or a group that cannot be
   ///   written; EBUSY when groups inside the container have CPUs that it would lose.
   package static func carryOut(
-    _ changes: CPUReservation = CPUReservation(), restoring earlier: CPUClaim? = nil,
+    _ changes: CPURequest = CPURequest(), restoring earlier: CPUAllocation? = nil,
     reserved: CPUSet, of directory: borrowing StateDirectory, root: StateRoot
   ) throws -> CPUSet {
     let registry = try CPURegistry(locking: root)
@@ -31,11 +31,11 @@ package enum StrictUpdate {
     }
     let asked =
       earlier?.asked
-      ?? CPUReservation(
+      ?? CPURequest(
         count: changes.count ?? before.asked.count, set: changes.set ?? before.asked.set)
     let others = registry.holders(except: state)
     let after = try registry.grant(
-      earlier.map { CPUReservation(set: $0.held) } ?? asked, group: before.group,
+      earlier.map { CPURequest(set: $0.held) } ?? asked, group: before.group,
       reserved: reserved, memory: nil, holders: others,
       current: before.held
     ).held

@@ -70,7 +70,8 @@ extension CPUFence {
   ///   - before: Those, and who was one until now.
   /// - Throws: ``SystemError``, as ``settle(_:leaver:)`` does.
   func settleUnified(
-    _ registry: borrowing CPURegistry, _ holders: [CPUHolder], _ before: [CPUHolder]
+    _ registry: borrowing CPURegistry, _ holders: [StrictContainerCPUs],
+    _ before: [StrictContainerCPUs]
   ) throws(SystemError) {
     try settleInRounds { round throws(SystemError) in
       let groups = try lookAtUnified(holders)
@@ -82,7 +83,7 @@ extension CPUFence {
         ?? recover(registry, before) {
           NeighbourRecord(rebuiltFrom: groups, holders: before.map(\.fenced), declared: $0.cpus)
         }
-      let plan = UnifiedFence.plan(
+      let plan = CpusetPlanV2.plan(
         groups: groups, holders: holders.map(\.fenced),
         neighbours: record.reconciled(with: groups), lent: record.lent, refused: refused.inodes)
       try note(NeighbourRecord(plan, groups, isKept: !holders.isEmpty), after: loaded, registry)
@@ -93,7 +94,8 @@ extension CPUFence {
     }
   }
 
-  private func lookAtUnified(_ holders: [CPUHolder]) throws(SystemError) -> [UnifiedGroup] {
+  private func lookAtUnified(_ holders: [StrictContainerCPUs]) throws(SystemError) -> [UnifiedGroup]
+  {
     let snapshot = try tree.unifiedSnapshot(watch, holders: holders.map(\.fenced))
     hearsOfAll = !isListening || watch.hears && snapshot.isWatched
     return snapshot.groups
@@ -101,7 +103,7 @@ extension CPUFence {
 
   /// - Returns: What was in the way; what was merely overtaken the next round sees.
   private func carryOut(
-    _ plan: UnifiedPlan, _ groups: [UnifiedGroup], _ holders: [CPUHolder]
+    _ plan: UnifiedPlan, _ groups: [UnifiedGroup], _ holders: [StrictContainerCPUs]
   ) -> SystemError? {
     var groups = groups
     for write in plan.writes {
@@ -140,7 +142,7 @@ extension CPUFence {
   /// - Returns: Whether there are any that were not known to be none.
   @discardableResult
   private func refuse(
-    at group: UnifiedGroup, _ groups: [UnifiedGroup], _ holders: [CPUHolder]
+    at group: UnifiedGroup, _ groups: [UnifiedGroup], _ holders: [StrictContainerCPUs]
   ) -> Bool {
     let before = refused.inodes.count
     for holder in holders.map(\.fenced)

@@ -82,17 +82,17 @@ final class ApplicationComponent: Component, LimitKeeper {
     record.cpu.held = min(base.cores(of: held), ApplicationMessage.most)
     record.isResting = true
     // Gone: it is made again.
-    let known = try? ApplicationRoom(opening: path)
+    let known = try? ApplicationDirectory(opening: path)
     let file: MemberFile
     if let adopted = known?.adopt(container.directory.nonce) {
       file = adopted
       file.replace(record)
     } else {
-      file = try ApplicationRoom(opening: path).register(record)
+      file = try ApplicationDirectory(opening: path).register(record)
     }
     guard let poller = poller.take() else { return }
     let client = try Participation(
-      ApplicationRoom(opening: path), file, most: (base.limit, memory?.base.limit ?? .max),
+      ApplicationDirectory(opening: path), file, most: (base.limit, memory?.base.limit ?? .max),
       on: poller, self)
     self.client = client
     container.isMember = true

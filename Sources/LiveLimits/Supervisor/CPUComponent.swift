@@ -9,7 +9,7 @@ internal import State
 internal import Syscalls
 
 /// The CPU of a container: event, law, limit, record.
-final class CPUComponent: Component, CPUController.Surroundings {
+final class CPUComponent: Component, CPUController.Environment {
   let container: SupervisedContainer
   private(set) var controller: CPUController
 
@@ -33,7 +33,7 @@ final class CPUComponent: Component, CPUController.Surroundings {
   var nextDue: Nanoseconds?
 
   var limits: LimitApplier { container.limits }
-  private var handles: Attachment { container.handles }
+  private var handles: ContainerHandles { container.handles }
 
   private enum Token {
     static let alarm: UInt64 = 1
@@ -43,7 +43,7 @@ final class CPUComponent: Component, CPUController.Surroundings {
 
   /// Takes over an attached container.
   init(
-    _ container: SupervisedContainer, _ handover: Handover, _ poller: consuming Poller
+    _ container: SupervisedContainer, _ handover: ReexecState, _ poller: consuming Poller
   ) throws(SystemError) {
     self.container = container
     let (base, handles) = (container.base, container.handles)
@@ -277,7 +277,7 @@ final class CPUComponent: Component, CPUController.Surroundings {
   }
 
   private func apply(
-    _ decision: QuotaDecision, from old: CPUQuota, use: Nanoseconds
+    _ decision: QuotaDecision, from old: CFSBandwidth, use: Nanoseconds
   ) -> [Effect] {
     if container.isMember { return ask(decision, use: use) }
     let before = container.log.lastQuota
@@ -319,7 +319,7 @@ final class CPUComponent: Component, CPUController.Surroundings {
   func lookWithinPeriod(of now: Nanoseconds) { lookBy(now + container.base.period) }
 
   private static func parameters(
-    _ base: CPUBase, _ handles: Attachment, cpus: Int64, law: ControlLaw.Parameters,
+    _ base: CPUBase, _ handles: ContainerHandles, cpus: Int64, law: ControlLaw.Parameters,
     isShared: Bool
   ) -> CPUController.Parameters {
     var parameters = CPUController.Parameters(

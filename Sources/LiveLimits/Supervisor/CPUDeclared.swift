@@ -9,7 +9,7 @@ internal import Syscalls
 /// What the CPU component does about limits that other processes have written or declared.
 extension CPUComponent {
   /// Writes our limit again over an old one.
-  func writeBack(over found: CPUQuota, _ writer: RecordEntry.Writer?) -> [Effect] {
+  func writeBack(over found: CFSBandwidth, _ writer: RecordEntry.Writer?) -> [Effect] {
     let base = container.base
     // Refused or gone: the next look finds out which.
     guard (try? limits.apply(base.limit(of: controller.quota), over: found)) != nil else {
@@ -51,7 +51,7 @@ extension CPUComponent {
   }
 
   private func rebase(
-    to declared: CPUQuota, _ rule: Rule, _ writer: RecordEntry.Writer? = nil,
+    to declared: CFSBandwidth, _ rule: Rule, _ writer: RecordEntry.Writer? = nil,
     settling update: PendingUpdate? = nil
   ) -> [Effect] {
     let before = controller.quota
@@ -75,7 +75,7 @@ extension CPUComponent {
   ///
   /// - Parameter applied: What the low-level runtime wrote; nil if it refused.
   /// - Returns: What follows.
-  func bringIntoForce(_ applied: CPUQuota?) -> [Effect] {
+  func bringIntoForce(_ applied: CFSBandwidth?) -> [Effect] {
     guard let found = limits.current else { return [.checkMembers] }
     var effects: [Effect] = []
     if found == applied || limits.isReadOnly {

@@ -66,7 +66,7 @@ enum Effect {
   /// What was written beside a write of ours is to be judged.
   case judgeOverheard
   /// Another process has written an old value over the CPU limit.
-  case overwritten(CPUQuota, writer: RecordEntry.Writer?)
+  case overwritten(CFSBandwidth, writer: RecordEntry.Writer?)
   /// The container declares another CPU limit.
   case declared(DeclaredLimit)
   /// A limit right above the container's group may have changed.
@@ -127,7 +127,7 @@ enum Effect {
   case endUpdate(isTaken: Bool)
   /// Make our limit the kernel's again behind an update; what the low-level runtime wrote, nil if it
   /// refused.
-  case bringIntoForce(CPUQuota?)
+  case bringIntoForce(CFSBandwidth?)
 }
 
 /// Why to look at the use of CPU time.
@@ -151,7 +151,7 @@ struct DeclaredLimit {
   }
 
   /// The limit.
-  let limit: CPUQuota
+  let limit: CFSBandwidth
   let source: Source
   /// The process that has written it, if it is known.
   var writer: RecordEntry.Writer?

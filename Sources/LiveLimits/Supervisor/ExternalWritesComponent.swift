@@ -18,7 +18,7 @@ final class ExternalWritesComponent: Component {
 
   /// Takes over the watch.
   init(
-    _ container: SupervisedContainer, _ handover: Handover, _ poller: consuming Poller
+    _ container: SupervisedContainer, _ handover: ReexecState, _ poller: consuming Poller
   ) throws(SystemError) {
     self.container = container
     watch = WriteWatch(adopting: handover.take(.watch), namesWriters: handover.namesWriters)

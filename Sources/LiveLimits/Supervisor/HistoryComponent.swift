@@ -34,7 +34,7 @@ final class HistoryComponent: Component {
   private static let interval: Nanoseconds = 600_000_000_000
 
   /// Takes over what the finding image has opened; nil if nothing is recorded.
-  init?(_ container: SupervisedContainer, _ cpu: CPUComponent, _ handover: Handover) {
+  init?(_ container: SupervisedContainer, _ cpu: CPUComponent, _ handover: ReexecState) {
     guard handover.has(.history) else { return nil }
     self.container = container
     self.cpu = cpu

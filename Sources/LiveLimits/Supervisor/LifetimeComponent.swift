@@ -7,7 +7,7 @@ internal import Syscalls
 /// Processes may outlive their init. On cgroup v2 the kernel reports the end of the last one. On v1
 /// only the keeper can look at the groups below; it is asked once a second as long as init is gone.
 final class LifetimeComponent: Component {
-  private let handles: Attachment
+  private let handles: ContainerHandles
   private let poller: Poller
   private(set) var deadline: Nanoseconds?
   /// The time to the next look at the members, if nothing reports the end.

@@ -20,7 +20,7 @@ final class LimitApplier {
   /// What the application granted last, in nanocores; nil for a container alone.
   var granted: Int64?
 
-  private let handles: Attachment
+  private let handles: ContainerHandles
   /// The weights and protections of the container's own group, which the group around it carries.
   private let weights: GroupWeights
 
@@ -29,7 +29,7 @@ final class LimitApplier {
   /// Takes over what the kernel held when its writers began to be noticed.
   ///
   /// That is the truth, also after a crash. What it holds now is to be judged.
-  init(_ handover: Handover, _ handles: Attachment) {
+  init(_ handover: ReexecState, _ handles: ContainerHandles) {
     base = handover.base
     self.handles = handles
     weights = GroupWeights(handover)
@@ -39,7 +39,7 @@ final class LimitApplier {
   }
 
   /// The limit that the kernel should hold: what was written last.
-  var ours: CPUQuota { external.ours }
+  var ours: CFSBandwidth { external.ours }
   /// The same in nanoseconds of CPU time a period.
   var quota: Nanoseconds { base.quota(of: external.ours) }
   /// Whether limits are only observed.
@@ -48,7 +48,7 @@ final class LimitApplier {
   var bounds: QuotaBounds { base.bounds(hasAlarm: handles.hearsUse) }
 
   /// The limit that the kernel has now; nil once the group is gone.
-  var current: CPUQuota? { try? handles.writer.current(besides: external.ours) }
+  var current: CFSBandwidth? { try? handles.writer.current(besides: external.ours) }
 
   /// Makes this the container's limit.
   ///
@@ -57,7 +57,7 @@ final class LimitApplier {
   ///   - old: What the kernel has, as far as is known; nil for what was written last.
   /// - Throws: ``SystemError``: EAGAIN if it has to be tried again, else as
   ///   ``CgroupWriter/set(_:from:)``.
-  func apply(_ limit: CPUQuota, over old: CPUQuota? = nil) throws(SystemError) {
+  func apply(_ limit: CFSBandwidth, over old: CFSBandwidth? = nil) throws(SystemError) {
     let old = old ?? external.ours
     handles.writer.application = base.application
     let excess = base.excess(of: limit)
@@ -75,13 +75,13 @@ final class LimitApplier {
   }
 
   /// Lowers the limit of a container that has ended: what still exists of the group is no demand.
-  func applyAtTheEnd(_ limit: CPUQuota) {
+  func applyAtTheEnd(_ limit: CFSBandwidth) {
     // ENODEV: nothing exists of it any more.
     if !isReadOnly { try? handles.writer.set(limit, from: external.ours) }
   }
 
   /// Takes a limit that another process has written as it is.
-  func accept(_ found: CPUQuota) {
+  func accept(_ found: CFSBandwidth) {
     // The other copy of a scope's limit; without one there is nothing to align.
     try? handles.writer.align(to: found)
     external.wrote(found)
@@ -93,7 +93,7 @@ final class LimitApplier {
   /// Looks at the container's own group, if the limit that moves is around it.
   ///
   /// - Returns: What is declared there from now on, if that is new; and whether it was raised.
-  func takeInner() -> (declared: CPUQuota?, isRaised: Bool) {
+  func takeInner() -> (declared: CFSBandwidth?, isRaised: Bool) {
     weights.carry()
     // ENODEV: the container has ended, and init's pidfd says so too.
     guard let found = (try? handles.writer.inner()) ?? nil else { return (nil, false) }
@@ -130,7 +130,7 @@ final class LimitApplier {
   }
 
   /// Raises the pod for an update that is on its way.
-  func expectParent(_ applied: CPUQuota) {
+  func expectParent(_ applied: CFSBandwidth) {
     guard let parent else { return }
     // Refused: the low-level runtime is refused too, and says so.
     try? parent.raise(to: max(base.excess(of: applied), base.excess(of: ours)))

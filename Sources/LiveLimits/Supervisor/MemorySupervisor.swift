@@ -8,7 +8,7 @@ internal import State
 internal import Syscalls
 
 /// The memory of one container: reading, law, write, record; beside the CPU in a supervisor's loop.
-final class MemorySupervisor: MemoryController.Surroundings {
+final class MemorySupervisor: MemoryController.Environment {
   /// What was declared, and what it may have.
   var base: MemoryBase {
     didSet { writer.application = base.application }
@@ -68,7 +68,7 @@ final class MemorySupervisor: MemoryController.Surroundings {
   }
 
   /// Takes over what the finding image has opened; nil where memory is not moved.
-  convenience init?(_ handover: Handover) throws(SystemError) {
+  convenience init?(_ handover: ReexecState) throws(SystemError) {
     guard let base = handover.memory, handover.has(.memoryLimit) else { return nil }
     try self.init(
       base, isObserver: handover.isObserver, isShared: handover.priority != nil
@@ -85,7 +85,7 @@ final class MemorySupervisor: MemoryController.Surroundings {
   /// - Throws: ``SystemError``; ENODEV when the group is gone.
   init(
     _ base: MemoryBase, isObserver: Bool, isShared: Bool = false,
-    _ take: (Handover.Place) -> FileDescriptor
+    _ take: (ReexecState.Place) -> FileDescriptor
   ) throws(SystemError) {
     self.base = base
     self.isShared = isShared

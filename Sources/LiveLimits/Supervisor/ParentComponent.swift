@@ -34,7 +34,7 @@ final class ParentComponent: Component {
   }
 }
 
-extension Handover {
+extension ReexecState {
   /// The limits of the group that the container is in with others, as ``FoundParent`` opened them.
   ///
   /// - Parameter nonce: Of the container's instance.

@@ -120,7 +120,7 @@ final class StrictCPUComponent: Component {
     let isAvailable =
       found.isSubset(of: claim.held) && !found.isEmpty
       || (try? registry.grant(
-        CPUReservation(set: found), group: claim.group, reserved: CPUSet(), memory: nil,
+        CPURequest(set: found), group: claim.group, reserved: CPUSet(), memory: nil,
         holders: others, current: claim.held)) != nil
     let now = monotonicNow()
     switch external.judge(isOurs: false, isOld: !isAvailable, at: now) {
@@ -137,7 +137,7 @@ final class StrictCPUComponent: Component {
   private func hold(_ cpus: CPUSet, rule: Rule) throws(SystemError) {
     let before = shared.heldTime
     shared.state.claim?.held = cpus
-    shared.state.claim?.asked = CPUReservation(set: cpus)
+    shared.state.claim?.asked = CPURequest(set: cpus)
     try shared.save()
     shared.append(rule: rule, before: before, after: shared.heldTime)
   }
@@ -146,7 +146,7 @@ final class StrictCPUComponent: Component {
   private func removeQuota() {
     // ENODEV: the container has ended, and its end is noticed elsewhere.
     guard let own = try? container.quota.current() else { return }
-    let none = CPUQuota(quota: nil, period: own.period)
+    let none = CFSBandwidth(quota: nil, period: own.period)
     guard let found = try? container.quota.current(besides: none), found.quota != nil else {
       return
     }

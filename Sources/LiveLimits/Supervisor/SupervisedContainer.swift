@@ -9,7 +9,7 @@ internal import Syscalls
 /// The container of a supervisor: its files, its limits and its record, which all components share.
 final class SupervisedContainer: MemoryOwner {
   let directory: StateDirectory
-  let handles: Attachment
+  let handles: ContainerHandles
   let limits: LimitApplier
   /// Its memory; nil if that is not moved.
   let memory: MemorySupervisor?
@@ -30,8 +30,8 @@ final class SupervisedContainer: MemoryOwner {
   }
 
   /// Takes over an attached container.
-  init(directory: consuming StateDirectory, _ handover: Handover) throws(SystemError) {
-    handles = Attachment(handover, nonce: directory.nonce)
+  init(directory: consuming StateDirectory, _ handover: ReexecState) throws(SystemError) {
+    handles = ContainerHandles(handover, nonce: directory.nonce)
     log = try SupervisorLog(directory.descriptor)
     memory = try MemorySupervisor(handover)
     memory?.parent = handles.parent.memory
@@ -78,7 +78,7 @@ final class SupervisedContainer: MemoryOwner {
   /// Takes note of a write by another process while an update is on its way.
   ///
   /// - Returns: Whether it is left alone: it belongs to the update, or is taken back at its end.
-  func belongsToUpdate(_ found: CPUQuota) -> Bool {
+  func belongsToUpdate(_ found: CFSBandwidth) -> Bool {
     guard base.inner == nil, let open = openUpdate, open.update.cpu != nil else { return false }
     if found == open.update.applied {
       openUpdate?.isShown = true

@@ -14,7 +14,7 @@ final class Supervisor {
   private let history: HistoryComponent?
 
   /// Takes over an attached container.
-  init(directory: consuming StateDirectory, _ handover: Handover) throws(SystemError) {
+  init(directory: consuming StateDirectory, _ handover: ReexecState) throws(SystemError) {
     let container = try SupervisedContainer(directory: directory, handover)
     let loop = try EventLoop()
     self.container = container

@@ -39,7 +39,7 @@ final class UpdateComponent: Component {
   private let container: SupervisedContainer
 
   /// Takes over an update that was on its way when the supervisor before this one died.
-  init(_ container: SupervisedContainer, _ handover: Handover) {
+  init(_ container: SupervisedContainer, _ handover: ReexecState) {
     self.container = container
     guard let update = handover.update else { return }
     let now = monotonicNow()
@@ -120,7 +120,7 @@ final class UpdateComponent: Component {
   }
 
   /// What the low-level runtime is told to write, so that it takes back nothing that was given.
-  private func applied(for next: CPUBase) -> CPUQuota {
+  private func applied(for next: CPUBase) -> CFSBandwidth {
     // A member has what it was granted, whatever it declares; more is asked for.
     let start =
       container.limits.granted.map { next.quota(ofCores: $0) }

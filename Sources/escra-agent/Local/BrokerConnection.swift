@@ -50,7 +50,7 @@ final class BrokerConnection {
     cancelRetry()
     do throws(SystemError) {
       let socket = ApplicationSocket(
-        owning: try ApplicationRoom(opening: room).connect())
+        owning: try ApplicationDirectory(opening: room).connect())
       token = try loop.add(socket.descriptor.number) { [weak self] in self?.receive() }
       self.socket = consume socket
     } catch {

@@ -80,7 +80,7 @@ final class RoomFinder {
   private func look(at name: String) {
     let path = directory + "/" + name
     if found.contains(name) { return onEvent(.brokerListens(room: path)) }
-    guard let room = ApplicationRoom.ifThere(path), let scope = room.scope else { return }
+    guard let room = ApplicationDirectory.ifThere(path), let scope = room.scope else { return }
     guard room.isClusterScoped else {
       // It says so once and for all.
       forget(name)

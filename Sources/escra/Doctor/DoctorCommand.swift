@@ -104,7 +104,7 @@ enum Examination {
       failure: failure { () throws(SystemError) in
         let directory = try FileDescriptor.open(
           mount?.point ?? "/sys/fs/cgroup", O_RDONLY | O_DIRECTORY)
-        _ = try BusyAlarm(cgroup: directory, cpus: [0], after: 1_000_000)
+        _ = try IdleWakeup(cgroup: directory, cpus: [0], after: 1_000_000)
       },
       instead: "without BPF the use of an idle container is read 20 times a second")
   }

@@ -8,7 +8,7 @@ private let second: Nanoseconds = 1_000_000_000
 /// From seeing drift to writing over it.
 private let delay: Nanoseconds = 50_000_000
 
-private func limit(_ quota: Int64) -> CPUQuota { CPUQuota(quota: quota) }
+private func limit(_ quota: Int64) -> CFSBandwidth { CFSBandwidth(quota: quota) }
 
 extension ExternalWrites.Verdict {
   fileprivate var isDrift: Bool { if case .overwritten = self { true } else { false } }
@@ -26,7 +26,7 @@ extension ExternalWrites.Verdict {
 
   @Test func `in a group of ours every value of another process is drift`() {
     var writes = ExternalWrites(ours: limit(20_000), declared: limit(50_000), isOurGroup: true)
-    for value in [limit(60_000), CPUQuota(quota: nil), limit(50_000)] {
+    for value in [limit(60_000), CFSBandwidth(quota: nil), limit(50_000)] {
       #expect(writes.judge(value, by: .other, at: 7).isDrift)
     }
     #expect(writes.judge(limit(20_000), at: 7) == .ours)
@@ -35,8 +35,8 @@ extension ExternalWrites.Verdict {
   @Test mutating func `the declared value that comes back is drift, a new one is news`() {
     #expect(writes.judge(limit(50_000), at: 7) == .overwritten(notBefore: 7 + delay))
     #expect(writes.judge(limit(60_000), at: 7) == .declared)
-    #expect(writes.judge(CPUQuota(quota: nil), at: 7) == .declared)
-    #expect(writes.judge(CPUQuota(quota: 20_000, period: 50_000), at: 7) == .declared)
+    #expect(writes.judge(CFSBandwidth(quota: nil), at: 7) == .declared)
+    #expect(writes.judge(CFSBandwidth(quota: 20_000, period: 50_000), at: 7) == .declared)
   }
 
   @Test
@@ -147,7 +147,8 @@ extension ExternalWrites.Verdict {
     ] as [(Int64, Int64, Int64, Int64)])
   func `is rounded up to whole percents`(quota: Int64, period: Int64, held: Int64, long: Int64) {
     #expect(
-      CPUQuota(quota: quota, period: period).asUnitProperty == CPUQuota(quota: held, period: long))
+      CFSBandwidth(quota: quota, period: period).asUnitProperty
+        == CFSBandwidth(quota: held, period: long))
   }
 
   @Test(
@@ -158,20 +159,20 @@ extension ExternalWrites.Verdict {
       (1_000, 1_000_000, 1_000), (1_900, 100_000, 1_000), (1_400, 50_000, 1_000),
     ] as [(Int64, Int64, Int64)])
   func `is no more than what is in whole percents`(quota: Int64, period: Int64, whole: Int64) {
-    let made = CPUQuota(quota: quota, period: period).inWholePercents
-    #expect(made == CPUQuota(quota: whole, period: period))
+    let made = CFSBandwidth(quota: quota, period: period).inWholePercents
+    #expect(made == CFSBandwidth(quota: whole, period: period))
     if quota > 1_000 { #expect(made.asUnitProperty == made) }
   }
 
   @Test func `has one period for no limit`() {
-    #expect(CPUQuota(quota: nil, period: 50_000).asUnitProperty == CPUQuota(quota: nil))
+    #expect(CFSBandwidth(quota: nil, period: 50_000).asUnitProperty == CFSBandwidth(quota: nil))
   }
 
   @Test func `any number gives some limit`() {
     for quota in [Int64.min, -1, 0, 1, .max / 2, .max] {
       for period in [Int64.min, -1, 0, 1, 1000, .max] {
-        let held = CPUQuota(quota: quota, period: period).asUnitProperty
-        #expect((held.quota ?? 0) >= CPUQuota.minimum && held.period > 0)
+        let held = CFSBandwidth(quota: quota, period: period).asUnitProperty
+        #expect((held.quota ?? 0) >= CFSBandwidth.minimum && held.period > 0)
       }
     }
   }

@@ -5,7 +5,7 @@ import Testing
 @testable import Control
 @testable import Quantities
 
-private struct World: CPUController.Surroundings {
+private struct World: CPUController.Environment {
   var contended = false
   var frozen = false
   func wasContended() -> Bool { contended }

@@ -161,7 +161,7 @@ private let second: Nanoseconds = 1_000_000_000
   }
 
   @Test func `a shrink that was refused is one regret, whoever grows after it`() {
-    struct Plenty: MemoryController.Surroundings {
+    struct Plenty: MemoryController.Environment {
       func inactiveFile() -> Int64 { 0 }
       func spareMemory() -> Int64 { .max }
     }

@@ -25,7 +25,7 @@ private let second: Nanoseconds = 1_000_000_000
     // The line is no more than is needed for a moment to come, and all of the room is above it.
     let line = group.line ?? 0
     #expect(line >= 1024 * mebibyte && line <= 1250 * mebibyte)
-    #expect(group.limit >= MemoryBrake.limit(over: line) - 8192)
+    #expect(group.limit >= MemoryHigh.limit(over: line) - 8192)
   }
 
   @Test(arguments: [20, 100, 1000])
@@ -63,7 +63,7 @@ private let second: Nanoseconds = 1_000_000_000
     #expect(group.line == nil)
     group.free(to: 40 * mebibyte)
     group.run(50 * ms)
-    #expect(group.line == MemoryBrake.line(under: 128 * mebibyte))
+    #expect(group.line == MemoryHigh.line(under: 128 * mebibyte))
     #expect(group.kills == 0)
   }
 

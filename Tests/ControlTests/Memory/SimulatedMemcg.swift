@@ -9,7 +9,7 @@ import TestValues
 ///
 /// On cgroup v2 who is above the line sleeps after each charge, by the kernel's formula, and a line
 /// that is raised wakes nobody who sleeps (mm/memcontrol.c, calculate_high_delay).
-struct SimulatedMemcg: MemoryController.Surroundings {
+struct SimulatedMemcg: MemoryController.Environment {
   /// Charged and needed.
   private(set) var anonymous: Int64 = 0
   /// Charged and reclaimable.
@@ -157,7 +157,7 @@ struct SimulatedMemcg: MemoryController.Surroundings {
 
   private mutating func decide(_ decision: MemoryController.Decision) {
     decisions.append(decision)
-    let brake = MemoryBrake.line(under: decision.limit)
+    let brake = MemoryHigh.line(under: decision.limit)
     let room = law.version == .v1 ? 0 : (decision.limit - brake) / 2
     if decision.limit < limit, anonymous > decision.limit - room {
       // EBUSY.

@@ -26,7 +26,7 @@ private final class Supervisor: LimitKeeper {
     poller = try Poller()
     var record = sharedRecord(nonce, held: held)
     record.cpu.declared = declared
-    let room = try ApplicationRoom(making: path, locks: .descriptions)
+    let room = try ApplicationDirectory(making: path, locks: .descriptions)
     let file: MemberFile
     if let known = room.adopt(nonce) {
       file = known
@@ -151,7 +151,7 @@ private final class Supervisor: LimitKeeper {
   @Test func `what no frame is gets a refusal, and nobody else suffers`() throws {
     let one = try Supervisor(1, in: path)
     #expect(eventually([one]) { one.kernel == core })
-    let room = try ApplicationRoom(opening: path)
+    let room = try ApplicationDirectory(opening: path)
     let socket = ApplicationSocket(owning: try room.connect())
     let junk = [UInt8](repeating: 7, count: 96)
     try socket.descriptor.write(junk)

@@ -10,7 +10,7 @@ import Testing
 @testable import Syscalls
 
 /// Page cache that was not used again.
-private struct Cached: MemoryController.Surroundings {
+private struct Cached: MemoryController.Environment {
   let bytes: Int64
   func inactiveFile() -> Int64 { bytes }
   func spareMemory() -> Int64 { .max }

@@ -9,7 +9,7 @@ import TestFiles
 extension MemorySupervisor {
   /// Supervises files in the place of a group's: those of these names in a directory.
   convenience init(
-    _ base: MemoryBase, files names: [Handover.Place: String], in directory: TemporaryDirectory
+    _ base: MemoryBase, files names: [ReexecState.Place: String], in directory: TemporaryDirectory
   ) throws(SystemError) {
     let path = directory.path
     try self.init(base, isObserver: false) { place in

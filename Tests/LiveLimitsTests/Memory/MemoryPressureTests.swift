@@ -24,7 +24,7 @@ private struct FakeGroup {
     let base = MemoryBase(
       declared: 64 * mebibyte, floor: 16 * mebibyte, explicitCeiling: 1024 * mebibyte,
       limit: 8192 * mebibyte, hostReserve: reserve)
-    let names: [Handover.Place: String] = [
+    let names: [ReexecState.Place: String] = [
       .memoryLimit: "limit", .memoryUsage: "usage", .memoryStatistics: "statistics",
       .machineMemory: "machine", .machinePressure: "pressure",
     ]

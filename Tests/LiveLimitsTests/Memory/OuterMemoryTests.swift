@@ -27,7 +27,7 @@ private struct FakeScope {
       declared: 64 * mebibyte, floor: 16 * mebibyte,
       explicitCeiling: explicitCeiling.map { $0 * mebibyte }, limit: 8192 * mebibyte)
     base.found = found.map { $0 * mebibyte }
-    let names: [Handover.Place: String] = [
+    let names: [ReexecState.Place: String] = [
       .memoryLimit: "limit", .memoryLine: "line", .memoryOuter: "outer", .memoryUsage: "usage",
       .memoryStatistics: "statistics", .machineMemory: "machine",
     ]
@@ -66,7 +66,7 @@ private struct FakeScope {
       declared: 95 * mebibyte, floor: 16 * mebibyte, explicitCeiling: nil, limit: 8192 * mebibyte)
     base.predicted = 75 * mebibyte
     #expect(base.first == nil, "until it is found it has what it declares")
-    let memory = try MemorySupervision(
+    let memory = try MemorySupervisor(
       base,
       files: [.memoryLimit: "limit", .memoryUsage: "usage", .memoryStatistics: "statistics"],
       in: directory)

@@ -59,7 +59,7 @@ private struct Tree {
       root: "/", id: "c", bundle: "/", policy: .reactive,
       runtime: ProcessIdentity(pid: 1, startTicks: 1), pidFile: "/p",
       base: CPUBase(
-        declared: CPUQuota(quota: 20_000), floor: core / 20, explicitCeiling: 8 * core,
+        declared: CFSBandwidth(quota: 20_000), floor: core / 20, explicitCeiling: 8 * core,
         limit: 16 * core))
     state.memory = MemoryBase(
       declared: 64 * mib, floor: 16 * mib, explicitCeiling: 4096 * mib, limit: 8192 * mib)

@@ -110,7 +110,7 @@ private func move(
   }
 
   private func instance(_ nonce: UInt64) -> String {
-    root.containers + "/key/" + ApplicationRoom.name(of: nonce)
+    root.containers + "/key/" + ApplicationDirectory.name(of: nonce)
   }
 
   @Test(arguments: [true, false])

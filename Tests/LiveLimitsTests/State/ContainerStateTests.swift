@@ -12,12 +12,12 @@ import Testing
 @testable import State
 @testable import Syscalls
 
-private func claim(_ random: inout SeededGenerator) -> CPUClaim {
+private func claim(_ random: inout SeededGenerator) -> CPUAllocation {
   func set() -> CPUSet { CPUSet((0..<80).filter { _ in Bool.random(using: &random) }) }
   func maybe<Value>(_ value: Value) -> Value? { Bool.random(using: &random) ? value : nil }
-  var claim = CPUClaim(
+  var claim = CPUAllocation(
     held: set(),
-    asked: CPUReservation(count: maybe(.random(in: 1...512, using: &random)), set: maybe(set())),
+    asked: CPURequest(count: maybe(.random(in: 1...512, using: &random)), set: maybe(set())),
     group: random.text(), nodes: maybe(set()))
   claim.inode = maybe(random.next())
   return claim
@@ -35,7 +35,7 @@ private func state(_ random: inout SeededGenerator) -> ContainerState {
     policy: PolicyName.allCases.randomElement(using: &random) ?? .strict,
     runtime: process(), pidFile: random.text(),
     base: CPUBase(
-      declared: CPUQuota(
+      declared: CFSBandwidth(
         quota: maybe(random.number()), period: .random(in: 1 ... .max, using: &random)),
       floor: random.number(), explicitCeiling: maybe(random.number()), limit: random.number()))
   state.law = maybe(random.text())
@@ -129,7 +129,7 @@ private func state(_ random: inout SeededGenerator) -> ContainerState {
     var hash = FNV1a()
     hash.add(one.name.utf8)
     #expect(
-      try ApplicationRoom(making: root.applications + "/" + hash.digits).isNamed(one.name))
+      try ApplicationDirectory(making: root.applications + "/" + hash.digits).isNamed(one.name))
     one.joinEarlierVersion(root)
     other.joinEarlierVersion(root)
     #expect(one.room == hash.digits)
@@ -140,7 +140,7 @@ private func state(_ random: inout SeededGenerator) -> ContainerState {
     root: "/run/runc", id: "web", bundle: "/bundles/web", policy: .reactive,
     runtime: ProcessIdentity(pid: 812, startTicks: 4711), pidFile: "/run/web.pid",
     base: CPUBase(
-      declared: CPUQuota(quota: 150_000), floor: 50_000_000, explicitCeiling: nil,
+      declared: CFSBandwidth(quota: 150_000), floor: 50_000_000, explicitCeiling: nil,
       limit: 2_000_000_000))
 
   @Test func `any state reads back`() throws {
@@ -217,7 +217,7 @@ private func state(_ random: inout SeededGenerator) -> ContainerState {
   ) throws {
     var state = Self.plain
     state.cgroupName = "x-a.scope"
-    state.claim = CPUClaim(held: CPUSet([1]), asked: CPUReservation(count: 1), group: expected)
+    state.claim = CPUAllocation(held: CPUSet([1]), asked: CPURequest(count: 1), group: expected)
     let location = try #require(
       CgroupLocation(membership: "0::\(found)\n", mounts: "1 2 3 / /cg rw - cgroup2 x rw"))
     state.complete(with: location, inode: 42, groups: "0::/a\n")
@@ -230,8 +230,8 @@ private func state(_ random: inout SeededGenerator) -> ContainerState {
     inner: String
   ) throws {
     var state = Self.plain
-    state.claim = CPUClaim(
-      held: CPUSet([1]), asked: CPUReservation(count: 1), group: "/elsewhere")
+    state.claim = CPUAllocation(
+      held: CPUSet([1]), asked: CPURequest(count: 1), group: "/elsewhere")
     state.memory = MemoryBase(
       declared: 1 << 28, floor: 1 << 20, explicitCeiling: nil, limit: 1 << 30)
     (state.cgroupName, state.cgroupPath, state.innerName) = ("escra0", "/a/escra0", inner)
@@ -254,7 +254,7 @@ private func state(_ random: inout SeededGenerator) -> ContainerState {
     }
     var state = Self.plain
     (state.version, state.cpuDirectory, state.innerName) = (.v2, root.path + "/o", "x.scope")
-    state.claim = CPUClaim(held: CPUSet([1]), asked: CPUReservation(count: 1), group: "/o/x.scope")
+    state.claim = CPUAllocation(held: CPUSet([1]), asked: CPURequest(count: 1), group: "/o/x.scope")
     try state.setCPUs(CPUSet([0]), in: CpusetTree(root: root.path, version: .v2))
     #expect(try root.read("o/cpuset.cpus") == "1")
     #expect(try root.read("o/x.scope/cpuset.cpus") == "0")
@@ -272,7 +272,7 @@ private func state(_ random: inout SeededGenerator) -> ContainerState {
     var state = Self.plain
     state.version = .v2
     state.cpuDirectory = root.path + "/x.scope/container"
-    state.claim = CPUClaim(held: CPUSet([1]), asked: CPUReservation(count: 1), group: "/x.scope")
+    state.claim = CPUAllocation(held: CPUSet([1]), asked: CPURequest(count: 1), group: "/x.scope")
     let tree = CpusetTree(root: root.path, version: .v2)
     try state.setCPUs(CPUSet([0]), in: tree)
     #expect(try root.read("x.scope/cpuset.cpus") == "0")

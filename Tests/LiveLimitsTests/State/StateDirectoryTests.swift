@@ -33,7 +33,8 @@ private func exists(_ path: String) -> Bool { access(path, F_OK) == 0 }
       root: "/run/runc", id: id, bundle: "/b", policy: .reactive,
       runtime: ProcessIdentity(pid: 1, startTicks: 1), pidFile: "/p",
       base: CPUBase(
-        declared: CPUQuota(quota: 50_000), floor: 1, explicitCeiling: nil, limit: 1_000_000_000))
+        declared: CFSBandwidth(quota: 50_000), floor: 1, explicitCeiling: nil, limit: 1_000_000_000)
+    )
   }
 
   @Test func `a new instance is ours, and known to all`() throws {
@@ -188,8 +189,8 @@ private func exists(_ path: String) -> Bool { access(path, F_OK) == 0 }
     }
     #expect(caller.send(.update(quota: 50_000, period: nil)) == true)
     #expect(answerer.receive() == .message(.update(quota: 50_000, period: nil)))
-    #expect(answerer.send(.apply(CPUQuota(quota: 50_000))) == true)
-    #expect(caller.receive(within: 1000) == .message(.apply(CPUQuota(quota: 50_000))))
+    #expect(answerer.send(.apply(CFSBandwidth(quota: 50_000))) == true)
+    #expect(caller.receive(within: 1000) == .message(.apply(CFSBandwidth(quota: 50_000))))
   }
 
   @Test(arguments: [
@@ -250,9 +251,10 @@ private func exists(_ path: String) -> Bool { access(path, F_OK) == 0 }
 @Suite struct PendingUpdateTests {
   private static let updates = [
     PendingUpdate(
-      cpu: CPUQuota(quota: 60_000), applied: CPUQuota(quota: 5_000, period: 50_000), memory: -1,
+      cpu: CFSBandwidth(quota: 60_000), applied: CFSBandwidth(quota: 5_000, period: 50_000),
+      memory: -1,
       swap: 1 << 30),
-    PendingUpdate(cpu: CPUQuota(quota: nil), applied: CPUQuota(quota: nil)),
+    PendingUpdate(cpu: CFSBandwidth(quota: nil), applied: CFSBandwidth(quota: nil)),
     PendingUpdate(swap: -1),
   ]
 
@@ -263,7 +265,8 @@ private func exists(_ path: String) -> Bool { access(path, F_OK) == 0 }
       root: "/run/runc", id: "web", bundle: "/b", policy: .reactive,
       runtime: ProcessIdentity(pid: 1, startTicks: 1), pidFile: "/p",
       base: CPUBase(
-        declared: CPUQuota(quota: 50_000), floor: 1, explicitCeiling: nil, limit: 1_000_000_000))
+        declared: CFSBandwidth(quota: 50_000), floor: 1, explicitCeiling: nil, limit: 1_000_000_000)
+    )
     state.update = update
     #expect(try #require(ContainerState(text: state.text)).update == update)
   }
@@ -273,16 +276,17 @@ private func exists(_ path: String) -> Bool { access(path, F_OK) == 0 }
       root: "/run/runc", id: "web", bundle: "/b", policy: .reactive,
       runtime: ProcessIdentity(pid: 1, startTicks: 1), pidFile: "/p",
       base: CPUBase(
-        declared: CPUQuota(quota: 50_000), floor: 1, explicitCeiling: nil, limit: 1_000_000_000))
+        declared: CFSBandwidth(quota: 50_000), floor: 1, explicitCeiling: nil, limit: 1_000_000_000)
+    )
     let before = state
     state.update = Self.updates[0]
     state.settleUpdate(isTaken: false)
     #expect(state == before)
     state.update = PendingUpdate(
-      cpu: CPUQuota(quota: 60_000), applied: CPUQuota(quota: 5_000), memory: 1 << 20)
+      cpu: CFSBandwidth(quota: 60_000), applied: CFSBandwidth(quota: 5_000), memory: 1 << 20)
     state.settleUpdate(isTaken: true)
-    #expect(state.base.declared == CPUQuota(quota: 60_000))
-    #expect(state.base.told == CPUQuota(quota: 5_000))
+    #expect(state.base.declared == CFSBandwidth(quota: 60_000))
+    #expect(state.base.told == CFSBandwidth(quota: 5_000))
     #expect(state.declaredMemory == 1 << 20 && state.update == nil)
   }
 }
