@@ -13,8 +13,8 @@ struct NodesSimulationTests {
 
   /// From a seed shortly before one that fails; `make simulate-nodes` begins with the first.
   @Test(arguments: [
-    ("brokerTimer", 10), ("clearsBeforeUse", 34), ("expires", 6), ("fencesDoubt", 278),
-    ("lowersFirst", 1), ("marks", 11), ("refusesOlder", 7), ("takesFirst", 28),
+    ("brokerTimer", 30), ("clearsBeforeUse", 9), ("expires", 2), ("fencesDoubt", 126),
+    ("lowersFirst", 1), ("marks", 1), ("refusesOlder", 1), ("takesFirst", 4),
   ])
   func `without any one of the rules it does not`(name: String, first: UInt64) {
     #expect(NodesCommand.find(name, in: first..<400))

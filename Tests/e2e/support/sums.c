@@ -5,10 +5,9 @@
 //     sums LIMIT FILE...
 //
 // A file is cpu.cfs_quota_us (with 100 ms as its period), cpu.max, or one with a number of bytes.
-// Two looks in a row at all of them that agree are a stable sample. A group without a process counts
-// as 0. SIGTERM ends it: it prints how
-// many samples there were, how many were stable, how many of these were above LIMIT, and the
-// largest.
+// Two looks in a row at all of them that agree are a stable sample. A group without a process
+// counts as 0. SIGTERM ends it: it prints how many samples there were, how many were stable, how
+// many of these were above LIMIT, and the largest.
 #include <dirent.h>
 #include <fcntl.h>
 #include <signal.h>
@@ -36,8 +35,8 @@ static void look(const int *files, int count, long *values) {
     }
 }
 
-// Whether a process is in a group or below it: a container that has ended keeps its group and its limit
-// until its engine removes it, and others may have that part by then.
+// Whether a process is in a group or below it: a container that has ended keeps its group and its
+// limit until its engine removes it, and others may have that part by then.
 static int has_process(const char *directory, int depth) {
     char path[4096], byte;
     snprintf(path, sizeof path, "%s/cgroup.procs", directory);
