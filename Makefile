@@ -32,7 +32,7 @@ test: unit e2e ## Run the unit tests, then the end-to-end suite (needs root)
 
 unit: deps tools
 	@ESCRA_RUNC_BINARY=$(CURDIR)/.build/release/escra-runc scripts/swift test
-	@.build/release/simulate --seeds $(or $(SEEDS),1000) --large $(or $(LARGE),10000)
+	@.build/release/simulate --seeds $(or $(SEEDS),300) --large $(or $(LARGE),5000)
 
 e2e: deps tools ## Run real containers under escra-runc (needs root)
 	@scripts/deps-runtimes >/dev/null
