@@ -47,10 +47,10 @@ chaos-nodes: deps tools ## Lose links, engines, agents and brokers of nodes (SEC
 	@ESCRA_CHAOS_NODES_SECONDS=$(or $(SECONDS),300) ESCRA_CHAOS_NODES_ROUNDS=$(or $(ROUNDS),10) \
 	  scripts/chaos-nodes
 
-e2e-v2: deps tools ## Run it in emulated machines with cgroup v2 and systemd (CASES=all: whole)
+e2e-v2: deps tools ## Run it in emulated machines, cgroup v2 and systemd (CASES=all, SESSIONS=)
 	@scripts/deps-machine
 	@scripts/deps-runtimes >/dev/null
-	@Tests/e2e/machine/machine suite $(if $(filter all,$(CASES)),--all)
+	@Tests/e2e/machine/machine suite $(if $(filter all,$(CASES)),--all) $(SESSIONS)
 
 bpf: deps ## Compile the programs in the scheduler into their skeleton
 	@scripts/bpf
