@@ -98,7 +98,7 @@ extension ApplicationDirectory {
     return record(file, nonce)
   }
 
-  /// Everybody who is registered.
+  /// All registered members.
   ///
   /// - Parameter own: Who asks, whose file must not be opened.
   /// - Returns: What their files say, by name.
@@ -117,7 +117,7 @@ extension ApplicationDirectory {
     return found
   }
 
-  /// Everybody who is registered, by name.
+  /// All registered members, by name.
   package var nonces: [UInt64] {
     let names = (try? members().entries()) ?? []
     return names.sorted().compactMap { Self.nonce($0) }

@@ -23,14 +23,14 @@ extension CPUController {
   ) -> QuotaDecision? {
     guard parameters.keepsBooks else { return wanted }
     if parameters.isShared {
-      // The limit is not its own: whoever writes what was granted keeps its books (MemberBooks).
+      // The limit is its application's: what writes a grant accounts for it (MemberBooks).
       let isDue = wanted.quota < quota ? now >= lastReturn + parameters.period : now >= mayRaiseFrom
       return isDue ? wanted : nil
     }
     if wanted.quota < quota {
       pending = nil
       guard now >= lastReturn + parameters.period else { return nil }
-      // A cut is a refill too: one that would be too much waits for the next period.
+      // A cut is a refill too: a cut that would be too much waits for the next period.
       if books.grant(wanted.quota) >= wanted.quota { return wanted }
       counters.deferrals += 1
       return nil
@@ -40,7 +40,7 @@ extension CPUController {
     if granted >= wanted.quota { return wanted }
     counters.deferrals += 1
     if let periodEnd {
-      // The rest at the boundary; nobody has to be asked again until then.
+      // The rest at the boundary; the law asks no process again until then.
       pending = (
         QuotaDecision(quota: wanted.quota, rule: .due), periodEnd + parameters.boundaryDelay,
         periodEnd
@@ -67,7 +67,7 @@ extension CPUController {
     return granted > quota ? QuotaDecision(quota: granted, rule: wanted.rule) : nil
   }
 
-  /// Tries again what the books refused.
+  /// Tries again what the budget refused.
   mutating func settle(
     _ due: QuotaDecision, periodEnd: Nanoseconds?, _ start: Nanoseconds, _ used: Nanoseconds,
     _ usage: Nanoseconds, _ now: Nanoseconds

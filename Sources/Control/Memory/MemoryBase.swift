@@ -44,7 +44,7 @@ package struct MemoryBase: Equatable, Sendable {
   package var needed: Int64?
   /// What its earlier runs needed at first; nil once that was made its limit.
   ///
-  /// Until the container was found it has what it declares: nobody would raise what is too little.
+  /// Until the container was found it has what it declares: no supervisor could raise less.
   package var predicted: Int64?
   /// The limit that the kernel had when whoever writes it began to be heard; found out anew for each
   /// supervisor.

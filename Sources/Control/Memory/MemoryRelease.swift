@@ -36,8 +36,8 @@ extension MemoryController {
     slack = law.isWorthwhile(limit - known.need, of: limit) ? known : nil
   }
 
-  /// When slack is given back: when it has been as much for a while, and for one that still grows
-  /// after twice that.
+  /// When slack is released: when it has been as large for a while, and for a container that still
+  /// grows after twice that.
   func due(
     _ slack: (since: Nanoseconds, steadySince: Nanoseconds, need: Int64)
   ) -> Nanoseconds {
@@ -53,7 +53,7 @@ extension MemoryController {
       now + law.regretWithin(limit - target), target + (limit - target) / parameters.regretPart
     )
     limit = target
-    // Whoever began to grow in this moment is seen at once.
+    // A container that began to grow in this moment is seen at once.
     return Step(
       decision: Decision(limit: target, rule: rule, use: reading.workingSet),
       deadline: now + parameters.shortestSample)

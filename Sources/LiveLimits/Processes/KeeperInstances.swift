@@ -10,7 +10,7 @@ internal import Syscalls
 extension Keeper {
   /// Goes through all instances: connects to live supervisors, replaces dead ones.
   func look() {
-    // Without a descriptor to look with nobody is known to be gone.
+    // Without a descriptor to look with, no instance is known to be gone.
     guard let paths = try? root.allInstances() else { return lookAgain(in: 1_000_000_000) }
     let known = Set(watched.values)
     for path in paths where !known.contains(path) { look(at: path) }
@@ -43,7 +43,7 @@ extension Keeper {
       return
     }
     guard directory.claim() else {
-      // Somebody holds it: a supervisor, or a shim that is about to start one.
+      // A process holds it: a supervisor, or a shim that is about to start one.
       if !watch(directory) { lookAgain(at: path, in: 100_000_000) }
       return
     }
@@ -52,7 +52,7 @@ extension Keeper {
 
   private func resume(_ directory: consuming StateDirectory) {
     let found: ContainerState?
-    // One that cannot be read now is no reason to forget a container.
+    // A state that cannot be read now is no reason to forget a container.
     do { found = try directory.read() } catch {
       return lookAgain(at: directory.path, in: 1_000_000_000)
     }
@@ -67,7 +67,7 @@ extension Keeper {
     replace(state, directory)
   }
 
-  /// What is left to do for a container that nobody is to supervise: to give back what its releaser
+  /// What is left to do for a container without a supervisor: to give back what its releaser
   /// has not, and to forget it when it has ended.
   private func leaveAlone(
     _ state: ContainerState, _ stage: ReleaseStage, _ directory: consuming StateDirectory
@@ -115,7 +115,7 @@ extension Keeper {
     try? directory.save(state)
   }
 
-  /// Has the poller say when a container that nobody supervises may have ended: by init's pidfd, or
+  /// Has the poller report that a container without a supervisor may have ended: by init's pidfd or
   /// by cgroup.events where init has ended before the others.
   ///
   /// - Returns: The descriptor; nil where nothing tells.
@@ -154,7 +154,7 @@ extension Keeper {
     do throws(SystemError) {
       directory = try StateDirectory(opening: path)
     } catch {
-      // Who cannot open it for another reason knows nothing of it.
+      // A keeper that cannot open it for another reason knows nothing of it.
       guard error.isGone else { return lookAgain(at: path, in: 100_000_000) }
       return forget(path)
     }

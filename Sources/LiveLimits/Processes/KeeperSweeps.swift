@@ -22,7 +22,7 @@ extension Keeper {
     if ParentRegistry.sweep(root) { lookAgain(in: 500_000_000) }
   }
 
-  /// The same when nobody is left.
+  /// The same when no container is left.
   ///
   /// cgroup v1 compares a parent with a group below it also when that one has been removed, as long
   /// as a task that was in it has not been reaped (kernel/sched/core.c, sched_release_group). A

@@ -33,7 +33,7 @@ struct ReexecState {
   }
 
   var base: CPUBase
-  /// The quota that the kernel had when whoever writes it began to be heard.
+  /// The quota that the kernel had when its writers began to be noticed.
   var found: CFSBandwidth
   var version: CgroupVersion
   var usageFormat: UsageMeter.Format
@@ -42,7 +42,7 @@ struct ReexecState {
   var cpus: Int64 = 1
   /// How many perf events follow the last place; none means there is no alarm.
   var clocks = 0
-  /// Whether who is heard of in ``Place/watch`` is named.
+  /// Whether ``Place/watch`` names the processes that write.
   var namesWriters = false
   /// The control law.
   var law = ControlLaw.Parameters(named: nil)

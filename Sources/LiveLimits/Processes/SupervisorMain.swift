@@ -41,7 +41,7 @@ extension Role {
     if start == .resumed, directory.releaseStage != nil { return }
     if state.claim == nil || state.memory != nil { ProcessSetup.setRealtime() }
     let root = StateRoot(ofInstance: directory.path)
-    // A socket that a dead supervisor left has nobody behind it; the name is ours to replace.
+    // No process listens on a socket that a dead supervisor left; the name is ours to replace.
     try directory.descriptor.remove(StateDirectory.socketName)
     let listener = try ControlSocket.listen(
       on: StateDirectory.socketName, in: directory.descriptor)

@@ -36,7 +36,7 @@ extension Role {
       guard let limits = firstLimits(&state, directory, root, outer, ready) else { return }
       ready.send(limits)
     }
-    // Behind READY: nobody waits for this. Leaving a group waits for an RCU grace period, some
+    // Behind READY: no process waits for this. Leaving a group waits for an RCU grace period, some
     // 10 ms (cgroup_attach_lock, kernel/cgroup/cgroup.c).
     scope = ScopeRequest(Role.supervisor.rawValue, for: state.id)
     let request = fence == nil ? HookRequest(root, for: state) : nil

@@ -9,7 +9,7 @@ internal import Syscalls
 
 /// What other processes write over the limits of a container's memory.
 extension MemorySupervisor {
-  /// Somebody has written another limit: what was agreed on, an old one, or a new base.
+  /// Another process has written a limit: what was agreed on, an old one, or a new base.
   func judge(_ found: Int64, _ usage: Int64) -> [RecordEntry] {
     defer { alignOuter() }
     if isUpdating, !isExpected(found), !writer.isReadOnly {
@@ -44,7 +44,7 @@ extension MemorySupervisor {
     }
   }
 
-  /// Somebody has written the limit of the group around the container's own, where systemd has it of
+  /// Another process has written the limit of the group around the container's own, where systemd has it of
   /// an operator: what is known, which was put out of the way, or a new base.
   ///
   /// The container's own limit has not moved, and moves from there.
@@ -57,14 +57,14 @@ extension MemorySupervisor {
     return [entry(.memoryNews, ours, ours, use: usage)]
   }
 
-  /// Whether who writes this means nothing by it: it is what was declared, or what the service
-  /// manager was told.
+  /// Whether the writer of this had it before: it is what was declared, or what the service manager
+  /// was told.
   private func isOld(_ found: Int64) -> Bool {
     MemoryBase.isSame(found, base.declared ?? MemoryLimit.unlimited)
       || MemoryBase.isSame(found, base.bounds.ceiling)
   }
 
-  /// A limit that somebody has written is what the container declares from now on.
+  /// A limit that another process has written is what the container declares from now on.
   func redeclare(_ found: Int64) {
     base.declared = found >= MemoryLimit.unlimited ? nil : found
     isBaseChanged = true
@@ -139,7 +139,7 @@ extension MemorySupervisor {
       before)
   }
 
-  /// Somebody else has written another limit: it is what the container declares from now on.
+  /// Another process has written a limit: it is what the container declares from now on.
   private func takeOver(_ found: Int64) -> RecordEntry {
     let before = ours
     redeclare(found)
