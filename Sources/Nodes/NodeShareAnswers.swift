@@ -1,5 +1,4 @@
 // SPDX-License-Identifier: Apache-2.0
-internal import Application
 internal import Quantities
 
 extension NodeShare {

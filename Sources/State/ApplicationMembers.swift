@@ -3,7 +3,6 @@ package import Application
 internal import CLinux
 internal import Cgroups
 internal import Glibc
-internal import Quantities
 package import Syscalls
 
 extension ApplicationDirectory {

@@ -7,7 +7,6 @@ internal import LiveLimits
 internal import OCISpec
 internal import Quantities
 internal import State
-internal import Syscalls
 
 extension SupervisedStart {
   /// The right to edit, asked for once more where it could not be had.

@@ -7,7 +7,6 @@ internal import LiveLimits
 internal import OCISpec
 internal import Quantities
 internal import State
-internal import Syscalls
 
 extension SupervisedStart {
   /// In how many groups it is to be.

@@ -5,7 +5,6 @@ internal import Control
 internal import Glibc
 internal import LiveLimits
 internal import OCISpec
-internal import Quantities
 internal import State
 internal import Syscalls
 

@@ -1,12 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 internal import CPUSets
-internal import Control
 internal import Glibc
 internal import LiveLimits
 internal import OCISpec
 internal import Quantities
 internal import State
-internal import Syscalls
 
 /// An update of a container that has CPUs of its own.
 ///

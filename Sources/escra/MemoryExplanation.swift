@@ -1,9 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 internal import CPUSets
 internal import Control
-internal import LiveLimits
-internal import OCISpec
-internal import Quantities
 internal import State
 
 extension Explanation {

@@ -2,8 +2,6 @@
 internal import CLinux
 internal import Cgroups
 internal import Glibc
-internal import OCISpec
-internal import Quantities
 internal import State
 internal import Syscalls
 

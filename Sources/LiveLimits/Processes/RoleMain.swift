@@ -1,11 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-internal import Application
 internal import CLinux
 internal import Cgroups
-internal import Control
 internal import Glibc
-internal import OCISpec
-internal import Quantities
 internal import State
 internal import Syscalls
 

@@ -4,7 +4,6 @@ internal import Cgroups
 internal import Control
 internal import Quantities
 internal import State
-internal import Syscalls
 
 /// What the CPU component does about limits that other processes have written or declared.
 extension CPUComponent {

@@ -4,7 +4,6 @@ internal import Cgroups
 internal import Control
 internal import Glibc
 internal import Quantities
-internal import State
 internal import Syscalls
 
 /// The CPU of a member: what the law wants is asked for, and what was granted is written.

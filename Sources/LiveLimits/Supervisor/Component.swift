@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 internal import Application
 internal import Cgroups
-internal import Control
 internal import Hooks
 internal import Quantities
 internal import State

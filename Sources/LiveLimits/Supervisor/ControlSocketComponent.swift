@@ -1,5 +1,4 @@
 // SPDX-License-Identifier: Apache-2.0
-internal import Quantities
 internal import Syscalls
 
 /// The socket of a supervisor: shims connect for a moment, the keeper for as long as it lives.

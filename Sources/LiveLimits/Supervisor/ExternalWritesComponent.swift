@@ -2,7 +2,6 @@
 internal import Cgroups
 internal import Control
 internal import Quantities
-internal import State
 internal import Syscalls
 
 /// Notices the limits that other processes write, and judges them.

@@ -1,5 +1,4 @@
 // SPDX-License-Identifier: Apache-2.0
-internal import Application
 internal import Cgroups
 internal import Control
 internal import Glibc
@@ -44,8 +43,8 @@ extension MemorySupervisor {
     }
   }
 
-  /// Another process has written the limit of the group around the container's own, where systemd has it of
-  /// an operator: what is known, which was put out of the way, or a new base.
+  /// Another process has written the limit of the group around the container's own, where systemd
+  /// has it of an operator: what is known, which was put out of the way, or a new base.
   ///
   /// The container's own limit has not moved, and moves from there.
   func judgeOuter(_ usage: Int64) -> [RecordEntry] {

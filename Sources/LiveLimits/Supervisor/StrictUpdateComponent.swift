@@ -1,6 +1,4 @@
 // SPDX-License-Identifier: Apache-2.0
-internal import Control
-internal import Quantities
 internal import State
 internal import Syscalls
 

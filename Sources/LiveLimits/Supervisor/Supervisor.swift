@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 internal import Cgroups
-internal import Control
 internal import Glibc
-internal import Quantities
 internal import State
 internal import Syscalls
 

@@ -1,5 +1,4 @@
 // SPDX-License-Identifier: Apache-2.0
-internal import Application
 internal import Cgroups
 internal import Control
 internal import Glibc
