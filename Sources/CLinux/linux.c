@@ -2,6 +2,7 @@
 #include "CLinux.h"
 
 #include <errno.h>
+#include <link.h>
 #include <linux/capability.h>
 #include <linux/filter.h>
 #include <linux/landlock.h>
@@ -10,6 +11,7 @@
 #include <linux/seccomp.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/auxv.h>
 #include <sys/fanotify.h>
 #include <sys/ioctl.h>
 #include <sys/syscall.h>
@@ -33,6 +35,19 @@ void escra_trim_stack(void) {
     uintptr_t end = ((uintptr_t)__builtin_frame_address(0) & ~(page - 1)) - page;
     int error = errno;
     madvise((void *)(end - 64 * page), 64 * page, MADV_DONTNEED);
+    errno = error;
+}
+
+void escra_trim_program(void) {
+    uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE);
+    const ElfW(Phdr) *header = (const ElfW(Phdr) *)getauxval(AT_PHDR);
+    int error = errno;
+    for (unsigned long left = getauxval(AT_PHNUM); header && left > 0; left--, header++) {
+        if (header->p_type != PT_LOAD || (header->p_flags & PF_W)) continue;
+        // Addresses are those of the file: the program is static and no PIE.
+        uintptr_t begin = header->p_vaddr & ~(page - 1);
+        madvise((void *)begin, header->p_vaddr + header->p_memsz - begin, MADV_DONTNEED);
+    }
     errno = error;
 }
 

@@ -91,6 +91,7 @@ final class Keeper {
         if watched.isEmpty { sweepGroups() }
         let next = min(nextLook ?? .max, nextSweep ?? .max, due.values.min() ?? .max)
         try timer.set(next == .max ? nil : next)
+        if next == .max { escra_trim_program() }
         var tokens: [UInt64] = []
         try poller.wait { tokens.append($0) }
         for token in tokens { try handle(token) }

@@ -12,7 +12,7 @@ final class EventLoop {
   private var first: Entry?
   private var last: Entry?
   private(set) var hasEnded = false
-  /// Stack pages have been used since they were returned to the kernel last.
+  /// Pages of the stack and of the program have been used since they were returned to the kernel last.
   private var hasUsedDeepStack = true
 
   /// A component in the list.
@@ -79,6 +79,7 @@ final class EventLoop {
     try timer.set(next == .max ? nil : next)
     if next == .max, hasUsedDeepStack {
       escra_trim_stack()
+      escra_trim_program()
       hasUsedDeepStack = false
     }
     var tokens: [UInt64] = []

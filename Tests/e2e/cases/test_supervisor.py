@@ -397,6 +397,25 @@ def test_an_idle_supervisor_does_not_wake(container):
     assert switches(pid) == before
 
 
+def test_an_idle_supervisor_maps_next_to_nothing_of_its_program(container):
+    """A process list shows what is mapped, and fifty idle supervisors are not to look large."""
+    made = container().started()
+    pid = made.supervisor()
+    made.wait_for_quota(lambda quota: quota == 5_000, 4, "down to the floor")
+    wait_until(lambda: is_at_rest(pid), 4, "it has nothing to do")
+    assert mapped_program(pid) <= 512
+    made.states()  # It answers, and gives back again what that took.
+    wait_until(lambda: mapped_program(pid) <= 512, 4, "what it used is unmapped again")
+
+
+def mapped_program(pid):
+    """KiB of the read-only segment of its program in the memory of a process (proc(5), smaps)."""
+    with open(f"/proc/{pid}/smaps") as file:
+        lines = iter(file)
+        assert any(" r-xp " in line and "escra-runc" in line for line in lines)
+        return next(int(line.split()[1]) for line in lines if line.startswith("Rss:"))
+
+
 def test_a_hundred_calls_leave_no_descriptor_behind(container):
     """update connects, asks and hangs up; so does whoever connects and says nothing."""
     made = container().started()
