@@ -7,7 +7,7 @@ internal import State
 internal import Syscalls
 
 /// The container of a supervisor: its files, its limits and its record, which all components share.
-final class SupervisedContainer: MemoryOwner {
+final class SupervisedContainer: MemoryOwner, UpdateOwner {
   let directory: StateDirectory
   let handles: ContainerHandles
   let limits: LimitApplier
@@ -53,6 +53,8 @@ final class SupervisedContainer: MemoryOwner {
   }
 
   func saveMemory() { save() }
+
+  func note(_ update: PendingUpdate) throws(SystemError) { try directory.note(update) }
 
   /// Appends a change of the CPU limit to the record.
   func record(
