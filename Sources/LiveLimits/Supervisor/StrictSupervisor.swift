@@ -90,8 +90,10 @@ final class StrictState: MemoryOwner, UpdateOwner {
 
   func saveMemory() {
     guard let base = memory?.base else { return }
-    // A full /run/escra: the supervisor goes on with what it knows.
-    try? change { state in state.memory = base }
+    do throws(SystemError) { try change { state in state.memory = base } } catch {
+      // A full /run/escra: the next state that can be saved has it.
+      state.memory = base
+    }
   }
 
   /// Notes an update of memory; the noted state is what ``settle`` goes on with.
