@@ -222,6 +222,7 @@ final class Participation {
 
   private func takeSeat() {
     guard seat == nil, let lock = room.takeLock() else { return }
+    // Without a socket it leads nothing: the lock is free again, and the next look tries again.
     seat = try? BrokerServer(room, lock: lock, own: file, most: most, poller)
   }
 
@@ -230,6 +231,7 @@ final class Participation {
   // MARK: the connection
 
   private func connect(_ number: Int32) {
+    // Without a place in the poller it is as if the broker had closed the connection.
     guard (try? poller.add(number, token: Token.connection)) != nil else {
       close(number)
       return

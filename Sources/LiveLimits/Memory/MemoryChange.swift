@@ -57,12 +57,14 @@ extension MemoryWriter {
         }
       }
       try set(decision.limit, line: controller.line, swap: swap, use: charged)
+      // Not to be read: the group is gone, and what was written last is as good as anything.
       return MemoryChange(
         isTaken: true, limit: (try? current()) ?? decision.limit, line: line)
     } catch {
-      let found = (try? current()) ?? before
-      controller.refuse(found: found, wasLowering: decision.limit < before)
-      return MemoryChange(isTaken: false, limit: found, line: (try? self.line()) ?? line)
+      // As above.
+      let now = (limit: (try? current()) ?? before, line: (try? self.line()) ?? line)
+      controller.refuse(found: now.limit, wasLowering: decision.limit < before)
+      return MemoryChange(isTaken: false, limit: now.limit, line: now.line)
     }
   }
 }

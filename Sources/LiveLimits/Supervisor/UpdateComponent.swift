@@ -188,7 +188,9 @@ final class UpdateComponent: Component {
       if let cpu = update.cpu {
         container.base.told = update.applied
         // The shim has compared it with the groups above: their limits may be larger by now.
-        if let beyond = container.base.above.beyond, container.handles.writer.version == .v1 {
+        if let beyond = container.base.above.beyond,
+          container.handles.writer.version.refusesLimitAboveParent
+        {
           container.base.above.beyond = max(beyond, cpu.nanocores ?? beyond)
         }
         effects.append(.declared(DeclaredLimit(limit: cpu, source: .update(update))))
