@@ -16,13 +16,13 @@ package struct CgroupWriter: ~Copyable {
   package let quotaFile: FileDescriptor
   private let periodFile: FileDescriptor
   private var burst: CPUBurst
-  /// cpu.max of the group around the container's own, where there is one with the same limit.
-  package let outerFile: FileDescriptor
-  private var outerBurst: CPUBurst
-  /// cpu.max of the container's own group, where the group whose limit moves is around it.
-  private let innerFile: FileDescriptor
+  /// cpu.max of the group that has the declared limit, if the one whose limit moves is another: the
+  /// container's own group, or the scope around that.
+  package let innerFile: FileDescriptor
   /// The same of the group that crun makes below a scope: processes are in that one.
   private let innerCopy: FileDescriptor
+  /// Whether the group whose limit moves is inside the one that has the declared limit.
+  private let isInside: Bool
   /// The limit of a member's application, in nanocores.
   ///
   /// A member that has less always has a limit in the outer group: its own group may have less at the
@@ -37,7 +37,7 @@ package struct CgroupWriter: ~Copyable {
   ///   - directory: The cgroup's directory in the cpu hierarchy.
   ///   - version: Which interface it has.
   ///   - readOnly: Whether to open for reading only.
-  ///   - scope: The directory of the group around it that has the same limit, if there is one.
+  ///   - scope: The directory of the scope around it, which has the declared limit, if there is one.
   ///   - inner: The directory of the container's own group, if this one is around it.
   /// - Throws: ``SystemError``; ENOENT when the cgroup is gone or has no cpu controller.
   package init(
@@ -51,12 +51,11 @@ package struct CgroupWriter: ~Copyable {
     let quotaFile = try directory.open(isV1 ? "cpu.cfs_quota_us" : "cpu.max", flags)
     let periodFile = isV1 ? try directory.open("cpu.cfs_period_us", flags) : FileDescriptor.none
     let innerFile =
-      if let inner { try FileDescriptor.open(inner + "/cpu.max", flags) } else {
+      if let path = inner ?? scope { try FileDescriptor.open(path + "/cpu.max", flags) } else {
         FileDescriptor.none
       }
-    outerFile =
-      if let scope { try FileDescriptor.open(scope + "/cpu.max", flags) } else { .none }
     self.innerFile = innerFile
+    isInside = inner == nil && scope != nil
     innerCopy = Self.file("cpu.max", in: CgroupLocation.below(inner), flags)
     self.periodFile = periodFile
     self.quotaFile = quotaFile
@@ -64,7 +63,6 @@ package struct CgroupWriter: ~Copyable {
     burst = CPUBurst(
       owning: (try? directory.open(isV1 ? "cpu.cfs_burst_us" : "cpu.max.burst", flags)) ?? .none,
       following: Self.file("cpu.max.burst", in: inner, O_RDONLY))
-    outerBurst = CPUBurst(owning: Self.file("cpu.max.burst", in: scope, flags))
   }
 
   private static func file(_ name: String, in directory: String?, _ flags: CInt) -> FileDescriptor {
@@ -74,50 +72,48 @@ package struct CgroupWriter: ~Copyable {
 
   /// Takes over files that are open already; only the quota must be there.
   ///
-  /// A container has either a group with the same limit around its own, or a group with the same limit
-  /// below its own: `outer` is the file of that one.
+  /// `other` is the file of a second group that has the declared limit: where `inner` is none, that of
+  /// the scope around the group; else that of the group that crun makes below a scope.
   package init(
     version: CgroupVersion, readOnly: Bool, quota: consuming FileDescriptor,
     period: consuming FileDescriptor, burst: consuming FileDescriptor,
-    outer: consuming FileDescriptor, outerBurst: consuming FileDescriptor,
-    inner: consuming FileDescriptor = .none, innerBurst: consuming FileDescriptor = .none
+    other: consuming FileDescriptor = .none, inner: consuming FileDescriptor = .none,
+    innerBurst: consuming FileDescriptor = .none
   ) {
     self.version = version
     isReadOnly = readOnly
     quotaFile = quota
     periodFile = period
     self.burst = CPUBurst(owning: burst, following: innerBurst)
+    isInside = other.isOpen && !inner.isOpen
     if inner.isOpen {
-      innerCopy = outer
-      outerFile = .none
+      innerFile = inner
+      innerCopy = other
     } else {
+      innerFile = other
       innerCopy = .none
-      outerFile = outer
     }
-    innerFile = inner
-    self.outerBurst = CPUBurst(owning: outerBurst)
   }
 
   /// The numbers of the files, for an image that takes them over.
   package consuming func release() -> Files {
     let (burst, innerBurst) = burst.release()
+    let (inner, copy) = (innerFile.release(), innerCopy.release())
     return Files(
       quota: quotaFile.release(), period: periodFile.release(), burst: burst,
-      outer: innerCopy.isOpen ? innerCopy.release() : outerFile.release(),
-      outerBurst: outerBurst.release().file,
-      inner: innerFile.release(), innerBurst: innerBurst)
+      other: isInside ? inner : copy, inner: isInside ? -1 : inner, innerBurst: innerBurst)
   }
 
   /// The numbers of open files; -1 for one that is not there.
   package struct Files {
     /// One number for each file.
-    package let quota, period, burst, outer, outerBurst, inner, innerBurst: Int32
+    package let quota, period, burst, other, inner, innerBurst: Int32
   }
 
-  /// The limit of the container's own group, if the outer group is written; nil for a container that
-  /// has one group.
+  /// The declared limit, if another group than the one that is written has it: the container's own,
+  /// or the scope around that; nil if there is none.
   ///
-  /// If crun has made a group below it, the lesser limit of the two: that one holds.
+  /// If crun has made a group below the container's own, the lesser limit of the two: that one holds.
   ///
   /// - Throws: ``SystemError``; ENODEV once the cgroup is gone.
   package func inner() throws(SystemError) -> CFSBandwidth? {
@@ -131,7 +127,13 @@ package struct CgroupWriter: ~Copyable {
     return copy.nanocores ?? .max < limit.nanocores ?? .max ? copy : limit
   }
 
-  /// Raises the limit of the container's own group, which bounds the outer limit.
+  /// Has a watch report each write of the declared limit.
+  package func watchInner(by watch: borrowing WriteWatch) {
+    watch.add(writesTo: innerFile)
+    watch.add(writesTo: innerCopy)
+  }
+
+  /// Raises the limit of that group, which bounds the one that moves.
   ///
   /// Nothing else is written there. Where that limit was the one in force, it stays so: the outer group
   /// gets it first.
@@ -171,32 +173,6 @@ package struct CgroupWriter: ~Copyable {
     return parsed
   }
 
-  /// The limit that the kernel has now; of two copies that differ, the one that is not ours.
-  ///
-  /// - Parameter ours: What was written last.
-  /// - Returns: As ``current()``.
-  /// - Throws: As ``current()``.
-  package func current(besides ours: CFSBandwidth) throws(SystemError) -> CFSBandwidth {
-    let inner = try current()
-    guard outerFile.isOpen, inner == ours else { return inner }
-    return CFSBandwidth(cpuMax: try outerFile.contents(subject: "the scope's CPU quota")) ?? inner
-  }
-
-  /// Makes two copies of the limit one, where there are two; a single one is left alone.
-  ///
-  /// Who makes both rounds one of them, since systemd knows percent; who changes the limit may
-  /// change one only.
-  ///
-  /// - Parameter limit: What one of them is.
-  /// - Throws: ``SystemError``; ENODEV once the cgroup is gone.
-  package mutating func align(to limit: CFSBandwidth) throws(SystemError) {
-    guard outerFile.isOpen, !isReadOnly else { return }
-    let inner = try current()
-    // The outer one, where the inner one is as it should be.
-    let other = try current(besides: limit)
-    if inner != limit || other != limit { try set(limit, from: inner) }
-  }
-
   /// Sets the limit, and keeps the burst as far as the limit lets it.
   ///
   /// - Parameters:
@@ -208,26 +184,21 @@ package struct CgroupWriter: ~Copyable {
     if isReadOnly { throw SystemError("write", "the CPU quota", errno: EBADF) }
     let limit = try besideInner(limit)
     try burst.makeRoom(for: limit.quota)
-    try outerBurst.makeRoom(for: limit.quota)
     try write(limit, from: old)
     burst.bringBack()
-    outerBurst.bringBack()
   }
 
   /// What is written: no limit around a group that has the same, or less.
   ///
   /// Two quotas whose periods begin at different moments would throttle twice.
   private func besideInner(_ limit: CFSBandwidth) throws(SystemError) -> CFSBandwidth {
-    guard let most = try inner()?.nanocores,
+    guard !isInside, let most = try inner()?.nanocores,
       limit.nanocores ?? .max >= max(most, application ?? 0)
     else { return limit }
     return CFSBandwidth(quota: nil, period: limit.period)
   }
 
   private func write(_ limit: CFSBandwidth, from old: CFSBandwidth) throws(SystemError) {
-    if outerFile.isOpen {
-      try outerFile.overwrite(limit.cpuMax, subject: "the scope's CPU quota")
-    }
     for write in limit.writes(from: old, version: version) {
       if write.file == "cpu.cfs_period_us" {
         try periodFile.overwrite(write.value, subject: write.file)

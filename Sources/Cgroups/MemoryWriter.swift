@@ -15,12 +15,12 @@ package struct MemoryWriter: ~Copyable {
   private let swapFile: FileDescriptor
   /// memory.high; ``FileDescriptor/none`` on cgroup v1.
   private let lineFile: FileDescriptor
-  /// memory.max of the group around the container's own, where there is one with the same limit.
-  private let outerFile: FileDescriptor
-  /// memory.max of the container's own group, where the group whose limit moves is around it.
+  /// memory.max of the group that has the declared limit, as ``CgroupWriter/innerFile``.
   private let innerFile: FileDescriptor
   /// The same of the group that crun makes below a scope.
   private let innerCopy: FileDescriptor
+  /// Whether the group whose limit moves is inside the one that has the declared limit.
+  private let isInside: Bool
   /// memory.memsw.limit_in_bytes of that group.
   private let innerSwapFile: FileDescriptor
   /// The limit of a member's application in bytes, as ``CgroupWriter/application`` has it.
@@ -39,7 +39,7 @@ package struct MemoryWriter: ~Copyable {
   ///   - directory: The group's directory in the memory hierarchy.
   ///   - version: Which interface it has.
   ///   - readOnly: Whether to open for reading only.
-  ///   - scope: The directory of the group around it that has the same limit, if there is one.
+  ///   - scope: The directory of the scope around it, which has the declared limit, if there is one.
   ///   - inner: The directory of the container's own group, if this one is around it.
   ///   - isLine: Whether memory.high is the limit that moves.
   /// - Throws: ``SystemError``; ENOENT when the group is gone.
@@ -54,9 +54,9 @@ package struct MemoryWriter: ~Copyable {
     let lineFile =
       isV1 ? FileDescriptor.none : try FileDescriptor.open(directory + "/memory.high", flags)
     let innerFile =
-      if let inner {
+      if let path = inner ?? scope {
         try FileDescriptor.open(
-          inner + (isV1 ? "/memory.limit_in_bytes" : "/memory.max"), flags)
+          path + (isV1 ? "/memory.limit_in_bytes" : "/memory.max"), flags)
       } else {
         FileDescriptor.none
       }
@@ -66,7 +66,7 @@ package struct MemoryWriter: ~Copyable {
     innerCopy = Self.file("memory.max", in: isV1 ? nil : CgroupLocation.below(inner), flags)
     swapFile = Self.file("memory.memsw.limit_in_bytes", in: isV1 ? directory : nil, flags)
     innerSwapFile = Self.file("memory.memsw.limit_in_bytes", in: isV1 ? inner : nil, flags)
-    outerFile = Self.file("memory.max", in: isV1 ? nil : scope, flags)
+    isInside = inner == nil && scope != nil
     isReadOnly = readOnly
     self.isLine = isLine
   }
@@ -76,24 +76,24 @@ package struct MemoryWriter: ~Copyable {
     return (try? FileDescriptor.open(directory + "/" + name, flags)) ?? .none
   }
 
-  /// Takes over files that are open already; `outer` as ``CgroupWriter`` has it.
+  /// Takes over files that are open already; `other` as ``CgroupWriter`` has it.
   package init(
     limit: consuming FileDescriptor, swap: consuming FileDescriptor,
-    line: consuming FileDescriptor, outer: consuming FileDescriptor,
+    line: consuming FileDescriptor, other: consuming FileDescriptor = .none,
     inner: consuming FileDescriptor = .none, innerSwap: consuming FileDescriptor = .none,
     readOnly: Bool, isLine: Bool = false
   ) {
     limitFile = limit
     swapFile = swap
     lineFile = line
+    isInside = other.isOpen && !inner.isOpen
     if inner.isOpen {
-      innerCopy = outer
-      outerFile = .none
+      innerFile = inner
+      innerCopy = other
     } else {
+      innerFile = other
       innerCopy = .none
-      outerFile = outer
     }
-    innerFile = inner
     innerSwapFile = innerSwap
     isReadOnly = readOnly
     self.isLine = isLine
@@ -101,23 +101,20 @@ package struct MemoryWriter: ~Copyable {
 
   /// The numbers of the files, for an image that takes them over.
   package consuming func release() -> Files {
-    Files(
+    let (inner, copy) = (innerFile.release(), innerCopy.release())
+    return Files(
       limit: limitFile.release(), swap: swapFile.release(), line: lineFile.release(),
-      outer: innerCopy.isOpen ? innerCopy.release() : outerFile.release(),
-      inner: innerFile.release(),
+      other: isInside ? inner : copy, inner: isInside ? -1 : inner,
       innerSwap: innerSwapFile.release())
   }
 
   /// The numbers of open files; -1 for one that is not there.
   package struct Files {
     /// One number for each file.
-    package let limit, swap, line, outer, inner, innerSwap: Int32
+    package let limit, swap, line, other, inner, innerSwap: Int32
   }
 
-  /// The limit of the container's own group in bytes, if the outer group is written; nil for a
-  /// container that has one group.
-  ///
-  /// Below a scope, as ``CgroupWriter/inner()`` has it.
+  /// The declared limit in bytes, as ``CgroupWriter/inner()`` has it.
   ///
   /// - Throws: ``SystemError``; ENODEV once the group is gone.
   package func inner() throws(SystemError) -> Int64? {
@@ -214,7 +211,7 @@ package struct MemoryWriter: ~Copyable {
   /// Takes over the limit of a group that has containers in it, and of cgroup v2 its line, which is
   /// never written: it says which interface this is.
   package init(limitAlone limit: consuming FileDescriptor, line: consuming FileDescriptor) {
-    self.init(limit: limit, swap: .none, line: line, outer: .none, readOnly: false)
+    self.init(limit: limit, swap: .none, line: line, readOnly: false)
   }
 
   /// Nothing above a line is killed, so that nothing has to fit below it.
@@ -234,8 +231,8 @@ package struct MemoryWriter: ~Copyable {
     _ limit: Int64, _ line: Int64?, _ use: () throws(SystemError) -> Int64
   ) throws(SystemError) {
     // No limit around a group that has the same, or less.
-    let written =
-      limit >= max(try inner() ?? .max, application ?? 0) ? MemoryLimit.unlimited : limit
+    let most = isInside ? .max : max(try inner() ?? .max, application ?? 0)
+    let written = limit >= most ? MemoryLimit.unlimited : limit
     if isLine { return try setLine(written, use) }
     if written >= (try current()) {
       try write(written, to: limitFile)
@@ -272,20 +269,6 @@ package struct MemoryWriter: ~Copyable {
     else { return }
     try? write(swap, to: swapFile)
   }
-
-  /// Keeps the group around the container's own out of the way.
-  ///
-  /// It counts what the container's own counts. Its limit is what the container may have at the
-  /// most and does not move, so that who writes it again kills nobody.
-  ///
-  /// - Parameter ceiling: Bytes.
-  package func alignOuter(to ceiling: Int64) {
-    guard !isReadOnly, let found = outer(), found < ceiling else { return }
-    try? write(ceiling, to: outerFile)
-  }
-
-  /// The limit of the group around the container's own, as ``current()``; nil where there is none.
-  package func outer() -> Int64? { outerFile.isOpen ? try? Self.number(outerFile) : nil }
 
   private func write(_ bytes: Int64?, to file: borrowing FileDescriptor) throws(SystemError) {
     let isNone = bytes.map { $0 >= MemoryLimit.unlimited } ?? true

@@ -84,6 +84,17 @@ extension SupervisedStart {
     return base
   }
 
+  /// The same for a container in one group that is a scope of cgroup v2; nil for others.
+  ///
+  /// systemd writes what the low-level runtime told it whenever it looks at the scope, and less than
+  /// what is used is a kill. So the runtime tells it the most that the container may have.
+  var scopeMemory: MemoryBase? {
+    guard placed.unit != nil, CgroupMount.hasUnifiedCPU, var base = memoryBase else { return nil }
+    // A member's limit at create is what was granted, which will not stay the most.
+    if membership != nil { base.explicitCeiling = policy.ownMemoryMaximum }
+    return base
+  }
+
   /// The declared limit, as the kernel counts.
   var declared: CFSBandwidth {
     CFSBandwidth(

@@ -56,9 +56,9 @@ extension SupervisedStart {
         cpus: claim.held.description, mems: claim.nodes?.description)
       if let group = outer.group {
         enter(group, state, &change)
-      } else if let needed = memoryBase?.needed {
-        change.memoryLimit = needed
-        change.memorySwap = memoryBase?.requestedSwap(at: needed)
+      } else if let first = scopeMemory.map(\.most) ?? memoryBase?.needed {
+        change.memoryLimit = first
+        change.memorySwap = memoryBase?.requestedSwap(at: first)
       }
       try apply(change, edit, bundle)
     } catch {

@@ -277,16 +277,18 @@ struct SupervisedStart {
     let isInOneGroup = outer.group.map { $0.kind == .legacy } ?? true
     base.countsCPUs =
       policy.name == .reactive && membership == nil && isInOneGroup && policy.visible == .declared
+    let scopeMemory = edits && policy.name == .reactive && isInOneGroup ? scopeMemory : nil
     // What a member begins with nobody knows yet.
     let isFirstWritten =
       policy.name == .reactive && edits && isInOneGroup
       && (membership != nil || base.quota(of: declared) != base.quota(of: initial)
-        || memoryBase?.first != nil)
+        || memoryBase?.first != nil || scopeMemory?.most != document.declared.memory)
     if isFirstWritten { base.told = initial }
     let needsEdit = isFirstWritten || outer.group != nil
 
     do throws(SystemError) {
       var state = try state(base, in: directory, &launched)
+      if let scopeMemory { state.memory = scopeMemory }
       if let group = outer.group { state.enter(group) }
       state.oneGroup = outer.reason
       try directory.save(state)
@@ -323,7 +325,10 @@ struct SupervisedStart {
         throw .notReady(answer, within: patience)
       }
       var change = ConfigEdit()
-      if isFirstWritten { change = first(withinAncestors(limit, base), memory) }
+      if isFirstWritten {
+        let memory = scopeMemory == nil ? memory : scopeMemory?.most
+        change = first(withinAncestors(limit, base), memory)
+      }
       if let group = outer.group {
         // A member's supervisor has completed it.
         guard let state = directory.load() else {

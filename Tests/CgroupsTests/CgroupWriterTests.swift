@@ -88,27 +88,38 @@ private func set(
     #expect(try directory.read(name) == "15000\n")
   }
 
-  @Test func `a container's group and the scope around it have one limit`() throws {
-    let inner = try directory(v2Files)
-    let outer = try directory(["cpu.max": "60000 100000\n", "cpu.max.burst": "55000\n"])
+  @Test func `the limit moves inside a scope, which has the declared one`() throws {
+    let own = try directory(v2Files)
+    let scope = try directory(["cpu.max": "60000 100000\n", "cpu.max.burst": "55000\n"])
     var writer = try CgroupWriter(
-      directory: try inner.opened(), version: .v2, readOnly: false, in: outer.path)
+      directory: try own.opened(), version: .v2, readOnly: false, in: scope.path)
+    #expect(try writer.inner() == CFSBandwidth(quota: 60_000))
     #expect(try writer.current() == CFSBandwidth(quota: 50_000))
-    #expect(try writer.current(besides: CFSBandwidth(quota: 50_000)) == CFSBandwidth(quota: 60_000))
-    #expect(try writer.current(besides: CFSBandwidth(quota: 40_000)) == CFSBandwidth(quota: 50_000))
-    try writer.align(to: CFSBandwidth(quota: 50_000))
-    #expect(try outer.read("cpu.max") == "50000 100000\n")
-    #expect(try outer.read("cpu.max.burst") == "50000\n")
-    try writer.set(CFSBandwidth(quota: 70_000), from: try writer.current())
-    #expect(try inner.read("cpu.max") == "70000 100000\n")
-    #expect(try outer.read("cpu.max") == "70000 100000\n")
-    #expect(try outer.read("cpu.max.burst") == "55000\n")
-    // Somebody has changed one of them.
-    try outer.write("30000 100000\n", to: "cpu.max")
-    let found = try writer.current(besides: CFSBandwidth(quota: 70_000))
-    #expect(found == CFSBandwidth(quota: 30_000))
-    try writer.align(to: found)
-    #expect(try inner.read("cpu.max") == "30000 100000\n")
+    // Programs in it read no other group, so the limit is written there also where it is the same.
+    try writer.set(CFSBandwidth(quota: 60_000), from: try writer.current())
+    #expect(try own.read("cpu.max") == "60000 100000\n")
+    try writer.raiseInner(to: CFSBandwidth(quota: 80_000))
+    #expect(try scope.read("cpu.max") == "80000 100000\n")
+    #expect(try scope.read("cpu.max.burst") == "55000\n")
+    #expect(try own.read("cpu.max") == "60000 100000\n")
+    // Where the own group has none, that of the scope holds.
+    try own.write("max 100000\n", to: "cpu.max")
+    #expect(try writer.current() == CFSBandwidth(quota: 80_000))
+  }
+
+  @Test func `files of a scope that are given away are taken over as such`() throws {
+    let own = try directory(v2Files)
+    let scope = try directory(["cpu.max": "60000 100000\n"])
+    let files = try CgroupWriter(
+      directory: try own.opened(), version: .v2, readOnly: false, in: scope.path
+    ).release()
+    var writer = CgroupWriter(
+      version: .v2, readOnly: false, quota: FileDescriptor(owning: files.quota),
+      period: .none, burst: FileDescriptor(owning: files.burst),
+      other: FileDescriptor(owning: files.other), inner: FileDescriptor(owning: files.inner))
+    #expect(try writer.inner() == CFSBandwidth(quota: 60_000))
+    try writer.set(CFSBandwidth(quota: 60_000), from: try writer.current())
+    #expect(try own.read("cpu.max") == "60000 100000\n")
   }
 
   @Test(arguments: [CgroupVersion.v1, .v2])

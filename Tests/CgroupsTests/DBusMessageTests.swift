@@ -135,17 +135,6 @@ private func jobRemoved(_ job: UInt32, as result: String) -> [UInt8] {
     #expect(outcomes([accepted + signal + granted + signal + done]) == [.granted])
   }
 
-  @Test func `a property is set when that is answered`() {
-    // The call is the second message, behind the greeting.
-    var answer = granted
-    answer[20] = 2
-    var request = ScopeRequest(connected: .none, makesJob: false)
-    #expect(request.hear(accepted) == .pending)
-    #expect(request.hear(answer) == .granted)
-    var other = ScopeRequest(connected: .none)
-    #expect(other.hear(accepted + answer) == .pending)
-  }
-
   @Test func `the first call that succeeds is enough, whatever becomes of the second`() {
     #expect(outcomes([accepted + granted + refusal(of: 2), done]) == [.pending, .granted])
   }

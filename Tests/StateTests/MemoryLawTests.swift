@@ -111,17 +111,14 @@ import Testing
 
   @Test(
     arguments: [
-      (found: 64, isNews: true, isManaged: true, is: 64), (200, true, true, 64),
-      (200, true, false, 64), (200, false, false, 200),
-      // The ceiling, which the service manager was told.
-      (1024, true, true, 1024), (1024, true, false, 64), (28, false, true, 28),
-    ] as [(found: Int64, isNews: Bool, isManaged: Bool, is: Int64)])
+      (found: 64, isNews: true, is: 64), (200, true, 64), (200, false, 200),
+      (1024, true, 64), (28, false, 28),
+    ] as [(found: Int64, isNews: Bool, is: Int64)])
   func `a limit that nobody of ours has moved is what was declared, else somebody else's`(
-    found: Int64, isNews: Bool, isManaged: Bool, is expected: Int64
+    found: Int64, isNews: Bool, is expected: Int64
   ) {
     var base = MemoryBase(
       declared: 64 * mebibyte, floor: 0, explicitCeiling: 1024 * mebibyte, limit: 1 << 40)
-    base.isManaged = isManaged
     base.find(found * mebibyte, isNews: isNews)
     #expect(base.found == expected * mebibyte)
     base.declared = nil

@@ -31,8 +31,6 @@ package struct ScopeRequest: ~Copyable {
 
   /// The connection, for a poller.
   package let socket: FileDescriptor
-  /// Whether the answer is about a job, which has to be done first; else it says that it is done.
-  private let makesJob: Bool
   private var received: [UInt8] = []
   private var isAccepted = false
   /// The object path of the job that makes the scope, as it came; empty until systemd says it.
@@ -49,26 +47,25 @@ package struct ScopeRequest: ~Copyable {
   ///   - role: The name of this process: escra-supervisor, escra-keeper.
   ///   - subject: What for, for people.
   package init?(_ role: String, for subject: String) {
-    self.init(saying: Self.conversation(role, for: subject, pid: getpid()), makesJob: true)
+    self.init(saying: Self.conversation(role, for: subject, pid: getpid()))
   }
 
-  /// Calls one method of systemd's; nil where no systemd runs, or it takes no messages from us.
+  /// Calls one method of systemd's, which makes a job; nil where no systemd runs, or it takes no messages from us.
   ///
   /// - Parameters:
   ///   - member: The method.
   ///   - signature: Of its values.
   ///   - body: The values.
-  ///   - makesJob: Whether the answer is about a job.
-  init?(calling member: String, signature: String, body: DBusBytes, makesJob: Bool) {
+  init?(calling member: String, signature: String, body: DBusBytes) {
     self.init(
       saying: Self.greeting
         + DBusBytes.call(
           member, serial: 2, destination: "org.freedesktop.systemd1",
           path: "/org/freedesktop/systemd1", interface: "org.freedesktop.systemd1.Manager",
-          signature: signature, body: body), makesJob: makesJob)
+          signature: signature, body: body))
   }
 
-  private init?(saying bytes: [UInt8], makesJob: Bool) {
+  private init?(saying bytes: [UInt8]) {
     guard access(Self.directory, F_OK) == 0 else { return nil }
     let socket = FileDescriptor(owning: escra_stream_connect(Self.address))
     var pid: pid_t = 0
@@ -78,14 +75,10 @@ package struct ScopeRequest: ~Copyable {
       (try? socket.write(bytes)) != nil
     else { return nil }
     self.socket = socket
-    self.makesJob = makesJob
   }
 
   /// Takes over a connection on which everything has been said.
-  init(connected socket: consuming FileDescriptor, makesJob: Bool = true) {
-    self.socket = socket
-    self.makesJob = makesJob
-  }
+  init(connected socket: consuming FileDescriptor) { self.socket = socket }
 
   /// Everything that is to be said, in one go: who we are, and the call twice.
   ///
@@ -127,27 +120,6 @@ package struct ScopeRequest: ~Copyable {
     return [0] + "AUTH EXTERNAL \(digits)\r\nBEGIN\r\n".utf8
   }
 
-  /// Asks for another memory limit of somebody's scope, until the next boot.
-  ///
-  /// On cgroup v2 systemd writes what it knows whenever it applies a scope again, which it does when
-  /// anything is started after a daemon-reload; and a limit below what is used is a kill.
-  ///
-  /// - Parameters:
-  ///   - limit: Bytes; nil for none.
-  ///   - swap: What memory.swap.max has, which is applied again along with it and which runc does
-  ///     not tell systemd where it is 0.
-  ///   - unit: The scope's name.
-  package init?(memory limit: Int64?, swap: Int64?, of unit: String) {
-    var body = DBusBytes()
-    body.append(unit)
-    body.append(1)
-    body.append(
-      properties: [("MemoryMax", limit), ("MemorySwapMax", swap)].map { name, bytes in
-        (name, .bytes(bytes.map { UInt64(clamping: $0) } ?? .max))
-      })
-    self.init(calling: "SetUnitProperties", signature: "sba(sv)", body: body, makesJob: false)
-  }
-
   private static let slice = "escra.slice"
 
   /// Takes what has come, without waiting.
@@ -181,7 +153,6 @@ package struct ScopeRequest: ~Copyable {
     do throws(DBusReply.Nonsense) {
       while let reply = try DBusReply.take(from: &received) {
         switch (reply.kind, reply.answers) {
-        case (.result, 2) where !makesJob: return .granted
         case (.result, 1), (.result, 2): job = reply.body
         case (.failure, 2) where reply.error == Self.noSuchUnit: return .unknown
         // Behind the answer to the first, which only says whether the slice was there.

@@ -22,7 +22,7 @@ extension ScopeRequest {
       ] + limits.properties)
     body.appendStructures([String]()) { $0.append($1) }
     self.init(
-      calling: "StartTransientUnit", signature: "ssa(sv)a(sa(sv))", body: body, makesJob: true)
+      calling: "StartTransientUnit", signature: "ssa(sv)a(sa(sv))", body: body)
   }
 
   /// Asks for the end of a slice; systemd ends the scopes in it, too, so there must be none.
@@ -31,7 +31,7 @@ extension ScopeRequest {
     body.append(slice)
     // A start that waits is another container's.
     body.append("fail")
-    self.init(calling: "StopUnit", signature: "ss", body: body, makesJob: true)
+    self.init(calling: "StopUnit", signature: "ss", body: body)
   }
 }
 

@@ -36,8 +36,9 @@ package struct MemoryBase: Equatable, Sendable {
   package var limit: Int64
   /// What the machine keeps: no limit is raised where less than this would be available.
   package var hostReserve: Int64
-  /// Whether a service manager writes the limit of the container's group, too; found out anew for
-  /// each supervisor.
+  /// Whether the limit that moves is that of a scope, which systemd writes, too: what the low-level
+  /// runtime tells systemd is the most that the container may have, so that no write of systemd's is a
+  /// kill. Found out anew for each supervisor.
   package var isManaged = false
   /// The first limit of a restored container, where its image needs more than it declares; nil once
   /// the container was found.
@@ -99,6 +100,9 @@ package struct MemoryBase: Equatable, Sendable {
     return min(limit, explicitCeiling, application ?? .max)
   }
 
+  /// The most that it may have at first; nil for no limit.
+  package var most: Int64? { firstInner < MemoryLimit.unlimited ? firstInner : nil }
+
   /// Takes note of the limit of the container's own group, as ``CPUBase`` does.
   package mutating func takeInner<Failure: Error>(
     _ found: Int64, raise: (Int64) throws(Failure) -> Void
@@ -145,8 +149,6 @@ package struct MemoryBase: Equatable, Sendable {
     found = limit
     guard isNews, inner == nil, let declared, !Self.isSame(limit, declared) else { return }
     if let first, Self.isSame(limit, first) { return }
-    // What the service manager was just told it writes some time.
-    if isManaged, Self.isSame(limit, bounds.ceiling) { return }
     found = declared
   }
 

@@ -32,8 +32,7 @@ final class ContainerHandles {
     writer = CgroupWriter(
       version: handover.version, readOnly: handover.isObserver, quota: handover.take(.quota),
       period: handover.take(.period), burst: handover.take(.burst),
-      outer: handover.take(.outer), outerBurst: handover.take(.outerBurst),
-      inner: handover.take(.innerQuota), innerBurst: handover.take(.innerBurst))
+      other: handover.take(.other), inner: handover.take(.innerQuota), innerBurst: handover.take(.innerBurst))
     meter = UsageMeter(owning: handover.take(.usage), format: handover.usageFormat)
     members = GroupMembers(owning: handover.take(.members), handover.version)
     freezer = handover.take(.freezer)
@@ -50,7 +49,7 @@ final class ContainerHandles {
       handover.has(.aboveQuota)
       ? CgroupWriter(
         version: handover.version, readOnly: true, quota: handover.take(.aboveQuota),
-        period: handover.take(.abovePeriod), burst: .none, outer: .none, outerBurst: .none) : nil
+        period: handover.take(.abovePeriod), burst: .none) : nil
     parent = handover.takeParents(nonce)
     waited = (0, monotonicNow())
     waited.total = waitTotal() ?? 0

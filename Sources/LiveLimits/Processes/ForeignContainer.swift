@@ -111,11 +111,14 @@ package struct ForeignContainer {
     state.usesHooks = policy.hooks == .auto
     state.declaredMemory = memory
     if policy.memoryIsManaged, location.memory != nil {
+      let ceiling =
+        isMember ? policy.ownMemoryMaximum ?? policy.memoryLimit : policy.askedMemoryCeiling
+      // systemd writes what it knows whenever it looks at the scope; less than the use is a kill.
+      let isScopes = location.version == .v2 && CgroupLocation.isScope(name)
       state.memory = MemoryBase(
         declared: memory, swapAllowance: swapAllowance,
         floor: isMember ? policy.ownMemoryMinimum : policy.memory.floor,
-        explicitCeiling: isMember
-          ? policy.ownMemoryMaximum ?? policy.memoryLimit : policy.askedMemoryCeiling,
+        explicitCeiling: ceiling.map { isScopes ? min($0, memory ?? $0) : $0 },
         limit: policy.memoryLimit, hostReserve: hostReserve)
     }
     state.app = policy.app

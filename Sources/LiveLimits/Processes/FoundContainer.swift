@@ -42,7 +42,7 @@ struct FoundContainer {
     let predicted = state.base.predicted
     state.base.predicted = nil
     let isObserver = state.policy == .observe
-    var writer = try CgroupWriter(
+    let writer = try CgroupWriter(
       directory: found.directory, version: location.version, readOnly: isObserver,
       in: CgroupLocation.scope(around: location.cpu, named: state.cgroupName), around: inner)
     // An observer writes nothing that another one could take for an operator's.
@@ -51,24 +51,19 @@ struct FoundContainer {
       state.unsupervised = GroupOwner.reason(inode, not: nonce, root)
       throw SystemError("supervise", "a cgroup that has an owner", errno: EBUSY)
     }
-    if let found = try? writer.current() { try? writer.align(to: found) }
-    let watch = try WriteWatch(on: writer.quotaFile, and: writer.outerFile)
+    let watch = try WriteWatch(on: writer.quotaFile)
+    writer.watchInner(by: watch)
     if state.memory != nil {
       FoundMemory.watch(
         location, named: state.cgroupName, around: state.memoryInner(in: location.memory),
         by: watch)
     }
-    if let inner {
-      watch.add(writesTo: try FileDescriptor.open(inner + "/cpu.max", O_RDONLY))
-      if let below = CgroupLocation.below(inner),
-        let file = try? FileDescriptor.open(below + "/cpu.max", O_RDONLY)
-      {
-        watch.add(writesTo: file)
-      }
-    }
     open = GroupWeights.open(state.outerHierarchies(found.ownLocation), watch)
     // What an engine has written meanwhile is declared.
     if let found = try writer.inner() {
+      if state.base.inner == nil {
+        (state.base.inner, state.base.told) = (found, state.base.told ?? found)
+      }
       _ = state.base.takeInner(found) { limit throws(SystemError) in
         try writer.raiseInner(to: limit)
       }
@@ -103,8 +98,7 @@ struct FoundContainer {
     open[.quota] = files.quota
     open[.period] = files.period
     open[.burst] = files.burst
-    open[.outer] = files.outer
-    open[.outerBurst] = files.outerBurst
+    open[.other] = files.other
     open[.innerQuota] = files.inner
     open[.innerBurst] = files.innerBurst
     let hears = watch.hears

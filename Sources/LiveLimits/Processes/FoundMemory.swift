@@ -30,11 +30,13 @@ enum FoundMemory {
       base.isLine = state.initProcess.map { seesGroupsAbove($0.pid) } ?? false
       state.memory?.isLine = base.isLine
     }
-    base.isManaged = !isObserver && tellManager(base.bounds.ceiling, location, named: name)
+    base.isManaged =
+      !isObserver && inner == nil && location.version == .v2
+      && CgroupLocation.isScope(location.memory)
     // A member starts with what its application has granted.
     let files = try open(
       location, named: name, around: inner, &base,
-      isNews: isFirst && state.membership == nil, isObserver: isObserver)
+      isFirst: isFirst, isNews: isFirst && state.membership == nil, isObserver: isObserver)
     base.needed = nil
     // A member has what was granted.
     if !isFirst || isObserver || state.membership != nil { base.predicted = nil }
@@ -61,13 +63,14 @@ enum FoundMemory {
   ///   - name: What its own group is called, which may be around that.
   ///   - inner: The container's own group, if that is around it.
   ///   - base: What it may have; completed by the limit that was found.
+  ///   - isFirst: Whether it was not found before.
   ///   - isNews: Whether nobody has moved that limit yet.
   ///   - isObserver: Whether nothing is to be written.
   /// - Returns: The descriptors by place; empty where its memory cannot be moved.
   /// - Throws: ``SystemError``; ENOENT when the group is gone.
   private static func open(
     _ location: CgroupLocation, named name: String?, around inner: String?,
-    _ base: inout MemoryBase, isNews: Bool, isObserver: Bool
+    _ base: inout MemoryBase, isFirst: Bool, isNews: Bool, isObserver: Bool
   ) throws(SystemError) -> [ReexecState.Place: Int32] {
     guard let directory = location.memory else { return [:] }
     let isV1 = location.version == .v1
@@ -76,16 +79,24 @@ enum FoundMemory {
     // The kernel brings the sums of a group up to date when many pages have changed in it, and of a
     // group above only every two seconds (memcg_rstat_updated, mm/memcontrol.c).
     let statistics = try FileDescriptor.open((inner ?? directory) + "/memory.stat", O_RDONLY)
+    let scope = CgroupLocation.scope(around: directory, named: name)
     let writer = try MemoryWriter(
       directory: directory, version: location.version, readOnly: isObserver,
-      in: CgroupLocation.scope(around: directory, named: name), around: inner,
-      isLine: base.isLine)
+      in: scope, around: inner, isLine: base.isLine)
     if base.isLine {
       // The first limit was written before there was a process.
       let found = try writer.current()
       try? writer.set(found, swap: nil) { 0 }
     }
+    if isFirst, !isObserver, base.isManaged || scope != nil,
+      let first = base.needed ?? base.declared, base.bounds.clamp(first) < (try writer.current())
+    {
+      // The runtime has told systemd the most that the container may have; it starts with less.
+      // Refused, what is found is judged as a write of another process.
+      try? writer.set(base.bounds.clamp(first), swap: nil) { use(usage) }
+    }
     if let found = try writer.inner() {
+      if base.inner == nil { (base.inner, base.told) = (found, found) }
       _ = base.takeInner(found) { limit throws(SystemError) in try writer.raiseInner(to: limit) }
     }
     base.find(try writer.current(), isNews: isNews)
@@ -110,7 +121,7 @@ enum FoundMemory {
     open[.memoryLimit] = files.limit
     open[.memorySwap] = files.swap
     open[.memoryLine] = files.line
-    open[.memoryOuter] = files.outer
+    open[.memoryOther] = files.other
     (open[.innerMemory], open[.innerSwap]) = (files.inner, files.innerSwap)
     open[.memoryUsage] = usage.release()
     open[.memoryStatistics] = statistics.release()
@@ -139,30 +150,6 @@ enum FoundMemory {
     for path in paths {
       if let file = try? FileDescriptor.open(path, O_RDONLY) { watch.add(writesTo: file) }
     }
-  }
-
-  /// Tells the service manager, where it has made the group, the most that the container may have.
-  ///
-  /// - Returns: Whether it has made the group, and took it.
-  private static func tellManager(
-    _ limit: Int64?, _ location: CgroupLocation, named name: String?
-  ) -> Bool {
-    guard location.version == .v2, let directory = location.memory else { return false }
-    return tellManager(limit, CgroupLocation.scope(around: directory, named: name) ?? directory)
-  }
-
-  /// What a group of cgroup v2 may swap; nil for no limit.
-  private static func swapLimit(of directory: String) -> Int64? {
-    (try? FileDescriptor.text(of: directory + "/memory.swap.max"))
-      .flatMap { MemoryWriter.limit($0) }.flatMap { $0 < MemoryLimit.unlimited ? $0 : nil }
-  }
-
-  private static func tellManager(_ limit: Int64?, _ scope: String) -> Bool {
-    let unit = scope.utf8.split(separator: UInt8(ascii: "/")).last.map { String(Substring($0)) }
-    guard let unit, CgroupLocation.isScope(unit),
-      var request = ScopeRequest(memory: limit, swap: swapLimit(of: scope), of: unit)
-    else { return false }
-    return request.answer(within: 200) == .granted
   }
 
   /// Gives a container that nobody supervises any more what it declared.
@@ -197,9 +184,6 @@ enum FoundMemory {
     }
     // Refused, the line is where it was, and nobody would ever move it again.
     try? writer.set(line: nil)
-    if version == .v2, (try? writer.current()) == limit {
-      _ = tellManager(base.declared, scope ?? directory)
-    }
   }
 
   private static func use(_ file: borrowing FileDescriptor) -> Int64 {

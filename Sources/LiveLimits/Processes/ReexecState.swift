@@ -16,11 +16,11 @@ struct ReexecState {
   /// Where an open file is found.
   enum Place: Int32, CaseIterable {
     case directory = 3
-    case initProcess, listener, watch, quota, period, burst, outer, outerBurst
+    case initProcess, listener, watch, quota, period, burst, other
     case members, usage, freezer, pressure
     case events, firstLink, secondLink, thirdLink, promise
     case memoryLimit, memorySwap, memoryUsage, memoryStatistics, memoryKills, memoryCalls
-    case outOfMemory, machineMemory, memoryLine, memoryOuter, machinePressure
+    case outOfMemory, machineMemory, memoryLine, memoryOther, machinePressure
     case parentQuota, parentPeriod, parentBurst, parentRecord
     case parentMemory, parentMemoryLine, parentMemoryUsage, parentMemoryRecord
     case aboveQuota, abovePeriod, aboveMemory

@@ -107,6 +107,8 @@ extension Role {
         limit = whole
       }
       state.base.told = limit
+      // In a scope the runtime writes the most that it may have; what was granted follows.
+      state.memory?.needed = memory
       return .ready(limit, memory: memory)
     case .refused(let why): ready.send(.refused(why))
     }

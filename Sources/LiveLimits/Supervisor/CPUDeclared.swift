@@ -108,7 +108,6 @@ extension CPUComponent {
   func refuse(
     _ wanted: Nanoseconds, use: Nanoseconds
   ) -> (held: Nanoseconds?, effects: [Effect]) {
-    // Not beside ours: nothing was written.
     guard let found = try? container.handles.writer.current() else { return (nil, [.checkMembers]) }
     container.record(.refused, before: container.log.lastQuota, after: wanted, use: use)
     let held = container.base.quota(of: found)

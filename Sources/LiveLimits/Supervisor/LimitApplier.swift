@@ -48,7 +48,7 @@ final class LimitApplier {
   var bounds: QuotaBounds { base.bounds(hasAlarm: handles.hearsUse) }
 
   /// The limit that the kernel has now; nil once the group is gone.
-  var current: CFSBandwidth? { try? handles.writer.current(besides: external.ours) }
+  var current: CFSBandwidth? { try? handles.writer.current() }
 
   /// Makes this the container's limit.
   ///
@@ -82,8 +82,6 @@ final class LimitApplier {
 
   /// Takes a limit that another process has written as it is.
   func accept(_ found: CFSBandwidth) {
-    // The other copy of a scope's limit; without one there is nothing to align.
-    try? handles.writer.align(to: found)
     external.wrote(found)
     settleParent()
   }

@@ -10,7 +10,6 @@ internal import Syscalls
 extension MemorySupervisor {
   /// Another process has written a limit: what was agreed on, an old one, or a new base.
   func judge(_ found: Int64, _ usage: Int64) -> [RecordEntry] {
-    defer { alignOuter() }
     if isUpdating, !isExpected(found), !writer.isReadOnly {
       return [takeBack(found, usage, .memoryDrift)].compactMap(\.self)
     }
@@ -29,12 +28,7 @@ extension MemorySupervisor {
     let isOld = base.inner == nil && writer.version == .v2 && isOld(found)
     switch external.judge(isOurs: false, isOld: isOld, at: now) {
     case .overwritten(let moment) where moment > now:
-      if base.inner != nil {
-        deadline = moment
-      } else {
-        ours = found
-        controller.adopt(limit: found, bounds: base.bounds)
-      }
+      correction = moment
       return []
     case .ours, .overwritten:
       external.corrected(at: now)
@@ -43,21 +37,8 @@ extension MemorySupervisor {
     }
   }
 
-  /// Another process has written the limit of the group around the container's own, where systemd
-  /// has it of an operator: what is known, which was put out of the way, or a new base.
-  ///
-  /// The container's own limit has not moved, and moves from there.
-  func judgeOuter(_ usage: Int64) -> [RecordEntry] {
-    guard let found = writer.outer(), found != outer else { return [] }
-    defer { alignOuter() }
-    if isExpected(found) || isOld(found) || MemoryBase.isSame(found, ours) { return [] }
-    redeclare(found)
-    controller.adopt(limit: ours, bounds: base.bounds)
-    return [entry(.memoryNews, ours, ours, use: usage)]
-  }
-
-  /// Whether the writer of this had it before: it is what was declared, or what the service manager
-  /// was told.
+  /// Whether the writer of this had it before: it is what was declared, or what the low-level runtime
+  /// has told a service manager.
   private func isOld(_ found: Int64) -> Bool {
     MemoryBase.isSame(found, base.declared ?? MemoryLimit.unlimited)
       || MemoryBase.isSame(found, base.bounds.ceiling)
@@ -68,12 +49,6 @@ extension MemorySupervisor {
     base.declared = found >= MemoryLimit.unlimited ? nil : found
     isBaseChanged = true
     isRedeclared = isShared
-  }
-
-  /// Keeps that group out of the way, and knows of its limit what is known now.
-  func alignOuter() {
-    writer.alignOuter(to: base.bounds.ceiling)
-    outer = writer.outer()
   }
 
   /// Writes what was in force before, or what is needed by now.
@@ -132,7 +107,6 @@ extension MemorySupervisor {
     guard target != before else { return nil }
     controller.adopt(limit: target, bounds: base.bounds)
     deadline = monotonicNow()
-    alignOuter()
     return apply(
       MemoryController.Decision(limit: target, rule: .memoryUpdate, use: reading.workingSet),
       before)
@@ -166,7 +140,6 @@ extension MemorySupervisor {
     guard limit != base.above.limit else { return }
     base.above.limit = limit
     controller.adopt(limit: ours, bounds: base.bounds)
-    alignOuter()
     isRedeclared = isShared
   }
 }

@@ -44,10 +44,10 @@ final class MemorySupervisor: MemoryController.Environment {
   var ours: Int64
   /// The same of cgroup v2's line.
   private var ourLine: Int64
-  /// What the limit of the group around the container's own was last; nil where there is none.
-  var outer: Int64?
   /// What other processes write, judged.
   var external: WriteJudge
+  /// When what another process has written may be written over; nil if there is nothing of the kind.
+  var correction: Nanoseconds?
   private var kills: Int64
 
   /// Whether nobody looks here when the container works: on cgroup v2 nothing calls then when memory
@@ -92,7 +92,7 @@ final class MemorySupervisor: MemoryController.Environment {
     external = WriteJudge(isOurGroup: base.inner != nil)
     writer = MemoryWriter(
       limit: take(.memoryLimit), swap: take(.memorySwap), line: take(.memoryLine),
-      outer: take(.memoryOuter), inner: take(.innerMemory),
+      other: take(.memoryOther), inner: take(.innerMemory),
       innerSwap: take(.innerSwap), readOnly: isObserver, isLine: base.isLine)
     writer.application = base.application
     meter = MemoryMeter(
@@ -103,10 +103,7 @@ final class MemorySupervisor: MemoryController.Environment {
     // What somebody has written since is to be judged.
     let found = if let found = base.found { found } else { try writer.current() }
     let now = monotonicNow()
-    // What the service manager was just told: the container starts with less.
-    ours =
-      base.isManaged && MemoryBase.isSame(found, base.bounds.ceiling)
-      ? base.bounds.clamp(base.declared ?? base.limit) : found
+    ours = found
     ourLine = try writer.line()
     kills = meter.kills() ?? 0
     law = MemoryLaw(to: base.limit, version: writer.version)
@@ -114,7 +111,6 @@ final class MemorySupervisor: MemoryController.Environment {
     deadline = now
     // Whoever was here before may have raised the one and not come to the other.
     writer.alignSwap(to: base.memorySwap(at: found))
-    alignOuter()
   }
 
   /// Has a poller say when the kernel calls.
@@ -166,6 +162,8 @@ final class MemorySupervisor: MemoryController.Environment {
   /// - Parameter isRoutine: Whether the limit is what it was: whoever writes it is heard.
   /// - Returns: What is to be recorded.
   func look(isRoutine: Bool = false) -> [RecordEntry] {
+    // What was left to be written over is not what it was.
+    let isRoutine = isRoutine && correction == nil
     var entries = isRoutine ? [] : takeInner()
     guard let found = isRoutine ? ours : try? writer.current(), let usage = try? meter.usage()
     else {
@@ -174,7 +172,7 @@ final class MemorySupervisor: MemoryController.Environment {
       return []
     }
     if !isRoutine { lookAbove() }
-    if !isRoutine { entries += judgeOuter(usage) }
+    correction = nil
     if found != ours {
       entries += judge(found, usage)
       parent?.hold(base.excess(of: ours))
@@ -184,6 +182,7 @@ final class MemorySupervisor: MemoryController.Environment {
     let before = controller.limit
     let step = controller.observe(usage: usage, at: monotonicNow(), surroundings: self)
     deadline = step.deadline
+    if let correction { deadline = min(deadline ?? .max, correction) }
     wish = nil
     if let decision = step.decision {
       lonelyPatience = Self.shortestPatience

@@ -46,7 +46,7 @@ extension ReexecState {
     guard has(.parentRecord) else { return nil }
     let writer = CgroupWriter(
       version: version, readOnly: false, quota: take(.parentQuota), period: take(.parentPeriod),
-      burst: take(.parentBurst), outer: .none, outerBurst: .none)
+      burst: take(.parentBurst))
     return ParentLimit(
       ParentRecord(owning: take(.parentRecord)), ParentQuota(writer), nonce: nonce)
   }

@@ -36,8 +36,8 @@ final class StrictCPUComponent: Component {
     (self.shared, self.container, self.fence) = (shared, container, fence)
     // One inotify for all: their number is small (fs.inotify.max_user_instances).
     try fence.watch.addWrites(to: container.quota.quotaFile)
-    if container.quota.outerFile.isOpen {
-      try fence.watch.addWrites(to: container.quota.outerFile)
+    if container.quota.innerFile.isOpen {
+      try fence.watch.addWrites(to: container.quota.innerFile)
     }
     try fence.watch.add(to: poller, token: 0)
   }
@@ -145,13 +145,11 @@ final class StrictCPUComponent: Component {
   /// A quota would bring back the throttling that a strict container has bought itself out of.
   private func removeQuota() {
     // ENODEV: the container has ended, and its end is noticed elsewhere.
-    guard let own = try? container.quota.current() else { return }
-    let none = CFSBandwidth(quota: nil, period: own.period)
-    guard let found = try? container.quota.current(besides: none), found.quota != nil else {
-      return
-    }
+    guard let found = try? container.quota.current(), found.quota != nil else { return }
+    let none = CFSBandwidth(quota: nil, period: found.period)
     // Refused: tried again at the next write.
-    try? container.quota.set(none, from: own)
+    if container.quota.innerFile.isOpen { try? container.quota.raiseInner(to: none) }
+    try? container.quota.set(none, from: found)
   }
 }
 

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+import Glibc
 import TestFiles
 import TestValues
 import Testing
@@ -27,14 +28,16 @@ private struct FakeScope {
       declared: 64 * mebibyte, floor: 16 * mebibyte,
       explicitCeiling: explicitCeiling.map { $0 * mebibyte }, limit: 8192 * mebibyte)
     base.found = found.map { $0 * mebibyte }
+    (base.inner, base.told) = (64 * mebibyte, 64 * mebibyte)
     let names: [ReexecState.Place: String] = [
-      .memoryLimit: "limit", .memoryLine: "line", .memoryOuter: "outer", .memoryUsage: "usage",
+      .memoryLimit: "limit", .memoryLine: "line", .memoryOther: "outer", .memoryUsage: "usage",
       .memoryStatistics: "statistics", .machineMemory: "machine",
     ]
     memory = try MemorySupervisor(base, files: names, in: directory)
+    if found == nil { _ = memory.look() }
   }
 
-  /// Has somebody write the scope's limit, and says what was made of it.
+  /// Has another process write the scope's limit, and says what was made of it.
   func write(_ text: String) throws(SystemError) -> [Rule] {
     try directory.write(text + "\n", to: "outer")
     return memory.look().map(\.rule)
@@ -141,9 +144,23 @@ private struct FakeScope {
   }
 
   /// Between the image that finds a container and the one that supervises it there is a moment.
-  @Test func `what is written before the first look is news`() throws {
-    let scope = try FakeScope(explicitCeiling: 1024, found: 64, limit: 200)
-    #expect(scope.memory.look().map(\.rule).first == .memoryNews)
+  @Test func `what is written inside the scope before the first look is written over`() throws {
+    let scope = try FakeScope(explicitCeiling: 1024, found: 64, limit: 80)
+    #expect(scope.memory.look().map(\.rule).contains(.memoryDrift))
+    #expect(scope.memory.base.declared == 64 * mebibyte)
+    #expect(scope.memory.held < 80 * mebibyte)
+  }
+
+  @Test func `a second write within the shortest time is written over behind that time`() throws {
+    let scope = try FakeScope(explicitCeiling: 1024)
+    for size: Int64 in [80, 90] {
+      try scope.directory.write("\(size * mebibyte)\n", to: "limit")
+      _ = scope.memory.look()
+    }
+    #expect(scope.memory.held < 80 * mebibyte, "no other process's limit is ours")
+    usleep(60_000)
+    #expect(scope.memory.look(isRoutine: true).map(\.rule).contains(.memoryDrift))
+    #expect(try scope.directory.read("limit") == "\(scope.memory.held)\n")
   }
 
   @Test func `a base that an update lowers leaves nothing in the scope to be news later`() throws {

@@ -621,10 +621,22 @@ def is_inside(made):
     return cgroups.inner(made.cgroup) != made.cgroup
 
 
+def known_to_systemd(made):
+    """What systemd writes whenever it looks at the container's scope, in MiB."""
+    done = driver.systemctl("show", "-P", "MemoryMax", os.path.basename(made.cgroup))
+    return int(done.stdout) // MIB
+
+
+each_group_count = pytest.mark.parametrize("visible", ["declared", "current"])
+
+
 @by_systemd
-def test_what_systemd_applies_again_kills_nobody(guest):
-    made = guest("kept = touch(300)\nhear()", {"io.escra.memory.max": "512Mi"}).started()
+@each_group_count
+def test_what_systemd_applies_again_kills_nobody(guest, visible):
+    made = guest("kept = touch(300)\nhear()", {
+        "io.escra.memory.max": "512Mi", "io.escra.visible": visible}).started()
     made.supervisor()
+    assert known_to_systemd(made) == 512
     wait_until(lambda: usage(made) > 300 * MIB, 10, "300 MiB in use")
     wait_until(lambda: line(made) < limit(made) < 500 * MIB, 8, "slack given back")
     for _ in range(2):
@@ -632,9 +644,11 @@ def test_what_systemd_applies_again_kills_nobody(guest):
         if is_inside(made):
             # What it is told is the most that the container may have: the scope is not in the way.
             cgroups.write(made.cgroup, "memory.max", "max", "memory")
-        driver.apply_again(os.path.basename(os.path.dirname(made.cgroup)))
+        driver.apply_again(os.path.basename(os.path.dirname(cgroups.located(made.cgroup))))
         if is_inside(made):
-            wait_until(lambda: cgroups.memory_limit(made.cgroup) == 512 * MIB, 3, "systemd's")
+            wait_until(
+                lambda: cgroups.read(made.cgroup, "memory.max", "memory") == str(512 * MIB), 3,
+                "systemd's")
         else:
             wait_until(lambda: drifts(made) > before, 3, "what systemd wrote was written over")
         wait_until(lambda: line(made) < limit(made) < 500 * MIB, 5, "ours again")
@@ -642,9 +656,39 @@ def test_what_systemd_applies_again_kills_nobody(guest):
 
 
 @by_systemd
-def test_what_an_operator_sets_by_systemctl_is_the_new_base(guest):
+def test_in_one_group_it_starts_with_what_it_declares(guest):
+    """Although the runtime writes the most that it may have, which systemd knows."""
+    made = guest("hear()", {"io.escra.memory.max": "512Mi", "io.escra.visible": "current"})
+    made.started().supervisor()
+    wait_until(lambda: limit(made) <= DECLARED * MIB, 3, "what it declares")
+    assert known_to_systemd(made) == 512
+    assert made.states()[0]["declaredMemory"] == str(DECLARED * MIB)
+
+
+@by_systemd
+def test_a_member_in_one_group_has_no_more_than_systemd_knows(guest):
+    """A write of systemd's is then no kill, and no more than what it declares or may have."""
+    annotations = {
+        "io.escra.app": "shop", "io.escra.app.memory": "512Mi", "io.escra.visible": "current"}
+    made = guest("hear()\nkept = touch(100)\nhear()", {
+        **annotations, "io.escra.memory.max": "160Mi"}).started()
+    other = guest("hear()", annotations).started()
+    made.supervisor()
+    other.supervisor()
+    assert (known_to_systemd(made), known_to_systemd(other)) == (160, DECLARED)
+    made.do("touch")
+    wait_until(lambda: usage(made) > 100 * MIB, 10, "100 MiB in use")
+    driver.apply_again(os.path.basename(os.path.dirname(made.cgroup)))
+    wait_until(lambda: limit(made) < 160 * MIB and limit(other) < DECLARED * MIB, 5, "ours again")
+    assert kills(made) == 0
+
+
+@by_systemd
+@each_group_count
+def test_what_an_operator_sets_by_systemctl_is_the_new_base(guest, visible):
     """Whichever group systemd writes it to; it bounds nobody to whom an annotation gives more."""
-    made = guest("hear()\nkept = touch(400)\nhear()", {"io.escra.memory.max": "512Mi"}).started()
+    made = guest("hear()\nkept = touch(400)\nhear()", {
+        "io.escra.memory.max": "512Mi", "io.escra.visible": visible}).started()
     made.supervisor()
     unit = os.path.basename(made.cgroup)
     done = driver.systemctl("set-property", "--runtime", unit, "MemoryMax=200M")

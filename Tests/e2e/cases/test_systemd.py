@@ -119,10 +119,14 @@ def test_a_reload_alone_changes_nothing(scoped):
     assert drifts(made) == 0
 
 
+each_group_count = pytest.mark.parametrize("visible", ["declared", "current"])
+
+
 @pytest.mark.v2
-def test_what_a_reload_and_the_start_of_another_unit_write_is_drift(scoped):
+@each_group_count
+def test_what_a_reload_and_the_start_of_another_unit_write_is_drift(scoped, visible):
     """All scopes of a slice are applied again; ours is back within a second, time and again."""
-    made = idle(scoped())
+    made = idle(scoped({"io.escra.visible": visible}))
     for _ in range(2):
         is_written_over(made, apply_again)
     assert base(made) == (DECLARED, 100_000)
@@ -152,9 +156,10 @@ def test_setting_another_property_of_the_scope_is_drift(scoped):
 
 
 @pytest.mark.v2
-def test_what_an_operator_sets_by_systemctl_is_the_new_base(scoped):
+@each_group_count
+def test_what_an_operator_sets_by_systemctl_is_the_new_base(scoped, visible):
     """Up, and back to what it was at first; what a reload writes then is drift again."""
-    made = idle(scoped())
+    made = idle(scoped({"io.escra.visible": visible}))
     for percent in (70, 20):
         systemctl("set-property", "--runtime", made.scope, f"CPUQuota={percent}%")
         wait_until(lambda: base(made) == (percent * 1000, 100_000), 1, "the base")
@@ -170,6 +175,15 @@ def test_no_quota_any_more_is_a_base_too(scoped):
     wait_until(lambda: base(made) == (None, 100_000), 1, "the base")
     made.wait_for_quota(lambda quota: quota == FLOOR, 4, "down to the floor")
     is_written_over(made, apply_again)
+
+
+def test_an_update_is_the_new_base_in_one_group(scoped):
+    made = idle(scoped({"io.escra.cpu.max": "300m", "io.escra.visible": "current"}))
+    made.call("update", "--cpu-quota", "25000")
+    wait_until(lambda: base(made) == (25_000, 100_000), 1, "the base")
+    made.wait_for_quota(lambda found: found == FLOOR, 4, "down to the floor")
+    is_written_over(made, apply_again)
+    assert base(made) == (25_000, 100_000)
 
 
 @pytest.mark.parametrize("through", ["escra", "plain"])
