@@ -33,8 +33,7 @@ final class SupervisedContainer: MemoryOwner, UpdateOwner {
   init(directory: consuming StateDirectory, _ handover: ReexecState) throws(SystemError) {
     handles = ContainerHandles(handover, nonce: directory.nonce)
     log = try SupervisorLog(directory.descriptor)
-    memory = try MemorySupervisor(handover)
-    memory?.parent = handles.parent.memory
+    memory = try MemorySupervisor(handover, handles.parent.memory)
     limits = LimitApplier(handover, handles)
     self.directory = directory
   }
