@@ -73,7 +73,24 @@ package struct MemoryWriter: ~Copyable {
 
   private static func file(_ name: String, in directory: String?, _ flags: CInt) -> FileDescriptor {
     guard let directory else { return .none }
-    return (try? FileDescriptor.open(directory + "/" + name, flags)) ?? .none
+    return FileDescriptor.openIfPossible(directory + "/" + name, flags) ?? .none
+  }
+
+  /// The files whose writes by other processes concern a container: the limits of its groups, and
+  /// memory.high of the group whose limit moves.
+  ///
+  /// - Parameters: As for ``init(directory:version:readOnly:in:around:isLine:)``.
+  /// - Returns: Their paths; those of files that this version has.
+  package static func watched(
+    _ directory: String, _ version: CgroupVersion, in scope: String?, around inner: String?
+  ) -> [String] {
+    let others = version == .v1 ? [inner] : [scope, inner, CgroupLocation.below(inner)]
+    let groups = [directory] + others.compactMap(\.self)
+    let limits = groups.compactMap { group in
+      CgroupFile.memoryLimit.name(version).map { group + "/" + $0 }
+    }
+    return limits + [CgroupFile.memoryHigh.name(version).map { directory + "/" + $0 }]
+      .compactMap(\.self)
   }
 
   /// Takes over files that are open already; `other` as ``CgroupWriter`` has it.
@@ -264,9 +281,11 @@ package struct MemoryWriter: ~Copyable {
   ///
   /// - Parameter swap: As for ``set(_:line:swap:use:)``.
   package func alignSwap(to swap: Int64?) {
+    // ENODEV: the group is gone. What the kernel refuses is tried again with the next limit.
     guard !isReadOnly, let swap, swapFile.isOpen, let found = try? Self.number(swapFile),
       found != swap, min(found, swap) < MemoryLimit.unlimited
     else { return }
+    // As above.
     try? write(swap, to: swapFile)
   }
 
