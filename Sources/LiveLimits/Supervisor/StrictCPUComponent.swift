@@ -119,6 +119,7 @@ final class StrictCPUComponent: Component {
     // What it holds already it may have less of, whatever has become of the way there.
     let isAvailable =
       found.isSubset(of: claim.held) && !found.isEmpty
+      // Refused: not available.
       || (try? registry.grant(
         CPURequest(set: found), group: claim.group, reserved: CPUSet(), memory: nil,
         holders: others, current: claim.held)) != nil
