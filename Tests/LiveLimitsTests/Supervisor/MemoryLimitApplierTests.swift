@@ -7,6 +7,7 @@ import Testing
 @testable import Application
 @testable import Control
 @testable import LiveLimits
+@testable import Quantities
 @testable import State
 @testable import Syscalls
 
