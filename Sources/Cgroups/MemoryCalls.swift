@@ -12,7 +12,7 @@ package import Syscalls
 /// are gone with the eventfds.
 ///
 /// On cgroup v2, memory.events.local: it has urgent news when memory.high was crossed, memory.max
-/// was met, or somebody was killed, at once and then once in 12 ms at the most
+/// was met, or a process was killed, at once and then once in 12 ms at the most
 /// (mm/memcontrol.c, memcg_memory_event; Documentation/admin-guide/cgroup-v2.rst).
 package struct MemoryCalls: ~Copyable {
   /// Readable when a threshold was crossed, or reclaim has begun; memory.events.local on v2.

@@ -139,7 +139,7 @@ final class MemorySupervisor: MemoryController.Environment {
 
   /// Looks at the container, and does what there is to do.
   ///
-  /// - Parameter isRoutine: Whether the limit is what it was: whoever writes it is heard.
+  /// - Parameter isRoutine: Whether the limit is what it was: writes of other processes are noticed.
   /// - Returns: What is to be recorded.
   func look(isRoutine: Bool = false) -> [RecordEntry] {
     // What was left to be written over is not what it was.
@@ -225,7 +225,7 @@ final class MemorySupervisor: MemoryController.Environment {
     let made = apply(decision, before)
     controller.hold(ours)
     if ours > before { deadline = min(deadline ?? .max, monotonicNow() + Self.afterGrant) }
-    // The kernel counts whole pages, and what is left of one is nobody's.
+    // The kernel counts whole pages, and a part of one is no limit.
     return (MemoryBase.isSame(ours, amount) ? amount : ours, inUse, made)
   }
 
