@@ -5,7 +5,7 @@ internal import Glibc
 internal import Quantities
 internal import Syscalls
 
-/// The one place that applies a container's memory limit, as ``LimitApplier`` applies its CPU limit:
+/// The one place that applies a container's memory limit, as ``CPULimitApplier`` applies its CPU limit:
 /// the law, the application, an update and the correction of another process's write ask it.
 ///
 /// It knows the order (the pod is raised before the container and lowered behind it, the swap limit

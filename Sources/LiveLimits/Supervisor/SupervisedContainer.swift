@@ -10,7 +10,7 @@ internal import Syscalls
 final class SupervisedContainer: MemoryOwner, UpdateOwner {
   let directory: StateDirectory
   let handles: ContainerHandles
-  let limits: LimitApplier
+  let limits: CPULimitApplier
   /// Its memory; nil if that is not moved.
   let memory: MemorySupervisor?
   /// The record and the counters.
@@ -34,7 +34,7 @@ final class SupervisedContainer: MemoryOwner, UpdateOwner {
     handles = ContainerHandles(handover, nonce: directory.nonce)
     log = try SupervisorLog(directory.descriptor)
     memory = try MemorySupervisor(handover, handles.parent.memory)
-    limits = LimitApplier(handover, handles)
+    limits = CPULimitApplier(handover, handles)
     self.directory = directory
   }
 
