@@ -5,7 +5,7 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 .PHONY: help bpf deps deps-build build test unit e2e e2e-v2 simulate fuzz model demo check bench
 .PHONY: bench-burst bench-requests bench-switch bench-memory bench-memory-v2 bench-app chaos docs
-.PHONY: chaos-nodes demo-svg fmt house install shrink-race uninstall clean deb tarball package-test
+.PHONY: acceptance chaos-nodes demo-svg e2e-containerd2 fmt house install shrink-race uninstall clean deb tarball package-test
 .PHONY: simulate-nodes tools
 
 PREFIX ?= /usr/local
@@ -37,6 +37,15 @@ unit: deps tools
 e2e: deps tools ## Run real containers under escra-runc (needs root)
 	@scripts/deps-runtimes >/dev/null
 	@scripts/e2e
+
+acceptance: deps tools ## Run the ten acceptance tests of an operator's day, and print their table
+	@scripts/deps-runtimes --jdks >/dev/null
+	@scripts/acceptance
+
+e2e-containerd2: deps tools ## Run what is about containerd with that of Debian sid (needs root)
+	@ESCRA_E2E_PATH=$$(scripts/deps-containerd) scripts/e2e -n 2 --dist loadfile \
+	  Tests/e2e/cases/test_{containerd,docs,pods,setup,way_out}.py \
+	  -k "pods or containerd or pod or kubernetes"
 
 chaos: deps build ## Kill and stop at random, 5 minutes (SECONDS=, CONTAINERS=, APPS=, ESCRA_SEED=)
 	@ESCRA_CHAOS_SECONDS=$(or $(SECONDS),300) ESCRA_CHAOS_CONTAINERS=$(or $(CONTAINERS),40) \

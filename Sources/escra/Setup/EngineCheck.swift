@@ -36,7 +36,8 @@ struct EngineCheck {
     guard let program = Program.find(engine.program) else { return nil }
     switch engine {
     case .docker:
-      // From Docker 23 on.
+      // From Docker 23 on. Named as a flag, a file that is not there is an error.
+      guard FileStatus.ifThere(config) != nil else { return nil }
       let result = Program.run(program, ["--validate", "--config-file", config])
       return result.code == 0 || result.errors.contains("unknown flag") ? nil : result.complaint
     case .podman:

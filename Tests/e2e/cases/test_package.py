@@ -7,16 +7,19 @@ import glob
 import json
 import os
 import shutil
+import signal
 import subprocess
 import time
 
 import pytest
 
 import cgroups
+import images
 import kernel
 import pages
-from processes import PATIENCE, arguments, is_alive, keepers, supervisors, wait_until
-from world import ESCRA_RUNC, PATH, REPOSITORY, Runtime
+from driver import DRIVER, Parent
+from processes import PATIENCE, is_alive, keepers, supervisors, wait_until
+from world import PATH, REPOSITORY, Runtime
 
 # Two of them, of which the second is newer, and the tarball.
 PACKAGES = sorted(glob.glob(os.path.join(REPOSITORY, ".build/package/*.deb")))
@@ -193,6 +196,62 @@ def test_from_the_installation_to_the_purge(root, inside, engine, capsys):
     one.runtime = Runtime("/usr/sbin/chroot", root.path, "runc", "--root", one.runtime.globals[-1])
     one.call("delete", "--force")
     wait_until(lambda: not keepers(), 4, "no keeper is left")
+
+
+@pytest.fixture
+def dockerd(root, world):
+    """Docker as its package leaves it, started in a root; it touches nothing of the network."""
+    root.apt("install", "--no-install-recommends", *(
+        ["docker.io"] if "bookworm" in root.path else ["docker.io", "docker-cli"]))
+    parent = Parent("docker")
+    world.groups.append(parent.path)
+    storage = root.path + "/var/lib/docker"
+    os.makedirs(storage, exist_ok=True)
+    # Images cannot lie in an overlay, which the root is.
+    kernel.mount("tmpfs", storage, "tmpfs")
+    with open(world.path("dockerd.log"), "w") as log:
+        process = world.spawn(subprocess.Popen(
+            ["chroot", root.path, "dockerd", "--bridge", "none", "--iptables=false",
+             "--cgroup-parent", parent.word, "--exec-opt", f"native.cgroupdriver={DRIVER}"],
+            stdin=subprocess.DEVNULL, stdout=log, stderr=log, env={"PATH": PATH}))
+    wait_until(lambda: root("docker", "version", code=None).count("Version:") > 1, 20,
+               lambda: "dockerd answers: " + open(world.path("dockerd.log")).read())
+    root("docker", "load", "--input", images.busybox_archive(world.directory))
+    yield process
+    process.terminate()
+    process.wait(20 * PATIENCE)
+    kernel.unmount(storage)
+    parent.close()
+
+
+def test_from_the_installation_to_the_first_docker_run(root, dockerd, capsys, record_property):
+    """What the README begins with, and how long it takes: install, register, reload, run."""
+    package, began, took = root.put(PACKAGES[0]), time.monotonic(), {}
+    root.apt("install", package)
+    took["apt-get install"] = time.monotonic() - began
+    assert "wrote /etc/docker/daemon.json" in root("escra", "setup", "docker")
+    # What systemctl reload does.
+    dockerd.send_signal(signal.SIGHUP)
+    wait_until(lambda: "escra-reactive" in root("docker", "info"), 5, "it has read its config")
+    root("docker", "run", "--detach", "--name", "web", "--runtime", "escra-reactive", "--cpus",
+         "0.5", "--network", "none", images.NAME, "sleep", "1000")
+    [row] = json.loads(root("escra", "ps", "--json"))
+    took["first reactive docker run"] = time.monotonic() - began
+    assert (row["name"], row["policy"]) == ("web", "reactive")
+    for what, seconds in took.items():
+        record_property(what, f"{seconds:.1f} s")
+    record_property("size of the package", f"{os.path.getsize(PACKAGES[0]) / 1e6:.1f} MB")
+    with capsys.disabled():
+        print(f"\n{os.path.basename(root.path)}: from apt-get install, "
+              + ", ".join(f"{what} {seconds:.1f} s" for what, seconds in took.items()))
+    assert took["first reactive docker run"] < 30 * PATIENCE
+    wait_until(lambda: json.loads(root("escra", "ps", "--json"))[0]["cpu"]["limit"] < 0.5, 8,
+               "its limit follows its use")
+    root("docker", "rm", "--force", "web")
+    assert "daemon.json" in root("escra", "setup", "docker", "--undo")
+    root("dpkg", "--purge", "escra-runc")
+    wait_until(lambda: not supervisors() and not keepers(), 4, "nobody of ours is left")
+    assert root.ours() == []
 
 
 def test_no_call_finds_nothing_while_it_is_replaced_and_removed(root, inside, engine):

@@ -17,6 +17,8 @@ from world import PATH, REPOSITORY
 
 SOURCES = os.path.join(REPOSITORY, "Tests/e2e/support/runtimes")
 BUILT = os.path.join(REPOSITORY, ".build/runtimes")
+# Those of scripts/deps-runtimes --jdks, where they were asked for.
+JDKS = os.path.join(REPOSITORY, ".build/jdk")
 
 MIB = 1 << 20
 PERIOD = 100_000
@@ -33,12 +35,14 @@ def which(name):
 
 
 # The command of each, and the file without which it cannot run.
-JAVA = [which("java"), "-XshowSettings:system", "-cp", "/built", "Report"]
+REPORT = ["-XshowSettings:system", "-cp", "/built", "Report"]
 PROGRAMS = {
     "c": (["/built/report-c"], f"{BUILT}/report-c"),
     "dotnet": (["/built/report-dotnet", "/built/dotnet"], f"{BUILT}/report-dotnet"),
     "go": (["/built/report-go"], f"{BUILT}/report-go"),
-    "java": (JAVA, f"{BUILT}/Report.class"),
+    "java": ([which("java"), *REPORT], f"{BUILT}/Report.class"),
+    **{f"java{version}": ([f"/jdk/{version}/java", *REPORT], f"{JDKS}/{version}/java")
+       for version in (sorted(os.listdir(JDKS)) if os.path.isdir(JDKS) else []) if version.isdigit()},
     "node": ([which("node"), "/sources/report.js"], which("node")),
     "python": ([which("python3"), "/sources/report.py"], which("python3")),
 }
@@ -57,7 +61,7 @@ def missing(program):
     """What a program lacks on this machine, as a sentence; None if it can run."""
     command, needed = PROGRAMS[program]
     for path in (needed, command[0]):
-        if not path.startswith("/built/") and not os.path.exists(path):
+        if not path.startswith(("/built/", "/jdk/")) and not os.path.exists(path):
             return (f"{program} needs {os.path.basename(path)}: run scripts/deps-runtimes, which "
                     "builds it or names the package to install")
     return None
@@ -171,16 +175,17 @@ def furnish(bundle, world, out, namespace):
     bundle.give_memory(MEMORY)
     root = world.path("rootfs")
     if not os.path.isdir(root):
-        for name in ("usr", "etc", "proc", "dev", "sys", "tmp", "out", "built", "sources"):
+        for name in ("usr", "etc", "proc", "dev", "sys", "tmp", "out", "built", "sources", "jdk"):
             os.makedirs(os.path.join(root, name))
         for name in ("bin", "lib", "lib64", "sbin"):
             if os.path.islink("/" + name):
                 os.symlink("usr/" + name, os.path.join(root, name))
-    os.makedirs(BUILT, exist_ok=True)
+    for path in (BUILT, JDKS):
+        os.makedirs(path, exist_ok=True)
     bundle.config["root"]["path"] = root
     for source, target, how in (
             ("/usr", "/usr", "ro"), ("/etc", "/etc", "ro"), (BUILT, "/built", "ro"),
-            (SOURCES, "/sources", "ro"), (out, "/out", "rw")):
+            (JDKS, "/jdk", "ro"), (SOURCES, "/sources", "ro"), (out, "/out", "rw")):
         bundle.config["mounts"].append({
             "source": source, "destination": target, "type": "bind", "options": ["rbind", how]})
     if namespace == "host":
@@ -291,7 +296,8 @@ def test_go_reads_its_quota(both):
         assert found["GOMAXPROCS"] == max(2, cpus), phase
 
 
-@pytest.mark.parametrize("namespace, program", [("own", "java")])
+@pytest.mark.parametrize(
+    "namespace, program", [("own", name) for name in PROGRAMS if name.startswith("java")])
 def test_a_pool_that_is_made_after_idling_is_as_wide(both):
     """A pool keeps the parallelism that it is made with."""
     for phase in ("idle", "entry", "exec"):
