@@ -141,6 +141,7 @@ package struct Replay {
   /// - Parameters:
   ///   - candidate: What is tried.
   ///   - phase: When a period begins, since the trace began.
+  /// - Returns: What came of it.
   package func outcome(of candidate: Candidate, phase: Nanoseconds) -> Outcome {
     let period = trace.period
     func quota(_ cores: Int64) -> Nanoseconds {
