@@ -69,3 +69,8 @@ class Group:
             int(values["throttled_usec"]) / 1e6 if "throttled_usec" in values
             else int(values["throttled_time"]) / 1e9)
         return seconds, int(values["nr_throttled"])
+
+    def periods(self):
+        """How many of its periods have ended; those in which nothing ran do not count."""
+        values = dict(line.split() for line in self._text("cpu.stat").splitlines())
+        return int(values["nr_periods"])

@@ -193,23 +193,41 @@ package struct HistoryStore: Sendable {
   /// What the last runs of a profile needed at first: for a shim, which has no time for more.
   ///
   /// - Parameter target: The profile.
-  /// - Returns: What is in its last 64 records, or a few more; nothing where there is no such profile.
+  /// - Returns: What is in its last 64 records; nothing where there is no such profile.
   package static func early(of target: ProfileTarget) -> EarlyNeeds {
     var needs = EarlyNeeds()
     // What cannot be read predicts nothing.
     guard let profile = FileDescriptor.openIfPossible(target.path, O_RDONLY | O_DIRECTORY) else {
       return needs
     }
-    var ends: [[UInt8]] = []
+    var left = segmentRecords * RunRecord.size
     // As above; and so is a segment that a keeper removes meanwhile.
-    for number in segments(in: profile.entriesIfReadable).suffix(2).reversed() {
-      guard ends.reduce(0, { $0 + $1.count }) < segmentRecords * RunRecord.size,
-        let file = profile.openIfPossible("\(number)", O_RDONLY | O_NONBLOCK | O_NOFOLLOW),
-        let bytes = file.endIfReadable(segmentRecords * RunRecord.size)
+    for number in segments(in: profile.entriesIfReadable).suffix(2).reversed() where left > 0 {
+      guard let file = profile.openIfPossible("\(number)", O_RDONLY | O_NONBLOCK | O_NOFOLLOW)
       else { continue }
-      ends.append(bytes)
+      left -= add(endOf: file, left, to: &needs)
     }
-    for bytes in ends.reversed() { needs.add(bytes) }
     return needs
+  }
+
+  /// Adds the last bytes of a segment.
+  ///
+  /// - Returns: How many they were.
+  private static func add(
+    endOf file: borrowing FileDescriptor, _ most: Int, to needs: inout EarlyNeeds
+  ) -> Int {
+    guard let size = file.statusIfKnown?.size else { return 0 }
+    let count = min(most, size)
+    // Pieces use the same memory again, and each page of it costs a fault. Where a record was torn,
+    // others do not begin at multiples of their size.
+    let piece = size % RunRecord.size == 0 ? 16 * RunRecord.size : count
+    var place = size - count
+    while place < size {
+      let bytes = file.bytesIfReadable(at: place, min(piece, size - place))
+      if bytes.isEmpty { break }
+      needs.add(bytes)
+      place += bytes.count
+    }
+    return count
   }
 }

@@ -45,6 +45,12 @@ extension FileDescriptor {
     try? end(count)
   }
 
+  /// Bytes of a file from a place on; none if they cannot be read.
+  package func bytesIfReadable(at start: Int, _ count: Int) -> [UInt8] {
+    // As good as a file that ends there.
+    (try? bytes(at: start, count)) ?? []
+  }
+
   /// Takes a flock(2) on the open file, if no other process has it.
   package func lockIfFree() -> Bool {
     // Without a lock the caller must not go on, whatever the reason.

@@ -110,7 +110,11 @@ package struct FileDescriptor: ~Copyable, Sendable {
 
   /// The last bytes of a file; fewer where it is shorter: pread(2).
   package func end(_ count: Int) throws(SystemError) -> [UInt8] {
-    let start = max(0, try status().size - count)
+    try bytes(at: max(0, try status().size - count), count)
+  }
+
+  /// The bytes of a file from a place on; fewer where it ends: pread(2).
+  package func bytes(at start: Int, _ count: Int) throws(SystemError) -> [UInt8] {
     var bytes: [UInt8] = []
     try retrying("read", "descriptor \(number)") {
       var found = 0

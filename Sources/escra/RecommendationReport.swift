@@ -46,6 +46,11 @@ struct RecommendationReport {
       "Limit: \(part(seen.periodsAbove)) wanted more than \(cpu(it.cpuLimit.target)) cores; "
         + "the most was \(cpu(seen.cpuPeak)).",
     ]
+    if seen.isShifted {
+      lines.append(
+        "15 % is added, because the kernel's periods may begin within those that were seen; "
+          + "io.escra.record: trace sees quarters of them instead.")
+    }
     if let wait = seen.wait {
       lines.append(
         "At \(cpu(wait.limit)) cores, 1 in 20 bursts waits \(milliseconds(wait.time)) or longer.")

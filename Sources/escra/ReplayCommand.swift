@@ -46,11 +46,21 @@ struct ReplayCommand: ParsableCommand {
     help: "A memory limit of which near misses are counted, such as 128Mi; may be repeated.")
   var memoryMaximum: [String] = []
 
+  @Option(
+    help: """
+      When a CFS period of the kernel's begins, in milliseconds from the start of the trace; else \
+      several are tried, and the figures are means over them.
+      """)
+  var phase: Double?
+
   @Option(name: .customLong("as"), help: "The form of the output: table, json or svg.")
   var format = Format.table
 
   func run() throws {
     let (trace, run, recommended) = try load()
+    if let phase, !(0..<1000).contains(phase) {
+      throw Complaint("--phase \(phase) is no moment in a period; write 0 to 999 milliseconds")
+    }
     let replay = Replay(trace)
     let candidates = try candidates(replay, recommended)
     let memory = try memoryMaximum.map {
@@ -60,13 +70,18 @@ struct ReplayCommand: ParsableCommand {
       throw Complaint("--memory-max needs the record of the run, and \(source) is a trace alone")
     }
     let report = ReplayReport(
-      trace: trace, rows: candidates.map { ($0.name, replay.outcome(of: $0.candidate)) },
+      trace: trace, rows: candidates.map { ($0.name, outcome(of: $0.candidate, replay)) },
       memory: run.map { run in memory.map { NearMisses(run, limit: $0) } } ?? [])
     switch format {
     case .table: try Output.write(lines: report.lines)
     case .json: try Output.write(lines: [report.json.text])
     case .svg: try Output.write(lines: report.svg)
     }
+  }
+
+  private func outcome(of candidate: Replay.Candidate, _ replay: Replay) -> Replay.Outcome {
+    guard let phase else { return replay.outcome(of: candidate) }
+    return replay.outcome(of: candidate, phase: Nanoseconds(phase * 1e6))
   }
 
   private func candidates(

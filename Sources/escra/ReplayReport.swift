@@ -34,6 +34,10 @@ struct ReplayReport {
     Double(time) / max(1, Double(outcome.duration))
   }
 
+  private func count(_ outcome: Replay.Outcome) -> Int {
+    outcome.bursts.count / outcome.phases
+  }
+
   private var used: Nanoseconds { trace.pieces.reduce(0) { $0 + $1.use } }
 
   /// A table, a row for each candidate.
@@ -51,7 +55,7 @@ struct ReplayReport {
         "\(outcome.limits.count - 1)",
       ]
     }
-    let bursts = rows.first?.outcome.bursts.count ?? 0
+    let bursts = rows.first.map { count($0.outcome) } ?? 0
     var lines = [
       "\(span(Double(trace.duration) / 1e9)) with \(bursts == 1 ? "1 burst" : "\(bursts) bursts"), "
         + "\(span(Double(used) / 1e9)) of CPU time", "",
@@ -82,7 +86,7 @@ struct ReplayReport {
           rows.map { name, outcome in
             .object([
               ("candidate", .string(name)), ("throttledSeconds", seconds(outcome.throttled)),
-              ("bursts", .integer(Int64(outcome.bursts.count))),
+              ("bursts", .integer(Int64(count(outcome)))),
               ("burstP50Seconds", seconds(outcome.burst(0.5))),
               ("burstP99Seconds", seconds(outcome.burst(0.99))),
               ("longestBurstSeconds", seconds(outcome.bursts.last)),

@@ -10,6 +10,7 @@ private func run(_ change: (inout RunRecord) -> Void = { _ in }) -> Run {
   (record.usedCPU, record.heldCPU) = (200_000_000_000, 900_000_000_000)
   (record.memoryPeak, record.cpuPeak) = (100 << 20, 440_000_000)
   (record.declaredCPU, record.longestBurst) = (200_000_000, 90_000_000)
+  record.isSeenInQuarters = true
   record.cpu.add(300_000_000, times: 900)
   record.cpu.add(400_000_000, times: 100)
   record.bursts.add(60_000_000, times: 100)
@@ -48,6 +49,13 @@ private func report(_ run: Run) throws -> RecommendationReport {
     #expect(unsure.contains("Confidence is low"))
     #expect(unsure.contains("its demand is not known: twice as much is recommended"))
     #expect(unsure.contains("2 processes were killed because memory ran out"))
+  }
+
+  @Test func `what is added because periods begin at other moments is said`() throws {
+    #expect(!(try report(run()).lines.contains { $0.contains("15 % is added, because") }))
+    let shifted = try report(run { $0.isSeenInQuarters = false }).lines.joined(separator: "\n")
+    #expect(shifted.contains("15 % is added, because the kernel's periods may begin within"))
+    #expect(shifted.contains("no busy period wanted more than 0.48 cores; the most was 0.44."))
   }
 
   @Test func `options of docker and a manifest are what those take`() throws {

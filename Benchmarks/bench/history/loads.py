@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Loads of one thread that are the same each time, and containers of ours that remember them."""
+import glob
 import json
 import os
 import random
@@ -47,7 +48,7 @@ def loads(seconds):
 
 def play(shop, container, schedule, seconds):
     """Plays it; how long each request took from its arrival, in nanoseconds."""
-    start = time.monotonic_ns() + 100 * MS
+    start = container.started = time.monotonic_ns() + 100 * MS
     shop.go(container, start)
     shop.sleep(seconds, container.id)
     with open(os.path.join(container.shared, "times"), "rb") as file:
@@ -61,6 +62,8 @@ class Memory:
 
     def __init__(self, shop):
         self.shop = shop
+        # When the load began, since the beginning of its trace.
+        self.begun = 0
         self.operator = {"history": {"directory": os.path.join(shop.path, "history")}}
         self.config = shop.operator_config({"history": dict(self.operator["history"])})
         self.escra = os.path.join(os.path.dirname(shop.original), "escra")
@@ -71,6 +74,12 @@ class Memory:
         if done.returncode != 0:
             raise Failure(f"escra {' '.join(arguments)}: {done.stderr.strip()}")
         return json.loads(done.stdout)
+
+    def _trace_begins(self):
+        """When the newest trace does, on the wall clock: in the header of its first block."""
+        traces = glob.glob(os.path.join(self.operator["history"]["directory"], "*", "trace-*"))
+        with open(max(traces, key=os.path.getmtime), "rb") as file:
+            return struct.unpack("<2Q", file.read(16))[1]
 
     def drawing(self, profile):
         """What was demanded, what is recommended and what the law holds, over time: an SVG."""
@@ -87,12 +96,15 @@ class Memory:
         made.supervisor
         time.sleep(0.3)
         found = play(self.shop, made, schedule, seconds)
+        wall = time.time_ns() - time.monotonic_ns()
         used = made.group.used()
         made.stop()
         deadline = time.monotonic() + 5
         while True:
             try:
-                return found, used, self.tool("recommend", profile, "--config", self.config)
+                told = self.tool("recommend", profile, "--config", self.config)
+                self.begun = made.started + wall - self._trace_begins()
+                return found, used, told
             except Failure:
                 if time.monotonic() > deadline:
                     raise

@@ -19,7 +19,7 @@ package struct BandwidthModel: Sendable {
   private static let skew: Nanoseconds = 1_300_000
 
   /// One CPU of the model.
-  package struct CPU: Sendable {
+  package struct CPU: Equatable, Sendable {
     var remaining: Nanoseconds = 0
     var uncounted: Nanoseconds = 0
     var isThrottled = false
@@ -52,24 +52,23 @@ package struct BandwidthModel: Sendable {
   package private(set) var throttled: Nanoseconds = 0
   private var pool: Nanoseconds
   private let period: Nanoseconds
-  private let phase: Nanoseconds
   /// What is worth telling, as Sources/CBPF/bpf/hooks.bpf.c sees it; nil without hooks.
   package var hooks: HookLimits?
   private var told = (end: Nanoseconds.min, quota: Nanoseconds.min, left: Nanoseconds.max)
   private var left: Nanoseconds?
+  /// When the timer refills the pool next.
+  package private(set) var periodEnd: Nanoseconds
 
   /// A machine that runs nothing yet.
   package init(quota: Nanoseconds, period: Nanoseconds, phase: Nanoseconds, cpus: Int) {
     self.quota = quota
     self.period = period
-    self.phase = phase % period / Self.step * Self.step
+    // From its creation on a group's timer keeps its phase, whatever rests in between
+    // (hrtimer_forward_now() in start_cfs_bandwidth()).
+    let phase = phase % period / Self.step * Self.step
+    periodEnd = phase > 0 ? phase : period
     pool = quota
     self.cpus = Array(repeating: CPU(), count: min(cpus, 64))
-  }
-
-  /// When the timer refills the pool next.
-  package var periodEnd: Nanoseconds {
-    time - (time - phase + period) % period + period
   }
 
   /// tg_set_cfs_bandwidth(): a full refill, whatever the value.
@@ -133,7 +132,7 @@ package struct BandwidthModel: Sendable {
         cpus[cpu].isRunning = !cpus[cpu].isThrottled
       }
     }
-    if time % period == phase { refill() }
+    if time == periodEnd { refill() }
     if wasThrottled { return (ran, .throttled) }
     return (ran, left.map { .runningOut(left: $0) } ?? .nothing)
   }
@@ -144,9 +143,69 @@ package struct BandwidthModel: Sendable {
     // What ran until now gives back what it has left.
     _ = run(0)
     guard end > time else { return }
-    let isRefilled = end >= periodEnd
     time = end
-    if isRefilled { refill() }
+    guard end >= periodEnd else { return }
+    // One refill stands for all of them.
+    periodEnd += (end - periodEnd) / period * period
+    refill()
+  }
+
+  /// Works on the first CPU alone, which hooks do not see: what ``run(_:for:)`` does from tick to tick
+  /// on any number of CPUs, in one call.
+  ///
+  /// - Parameters:
+  ///   - work: CPU time to be used.
+  ///   - end: When to stop before.
+  /// - Returns: What is left of the work.
+  package mutating func run(alone work: Nanoseconds, until end: Nanoseconds) -> Nanoseconds {
+    guard work > 0, time < end else { return work }
+    var cpu = cpus[0]
+    var (now, pool, left) = (time, pool, work)
+    func assign() {
+      let given = min(pool, Self.slice - cpu.remaining)
+      pool -= given
+      cpu.remaining += given
+      cpu.isThrottled = cpu.remaining <= 0
+    }
+    if !cpu.isRunning, !cpu.isThrottled, cpu.remaining <= 0 { assign() }
+    var tick = now - now % Self.tick + Self.tick
+    while now < end, left > 0 {
+      let next = min(periodEnd, end)
+      cpu.isRunning = !cpu.isThrottled
+      if cpu.isThrottled {
+        throttled += next - now
+        now = next
+      } else {
+        let moment = min(tick, next, now + left)
+        cpu.uncounted += moment - now
+        left -= moment - now
+        now = moment
+        if now == tick {
+          usage += cpu.uncounted
+          cpu.remaining -= cpu.uncounted
+          cpu.uncounted = 0
+          if cpu.remaining <= 0 { assign() }
+          cpu.isRunning = !cpu.isThrottled
+          tick += Self.tick
+        }
+      }
+      if now == periodEnd {
+        pool = quota
+        periodEnd += period
+        if cpu.isThrottled {
+          let given = min(pool, 1 - cpu.remaining)
+          pool -= given
+          cpu.remaining += given
+          cpu.isThrottled = cpu.remaining <= 0
+        }
+        tick = now - now % Self.tick + Self.tick
+      }
+    }
+    used += work - left
+    cpu.sinceArmed += work - left
+    (time, self.pool) = (now, pool)
+    cpus[0] = cpu
+    return left
   }
 
   /// look() of the program behind sched_stat_runtime: before the CPU time is charged.
@@ -163,6 +222,7 @@ package struct BandwidthModel: Sendable {
 
   private mutating func refill() {
     pool = quota
+    periodEnd += period
     distribute()
   }
 

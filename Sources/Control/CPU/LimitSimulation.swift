@@ -31,7 +31,15 @@ package struct LimitSimulation {
   /// The most that use was above the limit: over all windows of any length.
   package private(set) var excess: Nanoseconds = 0
   /// Quota that was there and not used, as CPU time.
-  package private(set) var slack: Nanoseconds = 0
+  package var slack: Nanoseconds {
+    let since = kernel.time - lastWrite
+    // What a limit of 64 CPUs is in a year has no place in an integer.
+    let whole = since / period * kernel.quota
+    return heldBefore + whole + kernel.quota * (since % period) / period - kernel.used
+  }
+  private var heldBefore: Nanoseconds = 0
+  private var lastWrite: Nanoseconds = 0
+  private let isSupervised: Bool
   /// What is left to do for each thread; thread i runs on CPU i.
   package var backlog: [Nanoseconds]
   /// How late the supervisor is: it has to get a CPU first.
@@ -69,6 +77,7 @@ package struct LimitSimulation {
     limit = ceiling
     self.period = period
     alarmAt = floor / 5
+    isSupervised = law != nil
     guard let law else { return }
     var parameters = CPUController.Parameters(
       period: period, cpus: Int64(cpus), quietUse: floor / 5, hasAlarm: hasAlarm, law: law)
@@ -120,16 +129,14 @@ package struct LimitSimulation {
   ///   - target: The use, since the beginning, at which to stop before.
   package mutating func run(until end: Nanoseconds, untilUsed target: Nanoseconds = .max) {
     let step = BandwidthModel.step
+    if !isSupervised, backlog.count == 1 {
+      return runAlone(until: (end + step - 1) / step * step, untilUsed: target)
+    }
     while kernel.time < end, kernel.used < target {
       var span = end - kernel.time
       if let deadline { span = min(span, max(step, deadline - kernel.time)) }
       if isIdle {
-        let (before, quota) = (kernel.used, kernel.quota)
-        let start = kernel.time
-        kernel.rest(until: start + (span + step - 1) / step * step)
-        slack +=
-          CFSBandwidth.scaled(quota, by: kernel.time - start, over: period)
-          - (kernel.used - before)
+        kernel.rest(until: kernel.time + (span + step - 1) / step * step)
         supervise(.nothing)
         continue
       }
@@ -137,6 +144,15 @@ package struct LimitSimulation {
       // What a limit of 64 CPUs is in a longer span has no place in an integer.
       span = min((span + step - 1) / step * step, 100 * step)
       pass(min(kernel.undisturbed(runnable), span))
+    }
+  }
+
+  /// The same of one thread under a static limit.
+  private mutating func runAlone(until end: Nanoseconds, untilUsed target: Nanoseconds) {
+    while kernel.time < end, kernel.used < target {
+      let work = min(backlog[0], target - kernel.used)
+      if work <= 0 { return kernel.rest(until: end) }
+      backlog[0] -= work - kernel.run(alone: work, until: end)
     }
   }
 
@@ -148,18 +164,16 @@ package struct LimitSimulation {
 
   private mutating func pass(_ span: Nanoseconds) {
     let before = kernel.used
-    let quota = kernel.quota
     let (ran, seen) = kernel.run(runnable, for: span)
     for cpu in backlog.indices where ran >> UInt64(cpu) & 1 == 1 { backlog[cpu] -= span }
     let used = kernel.used - before
     level = max(0, level + used - limit * span / period)
     excess = max(excess, level)
-    slack += quota * span / period - used
     supervise(seen)
   }
 
   private mutating func supervise(_ seen: BandwidthModel.Seen) {
-    guard controller != nil else { return }
+    guard isSupervised else { return }
     let end = hook == .seeing ? kernel.periodEnd : nil
     switch (hook, seen) {
     case (.none, _), (_, .nothing): break
@@ -194,6 +208,8 @@ package struct LimitSimulation {
     writes.append(
       Write(
         time: kernel.time, before: kernel.quota, quota: decision.quota, rule: decision.rule))
+    heldBefore = slack + kernel.used
+    lastWrite = kernel.time
     kernel.write(decision.quota)
   }
 }

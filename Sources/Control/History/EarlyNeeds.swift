@@ -37,7 +37,7 @@ package struct EarlyNeeds: Equatable, Sendable {
     }
   }
 
-  /// Adds a segment, or the end of one; an older one first.
+  /// Adds a segment, or whole records of one.
   ///
   /// - Parameter bytes: Any bytes.
   package mutating func add(_ bytes: [UInt8]) {
@@ -71,8 +71,9 @@ package struct EarlyNeeds: Equatable, Sendable {
     var index = runs.count - 1
     while index >= 0, runs[index].nonce != found.nonce { index -= 1 }
     guard index >= 0 else { return runs.append(found) }
-    let written = max(runs[index].written, found.written)
-    if found.started <= runs[index].started { runs[index] = found }
+    let (known, written) = (runs[index], max(runs[index].written, found.written))
+    let isLater = found.started == known.started && found.written >= known.written
+    if found.started < known.started || isLater { runs[index] = found }
     runs[index].written = written
   }
 

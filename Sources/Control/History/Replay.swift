@@ -37,9 +37,11 @@ package struct Replay {
     package var slack: Nanoseconds = 0
     /// The time that was replayed.
     package var duration: Nanoseconds = 0
-    /// How long each burst took, the shortest first.
+    /// How long each burst took, the shortest first, at each phase that was tried.
     package var bursts: [Nanoseconds] = []
-    /// The limit from a moment on, in nanocores.
+    /// How many phases of the kernel's periods were tried; other figures are means over them.
+    package var phases = 1
+    /// The limit from a moment on, in nanocores, at the first of the phases.
     package var limits: [(time: Nanoseconds, limit: Int64)] = []
 
     /// A percentile of the bursts; nil where there is none.
@@ -95,8 +97,52 @@ package struct Replay {
     return whole(work)
   }
 
+  /// How many phases of the kernel's periods are tried of a trace that is short, and what is short.
+  private static let phases: Int64 = 8
+  private static let short: Nanoseconds = 600_000_000_000
+
   /// Tries a candidate.
+  ///
+  /// A group's periods begin at a random moment, which it keeps (init_cfs_bandwidth()). What that
+  /// matters to a short trace is evened out by trying several.
   package func outcome(of candidate: Candidate) -> Outcome {
+    let period = trace.period
+    // No period of the kernel's begins with a burst.
+    let first = period * 37 / 100
+    var sum = outcome(of: candidate, phase: first)
+    guard trace.duration <= Self.short else { return sum }
+    for index in 1..<Self.phases {
+      let next = outcome(of: candidate, phase: first + period * index / Self.phases)
+      sum.throttled += next.throttled
+      sum.slack += next.slack
+      sum.duration += next.duration
+      sum.bursts += next.bursts
+    }
+    sum.throttled /= Self.phases
+    sum.slack /= Self.phases
+    sum.duration /= Self.phases
+    sum.bursts.sort()
+    sum.phases = Int(Self.phases)
+    return sum
+  }
+
+  /// For how long the first piece of a burst waits: its work goes on in the next step, so it ends with
+  /// its own.
+  private func offset(of index: Int) -> Nanoseconds {
+    let piece = trace.pieces[index]
+    guard index + 1 < trace.pieces.count,
+      trace.pieces[index + 1].start == piece.start + trace.step
+    else { return 0 }
+    return whole(max(0, trace.step - piece.use))
+  }
+
+  /// Tries a candidate where the kernel's periods begin at a moment.
+  ///
+  /// - Parameters:
+  ///   - candidate: What is tried.
+  ///   - phase: When a period begins, since the trace began.
+  /// - Returns: What came of it.
+  package func outcome(of candidate: Candidate, phase: Nanoseconds) -> Outcome {
     let period = trace.period
     func quota(_ cores: Int64) -> Nanoseconds {
       max(1_000_000, CFSBandwidth.scaled(cores, by: period, over: Self.core))
@@ -104,8 +150,7 @@ package struct Replay {
     var simulation = LimitSimulation(
       candidate.law, quota: quota(candidate.limit), floor: quota(candidate.bounds.floor),
       ceiling: quota(candidate.bounds.ceiling), cpus: cpus, period: period,
-      // No period of the kernel's begins with a burst.
-      phase: period * 37 / 100, hook: .seeing)
+      phase: phase, hook: .seeing)
     var outcome = Outcome()
     /// Bursts that have begun: when, and how much has to be used until each has ended.
     var open: [(start: Nanoseconds, target: Nanoseconds)] = []
@@ -122,10 +167,10 @@ package struct Replay {
     }
 
     for (index, piece) in trace.pieces.enumerated() {
-      run(until: piece.start)
-      if index == 0 || piece.start > trace.pieces[index - 1].start + trace.step {
-        open.append((piece.start, arrived + burst(from: index)))
-      }
+      let isFirst = index == 0 || piece.start > trace.pieces[index - 1].start + trace.step
+      let start = piece.start + (isFirst ? offset(of: index) : 0)
+      run(until: start)
+      if isFirst { open.append((start, arrived + burst(from: index))) }
       // What is no whole step of the model's is the next piece's.
       let work = whole(piece.use + carried)
       carried += piece.use - work

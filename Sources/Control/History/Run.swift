@@ -35,6 +35,7 @@ package struct Run: Equatable, Sendable {
       return isTooMuch ? .max : sum
     }
     total.isFinal = part.isFinal
+    total.isSeenInQuarters = total.isSeenInQuarters && part.isSeenInQuarters
     total.written = max(total.written, part.written)
     // What is declared now.
     (total.declaredCPU, total.declaredMemory) = (part.declaredCPU, part.declaredMemory)

@@ -12,6 +12,8 @@ package struct RunRecord: Equatable, Sendable {
   package var isFinal = false
   /// Whether its limits were left alone: `observe`.
   package var isObserved = false
+  /// Whether its CPU use is the most of any period, and not that of the recorder's own periods.
+  package var isSeenInQuarters = false
   /// When the supervisor began, on the wall clock.
   package var started: Nanoseconds
   /// When the record was written, on the wall clock.

@@ -19,7 +19,7 @@ extension RunRecord {
   ///
   /// - Parameter buffer: ``size`` bytes.
   package func encode(into buffer: UnsafeMutableRawBufferPointer) {
-    let flags: UInt64 = (isFinal ? 1 : 0) | (isObserved ? 2 : 0)
+    let flags: UInt64 = (isFinal ? 1 : 0) | (isObserved ? 2 : 0) | (isSeenInQuarters ? 4 : 0)
     var place = 0
     func put(_ word: UInt64) {
       buffer.storeBytes(of: word.littleEndian, toByteOffset: place, as: UInt64.self)
@@ -70,6 +70,7 @@ extension RunRecord {
     self.init(nonce: word(1), started: figure(2), period: figure(5))
     isFinal = word(0) >> 40 & 1 == 1
     isObserved = word(0) >> 40 & 2 == 2
+    isSeenInQuarters = word(0) >> 40 & 4 == 4
     (written, duration, declaredCPU, declaredMemory) = (figure(3), figure(4), figure(6), figure(7))
     (usedCPU, heldCPU, heldMemory) = (figure(8), figure(9), figure(10))
     (memoryPeak, earlyMemory, cpuPeak, earlyCPU) = (figure(11), figure(12), figure(13), figure(14))

@@ -42,6 +42,8 @@ package struct RunRecorder: Sendable {
   private let start: Nanoseconds
   private let quietUse: Nanoseconds
   private var last: Reading
+  /// What the kernel's periods may hold; nil unless looks come at each quarter of one.
+  private var sliding: SlidingPeriod?
   /// The window that is open: when it began, and the use until then.
   private var window: (start: Nanoseconds, usage: Nanoseconds)?
   private var burst: Nanoseconds = 0
@@ -54,8 +56,15 @@ package struct RunRecorder: Sendable {
   ///   - record: A record of nothing.
   ///   - first: The first reading.
   ///   - quietUse: CPU time a period below which the container counts as quiet.
-  package init(_ record: RunRecord, first: Reading, quietUse: Nanoseconds) {
+  ///   - seesQuarters: Whether a reading comes at each quarter of a busy period.
+  package init(
+    _ record: RunRecord, first: Reading, quietUse: Nanoseconds, seesQuarters: Bool = false
+  ) {
     self.record = record
+    self.record.isSeenInQuarters = seesQuarters
+    sliding =
+      seesQuarters
+      ? SlidingPeriod(period: record.period, time: first.time, usage: first.usage) : nil
     self.quietUse = quietUse
     start = first.time
     last = first
@@ -76,6 +85,7 @@ package struct RunRecorder: Sendable {
     }
     if let memory = reading.memory, use > 0 { note(memory: memory, at: reading.time) }
     last = reading
+    sliding?.note(time: reading.time, usage: reading.usage)
     record.duration = max(0, reading.time - start)
     if let open = window, reading.time - open.start >= record.period / 20 * 19 {
       close(open.start, used: reading.usage - open.usage, at: reading.time)
@@ -86,6 +96,12 @@ package struct RunRecorder: Sendable {
   package mutating func note(peak: Int64) {
     record.memoryPeak = max(record.memoryPeak, peak)
     if record.duration <= Self.early { record.earlyMemory = max(record.earlyMemory, peak) }
+  }
+
+  /// Readings come no more often than once a period from now on.
+  package mutating func endQuarters() {
+    sliding = nil
+    record.isSeenInQuarters = false
   }
 
   /// Takes note of what else is to be in the record.
@@ -111,7 +127,9 @@ package struct RunRecorder: Sendable {
     }
     // All of it may have come in one period of the kernel's, if the look was late by less than one.
     let span = periods == 1 ? period : now - start
-    let cores = CFSBandwidth.scaled(used, by: 1_000_000_000, over: span)
+    let own = periods == 1 ? sliding?.capped(used) ?? used : used
+    let any = CFSBandwidth.scaled(sliding?.take() ?? 0, by: 1_000_000_000, over: period)
+    let cores = max(any, CFSBandwidth.scaled(own, by: 1_000_000_000, over: span))
     record.cpu.add(cores, times: UInt32(clamping: periods))
     record.busy += now - start
     record.cpuPeak = max(record.cpuPeak, cores)

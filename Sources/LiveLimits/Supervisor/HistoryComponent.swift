@@ -55,7 +55,7 @@ final class HistoryComponent: Component {
       first: RunRecorder.Reading(
         time: now, usage: usage, quota: base.quota(of: handover.found),
         memoryLimit: container.memory?.held),
-      quietUse: base.bounds(hasAlarm: true).floor / 5)
+      quietUse: base.bounds(hasAlarm: true).floor / 5, seesQuarters: traceFile.isOpen)
     trace =
       traceFile.isOpen
       ? TraceRecorder(period: base.period, now: now, wallClock: record.started, usage: usage) : nil
@@ -100,7 +100,10 @@ final class HistoryComponent: Component {
       RunRecorder.Reading(
         time: now, usage: usage, quota: cpu.controller.quota, memory: used,
         memoryLimit: container.memory?.held))
-    if let block = trace?.note(usage, at: now) { write(block, to: traceFile) }
+    if let block = trace?.note(usage, at: now) {
+      write(block, to: traceFile)
+      if trace?.isFull == true { recorder.endQuarters() }
+    }
     if now >= nextSnapshot { snapshot() }
   }
 

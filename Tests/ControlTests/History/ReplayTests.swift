@@ -33,7 +33,7 @@ extension DemandTrace {
       let trace = DemandTrace.bursts(80 * cpus * ms, every: 1000 * ms, for: 60_000 * ms, cpus: cpus)
       let replay = Replay(trace)
       let outcome = replay.outcome(of: .init(limit: replay.most))
-      #expect(outcome.throttled == 0 && outcome.bursts.count == 60)
+      #expect(outcome.throttled == 0 && outcome.bursts.count == 60 * outcome.phases)
       // The rest of a burst may be on fewer CPUs than the burst.
       #expect((80 * ms...100 * ms).contains(try #require(outcome.burst(0.5))))
     }
@@ -89,6 +89,59 @@ extension DemandTrace {
       #expect(fast.backlog == slow.backlog)
       #expect(abs(fast.slack - slow.slack) < ms)
     }
+  }
+
+  @Test func `one thread in one call is the same thread from tick to tick, to the nanosecond`() {
+    var random = SeededGenerator(seed: 13)
+    for _ in 0..<60 {
+      let quota = Nanoseconds.random(in: 2...110, using: &random) * ms
+      let phase = Nanoseconds.random(in: 0...999, using: &random) * ms / 10
+      var slow = BandwidthModel(quota: quota, period: 100 * ms, phase: phase, cpus: 1)
+      var fast = slow
+      for _ in 0..<400 {
+        let work = Nanoseconds.random(in: 0...900, using: &random) * ms / 10
+        let end = slow.time + Nanoseconds.random(in: 1...1500, using: &random) * ms / 10
+        var left = work
+        while slow.time < end, left > 0 {
+          if slow.run(1).ran == 1 { left -= BandwidthModel.step }
+        }
+        #expect(fast.run(alone: work, until: end) == left)
+        if Bool.random(using: &random) {
+          while slow.time < end { _ = slow.run(0) }
+          fast.rest(until: end)
+        }
+        #expect(slow.cpus == fast.cpus && slow.periodEnd == fast.periodEnd)
+        #expect(slow.throttled == fast.throttled && slow.usage == fast.usage)
+        #expect(slow.time == fast.time && slow.used == fast.used)
+      }
+    }
+  }
+
+  @Test func `a burst that goes on in the next step begins late in its own`() throws {
+    var trace = DemandTrace(step: 25 * ms)
+    for start in stride(from: Nanoseconds(0), to: 60_000 * ms, by: 1000 * 1_000_000) {
+      trace.pieces.append(.init(start: start, use: 10 * ms))
+      trace.pieces.append(.init(start: start + 25 * ms, use: 20 * ms))
+    }
+    trace.duration = 60_000 * ms
+    let replay = Replay(trace)
+    #expect(replay.outcome(of: .init(limit: core)).burst(0.99) == 30 * ms)
+  }
+
+  @Test func `a short trace is tried at several phases, a long one needs none`() {
+    let trace = DemandTrace.bursts(30 * ms, every: 500 * ms, for: 12_000 * ms)
+    let replay = Replay(trace)
+    let candidate = Replay.Candidate(limit: core / 10)
+    let each = (0..<8).map {
+      replay.outcome(of: candidate, phase: 37 * ms + Nanoseconds($0) * 12_500_000)
+    }
+    let all = replay.outcome(of: candidate)
+    #expect(all.phases == 8 && all.bursts.count == each.reduce(0) { $0 + $1.bursts.count })
+    #expect(all.throttled == each.reduce(0) { $0 + $1.throttled } / 8)
+    // Where the bursts lie in the kernel's periods matters.
+    #expect(Set(each.map { $0.throttled }).count > 1)
+    let long = DemandTrace.bursts(30 * ms, every: 500 * ms, for: 700_000 * ms)
+    #expect(Replay(long).outcome(of: candidate).phases == 1)
   }
 
   @Test func `a law that follows demand throttles less than its own mean as a static limit`() throws

@@ -13,6 +13,7 @@ extension RunRecord {
       period: Int64.random(in: 1_000_000...1_000_000_000, using: &random))
     record.isFinal = Bool.random(using: &random)
     record.isObserved = Bool.random(using: &random)
+    record.isSeenInQuarters = Bool.random(using: &random)
     (record.written, record.duration, record.declaredCPU) = (figure(), figure(), figure())
     (record.declaredMemory, record.usedCPU, record.heldCPU) = (figure(), figure(), figure())
     (record.heldMemory, record.memoryPeak, record.earlyMemory) = (figure(), figure(), figure())
