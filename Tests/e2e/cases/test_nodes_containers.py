@@ -29,20 +29,22 @@ chaos = pytest.mark.skipif(not ROUNDS, reason="make chaos-nodes runs it")
 class Shop:
     """One application, with a container on each node."""
 
-    def __init__(self, world, cluster, container, nodes, **options):
-        self.world, self.cluster, self.make = world, cluster, container
+    def __init__(self, world, cluster, container, nodes, least="20m", **options):
+        self.world, self.cluster, self.make, self.least = world, cluster, container, least
         self.nodes = [
             cluster.node(f"n{number}", **options).start_agent() for number in range(nodes)]
         self.containers = [self.start(node) for node in self.nodes]
         wait_until(lambda: self.ledger and len(self.ledger["nodes"]) == nodes, 5, "all joined")
 
-    def start(self, node, **options):
-        made = self.make(
+    def start(self, node):
+        return self.container(node).started()
+
+    def container(self, node):
+        """One more, which is not created yet."""
+        return self.make(
             {"io.escra.app": "shop", "io.escra.app.scope": "cluster", "io.escra.app.cpu": "500m",
-             "io.escra.cpu.max": "500m", "io.escra.cpu.min": "20m"},
-            runtime=self.runtime(node),
-            quota=DECLARED, period=100_000, **options)
-        return made.started()
+             "io.escra.cpu.max": "500m", "io.escra.cpu.min": self.least},
+            runtime=self.runtime(node), quota=DECLARED, period=100_000)
 
     def runtime(self, node):
         """escra-runc on a node, with a root that goes with the test."""
@@ -168,6 +170,52 @@ def lose_agent(shop, how):
     else:
         agent.send_signal(signal.SIGCONT)
     shop.containers[0].wait_for_quota(lambda quota: quota >= 2 * DECLARED, 9, "its part again")
+
+
+def test_one_more_container_gets_what_other_nodes_do_not_need(world, shop):
+    """At rest a node's share is what its members declare; its agent is asked for more."""
+    shop = shop(members=1, least="50m")
+    times = []
+    with shop.sums(world):
+        for _ in range(3):
+            more = shop.container(shop.nodes[0])
+            before = time.monotonic()
+            shop.containers.append(more.started())
+            times.append(time.monotonic() - before)
+    print("create and start took", ", ".join(f"{each * 1e3:.0f}" for each in times), "ms")
+    nodes = shop.ledger["nodes"]
+    assert nodes["n0"]["minimum"] == 200_000_000 and nodes["n1"]["held"] == 50_000_000, nodes
+
+
+@pytest.mark.parametrize("agent", ["all is taken", "stopped", "dead"])
+def test_one_more_container_is_refused_where_no_node_has_a_part(world, shop, agent):
+    """With the time that it took, and what was tried."""
+    shop = shop(members=1, least="50m")
+    if agent == "all is taken":
+        shop.least = "450m"
+    if agent == "stopped":
+        shop.nodes[0].agent.send_signal(signal.SIGSTOP)
+    if agent == "dead":
+        shop.nodes[0].agent.kill()
+        shop.nodes[0].agent.wait()
+    more = shop.container(shop.nodes[0])
+    before = time.monotonic()
+    with open(world.path("refusal"), "w+") as file:
+        assert more.create(stderr=file).wait(10) == 1
+        took = time.monotonic() - before
+        file.seek(0)
+        refusal = file.read()
+    if agent == "stopped":
+        shop.nodes[0].agent.send_signal(signal.SIGCONT)
+    print(f"refused after {took:.2f} s: {refusal}")
+    tried = "escra-agent was asked for more, and brought too little within 1 s"
+    assert (tried in refusal) == (agent != "dead")
+    assert "io.escra.cpu.min" in refusal
+    assert took < 0.9 if agent == "dead" else 0.95 < took < 3
+    # What was asked for is asked for no longer.
+    if agent != "dead":
+        wait_until(
+            lambda: shop.ledger["nodes"]["n0"]["declared"] == 50_000_000, 5, "as it was before")
 
 
 def test_two_instances_on_a_machine_know_nothing_of_each_other(world, escra, container):
