@@ -187,6 +187,37 @@ def test_one_more_container_gets_what_other_nodes_do_not_need(world, shop):
     assert nodes["n0"]["minimum"] == 200_000_000 and nodes["n1"]["held"] == 50_000_000, nodes
 
 
+def test_one_more_container_gets_the_memory_that_other_nodes_do_not_need(world, shop):
+    """The same of memory, which has no deadline; what is left at the end is said."""
+    shop = shop(members=1)
+    asked = {"io.escra.app": "cache", "io.escra.app.scope": "cluster",
+             "io.escra.app.memory": "256Mi", "io.escra.memory.min": "64Mi"}
+
+    def cache(number):
+        made = shop.make(
+            asked, runtime=shop.runtime(shop.nodes[number]), quota=DECLARED, period=100_000)
+        made.bundle.give_memory(64 << 20)
+        return made
+
+    for number in (0, 1):
+        cache(number).started()
+
+    def held(number):
+        ledger = shop.cluster.ledger("cache", "memory") or {"nodes": {}}
+        return ledger["nodes"].get(f"n{number}", {"held": 0})["held"] >> 20
+
+    wait_until(lambda: held(0) == held(1) == 64, 5, "both have what they declare")
+    for number in (2, 3):
+        cache(0).started()
+        wait_until(lambda: held(0) == 64 * number, 2, "a part for one more")
+    with open(world.path("refusal"), "w+") as file:
+        assert cache(0).create(stderr=file).wait(10) == 1
+        file.seek(0)
+        refusal = file.read()
+    assert "0 of the node's share of memory is left" in refusal and "64Mi" in refusal, refusal
+    assert "io.escra.memory.min" in refusal and held(1) == 64
+
+
 @pytest.mark.parametrize("agent", ["all is taken", "stopped", "dead"])
 def test_one_more_container_is_refused_where_no_node_has_a_part(world, shop, agent):
     """With the time that it took, and what was tried."""

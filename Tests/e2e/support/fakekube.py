@@ -154,8 +154,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
         version = body["metadata"].get("resourceVersion")
         if not version:
             return 422, failure(
-                422, "Invalid", named + " is invalid: metadata.resourceVersion: Invalid value: 0x0: "
-                "must be specified for an update", **about(key[1]))
+                422, "Invalid", named + " is invalid: metadata.resourceVersion: Invalid value: "
+                "0x0: must be specified for an update", **about(key[1]))
         if version != current:
             return conflict(key[1])
         STORE.change("MODIFIED", key, body)
