@@ -131,6 +131,8 @@ package struct PoolParameters: Sendable {
   /// A cluster-scoped application has only its members' floors for as long, and then, if no agent
   /// has said anything, what they declare.
   package var shareGrace: Nanoseconds = 2_000_000_000
+  /// A newcomer that needs more than the share holds waits for as long for the agent to bring it.
+  package var shareWait: Nanoseconds = 1_000_000_000
   /// The rules in force; the simulator leaves one out.
   package var rules: ApplicationRules = .all
 

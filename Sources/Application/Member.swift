@@ -39,6 +39,8 @@ package struct Member: Sendable {
 
   /// A request that was not answered for as long is answered by the fence.
   package static let patience: Nanoseconds = 200_000_000
+  /// A broker that asks the node's agent for a larger share answers within as long.
+  package static let patienceForShare = PoolParameters().shareWait + patience
 
   /// The container's instance.
   package let nonce: UInt64
@@ -98,6 +100,9 @@ package struct Member: Sendable {
 
   /// Whether the broker has taken it in.
   package var isJoined: Bool { phase == .joined }
+
+  /// Whether the broker has asked the node's agent for what this member needs.
+  package private(set) var hasAwaitedShare = false
 
   /// When ``Event/tick`` is due; nil while no request is open.
   package var deadline: Nanoseconds? { open?.deadline }
@@ -180,6 +185,11 @@ package struct Member: Sendable {
       told = nil
     case .refuse(let reason, let figure):
       actions.append(.refused(reason, figure: figure))
+      return
+    case .figures where phase == .joining:
+      // The share of this node is too small, and its agent is asked for more.
+      hasAwaitedShare = true
+      open = (sequence, now + Self.patienceForShare)
       return
     default: return
     }

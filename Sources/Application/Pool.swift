@@ -136,6 +136,8 @@ package struct Pool: Sendable {
   var agent: (link: Link, message: ApplicationMessage)?
   /// What that one was told last.
   var toldDemand: ApplicationMessage.Demand?
+  /// Newcomers that wait for a larger share, in the order in which they came.
+  var newcomers: [WaitingNewcomer] = []
   /// What members could use.
   package internal(set) var wanted: Int64 = 0
   /// What they have in use.

@@ -46,28 +46,54 @@ extension Pool {
     let known = byNonce[message.nonce]
     // What a dead predecessor had said and nobody had read yet: connections count up.
     if let known, accounts[known].link > link, rules.contains(.checksEpochs) { return }
+    forgetNewcomer(message.nonce)
     // Nobody has granted it anything yet, also where its file was found by a new broker.
     let account = known.map { accounts[$0] }
     if claim.held == 0, account.map({ $0.charged == 0 && $0.standing != .joined }) ?? true {
       if let limit = conflict(of: claim, except: message.nonce) {
         return answer(message, .refuse(.conflict, figure: limit), link, &actions)
       }
-      let least = floors - (account?.floor ?? 0)
-      var groups = groups
-      if let account { groups.count(declared: account.declared, in: account.group, -1) }
-      groups.note(claim.group)
-      groups.count(declared: claim.declared, in: claim.group?.id, 1)
-      // What the operator has set since is not undone by the annotation that was there before.
-      let application = claim.application == limits.annotated ? nil : claim.application
-      let limit =
-        isCluster
-        ? shareForNewcomers : min(application ?? limits.explicit ?? groups.declared, most)
-      if least + claim.floor > limit {
-        let left = max(0, limit - least)
+      let left = room(for: claim, replacing: account)
+      if claim.floor > left {
+        if isCluster, agent != nil, limits.share != nil {
+          if let known { remove(known) }
+          return wait(for: claim, message, link, now, &actions)
+        }
         return answer(message, .refuse(.minima, figure: left), link, &actions)
       }
-      // The newest create wins; who comes back does not.
-      if let application { (limits.explicit, limits.annotated) = (application, application) }
+    }
+    admit(claim, message, link, now, &actions)
+  }
+
+  /// What the floors of the other members leave of the limit that a newcomer would join.
+  func room(for claim: ApplicationMessage.Claim, replacing account: Account?) -> Int64 {
+    let least = floors - (account?.floor ?? 0)
+    if isCluster { return max(0, shareForNewcomers - least) }
+    var groups = groups
+    if let account { groups.count(declared: account.declared, in: account.group, -1) }
+    groups.note(claim.group)
+    groups.count(declared: claim.declared, in: claim.group?.id, 1)
+    let limit = newLimit(of: claim) ?? limits.explicit ?? groups.declared
+    return max(0, min(limit, most) - least)
+  }
+
+  /// The application's limit that a newcomer brings along.
+  ///
+  /// What the operator has set since is not undone by the annotation that was there before.
+  func newLimit(of claim: ApplicationMessage.Claim) -> Int64? {
+    claim.application == limits.annotated ? nil : claim.application
+  }
+
+  /// Takes a member in, which holds what it claims.
+  mutating func admit(
+    _ claim: ApplicationMessage.Claim, _ message: ApplicationMessage, _ link: Link,
+    _ now: Nanoseconds, _ actions: inout [BrokerAction]
+  ) {
+    let known = byNonce[message.nonce]
+    let isNew = known.map { accounts[$0].charged == 0 && accounts[$0].standing != .joined } ?? true
+    // The newest create wins; who comes back does not.
+    if claim.held == 0, isNew, let application = newLimit(of: claim) {
+      (limits.explicit, limits.annotated) = (application, application)
     }
     groups.note(claim.group)
     let index =
@@ -106,7 +132,7 @@ extension Pool {
   }
 
   /// The limit that a newcomer would change and must not; nil where it may join.
-  private func conflict(of claim: ApplicationMessage.Claim, except nonce: UInt64) -> Int64? {
+  func conflict(of claim: ApplicationMessage.Claim, except nonce: UInt64) -> Int64? {
     guard claim.isNoChange, let application = claim.application,
       application != limits.annotated
     else { return nil }
@@ -169,7 +195,7 @@ extension Pool {
   /// Takes note that a connection has closed, which frees nothing.
   mutating func close(_ link: Link, at now: Nanoseconds, _ actions: inout [BrokerAction]) {
     if setter?.link == link { setter = nil }
-    if agent?.link == link { agent = nil }
+    closeNewcomer(link, now, &actions)
     guard let index = byLink.removeValue(forKey: link), accounts[index].link == link else {
       return
     }
@@ -215,6 +241,7 @@ extension Pool {
   package var deadline: Nanoseconds? {
     var next = min(rejoinDeadline ?? .max, setter?.deadline ?? .max)
     next = min(next, recalls.first?.moment ?? .max, shareDeadline ?? .max)
+    next = min(next, newcomers.first?.deadline ?? .max)
     if waiting > 0 || charged > limit {
       next = min(next, resting.first?.moment ?? .max, leftAlone.first?.moment ?? .max)
     }
@@ -236,6 +263,7 @@ extension Pool {
       accounts[index].isFenced = true
       actions.append(.fence(recall.nonce))
     }
+    refuseNewcomers(at: now, &actions)
     settle(now, &actions)
     if let setter, setter.deadline <= now {
       self.setter = nil
@@ -269,6 +297,7 @@ extension Pool {
       self.setter = nil
       answer(setter.message, .figures(figures), setter.link, &actions)
     }
+    if !newcomers.isEmpty { admitNewcomers(now, &actions) }
     reportDemand(&actions)
   }
 

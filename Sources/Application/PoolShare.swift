@@ -16,11 +16,9 @@ extension Pool {
     return isShareOver ? max(floors, min(groups.declared, limits.explicit ?? .max)) : floors
   }
 
-  /// What the floors of all members must fit in when another one comes.
-  var shareForNewcomers: Int64 {
-    guard let share = limits.share else { return most }
-    return min(isShareOver ? share.minimum : share.limit, most)
-  }
+  /// What the floors of all members must fit in when another one comes: what holds after the
+  /// deadline, for no broker can recall a floor.
+  var shareForNewcomers: Int64 { min(limits.share?.minimum ?? .max, most) }
 
   /// When the share's minimum, or what is declared, begins to hold, on this pool's clock.
   private var shareEnd: Nanoseconds? {
@@ -83,10 +81,16 @@ extension Pool {
   mutating func reportDemand(_ actions: inout [BrokerAction]) {
     guard let agent else { return }
     let most = ApplicationMessage.most
-    let demand = ApplicationMessage.Demand(
-      inForce: min(limits.inForce, most), wanted: min(wanted, most), used: min(used, most),
-      declared: min(groups.declared, most), floors: min(floors, most),
-      explicit: limits.explicit.map { min($0, most) })
+    var demand = ApplicationMessage.Demand(
+      inForce: limits.inForce, wanted: wanted, used: used, declared: groups.declared,
+      floors: floors, explicit: limits.explicit)
+    for newcomer in newcomers { count(newcomer.claim, in: &demand) }
+    demand.inForce = min(demand.inForce, most)
+    demand.wanted = min(demand.wanted, most)
+    demand.used = min(demand.used, most)
+    demand.declared = min(demand.declared, most)
+    demand.floors = min(demand.floors, most)
+    demand.explicit = demand.explicit.map { min($0, most) }
     if let toldDemand, !isWorthwhile(demand, after: toldDemand) { return }
     toldDemand = demand
     answer(agent.message, .demand(demand), agent.link, &actions)

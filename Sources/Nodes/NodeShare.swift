@@ -251,6 +251,9 @@ package struct NodeShare: Sendable {
     share.limit = min(share.limit, entry.held, lowering?.limit ?? .max)
     share.minimum = min(share.minimum, share.limit, lowering?.minimum ?? .max)
     let hasDeadline = parameters.takesFromSilent && rules.contains(.expires)
+    // A minimum is lowered while the engine does not answer: what is above it has no deadline that
+    // the broker could keep.
+    if hasDeadline, share.until == nil { share.limit = share.minimum }
     let (limit, minimum) = (share.limit, share.minimum)
     let until = limit > minimum && hasDeadline ? share.until : nil
     if isTold, let order, (order.limit, order.minimum) == (limit, minimum),

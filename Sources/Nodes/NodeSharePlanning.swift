@@ -98,12 +98,14 @@ extension NodeShare {
     }
   }
 
-  /// The part that is kept without a word from the engine.
+  /// The part that is kept without a word from the engine; it holds the floors, which no broker can
+  /// recall.
   private func minimum(
     of declared: Int64, goal: Int64, _ report: BrokerReport
   ) -> Int64 {
+    if parameters.keepsFloors { return report.floors }
     let minimum = ClusterLedger.minimum(declaring: report.declared, of: declared, goal: goal)
-    return parameters.keepsFloors ? min(minimum, report.floors) : minimum
+    return rules.contains(.keepsMinima) ? max(minimum, report.floors) : minimum
   }
 
   /// What the members could use, and an eighth ahead, so that not each growth is a swap.
@@ -125,10 +127,12 @@ extension NodeShare {
     var own = entry
     (own.minimum, own.want) = (minimum, need)
     let shares = ClusterShares(known.summary, goal: goal, replacing: entry, by: own)
+    // What others keep is not waited for: a ledger in which they keep less is a change.
+    let most = goal - (known.summary.minima - entry.minimum)
     return Wish(
       goal: goal, minimum: minimum, need: need,
       least: max(min(minimum, entry.held), report.floors, report.used), shares: shares,
-      due: shares.target(own))
+      due: min(shares.target(own), max(entry.held, most)))
   }
 
   /// The need without what changes all the time.

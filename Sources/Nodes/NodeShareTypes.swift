@@ -48,6 +48,8 @@ package struct BrokerReport: Equatable, Sendable {
   /// What they declare.
   package var declared: Int64
   /// The sum of their floors: no smaller share can be in force.
+  ///
+  /// Newcomers that wait for a larger share are counted here, and in what is wanted and declared.
   package var floors: Int64
   /// The application's limit by annotation or operator, if there is one.
   package var explicit: Int64?
@@ -181,8 +183,11 @@ package struct NodeRules: OptionSet, Sendable {
   /// A ledger older than one already seen is refused.
   package static let refusesOlder = Self(rawValue: 512)
 
+  /// What a node keeps without a word holds the floors of its members.
+  package static let keepsMinima = Self(rawValue: 1024)
+
   /// All of them.
-  package static let all = Self(rawValue: 1023)
+  package static let all = Self(rawValue: 2047)
 }
 
 /// The constants of a ``NodeShare``.

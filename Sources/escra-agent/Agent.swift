@@ -2,6 +2,7 @@
 internal import CLinux
 internal import Glibc
 internal import OCISpec
+internal import Quantities
 internal import State
 internal import Syscalls
 
@@ -19,6 +20,8 @@ final class Agent {
   /// A second directory of an application that another one has the share of.
   private var waiting: [LedgerName: String] = [:]
   private var signals: FileDescriptor?
+
+  private static let startTime: Nanoseconds = 2_000_000_000
 
   /// What applications are called in the cluster.
   struct LedgerName: Hashable {
@@ -51,6 +54,8 @@ final class Agent {
     let finder = try RoomFinder(loop: loop, root: root) { [weak self] in self?.handle($0) }
     self.finder = finder
     finder.scan()
+    // By then what only the start needs is done: libraries, applications that are there, handshakes.
+    loop.at(loop.now + Self.startTime) { ProgramText.release() }
     try loop.run()
     for application in applications.values { application.close() }
   }

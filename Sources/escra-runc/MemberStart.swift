@@ -56,6 +56,14 @@ extension SupervisedStart {
       "its other members need at least so much that \(ByteQuantity(bytes: figure)) of its "
         + "memory is left, and this container needs \(ByteQuantity(bytes: memoryNeeded)); "
         + "write a smaller io.escra.memory.min, or a larger io.escra.app.memory" + waysOut
+    case .noShare(.cpu, let figure):
+      noShare(
+        "CPU", key: "cpu", left: CPUAmount(nanocores: figure).description,
+        needed: cpuNeeded.description)
+    case .noShare(.memory, let figure):
+      noShare(
+        "memory", key: "memory", left: ByteQuantity(bytes: figure).description,
+        needed: ByteQuantity(bytes: memoryNeeded).description)
     case .refused(.cpu, .conflict, let figure):
       conflict(
         "cpu", asked: policy.appCPU?.description ?? "",
@@ -75,6 +83,15 @@ extension SupervisedStart {
         + "be recalled in time; try again, or write a larger io.escra.app.memory"
     case .refused(_, .nonsense, _), .silence: "its other members did not answer in time"
     }
+  }
+
+  private func noShare(
+    _ resource: String, key: String, left: String, needed: String
+  ) -> String {
+    "its other members on this node need at least so much that \(left) of the node's share of "
+      + "\(resource) is left, and this container needs \(needed); escra-agent was asked for more, "
+      + "and brought too little within 1 s; write a smaller io.escra.\(key).min, or a larger "
+      + "io.escra.app.\(key)" + waysOut
   }
 
   private func conflict(_ key: String, asked: String, running: String) -> String {

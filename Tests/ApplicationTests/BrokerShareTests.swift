@@ -9,132 +9,9 @@ private let core: Int64 = 1_000_000_000
 private let floor = core / 20
 private let agent: Link = 90
 
-/// A broker of an application that spans nodes, with members that do what they are told.
-private struct Node {
-  var broker: Broker
-  var now: Nanoseconds
-  var suspended: Nanoseconds
-  var limits = ApplicationLimits()
-  var held: [UInt64: Int64] = [:]
-  var wanted: [UInt64: Int64] = [:]
-  /// Members that do not answer, as a stopped supervisor.
-  var silent: Set<UInt64> = []
-  var demands: [(number: UInt64, ApplicationMessage.Demand)] = []
-  var refusals: [ApplicationMessage.Refusal] = []
-  private var sequence: [UInt64: UInt64] = [:]
-  private var heard: [UInt64: UInt64] = [:]
-  private var waiting: [BrokerAction] = []
-
-  init(
-    limits: ApplicationLimits = ApplicationLimits(), registered: [Registration] = [],
-    isCluster: Bool = true, at now: Nanoseconds = 0, suspended: Nanoseconds = 0
-  ) {
-    self.limits = limits
-    self.now = now
-    self.suspended = suspended
-    var actions: [BrokerAction] = []
-    broker = Broker(
-      epoch: UInt64(now) + 1, cpu: (limits, registered), memory: (ApplicationLimits(), []),
-      isCluster: isCluster, suspended: suspended, at: now, &actions)
-    perform(actions)
-  }
-
-  var inForce: Int64 { broker.cpu.limits.inForce }
-  var sum: Int64 { held.values.reduce(0, +) }
-  /// A successor, which finds what this one has written down.
-  var registrations: [Registration] {
-    held.map {
-      Registration(nonce: $0.key, declared: core, floor: floor, ceiling: 8 * core)
-    }
-  }
-
-  mutating func say(
-    _ body: ApplicationMessage.Body, nonce: UInt64 = 0, on link: Link, number: UInt64? = nil
-  ) {
-    let next = number ?? (sequence[link] ?? 0) + 1
-    sequence[link] = next
-    let isJoin = if case .join = body { true } else { false }
-    take(
-      .message(
-        ApplicationMessage(
-          resource: .cpu, epoch: isJoin ? 0 : broker.epoch, nonce: nonce, sequence: next,
-          acknowledged: heard[link] ?? 0, body: body), on: link))
-  }
-
-  mutating func take(_ event: Broker.Event) {
-    var actions: [BrokerAction] = []
-    broker.slept(suspended)
-    broker.handle(event, at: now, &actions)
-    perform(actions)
-  }
-
-  mutating func join(
-    _ nonce: UInt64, wanted: Int64 = core, application: Int64? = nil, held: Int64 = 0
-  ) {
-    self.wanted[nonce] = wanted
-    self.held[nonce] = held
-    say(
-      .join(
-        .init(
-          held: held, wanted: wanted, declared: core, floor: floor, ceiling: 8 * core,
-          application: application)), nonce: nonce, on: nonce)
-  }
-
-  mutating func want(_ amount: Int64, _ nonce: UInt64) {
-    wanted[nonce] = amount
-    say(.grow(.init(held: held[nonce] ?? 0, wanted: amount)), nonce: nonce, on: nonce)
-  }
-
-  mutating func share(
-    _ limit: Int64, minimum: Int64, until: Nanoseconds?, on link: Link = agent,
-    number: UInt64? = nil
-  ) {
-    say(.share(.init(limit: limit, minimum: minimum, deadline: until)), on: link, number: number)
-  }
-
-  private mutating func perform(_ actions: [BrokerAction]) {
-    // What follows from an answer comes behind what was said before.
-    let isBusy = !waiting.isEmpty
-    waiting += actions
-    if isBusy { return }
-    while let action = waiting.first {
-      switch action {
-      case .limits(.cpu, let limits): self.limits = limits
-      case .send(let message, let link): receive(message, on: link)
-      default: break
-      }
-      waiting.removeFirst()
-    }
-  }
-
-  private mutating func receive(_ message: ApplicationMessage, on link: Link) {
-    if message.nonce == link { heard[link] = message.sequence }
-    switch message.body {
-    case .grant(let limit): if !silent.contains(link) { held[link] = limit }
-    case .recall(let limit):
-      guard !silent.contains(link) else { return }
-      held[link] = limit
-      say(.giveBack(.init(held: limit, wanted: wanted[link] ?? 0)), nonce: link, on: link)
-    case .demand(let demand): demands.append((message.acknowledged, demand))
-    case .refuse(let reason, _): refusals.append(reason)
-    default: break
-    }
-  }
-
-  /// Lets time pass, and does what is due.
-  mutating func wait(_ time: Nanoseconds) {
-    let end = now + time
-    while let next = broker.deadline, next <= end {
-      now = max(now, next)
-      take(.tick)
-    }
-    now = end
-  }
-}
-
 @Suite struct BrokerShareTests {
   @Test func `without a word there are the floors for a while, and then what members declare`() {
-    var node = Node()
+    var node = ShareNode()
     node.join(1)
     node.join(2)
     #expect(node.sum <= 2 * floor && node.inForce == 2 * floor)
@@ -145,7 +22,7 @@ private struct Node {
   }
 
   @Test func `an application of one node has no share`() {
-    var node = Node(isCluster: false)
+    var node = ShareNode(isCluster: false)
     node.join(1)
     node.share(core / 2, minimum: 0, until: nil)
     #expect(node.refusals == [.nonsense] && node.inForce == core && node.demands.isEmpty)
@@ -153,7 +30,7 @@ private struct Node {
   }
 
   @Test func `the share is what there is, whatever an annotation says`() {
-    var node = Node()
+    var node = ShareNode()
     node.join(1, wanted: 4 * core, application: 4 * core)
     node.share(core / 2, minimum: core / 4, until: 6000 * ms)
     #expect(node.inForce == core / 2 && node.sum == core / 2)
@@ -164,7 +41,7 @@ private struct Node {
   }
 
   @Test func `the broker comes down to the minimum by itself before the deadline`() {
-    var node = Node()
+    var node = ShareNode()
     node.join(1, wanted: 2 * core)
     node.share(2 * core, minimum: core / 4, until: 6000 * ms)
     #expect(node.sum == 2 * core)
@@ -176,7 +53,7 @@ private struct Node {
   }
 
   @Test func `a share that is said again goes on`() {
-    var node = Node()
+    var node = ShareNode()
     node.join(1, wanted: 2 * core)
     for moment in 1...5 {
       node.share(2 * core, minimum: core / 4, until: node.now + 6000 * ms)
@@ -187,7 +64,7 @@ private struct Node {
   }
 
   @Test func `time that the machine has slept counts`() {
-    var node = Node(suspended: 5000 * ms)
+    var node = ShareNode(suspended: 5000 * ms)
     node.join(1, wanted: 2 * core)
     node.share(2 * core, minimum: 0, until: 11_000 * ms)
     node.suspended += 5000 * ms
@@ -197,10 +74,10 @@ private struct Node {
 
   @Test(arguments: [0, 3000, 7000])
   func `a broker that comes after holds the same deadline`(died: Int64) {
-    var node = Node()
+    var node = ShareNode()
     node.join(1, wanted: 2 * core)
     node.share(2 * core, minimum: core / 4, until: 6000 * ms)
-    var next = Node(limits: node.limits, registered: node.registrations, at: died * ms)
+    var next = ShareNode(limits: node.limits, registered: node.registrations, at: died * ms)
     next.join(1, wanted: 2 * core, held: 2 * core)
     #expect(next.inForce == (died < 4500 ? 2 * core : core / 4))
     next.wait(8000 * ms - died * ms)
@@ -208,10 +85,10 @@ private struct Node {
   }
 
   @Test func `a broker that comes after waits no longer for the first share`() {
-    var node = Node()
+    var node = ShareNode()
     node.join(1)
     node.wait(1500 * ms)
-    var next = Node(limits: node.limits, registered: node.registrations, at: node.now)
+    var next = ShareNode(limits: node.limits, registered: node.registrations, at: node.now)
     next.join(1, held: floor)
     #expect(next.inForce == floor)
     next.wait(700 * ms)
@@ -219,7 +96,7 @@ private struct Node {
   }
 
   @Test func `a smaller share is said to be in force when it is`() {
-    var node = Node()
+    var node = ShareNode()
     node.join(1, wanted: core)
     node.join(2, wanted: core)
     node.share(2 * core, minimum: core / 4, until: 60_000 * ms)
@@ -235,7 +112,7 @@ private struct Node {
   }
 
   @Test func `an agent that has said nothing yet is told what there is, and what changes`() {
-    var node = Node()
+    var node = ShareNode()
     node.join(1, wanted: core / 2)
     node.say(.attend, on: agent, number: 0)
     #expect(node.demands.map(\.number) == [0])
@@ -247,7 +124,7 @@ private struct Node {
   }
 
   @Test func `what an older agent has sent is over`() {
-    var node = Node()
+    var node = ShareNode()
     node.join(1, wanted: core)
     node.share(core / 2, minimum: core / 4, until: 60_000 * ms, on: 95)
     node.share(core, minimum: core, until: nil, on: 94)
@@ -257,7 +134,7 @@ private struct Node {
   }
 
   @Test func `the agent is told of a shortage at once, and of small changes not at all`() {
-    var node = Node()
+    var node = ShareNode()
     node.join(1, wanted: core)
     node.share(core, minimum: core, until: nil)
     let before = node.demands.count
@@ -277,7 +154,7 @@ private struct Node {
   @Test func `the sum is never above the share, nor above its minimum from the deadline on`() {
     var random = SeededGenerator(seed: 22)
     for round in 0..<2000 {
-      var node = Node()
+      var node = ShareNode()
       var (minimum, limit, until) = (Int64(0), Int64.max, Nanoseconds.max)
       var isRecalling = false
       for _ in 0..<40 {
@@ -290,7 +167,7 @@ private struct Node {
           until = node.now + .random(in: 0...8000 * ms, using: &random)
           node.share(limit, minimum: minimum, until: until, on: agent + UInt64(round % 2))
         case 3:
-          var next = Node(
+          var next = ShareNode(
             limits: node.limits, registered: node.registrations, at: node.now)
           for (nonce, held) in node.held.sorted(by: { $0.key < $1.key }) {
             next.join(nonce, wanted: node.wanted[nonce] ?? 0, held: held)

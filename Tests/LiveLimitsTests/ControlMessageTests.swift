@@ -18,6 +18,7 @@ private let messages: [ControlMessage] = [
   .apply(CFSBandwidth(quota: 20_000, period: 50_000)), .apply(CFSBandwidth(quota: nil)), .look,
   .looked,
   .refused(.refused(.cpu, .minima, figure: 5)), .refused(.full(.memory)), .refused(.taken),
+  .refused(.noShare(.memory, figure: 7)),
   .refused(.silence), .ready(CFSBandwidth(quota: 1000), memory: 1 << 30),
   .keeperIsHere, .whoIs(4711), .named(4711, "fifteen letters"),
   .named(1, ""), .named(7, "\u{1F600}"), .askEnd, .over,

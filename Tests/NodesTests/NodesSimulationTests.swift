@@ -11,10 +11,18 @@ struct NodesSimulationTests {
     try NodesSimulation(.small(seed)).run()
   }
 
+  /// An agent whose validity is over lowers its minimum, since members have ended: what it still holds
+  /// above that had no deadline.
+  @Test func `a minimum that is lowered without the engine leaves nothing without a deadline`()
+    throws
+  {
+    try NodesSimulation(.small(351)).run()
+  }
+
   /// From a seed shortly before one that fails; `make simulate-nodes` begins with the first.
   @Test(arguments: [
     ("brokerTimer", 30), ("clearsBeforeUse", 9), ("expires", 2), ("fencesDoubt", 126),
-    ("lowersFirst", 1), ("marks", 1), ("refusesOlder", 1), ("takesFirst", 4),
+    ("keepsMinima", 30), ("lowersFirst", 1), ("marks", 1), ("refusesOlder", 1), ("takesFirst", 4),
   ])
   func `without any one of the rules it does not`(name: String, first: UInt64) {
     #expect(NodesCommand.find(name, in: first..<400))

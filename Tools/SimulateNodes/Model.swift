@@ -24,6 +24,8 @@ struct NodesScenario {
   var isCalm = false
   /// Whether all nodes want more than there is, and something else every few milliseconds.
   var isFluttering = false
+  /// Whether containers come that need more than the share of their node holds.
+  var hasNewcomers = false
 
   /// Nothing fails, and all nodes want more than there is for 20 s.
   static func fluttering(_ seed: UInt64, nodes: Int) -> NodesScenario {
@@ -48,6 +50,7 @@ struct NodesScenario {
     if random.oneIn(4) { scenario.resource = .memory }
     if random.oneIn(4) { (scenario.clockError, scenario.clockTolerance) = (150, 150) }
     scenario.restores = scenario.resource == .cpu && random.oneIn(4)
+    scenario.hasNewcomers = !scenario.restores && seed % 3 == 0
     return scenario
   }
 }
@@ -90,6 +93,14 @@ struct EngineModel {
   }
 }
 
+/// A container that needs a floor.
+struct NewcomerModel {
+  var floor: Int64
+  var declared: Int64
+  /// Until when it waits for a larger share.
+  var deadline: Nanoseconds = 0
+}
+
 /// The local broker, with all members as one: what it was told, and the sum of the kernel's limits.
 struct BrokerModel {
   var kernel: Int64 = 0
@@ -108,19 +119,25 @@ struct BrokerModel {
   var link: UInt64 = 0
   /// What was reported last.
   var told: BrokerReport?
+  /// The newcomers that are members, and the one that waits for a larger share.
+  var members: [NewcomerModel] = []
+  var newcomer: NewcomerModel?
 
-  static let floors: Int64 = 0
+  /// No broker can recall what its members need at the least.
+  var floors: Int64 { members.reduce(0) { $0 + $1.floor } }
 
   /// The most that the sum may be; nothing before the first share.
   var bound: Int64 {
     guard let share else { return 0 }
-    return hasExpired ? share.minimum : share.limit
+    return max(floors, hasExpired ? share.minimum : share.limit)
   }
 
   var report: BrokerReport {
-    BrokerReport(
-      answers: answers, inForce: max(bound, kernel), wanted: wanted, used: used,
-      declared: declared, floors: Self.floors, explicit: explicit)
+    let coming = members + (newcomer.map { [$0] } ?? [])
+    let floors = coming.reduce(0) { $0 + $1.floor }
+    return BrokerReport(
+      answers: answers, inForce: max(bound, kernel), wanted: max(wanted, floors), used: used,
+      declared: coming.reduce(declared) { $0 + $1.declared }, floors: floors, explicit: explicit)
   }
 }
 

@@ -11,6 +11,7 @@ enum NodesCommand {
     "marks": .marks, "clearsBeforeUse": .clearsBeforeUse, "fencesDoubt": .fencesDoubt,
     "brokerTimer": .brokerTimer, "waitsLonger": .waitsLonger,
     "fromBeforeSending": .fromBeforeSending, "refusesOlder": .refusesOlder,
+    "keepsMinima": .keepsMinima,
   ]
 
   static func run(_ arguments: [String]) -> Int32 {

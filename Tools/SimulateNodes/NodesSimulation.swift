@@ -28,6 +28,8 @@ final class NodesSimulation {
     case brokerReturns(node: Int)
     case demand(node: Int)
     case flutter(node: Int)
+    case newcomer(node: Int)
+    case newcomerIsLate(node: Int)
     case begin(node: Int)
     case chaos
     case calm
@@ -42,6 +44,7 @@ final class NodesSimulation {
   private var engine = EngineModel()
   private var queue = EventQueue<Event>()
   private var random: SplitMix
+  private var newcomers: SplitMix
   private(set) var now: Nanoseconds = 0
   private var goal: Int64
   private(set) var trace: [String]
@@ -70,6 +73,7 @@ final class NodesSimulation {
     isTraced = traced
     trace = []
     random = SplitMix(seed: scenario.seed)
+    newcomers = SplitMix(seed: scenario.seed ^ 0x1eec_0e25)
     goal = Self.limit
     isCalm = scenario.isCalm
     canRestore = scenario.restores
@@ -91,6 +95,9 @@ final class NodesSimulation {
     for index in nodes.indices {
       let event = scenario.isFluttering ? Event.flutter(node: index) : .demand(node: index)
       queue.push(event, at: random.among(0...3 * second))
+    }
+    for index in nodes.indices where scenario.hasNewcomers {
+      queue.push(.newcomer(node: index), at: newcomers.among(second...5 * second))
     }
     if !isCalm { queue.push(.chaos, at: random.among(0...5 * second)) }
     if canRestore { queue.push(.restore, at: random.among(5 * second...40 * second)) }
@@ -147,7 +154,8 @@ final class NodesSimulation {
     case .watch(let index, _), .agent(let index, _, _), .timeout(let index, _, _),
       .tick(let index, _, _), .request(let index, _, _, _), .report(let index, _, _),
       .order(let index, _, _), .recalled(let index), .brokerDeadline(let index, _),
-      .demand(let index), .flutter(let index), .watchAgain(let index):
+      .demand(let index), .flutter(let index), .watchAgain(let index), .newcomer(let index),
+      .newcomerIsLate(let index):
       let kernel = nodes[index].broker.kernel
       kernelSum += kernel - kernels[index]
       kernels[index] = kernel
@@ -259,6 +267,12 @@ final class NodesSimulation {
         [0, nodes[index].broker.declared, random.among(0...Self.limit), Self.limit]
           .randomElement(using: &random) ?? 0, index)
     case .flutter(let index): flutter(index)
+    case .newcomer(let index): newcomer(index)
+    case .newcomerIsLate(let index):
+      guard nodes[index].broker.newcomer.map({ $0.deadline <= now }) ?? false else { return }
+      notes["newcomers refused", default: 0] += 1
+      nodes[index].broker.newcomer = nil
+      report(index)
     case .begin(let index): begin(index)
     case .chaos: chaos()
     case .calm: calm()
@@ -452,7 +466,45 @@ final class NodesSimulation {
       }
     }
     nodes[index].broker.told = nil
+    if let newcomer = nodes[index].broker.newcomer { admit(newcomer, index) }
     settle(index)
+  }
+
+  /// A container comes that may need more than the share holds; or all that have come end.
+  private func newcomer(_ index: Int) {
+    queue.push(
+      .newcomer(node: index), at: now + newcomers.time(100 * millisecond...6 * second))
+    let (isEnd, floor) = (
+      newcomers.oneIn(4), newcomers.among(0...Self.limit / Int64(nodes.count))
+    )
+    let declared = newcomers.among(0...floor * 3 / 2)
+    guard now < scenario.duration - 25 * second, nodes[index].isRunning,
+      !nodes[index].broker.isDown, nodes[index].broker.share != nil,
+      nodes[index].broker.newcomer == nil
+    else { return }
+    if isEnd {
+      nodes[index].broker.members = []
+      return settle(index)
+    }
+    admit(NewcomerModel(floor: floor, declared: declared), index)
+    settle(index)
+  }
+
+  /// Takes a newcomer in where what the node keeps without a word holds its floor; else it waits.
+  private func admit(_ newcomer: NewcomerModel, _ index: Int) {
+    let broker = nodes[index].broker
+    let most = scenario.rules.contains(.keepsMinima) ? broker.share?.minimum ?? 0 : broker.bound
+    guard broker.floors + newcomer.floor <= most else {
+      if broker.newcomer == nil {
+        nodes[index].broker.newcomer = newcomer
+        nodes[index].broker.newcomer?.deadline = now + second
+        queue.push(.newcomerIsLate(node: index), at: now + second)
+      }
+      return
+    }
+    notes[broker.newcomer == nil ? "newcomers at once" : "newcomers that waited", default: 0] += 1
+    nodes[index].broker.members.append(newcomer)
+    nodes[index].broker.newcomer = nil
   }
 
   /// A larger limit is written at once, a smaller one when it was recalled.
@@ -471,7 +523,7 @@ final class NodesSimulation {
         queue.push(.recalled(node: index), at: now + time)
       }
     } else if !broker.isDown {
-      broker.kernel = max(min(broker.wanted, broker.bound), least)
+      broker.kernel = max(min(max(broker.wanted, broker.floors), broker.bound), least)
     }
     if scenario.resource == .memory, !broker.isDown {
       // Some of what is wanted is in use, and stays so until less is wanted.
@@ -518,6 +570,7 @@ final class NodesSimulation {
     case 8, 9:
       guard nodes[index].isRunning, !nodes[index].broker.isDown else { return }
       nodes[index].broker.isDown = true
+      nodes[index].broker.newcomer = nil
       nodes[index].broker.link += 1
       tell(index, nodes[index].incarnation, .brokerLost)
       queue.push(

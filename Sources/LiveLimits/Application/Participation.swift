@@ -303,7 +303,11 @@ final class Participation {
     case .write(let amount): write(amount, index)
     case .fence: fence()
     case .refused(let reason, let figure):
-      refusal = .refused(machines[index].resource, reason, figure: figure)
+      let machine = machines[index]
+      refusal =
+        reason == .minima && machine.hasAwaitedShare
+        ? .noShare(machine.resource, figure: figure)
+        : .refused(machine.resource, reason, figure: figure)
       hangUp()
       seekLater()
     }

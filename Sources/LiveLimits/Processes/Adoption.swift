@@ -143,6 +143,9 @@ extension Release {
     case .refused(let resource, .minima, _):
       "its members need so much at the least that too little of \(name(resource)) is left; "
         + "give it more by escra app set"
+    case .noShare(let resource, _):
+      "its members need so much at the least that too little of this node's \(name(resource)) is left, "
+        + "and escra-agent brought no more within 1 s; give it more by escra app set"
     case .full(let resource):
       "its members use all of its \(name(resource)); give it more by escra app set, or try again"
     case .taken: "its directory is another application's"

@@ -29,20 +29,22 @@ chaos = pytest.mark.skipif(not ROUNDS, reason="make chaos-nodes runs it")
 class Shop:
     """One application, with a container on each node."""
 
-    def __init__(self, world, cluster, container, nodes, **options):
-        self.world, self.cluster, self.make = world, cluster, container
+    def __init__(self, world, cluster, container, nodes, least="20m", **options):
+        self.world, self.cluster, self.make, self.least = world, cluster, container, least
         self.nodes = [
             cluster.node(f"n{number}", **options).start_agent() for number in range(nodes)]
         self.containers = [self.start(node) for node in self.nodes]
         wait_until(lambda: self.ledger and len(self.ledger["nodes"]) == nodes, 5, "all joined")
 
-    def start(self, node, **options):
-        made = self.make(
+    def start(self, node):
+        return self.container(node).started()
+
+    def container(self, node):
+        """One more, which is not created yet."""
+        return self.make(
             {"io.escra.app": "shop", "io.escra.app.scope": "cluster", "io.escra.app.cpu": "500m",
-             "io.escra.cpu.max": "500m", "io.escra.cpu.min": "20m"},
-            runtime=self.runtime(node),
-            quota=DECLARED, period=100_000, **options)
-        return made.started()
+             "io.escra.cpu.max": "500m", "io.escra.cpu.min": self.least},
+            runtime=self.runtime(node), quota=DECLARED, period=100_000)
 
     def runtime(self, node):
         """escra-runc on a node, with a root that goes with the test."""
@@ -168,6 +170,83 @@ def lose_agent(shop, how):
     else:
         agent.send_signal(signal.SIGCONT)
     shop.containers[0].wait_for_quota(lambda quota: quota >= 2 * DECLARED, 9, "its part again")
+
+
+def test_one_more_container_gets_what_other_nodes_do_not_need(world, shop):
+    """At rest a node's share is what its members declare; its agent is asked for more."""
+    shop = shop(members=1, least="50m")
+    times = []
+    with shop.sums(world):
+        for _ in range(3):
+            more = shop.container(shop.nodes[0])
+            before = time.monotonic()
+            shop.containers.append(more.started())
+            times.append(time.monotonic() - before)
+    print("create and start took", ", ".join(f"{each * 1e3:.0f}" for each in times), "ms")
+    nodes = shop.ledger["nodes"]
+    assert nodes["n0"]["minimum"] == 200_000_000 and nodes["n1"]["held"] == 50_000_000, nodes
+
+
+def test_one_more_container_gets_the_memory_that_other_nodes_do_not_need(world, shop):
+    """The same of memory, which has no deadline; what is left at the end is said."""
+    shop = shop(members=1)
+    asked = {"io.escra.app": "cache", "io.escra.app.scope": "cluster",
+             "io.escra.app.memory": "256Mi", "io.escra.memory.min": "64Mi"}
+
+    def cache(number):
+        made = shop.make(
+            asked, runtime=shop.runtime(shop.nodes[number]), quota=DECLARED, period=100_000)
+        made.bundle.give_memory(64 << 20)
+        return made
+
+    for number in (0, 1):
+        cache(number).started()
+
+    def held(number):
+        ledger = shop.cluster.ledger("cache", "memory") or {"nodes": {}}
+        return ledger["nodes"].get(f"n{number}", {"held": 0})["held"] >> 20
+
+    wait_until(lambda: held(0) == held(1) == 64, 5, "both have what they declare")
+    for number in (2, 3):
+        cache(0).started()
+        wait_until(lambda: held(0) == 64 * number, 2, "a part for one more")
+    with open(world.path("refusal"), "w+") as file:
+        assert cache(0).create(stderr=file).wait(10) == 1
+        file.seek(0)
+        refusal = file.read()
+    assert "0 of the node's share of memory is left" in refusal and "64Mi" in refusal, refusal
+    assert "io.escra.memory.min" in refusal and held(1) == 64
+
+
+@pytest.mark.parametrize("agent", ["all is taken", "stopped", "dead"])
+def test_one_more_container_is_refused_where_no_node_has_a_part(world, shop, agent):
+    """With the time that it took, and what was tried."""
+    shop = shop(members=1, least="50m")
+    if agent == "all is taken":
+        shop.least = "450m"
+    if agent == "stopped":
+        shop.nodes[0].agent.send_signal(signal.SIGSTOP)
+    if agent == "dead":
+        shop.nodes[0].agent.kill()
+        shop.nodes[0].agent.wait()
+    more = shop.container(shop.nodes[0])
+    before = time.monotonic()
+    with open(world.path("refusal"), "w+") as file:
+        assert more.create(stderr=file).wait(10) == 1
+        took = time.monotonic() - before
+        file.seek(0)
+        refusal = file.read()
+    if agent == "stopped":
+        shop.nodes[0].agent.send_signal(signal.SIGCONT)
+    print(f"refused after {took:.2f} s: {refusal}")
+    tried = "escra-agent was asked for more, and brought too little within 1 s"
+    assert (tried in refusal) == (agent != "dead")
+    assert "io.escra.cpu.min" in refusal
+    assert took < 0.9 if agent == "dead" else 0.95 < took < 3
+    # What was asked for is asked for no longer.
+    if agent != "dead":
+        wait_until(
+            lambda: shop.ledger["nodes"]["n0"]["declared"] == 50_000_000, 5, "as it was before")
 
 
 def test_two_instances_on_a_machine_know_nothing_of_each_other(world, escra, container):

@@ -5,8 +5,10 @@
     fakekube.py ADDRESS PORT TOKEN CERTIFICATE KEY
 
 It answers as the real one does in what the agent relies on: a PUT needs the newest resourceVersion
-(409), a POST needs an object that is not there (409), a DELETE honours preconditions, a watch from
-a version that was compacted ends in an ERROR event of code 410, and bookmarks carry versions.
+(409) and any at all (422), a POST needs an object that is not there (409), a DELETE honours
+preconditions, a watch from a version that was compacted ends in an ERROR event of code 410, and
+bookmarks carry versions. No API server was recorded: answers have the form of those that users have
+quoted, and Tests/escra-agentTests/KubernetesWireTests.swift says where.
 POST /control/label writes labels, annotations and a status into all objects, /control/compact
 forgets the history, /control/hangup ends all watches, /control/bookmark
 sends a bookmark to all of them, /control/count tells how many requests there were.
@@ -17,7 +19,9 @@ import queue
 import ssl
 import sys
 import threading
+import time
 import urllib.parse
+import uuid
 
 GROUP = "/apis/escra.io/v1alpha1"
 PLURAL = "escraapplications"
@@ -47,11 +51,23 @@ class Store:
 STORE = Store()
 
 
-def failure(code, reason, **details):
+def failure(code, reason, message, **details):
     return {
         "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure",
-        "message": f"{PLURAL}.escra.io: {reason}", "reason": reason, "details": details,
+        "message": message, "reason": reason, **({"details": details} if details else {}),
         "code": code}
+
+
+def about(name):
+    """What a failure says of the object."""
+    return {"name": name, "group": "escra.io", "kind": PLURAL}
+
+
+def conflict(name, why="the object has been modified; please apply your changes to the latest "
+                       "version and try again"):
+    return 409, failure(
+        409, "Conflict", f'Operation cannot be fulfilled on {PLURAL}.escra.io "{name}": {why}',
+        **about(name))
 
 
 class Handler(http.server.BaseHTTPRequestHandler):
@@ -70,6 +86,13 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(body)
 
+    def text(self, code, text):
+        self.send_response(code)
+        self.send_header("Content-Type", "text/plain; charset=utf-8")
+        self.send_header("Content-Length", str(len(text)))
+        self.end_headers()
+        self.wfile.write(text.encode())
+
     def body(self):
         length = int(self.headers.get("Content-Length") or 0)
         return json.loads(self.rfile.read(length)) if length else {}
@@ -83,12 +106,12 @@ class Handler(http.server.BaseHTTPRequestHandler):
         with STORE.lock:
             STORE.requests += 1
         if self.headers.get("Authorization") != f"Bearer {self.token}":
-            return self.answer(401, failure(401, "Unauthorized"))
+            return self.answer(401, failure(401, "Unauthorized", "Unauthorized"))
         if url.path == f"{GROUP}/{PLURAL}" and query.get("watch") == "true":
             return self.watch(query.get("resourceVersion"))
         parts = url.path.removeprefix(GROUP + "/namespaces/").split("/")
         if not url.path.startswith(GROUP) or len(parts) not in (2, 3) or parts[1] != PLURAL:
-            return self.answer(404, failure(404, "NotFound"))
+            return self.text(404, "404 page not found\n")
         with STORE.lock:
             code, value = self.change(
                 parts[0], parts[2] if len(parts) == 3 else None, body)
@@ -99,25 +122,42 @@ class Handler(http.server.BaseHTTPRequestHandler):
     def change(self, namespace, name, body):
         key = (namespace, name or body.get("metadata", {}).get("name"))
         found = STORE.objects.get(key)
-        details = {"name": key[1], "group": "escra.io", "kind": PLURAL}
+        named = f'{PLURAL}.escra.io "{key[1]}"'
         if self.command == "POST":
             if found:
-                return 409, failure(409, "AlreadyExists", **details)
+                return 409, failure(
+                    409, "AlreadyExists", named + " already exists", **about(key[1]))
+            body["metadata"].update({
+                "uid": str(uuid.uuid4()), "generation": 1,
+                "creationTimestamp": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+                "managedFields": [{
+                    "manager": "escra-agent", "operation": "Update",
+                    "apiVersion": "escra.io/v1alpha1", "fieldsType": "FieldsV1",
+                    "fieldsV1": {"f:spec": {".": {}, "f:ledger": {}}}}]})
             STORE.change("ADDED", key, body)
             return 201, body
         if not found:
-            return 404, failure(404, "NotFound", **details)
+            return 404, failure(404, "NotFound", named + " not found", **about(key[1]))
         if self.command == "GET":
             return 200, found
         current = found["metadata"]["resourceVersion"]
         if self.command == "DELETE":
             wanted = body.get("preconditions", {}).get("resourceVersion", current)
             if wanted != current:
-                return 409, failure(409, "Conflict", **details)
-            STORE.change("DELETED", key, dict(found))
-            return 200, {"kind": "Status", "apiVersion": "v1", "status": "Success"}
-        if body["metadata"].get("resourceVersion", current) != current:
-            return 409, failure(409, "Conflict", **details)
+                return conflict(
+                    key[1], "Precondition failed: ResourceVersion in precondition: "
+                            f"{wanted}, ResourceVersion in object meta: {current}")
+            STORE.change("DELETED", key, {**found, "metadata": {**found["metadata"]}})
+            return 200, {
+                "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success",
+                "details": {**about(key[1]), "uid": found["metadata"]["uid"]}}
+        version = body["metadata"].get("resourceVersion")
+        if not version:
+            return 422, failure(
+                422, "Invalid", named + " is invalid: metadata.resourceVersion: Invalid value: "
+                "0x0: must be specified for an update", **about(key[1]))
+        if version != current:
+            return conflict(key[1])
         STORE.change("MODIFIED", key, body)
         return 200, body
 
@@ -125,7 +165,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
         events = queue.SimpleQueue()
         with STORE.lock:
             if since is not None and int(since) < STORE.compacted:
-                first = [{"type": "ERROR", "object": failure(410, "Expired")}]
+                first = [{"type": "ERROR", "object": failure(
+                    410, "Expired", f"too old resource version: {since} ({STORE.compacted})")}]
             elif since is None:
                 first = [{"type": "ADDED", "object": each} for each in STORE.objects.values()]
             else:
@@ -170,7 +211,9 @@ class Handler(http.server.BaseHTTPRequestHandler):
             elif what == "bookmark":
                 for watch in STORE.watches:
                     watch.put({"type": "BOOKMARK", "object": {
-                        "metadata": {"resourceVersion": str(STORE.version)}}})
+                        "kind": "EscraApplication", "apiVersion": "escra.io/v1alpha1", "metadata": {
+                            "resourceVersion": str(STORE.version), "creationTimestamp": None},
+                        "spec": {}}})
             answer = {
                 "requests": STORE.requests, "watches": len(STORE.watches),
                 "objects": {"/".join(key): value for key, value in STORE.objects.items()}}
