@@ -309,7 +309,7 @@ package struct ContainerState: Equatable, Sendable {
     return try Bundle(bundle)
   }
 
-  /// Takes note of where its supervisor hears of its memory.
+  /// Takes note of what reports its use of memory to its supervisor.
   ///
   /// - Parameter nets: The hooks by which it hears; nil for none.
   package mutating func noteMemorySource(_ nets: HookIDs.Nets?) {

@@ -47,7 +47,7 @@ package struct MemoryBase: Equatable, Sendable {
   ///
   /// Until the container was found it has what it declares: no supervisor could raise less.
   package var predicted: Int64?
-  /// The limit that the kernel had when whoever writes it began to be heard; found out anew for each
+  /// The limit that the kernel had when its writers began to be noticed; found out anew for each
   /// supervisor.
   package var found: Int64?
   /// The limit of the container's own group, as it was read last, where the limit that moves is that of
@@ -143,8 +143,9 @@ package struct MemoryBase: Equatable, Sendable {
   ///
   /// - Parameters:
   ///   - limit: In bytes.
-  ///   - isNews: Whether anything else than what was declared is somebody else's: nobody has moved
-  ///     it yet, and whoever wrote it came before writes were heard. It is to be judged as a write.
+  ///   - isNews: Whether anything else than what was declared is another process's: no supervisor
+  ///     has moved it yet, and it was written before writes were noticed. It is to be judged as a
+  ///     write.
   package mutating func find(_ limit: Int64, isNews: Bool) {
     found = limit
     guard isNews, inner == nil, let declared, !Self.isSame(limit, declared) else { return }

@@ -136,8 +136,8 @@ enum FoundMemory {
 
   /// Gives a container that is not supervised any more what it declared.
   ///
-  /// If it uses more than that, it keeps what it has: cgroup v1 refuses less, and v2 would kill. It is
-  /// not slowed down.
+  /// If it uses more than that, it keeps what it has: cgroup v1 refuses less, and v2 would kill. It
+  /// is not slowed down.
   ///
   /// - Parameters:
   ///   - base: What it declared.
