@@ -8,7 +8,7 @@ internal import Quantities
 internal import State
 internal import Syscalls
 
-/// `update`: somebody changes a container's limits.
+/// `update`: an engine or a user changes a container's limits.
 ///
 /// An update of a supervised container is one transaction. It is noted first, by the container's
 /// supervisor or, where there is none, by this process. Then the low-level runtime is called, with
@@ -131,7 +131,7 @@ private func supervisor(
 }
 
 /// The low-level runtime writes all limits that it knows at each update, and of a container that
-/// nobody supervises it knows those that a supervisor began with: so what is in force goes along.
+/// no supervisor lives it knows those that a supervisor began with: so what is in force goes along.
 ///
 /// What is asked for is what the container declares from now on, should it be adopted or supervised
 /// again.
@@ -199,7 +199,7 @@ func settle(_ instance: borrowing StateDirectory, isTaken: Bool) {
   try? instance.save(state)
 }
 
-/// Has what is in force written where nobody supervises, in the place of what the runtime knows.
+/// Has what is in force written where no supervisor lives, in the place of what the runtime knows.
 func editUnsupervisedMemory(
   _ edit: inout ConfigEdit, _ request: UpdateRequest, _ state: ContainerState,
   held: Int64?, isShared: Bool
@@ -219,7 +219,7 @@ struct Retry: Error {}
 /// - Parameters:
 ///   - instance: The container's instance.
 ///   - carryOut: Asks what is to be written, and calls the low-level runtime.
-/// - Returns: The runtime's exit code; nil where nobody supervises, or each supervisor dies.
+/// - Returns: The runtime's exit code; nil if no supervisor lives, or each one dies.
 func supervised(
   by instance: borrowing StateDirectory,
   _ carryOut: (inout ConfigEdit, borrowing ControlSocket) throws(Retry) -> CInt
