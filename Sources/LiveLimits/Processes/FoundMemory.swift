@@ -30,9 +30,11 @@ enum FoundMemory {
       base.isLine = state.initProcess.map { seesGroupsAbove($0.pid) } ?? false
       state.memory?.isLine = base.isLine
     }
-    base.isManaged =
-      !isObserver && inner == nil && location.version == .v2
-      && CgroupLocation.isScope(location.memory)
+    let isScope = location.version.hasMemoryHigh && CgroupLocation.isScope(location.memory)
+    if inner == nil, base.told == nil, isScope {
+      // An older version had told systemd this, by D-Bus.
+      base.told = base.scopeLimit
+    }
     // A member starts with what its application has granted.
     let files = try open(
       location, named: name, around: inner, &base,
@@ -42,7 +44,7 @@ enum FoundMemory {
     if !isFirst || isObserver || state.membership != nil { base.predicted = nil }
     state.memory?.needed = nil
     state.memory?.predicted = nil
-    state.memory?.inner = base.inner
+    (state.memory?.inner, state.memory?.told) = (base.inner, base.told)
     state.memory?.declared = base.declared
     return (base, files)
   }
@@ -88,7 +90,11 @@ enum FoundMemory {
       let found = try writer.current()
       try? writer.set(found, swap: nil) { 0 }
     }
-    if isFirst, !isObserver, base.isManaged || scope != nil,
+    if isFirst, base.isScope {
+      // Also where config.json declares it by a name that is not read (linux.resources.unified).
+      base.told = min(base.told ?? .max, try writer.current())
+    }
+    if isFirst, !isObserver, base.isScope || scope != nil,
       let first = base.needed ?? base.declared, base.bounds.clamp(first) < (try writer.current())
     {
       // The runtime has told systemd the most that the container may have; it starts with less.
