@@ -52,7 +52,7 @@ extension CgroupLocation {
   /// The same for a cgroup that is yet to be made.
   ///
   /// - Parameter path: config.json's `cgroupsPath`, as a path from the hierarchy's root.
-  /// - Returns: nanocores; nil where nothing above has a limit, or nobody knows what is above.
+  /// - Returns: nanocores; nil where nothing above has a limit, or what is above is not known.
   package static func ancestorLimit(above path: String) -> Int64? {
     guard path.utf8.first == UInt8(ascii: "/"),
       let mounts = FileDescriptor.textIfReadable(of: "/proc/self/mountinfo")

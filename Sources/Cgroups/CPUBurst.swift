@@ -35,7 +35,7 @@ struct CPUBurst: ~Copyable {
   /// Makes way for a quota that is about to be written; nil is none.
   mutating func makeRoom(for quota: Int64?) throws(SystemError) {
     guard let found = current() else { return }
-    // Somebody has other wishes meanwhile.
+    // Another process has written meanwhile.
     if found != lowered?.to { lowered = nil }
     let inner = innerFile.isOpen ? try? innerFile.integer(subject: "the CPU burst") : nil
     let wanted = inner ?? lowered?.from ?? found

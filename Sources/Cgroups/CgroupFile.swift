@@ -28,6 +28,10 @@ package enum CgroupFile: Sendable {
   case memoryAndSwapLimit
   /// All that is charged to the group.
   case memoryUsage
+  /// The most that was charged to the group so far.
+  case memoryPeak
+  /// What the memory of the group consists of.
+  case memoryStatistics
   /// How many processes were killed because memory ran out.
   case memoryKills
   /// The CPUs of the group.

@@ -32,7 +32,7 @@ package struct CgroupLocation: Equatable, Sendable {
   package let unified: String?
 
   /// Finds the directories; nil when the cpu controller has no mounted hierarchy, or the process
-  /// is in its root, which is nobody's container.
+  /// is in its root, which is no container's.
   ///
   /// - Parameters:
   ///   - membership: The text of `/proc/PID/cgroup`.

@@ -92,7 +92,7 @@ package struct CpusetTree {
   /// Ends that the group in a directory is a partition if another process has broken it.
   ///
   /// The kernel takes the group out of those that it undoes when they are removed, and keeps its
-  /// CPUs from everybody: were it removed before, Linux 6.12 had lost them until it boots again
+  /// CPUs from all tasks: were it removed before, Linux 6.12 had lost them until it boots again
   /// (update_parent_effective_cpumask, cpuset_css_killed of kernel/cgroup/cpuset.c).
   package static func leaveBrokenPartition(_ directory: String, _ version: CgroupVersion) {
     guard version.hasPartitions, partition(of: directory) == .invalid else { return }
@@ -137,9 +137,9 @@ package struct CpusetTree {
   }
 
   /// All groups, parents before children; each is watched before it is looked at, so that whatever
-  /// changes afterwards is heard of.
+  /// changes afterwards is reported.
   ///
-  /// - Parameter watch: Where changes are to be heard of; no file for nowhere.
+  /// - Parameter watch: What is to report changes; no file for nothing.
   /// - Returns: The groups, and whether all of them are watched: an inotify has room for so many.
   /// - Throws: ``SystemError`` for a group that is there and cannot be looked at: what was remembered
   ///   of one that is not in the list is forgotten.
@@ -166,7 +166,7 @@ package struct CpusetTree {
           open.append(group == "/" ? "/" + child : group + "/" + child)
         }
       } catch {
-        // A group may be gone at any of these steps; then it is nobody's any more.
+        // A group may be gone at any of these steps; then there is nothing to do.
         guard error.errno == ENOENT || error.errno == ENODEV else { throw error }
       }
     }

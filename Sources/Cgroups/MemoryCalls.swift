@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 internal import Glibc
+package import Quantities
 package import Syscalls
 
 /// Where the kernel calls when a group uses more memory, or less.
@@ -11,7 +12,7 @@ package import Syscalls
 /// are gone with the eventfds.
 ///
 /// On cgroup v2, memory.events.local: it has urgent news when memory.high was crossed, memory.max
-/// was met, or somebody was killed, at once and then once in 12 ms at the most
+/// was met, or a process was killed, at once and then once in 12 ms at the most
 /// (mm/memcontrol.c, memcg_memory_event; Documentation/admin-guide/cgroup-v2.rst).
 package struct MemoryCalls: ~Copyable {
   /// Readable when a threshold was crossed, or reclaim has begun; memory.events.local on v2.
@@ -23,6 +24,41 @@ package struct MemoryCalls: ~Copyable {
   package init(use: consuming FileDescriptor, outOfMemory: consuming FileDescriptor) {
     self.use = use
     self.outOfMemory = outOfMemory
+  }
+
+  /// Registers with a group.
+  ///
+  /// - Parameters:
+  ///   - directory: The group's directory in the memory hierarchy.
+  ///   - inner: The container's own group, if that group is around it: then the events of both count.
+  ///   - version: The interface.
+  ///   - usage: The file of its use, open.
+  ///   - thresholds: Bytes, the most urgent ones first; on cgroup v1 alone.
+  /// - Throws: ``SystemError``; ENOENT when the group is gone.
+  package init(
+    of directory: String, around inner: String?, _ version: CgroupVersion,
+    usage: borrowing FileDescriptor, thresholds: [Int64]
+  ) throws(SystemError) {
+    switch version {
+    case .v1: try self.init(of: directory, usage: usage, thresholds: thresholds)
+    case .v2: try self.init(unified: directory, isHierarchical: inner != nil)
+    }
+  }
+
+  /// Opens the file that counts the OOM kills of a container.
+  ///
+  /// Cgroup v1 counts a kill in the group of the process alone.
+  ///
+  /// - Throws: ``SystemError``; ENOENT when the group is gone.
+  package static func openKills(
+    of directory: String, around inner: String?, _ version: CgroupVersion
+  ) throws(SystemError) -> FileDescriptor {
+    switch version {
+    case .v1: try FileDescriptor.open(.memoryKills, of: inner ?? directory, version, O_RDONLY)
+    case .v2:
+      FileDescriptor(
+        owning: try MemoryCalls(unified: directory, isHierarchical: inner != nil).release().use)
+    }
   }
 
   /// Gives both away: for another image.
@@ -50,7 +86,7 @@ package struct MemoryCalls: ~Copyable {
   /// Takes note of the calls for use that came, however many.
   package func acknowledgeUse() {
     // A file of v2 has no more news once it was read from its start.
-    if outOfMemory.isOpen { Self.drain(use.number) } else { _ = try? use.contents(subject: "") }
+    if outOfMemory.isOpen { Self.drain(use.number) } else { _ = use.contentsIfReadable() }
   }
 
   /// Takes note of the calls at the limit that came, however many.

@@ -64,11 +64,12 @@ package struct MemoryMeter: ~Copyable {
   /// How many processes of the group the kernel has killed for want of memory; nil where it does
   /// not say.
   package func kills() -> Int64? {
-    guard let text = try? killsFile.contents(subject: "the OOM kills") else {
-      return nil
-    }
-    return Self.number(behind: "oom_kill ", in: text)
+    guard let text = killsFile.contentsIfReadable() else { return nil }
+    return Self.kills(in: text)
   }
+
+  /// How many processes were killed, by the text of memory.oom_control or memory.events.
+  package static func kills(in text: String) -> Int64? { number(behind: "oom_kill ", in: text) }
 
   /// What the machine could hand out without swapping, in bytes: MemAvailable of /proc/meminfo.
   package func available() -> Int64? {

@@ -73,7 +73,24 @@ package struct MemoryWriter: ~Copyable {
 
   private static func file(_ name: String, in directory: String?, _ flags: CInt) -> FileDescriptor {
     guard let directory else { return .none }
-    return (try? FileDescriptor.open(directory + "/" + name, flags)) ?? .none
+    return FileDescriptor.openIfPossible(directory + "/" + name, flags) ?? .none
+  }
+
+  /// The files whose writes by other processes concern a container: the limits of its groups, and
+  /// memory.high of the group whose limit moves.
+  ///
+  /// - Parameters: As for ``init(directory:version:readOnly:in:around:isLine:)``.
+  /// - Returns: Their paths; those of files that this version has.
+  package static func watched(
+    _ directory: String, _ version: CgroupVersion, in scope: String?, around inner: String?
+  ) -> [String] {
+    let others = version == .v1 ? [inner] : [scope, inner, CgroupLocation.below(inner)]
+    let groups = [directory] + others.compactMap(\.self)
+    let limits = groups.compactMap { group in
+      CgroupFile.memoryLimit.name(version).map { group + "/" + $0 }
+    }
+    return limits + [CgroupFile.memoryHigh.name(version).map { directory + "/" + $0 }]
+      .compactMap(\.self)
   }
 
   /// Takes over files that are open already; `other` as ``CgroupWriter`` has it.
@@ -169,11 +186,11 @@ package struct MemoryWriter: ~Copyable {
   /// On cgroup v1, memory and swap together are never limited to less than memory is
   /// (mm/memcontrol-v1.c, mem_cgroup_resize_max): that limit is raised first and lowered last. The
   /// kernel does not set a limit below what is used: it reclaims until the use fits, and else
-  /// refuses. It has compared both after it has set the limit, so whoever allocates meanwhile is no
+  /// refuses. It has compared both after it has set the limit, so tasks that allocate meanwhile are no
   /// race.
   ///
   /// On cgroup v2 a limit below what is used is a kill (mm/memcontrol.c, memory_max_write). So the
-  /// line comes down first, which takes what can be reclaimed and slows down who grows, and the
+  /// line comes down first, which takes what can be reclaimed and slows down tasks that allocate, and the
   /// limit only where half of its room is free then; else the line goes back to where it was. Up
   /// it is the limit first.
   ///
@@ -239,7 +256,7 @@ package struct MemoryWriter: ~Copyable {
       return try write(line, to: lineFile)
     }
     let before = try self.line()
-    // Also where there is to be none: whoever grows now is not to come as far as the limit.
+    // Also where there is to be none: tasks that allocate now are not to come as far as the limit.
     let brake = max(MemoryHigh.line(under: limit), limit / 2)
     try write(min(brake, line ?? brake), to: lineFile)
     guard try use() <= limit - (limit - brake) / 2 else {
@@ -264,9 +281,11 @@ package struct MemoryWriter: ~Copyable {
   ///
   /// - Parameter swap: As for ``set(_:line:swap:use:)``.
   package func alignSwap(to swap: Int64?) {
+    // ENODEV: the group is gone. What the kernel refuses is tried again with the next limit.
     guard !isReadOnly, let swap, swapFile.isOpen, let found = try? Self.number(swapFile),
       found != swap, min(found, swap) < MemoryLimit.unlimited
     else { return }
+    // As above.
     try? write(swap, to: swapFile)
   }
 

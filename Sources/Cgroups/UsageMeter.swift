@@ -64,6 +64,13 @@ package struct UsageMeter: ~Copyable {
     return usage
   }
 
+  /// How long the group was throttled, by the text of cpu.stat: v1's throttled_time is in
+  /// nanoseconds, v2's throttled_usec in microseconds.
+  package static func throttledTime(in text: String) -> Nanoseconds? {
+    MemoryMeter.number(behind: "throttled_time ", in: text)
+      ?? MemoryMeter.number(behind: "throttled_usec ", in: text).map { $0 &* 1000 }
+  }
+
   static func usage(inStatistics text: String) -> Nanoseconds? {
     for line in text.split(separator: "\n") where line.utf8.starts(with: "usage_usec ".utf8) {
       return Int64(line.dropFirst(11)).map { $0 * 1000 }

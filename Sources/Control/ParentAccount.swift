@@ -38,7 +38,7 @@ package struct ParentValue: Equatable, Sendable {
   /// practice, whole mebibytes. So its writes are told from ours, also where it means the same.
   func raised(to amount: Int64) -> Int64 {
     let exact = value(of: amount)
-    // The kernel counts memory in pages, of 64 KiB at the most.
+    // The kernel counts memory in pages, of at most 64 KiB.
     let (grain, round) = isMemory ? (Int64(64 << 10), Int64(1 << 20)) : (1, max(1, scale / 1000))
     let whole = exact > .max - 2 * round ? exact : (exact + grain - 1) / grain * grain
     return whole % round == 0 ? whole + grain : whole
@@ -65,13 +65,13 @@ package struct ParentAccount: Equatable, Sendable {
     }
   }
 
-  /// What the one who made the group wants it to have.
+  /// What the maker of the group wants it to have.
   package var found: ParentValue
-  /// What was written last, and what somebody is about to write; ``nothing`` for neither.
+  /// What was written last, and what a process is about to write; ``nothing`` for neither.
   package var written = ParentAccount.nothing
   /// The value that is about to be written; ``nothing`` for none.
   package var writing = ParentAccount.nothing
-  /// Who is registered, each at its place; a nonce of 0 is a place that is free.
+  /// The containers that are registered, each at its place; a nonce of 0 is a place that is free.
   package var holds: [Hold] = []
 
   /// No value has been written.
@@ -89,7 +89,7 @@ package struct ParentAccount: Equatable, Sendable {
     let value = kernel.value ?? Self.unlimited
     let isKnown = kernel.value == found.value || value == written || value == writing
     if isKnown, kernel.scale == found.scale { return false }
-    // Who writes another period (v1 has a file for it) writes the quota next.
+    // A process that writes another period (v1 has a file for it) writes the quota next.
     found = ParentValue(isKnown ? found.value : kernel.value, scale: kernel.scale)
     if !isKnown { (written, writing) = (Self.nothing, Self.nothing) }
     return true
@@ -110,7 +110,7 @@ package struct ParentAccount: Equatable, Sendable {
     return target
   }
 
-  /// Whether nobody is registered any more.
+  /// Whether no container is registered any more.
   package var isUnused: Bool {
     for hold in holds where hold.nonce != 0 { return false }
     return true

@@ -83,20 +83,10 @@ package struct ConfigEdit: Equatable, Sendable {
       if spans[object].kind == .absent, object != root {
         missing[object.parent, default: []].append("\"\(object.name)\":{\(members)}")
       } else {
-        splices.append(insertion(of: members, into: spans[object], bytes))
+        splices.append(.insertion(of: members, into: spans[object], bytes))
       }
     }
     return Splice.apply(&splices, to: bytes)
-  }
-
-  /// Adds members to the object at a place.
-  private func insertion(of members: String, into span: JSONSpan, _ bytes: [UInt8]) -> Splice {
-    guard span.kind == .object else { return Splice(range: span.range, text: "{\(members)}") }
-    // At the start: a duplicate object that follows merges and takes nothing away.
-    let start = span.start + 1
-    let first = bytes[start...].first { $0 > 0x20 }
-    let isEmpty = first == UInt8(ascii: "}")
-    return Splice(range: start..<start, text: isEmpty ? members : members + ",")
   }
 }
 
@@ -104,6 +94,17 @@ package struct ConfigEdit: Equatable, Sendable {
 struct Splice {
   let range: Range<Int>
   let text: String
+
+  /// Adds members to an object, or elements to an array; takes the place of what is neither.
+  static func insertion(of members: String, into span: JSONSpan, _ bytes: [UInt8]) -> Splice {
+    guard span.kind == .object || span.kind == .array else {
+      return Splice(range: span.range, text: "{\(members)}")
+    }
+    // At the start: a duplicate object that follows merges and takes nothing away.
+    let start = span.start + 1
+    let isEmpty = bytes[start...].first { $0 > 0x20 }.map { [0x5D, 0x7D].contains($0) } == true
+    return Splice(range: start..<start, text: isEmpty ? members : members + ",")
+  }
 
   /// The bytes with every splice made; they must not overlap.
   static func apply(_ splices: inout [Splice], to bytes: [UInt8]) -> [UInt8] {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-/// The places of a config.json that this project looks at, as a tree.
+/// The places of a config.json that this project looks at, as a tree, and those of the document that
+/// `features` prints, as another one.
 ///
 /// Declared in preorder, so that everything below a place is one range of raw values. The Go
 /// types are those of runtime-spec's specs-go/config.go, which runc decodes into.
@@ -21,6 +22,10 @@ enum JSONPlace: Int, CaseIterable {
   case limit
   case swap
   case reservation
+  case features
+  case notes
+  case newestVersion
+  case unsafePrefixes
 
   /// What Go decodes the place's value into.
   enum Shape {
@@ -38,11 +43,12 @@ enum JSONPlace: Int, CaseIterable {
 
   var shape: Shape {
     switch self {
-    case .document, .annotations, .process, .linux, .resources, .cpu, .memory: .object
+    case .document, .annotations, .process, .linux, .resources, .cpu, .memory, .features, .notes:
+      .object
     case .quota, .limit, .swap, .reservation: .signed
     case .period: .unsigned
-    case .cgroupsPath, .cpus, .mems: .string
-    case .env: .array
+    case .cgroupsPath, .cpus, .mems, .newestVersion: .string
+    case .env, .unsafePrefixes: .array
     }
   }
 
@@ -64,6 +70,10 @@ enum JSONPlace: Int, CaseIterable {
     case .limit: "limit"
     case .swap: "swap"
     case .reservation: "reservation"
+    case .features: "features"
+    case .notes: "annotations"
+    case .newestVersion: "ociVersionMax"
+    case .unsafePrefixes: "potentiallyUnsafeConfigAnnotations"
     }
   }
 
@@ -75,6 +85,7 @@ enum JSONPlace: Int, CaseIterable {
     case .cpu, .memory: .resources
     case .quota, .period, .cpus, .mems: .cpu
     case .limit, .swap, .reservation: .memory
+    case .features, .notes, .newestVersion, .unsafePrefixes: .features
     }
   }
 
@@ -85,6 +96,7 @@ enum JSONPlace: Int, CaseIterable {
       case .document, .linux, .resources, .memory: .reservation
       case .cpu: .mems
       case .process: .env
+      case .features: .unsafePrefixes
       default: self
       }
     return rawValue + 1..<last.rawValue + 1

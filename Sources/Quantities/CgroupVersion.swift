@@ -22,6 +22,18 @@ package enum CgroupVersion: String, Sendable {
   /// limit is killed without warning, and thresholds of its use are what reports its growth.
   package var hasMemoryHigh: Bool { self == .v2 }
 
+  /// Whether the kernel reports use that crosses a threshold, up or down, and a group at its limit, by
+  /// a descriptor each; if not, memory.events reports a limit that was met, and OOM kills.
+  package var hasUsageThresholds: Bool { self == .v1 }
+
+  /// Whether the kernel counts OOM kills for the groups above that of the process, too
+  /// (memory.events; cgroup v1's memory.oom_control has the group's own).
+  package var countsKillsBelow: Bool { self == .v2 }
+
+  /// Whether the kernel refuses a memory limit below the use (mem_cgroup_resize_max of
+  /// mm/memcontrol-v1.c); if not, such a limit kills.
+  package var refusesLimitBelowUse: Bool { self == .v1 }
+
   /// Whether the kernel reports the end of a group's last process (cgroup.events).
   package var reportsLastProcess: Bool { self == .v2 }
 

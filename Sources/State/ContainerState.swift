@@ -300,7 +300,8 @@ package struct ContainerState: Equatable, Sendable {
   package mutating func leaveOuter(name: String, path: String?) {
     (cgroupName, cgroupPath, innerName, memoryInnerName) = (name, path, nil, nil)
     (base.inner, base.told) = (nil, nil)
-    (memory?.inner, memory?.told) = (nil, nil)
+    memory?.inner = nil
+    memory?.told = nil
   }
 
   /// Opens its bundle.

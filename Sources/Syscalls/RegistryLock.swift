@@ -2,9 +2,9 @@
 internal import Glibc
 package import Quantities
 
-/// Who has a flock(2), by /proc/locks (proc_locks(5)).
+/// The holder of a flock(2), by /proc/locks (proc_locks(5)).
 package enum RegistryLock {
-  /// The process that took the lock on an open file; nil where nobody has it, or nobody can tell.
+  /// The process that took the lock on an open file; nil where no process has it, or that is not known.
   package static func holder(of file: borrowing FileDescriptor) -> Int32? {
     guard let identity = try? file.status().identity,
       let locks = FileDescriptor.textIfReadable(of: "/proc/locks")
@@ -47,14 +47,14 @@ package enum RegistryLock {
   }
 }
 
-/// How long a lock is waited for, by what whoever has it is seen to do.
+/// How long a lock is waited for, by what its holder is seen to do.
 package struct LockPatience {
-  /// How long somebody may have the lock and do nothing.
+  /// How long a process may have the lock and do nothing.
   ///
-  /// One look says little: whoever has it may sleep for a moment, or have given it away just then.
+  /// One look says little: the holder may sleep for a moment, or have given it away just then.
   static let idle: Nanoseconds = 1_000_000_000
 
-  /// How long somebody may who is at work: each partition that is made or undone has the kernel
+  /// How long a process may that works: each partition that is made or undone has the kernel
   /// build its scheduling domains anew, and wait for an RCU grace period.
   static let atWork: Nanoseconds = 10_000_000_000
 
@@ -69,7 +69,7 @@ package struct LockPatience {
   ///
   /// - Parameters:
   ///   - now: When it was.
-  ///   - holder: Who has the lock; nil where nobody can tell.
+  ///   - holder: The holder of the lock; nil where that is not known.
   ///   - isAtWork: Whether that process is.
   /// - Returns: Whether that was long enough.
   package mutating func isOver(at now: Nanoseconds, holder: Int32?, isAtWork: Bool) -> Bool {

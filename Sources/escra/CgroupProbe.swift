@@ -78,8 +78,8 @@ final class CgroupProbe {
   var throttled: Nanoseconds? {
     guard let text = try? statistics.contents(subject: "the CPU statistics") else { return nil }
     let inner = innerStatistics.isOpen ? innerStatistics.contentsIfReadable() : nil
-    return Self.throttled(inStatistics: text).map { time in
-      time + (inner.flatMap { Self.throttled(inStatistics: $0) } ?? 0)
+    return UsageMeter.throttledTime(in: text).map { time in
+      time + (inner.flatMap { UsageMeter.throttledTime(in: $0) } ?? 0)
     }
   }
 
@@ -123,11 +123,6 @@ final class CgroupProbe {
     guard memoryEvents.isOpen, let text = try? memoryEvents.contents(subject: "the OOM kills")
     else { return nil }
     return Self.value(of: "oom_kill", in: text)
-  }
-
-  /// Finds v1's throttled_time (nanoseconds) or v2's throttled_usec in the text of cpu.stat.
-  static func throttled(inStatistics text: String) -> Nanoseconds? {
-    value(of: "throttled_time", in: text) ?? value(of: "throttled_usec", in: text).map { $0 * 1000 }
   }
 
   /// Finds a value in the text of a file with a name and a number in each line.

@@ -92,7 +92,8 @@ struct ReplayCommand: ParsableCommand {
     let laws = law.isEmpty && fixed.isEmpty ? ["headroom"] : law
     for name in laws {
       guard LawName(rawValue: name) != nil else {
-        throw Complaint("--law \"\(name)\" is no control law; write headroom or escra")
+        let known = LawName.allCases.map(\.rawValue).joined(separator: " or ")
+        throw Complaint("--law \"\(name)\" is no control law; write \(known)")
       }
       found.append(
         (name, .init(law: .init(named: name), limit: ceiling, bounds: (floor, ceiling))))

@@ -4,7 +4,7 @@ import Testing
 @testable import Syscalls
 @testable import escra_runc
 
-private let version = #""io.escra.version": "\#(EscraVersion.current)""#
+private let version = #""io.escra.version":"\#(EscraVersion.current)""#
 
 private let unsafe = "potentiallyUnsafeConfigAnnotations"
 
@@ -16,18 +16,18 @@ private func edited(_ document: String) -> String {
 
 @Suite struct FeaturesTests {
   @Test(arguments: [
-    (#"{"a":1,"annotations":{"x":"}"}}"#, #"{"a":1,"annotations":{"x":"}",\#(version)}}"#),
+    (#"{"a":1,"annotations":{"x":"}"}}"#, #"{"a":1,"annotations":{\#(version),"x":"}"}}"#),
     (#"{"annotations":{}}"#, #"{"annotations":{\#(version)}}"#),
     (#"{"annotations": null, "b": 1}"#, #"{"annotations": {\#(version)}, "b": 1}"#),
-    ("{}", #"{"annotations": {\#(version)}}"#),
-    ("{\n  \"a\": [1, {}]\n}\n", "{\n  \"a\": [1, {}],\n  \"annotations\": {\(version)}\n}\n"),
+    ("{}", #"{"annotations":{\#(version)}}"#),
+    ("{\n  \"a\": [1, {}]\n}\n", "{\"annotations\":{\(version)},\n  \"a\": [1, {}]\n}\n"),
     (
       "{ \"annotations\" : {\n    \"x\\\"\": \"y\"\n  }\n}",
-      "{ \"annotations\" : {\n    \"x\\\"\": \"y\",\n    \(version)\n  }\n}"
+      "{ \"annotations\" : {\(version),\n    \"x\\\"\": \"y\"\n  }\n}"
     ),
     (
       #"{"linux":{"annotations":{"no":"1"}},"annotations":{"a":"b"}}"#,
-      #"{"linux":{"annotations":{"no":"1"}},"annotations":{"a":"b",\#(version)}}"#
+      #"{"linux":{"annotations":{"no":"1"}},"annotations":{\#(version),"a":"b"}}"#
     ),
   ])
   func `our version joins the annotations, and no other byte changes`(
@@ -36,14 +36,14 @@ private func edited(_ document: String) -> String {
     #expect(edited(document) == result)
   }
 
+  /// The members, and what becomes of them.
   @Test(arguments: [
-    (#""ociVersionMax":"1.2.0""#, #""ociVersionMax":"1.2.0","\#(unsafe)": ["io.escra."]"#),
     (#""\#(unsafe)":null,\#(max("1.2"))"#, #""\#(unsafe)":["io.escra."],\#(max("1.2"))"#),
-    (#""\#(unsafe)":["a"],\#(max("1.10"))"#, #""\#(unsafe)":["a","io.escra."],\#(max("1.10"))"#),
+    (#""\#(unsafe)":["a"],\#(max("1.10"))"#, #""\#(unsafe)":["io.escra.","a"],\#(max("1.10"))"#),
     (#"\#(max("2.0-rc1")),"\#(unsafe)":[]"#, #"\#(max("2.0-rc1")),"\#(unsafe)":["io.escra."]"#),
     (
       #""\#(unsafe)":["a"],\#(max("1.1.0+dev"))"#,
-      #""\#(unsafe)":["a","io.escra."],\#(max("1.1.0+dev"))"#
+      #""\#(unsafe)":["io.escra.","a"],\#(max("1.1.0+dev"))"#
     ),
     (max("1.0.2-dev"), max("1.0.2-dev")), (max("1.1.9"), max("1.1.9")), (max("x.y"), max("x.y")),
     (#""ociVersionMax":12"#, #""ociVersionMax":12"#),
@@ -53,6 +53,12 @@ private func edited(_ document: String) -> String {
   ) {
     let annotations = #""annotations":{\#(version)}"#
     #expect(edited(#"{"annotations":{},\#(members)}"#) == "{\(annotations),\(result)}")
+  }
+
+  @Test func `a version that has the member gets it`() {
+    #expect(
+      edited(#"{"annotations":{},\#(max("1.2.0"))}"#)
+        == #"{"\#(unsafe)":["io.escra."],"annotations":{\#(version)},\#(max("1.2.0"))}"#)
   }
 
   @Test(arguments: [
@@ -69,8 +75,12 @@ private func edited(_ document: String) -> String {
     #expect(edited(document) == document)
   }
 
-  @Test func `deep nesting costs no stack`() {
-    let deep = String(repeating: "[", count: 200_000) + String(repeating: "]", count: 200_000)
-    #expect(edited("{\"a\":\(deep)}") == "{\"a\":\(deep),\"annotations\": {\(version)}}")
+  /// Go, which reads these documents, stops at 10,000 levels.
+  @Test(arguments: [(9_000, true), (200_000, false)])
+  func `deep nesting costs no stack`(levels: Int, isEdited: Bool) {
+    let deep =
+      "\"a\":" + String(repeating: "[", count: levels) + String(repeating: "]", count: levels)
+    let expected = isEdited ? "{\"annotations\":{\(version)},\(deep)}" : "{\(deep)}"
+    #expect(edited("{\(deep)}") == expected)
   }
 }

@@ -22,7 +22,7 @@ import Testing
       ("usage_usec 9\n", nil), ("throttled_time x\n", nil), ("", nil),
     ] as [(String, Int64?)])
   func `throttled time of v1 and v2`(text: String, nanoseconds: Int64?) {
-    #expect(CgroupProbe.throttled(inStatistics: text) == nanoseconds)
+    #expect(UsageMeter.throttledTime(in: text) == nanoseconds)
   }
 
   private static let hybrid = """

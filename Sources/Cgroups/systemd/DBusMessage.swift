@@ -114,7 +114,7 @@ struct DBusReply: Equatable {
     case result
     case failure
     case signal
-    /// A call: nobody has asked for it.
+    /// A call that answers none of ours.
     case other
   }
 

@@ -12,6 +12,8 @@ extension CgroupFile {
     case .memoryLimit: "memory.limit_in_bytes"
     case .memoryAndSwapLimit: "memory.memsw.limit_in_bytes"
     case .memoryUsage: "memory.usage_in_bytes"
+    case .memoryPeak: "memory.max_usage_in_bytes"
+    case .memoryStatistics: "memory.stat"
     case .memoryKills: "memory.oom_control"
     case .cpus: "cpuset.cpus"
     case .effectiveCPUs: "cpuset.effective_cpus"

@@ -10,7 +10,7 @@ extension MemoryCalls {
   ///   - directory: The group's directory in the memory hierarchy.
   ///   - usage: Its memory.usage_in_bytes, open.
   ///   - thresholds: Bytes, the most urgent ones first. They are registered behind the caller's
-  ///     back, 8 ms each; use that has passed one by then is not heard of.
+  ///     back, 8 ms each; use that has passed one by then is not reported.
   /// - Throws: ``SystemError``: ENOENT for a group that is gone, or of cgroup v2.
   package init(
     of directory: String, usage: borrowing FileDescriptor, thresholds: [Int64]

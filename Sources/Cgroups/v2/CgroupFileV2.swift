@@ -12,6 +12,8 @@ extension CgroupFile {
     case .memoryLimit: "memory.max"
     case .memoryHigh: "memory.high"
     case .memoryUsage: "memory.current"
+    case .memoryPeak: "memory.peak"
+    case .memoryStatistics: "memory.stat"
     case .memoryKills: "memory.events"
     case .cpus: "cpuset.cpus"
     case .effectiveCPUs: "cpuset.cpus.effective"

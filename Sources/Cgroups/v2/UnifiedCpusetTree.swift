@@ -12,7 +12,7 @@ extension CpusetTree {
   /// written all the time.
   ///
   /// - Parameters:
-  ///   - watch: Where changes are to be heard of; no file for nowhere.
+  ///   - watch: What is to report changes; no file for nothing.
   ///   - holders: The strict containers.
   /// - Returns: The groups, and whether all that count are watched.
   /// - Throws: ``SystemError`` for a group that is there and cannot be looked at.

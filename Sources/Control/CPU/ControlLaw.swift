@@ -17,9 +17,7 @@ package enum ControlLaw: Sendable {
 
     /// The law of a name in the operator's config; `escra` for a name that is not known, as
     /// another version may have left it in a state file.
-    package init(named name: String?) {
-      self = name == "headroom" ? .headroom(.standard) : .escra(.published)
-    }
+    package init(named name: String?) { self.init(number: name == "headroom" ? 1 : 0) }
 
     /// The law as a number, for the image that supervises.
     package var number: Int64 {
@@ -77,7 +75,7 @@ package enum ControlLaw: Sendable {
     if case .escra = self { false } else { true }
   }
 
-  /// From now on somebody calls in time, and may be given more as often as it takes.
+  /// From now on a hook calls in time, and the quota may be raised as often as it takes.
   mutating func becomePrompt() {
     guard case .headroom(var law) = self else { return }
     law.becomePrompt()

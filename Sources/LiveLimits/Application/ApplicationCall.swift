@@ -5,7 +5,7 @@ package import Quantities
 package import State
 internal import Syscalls
 
-/// A question to the broker of an application, from somebody who is no member of it.
+/// A question to the broker of an application, from a process that is no member of it.
 package enum ApplicationCall {
   /// Asks, and waits for the answer.
   ///
@@ -21,7 +21,7 @@ package enum ApplicationCall {
   ) -> ApplicationMessage.Body? {
     let deadline = monotonicNow() + patience
     while monotonicNow() < deadline {
-      // Between one broker and the next there is nobody for a moment.
+      // Between one broker and the next there is none for a moment.
       guard let connected = try? room.connect() else {
         usleep(2000)
         continue

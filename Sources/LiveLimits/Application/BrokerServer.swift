@@ -21,13 +21,13 @@ final class BrokerServer {
   private var links: [Int32: Link] = [:]
   private var numbers: [Link: Int32] = [:]
   private var nextLink: Link = 1
-  /// Who has no connection, and has to be looked at again.
+  /// Members without a connection, which have to be looked at again.
   private var watched: [UInt64] = []
   private var nextLook: Nanoseconds?
   private var lookInterval = BrokerServer.shortestInterval
   private var events: [Broker.Event] = []
 
-  /// The time between the first two looks at somebody who has no connection.
+  /// The time between the first two looks at a member without a connection.
   ///
   /// Nothing tells that its supervisor has died by now, or its container ended. Each further one is
   /// twice as long.
@@ -39,7 +39,7 @@ final class BrokerServer {
   /// - Parameters:
   ///   - room: The application's.
   ///   - lock: What makes this process the broker.
-  ///   - own: The member that this process is, whose file nobody here may open.
+  ///   - own: The member that this process is, whose file must not be opened here.
   ///   - most: What no application may have.
   ///   - poller: Where connections are listened to.
   /// - Throws: ``SystemError`` where it cannot listen.
@@ -152,8 +152,7 @@ final class BrokerServer {
     return record?[resource]?.group
   }
 
-  /// Hears all that was said, and lets in who waits: for whoever is about to think that it is silent
-  /// itself.
+  /// Reads all messages, and accepts all connections: before others are judged to be silent.
   func attend(_ room: borrowing ApplicationDirectory, _ poller: borrowing Poller) {
     accept(room, poller)
     for number in links.keys.sorted() { hear(number, all: true, room, poller) }
@@ -163,7 +162,7 @@ final class BrokerServer {
   func tick(_ room: borrowing ApplicationDirectory, _ poller: borrowing Poller) {
     let now = monotonicNow()
     if let moment = broker.deadline, moment <= now {
-      // Who was stopped for a while finds answers that have waited for it: they count.
+      // A broker that was stopped for a while finds answers that have waited for it: they count.
       attend(room, poller)
       events.append(.tick)
     }
@@ -223,7 +222,7 @@ final class BrokerServer {
     }
   }
 
-  /// Takes note that a connection is closed; whoever owned the descriptor closes it.
+  /// Takes note that a connection is closed; the owner of the descriptor closes it.
   private func forget(_ link: Link, _ number: Int32) {
     links[number] = nil
     numbers[link] = nil
@@ -244,7 +243,7 @@ final class BrokerServer {
 
   // MARK: those without a connection
 
-  /// Looks at everybody who has no connection.
+  /// Looks at all members without a connection.
   private func look(_ room: borrowing ApplicationDirectory) {
     nextLook = nil
     watched.removeAll { nonce in

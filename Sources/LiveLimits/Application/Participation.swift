@@ -11,7 +11,7 @@ internal import Syscalls
 /// The machines decide (``Member``, ``Broker``); this has the connection and the file in `members/`.
 /// It adds its descriptors to its owner's poller, and its owner comes back when one of them can be
 /// read, or ``deadline`` has come: a second epoll or timer would be three system calls more between
-/// a question and its answer. While nothing is asked and nobody asks, there is no deadline.
+/// a question and its answer. While no question is open, there is no deadline.
 final class Participation {
   /// Why there is no place for the container; nil if none was refused.
   private(set) var refusal: NoPlace?
@@ -84,7 +84,7 @@ final class Participation {
 
   deinit { if let connection { close(connection) } }
 
-  /// When ``tick()`` has something to do; nil while nothing is asked and nobody asks.
+  /// When ``tick()`` has something to do; nil while no question is open.
   var deadline: Nanoseconds? {
     var next = min(seat?.deadline ?? .max, seeking?.next ?? .max)
     for machine in machines { next = min(next, machine.deadline ?? .max) }
@@ -127,7 +127,7 @@ final class Participation {
     tell(index, .want(amount, spent: inUse))
   }
 
-  /// The kernel's limit is another one, which somebody else has written.
+  /// The kernel's limit is another one, which another process has written.
   func found(_ amount: Int64, of resource: SharedResource) {
     guard let index = machines.firstIndex(where: { $0.resource == resource }) else { return }
     file.hold(amount, of: resource)
@@ -164,7 +164,7 @@ final class Participation {
       }
       let since = seeking?.since ?? now
       seeking = (since, now + Self.seekInterval)
-      // Who has the lock and does not open the door is as silent as who does not answer.
+      // A process that has the lock and does not listen is as silent as a broker that does not answer.
       if seat == nil, now - since > Member.patience {
         room.fenceBroker(except: file.record.nonce)
         seeking?.since = now
@@ -173,7 +173,7 @@ final class Participation {
   }
 
   /// Has no connection any more, and raises nothing until there is another participation: what is
-  /// held stays held, and nobody waits for an answer from here.
+  /// held stays held, and no process waits for an answer from here.
   func rest() {
     leaveSeat()
     hangUp()
@@ -222,6 +222,7 @@ final class Participation {
 
   private func takeSeat() {
     guard seat == nil, let lock = room.takeLock() else { return }
+    // Without a socket it leads nothing: the lock is free again, and the next look tries again.
     seat = try? BrokerServer(room, lock: lock, own: file, most: most, poller)
   }
 
@@ -230,6 +231,7 @@ final class Participation {
   // MARK: the connection
 
   private func connect(_ number: Int32) {
+    // Without a place in the poller it is as if the broker had closed the connection.
     guard (try? poller.add(number, token: Token.connection)) != nil else {
       close(number)
       return
@@ -312,7 +314,7 @@ final class Participation {
     let socket = ApplicationSocket(owning: FileDescriptor(owning: number))
     let isSent = socket.send(message)
     _ = socket.release()
-    // Who has gone is heard of by the end of the connection; who does not read will not answer.
+    // The end of the connection reports a peer that has gone; one which does not read will not answer.
     if !isSent, errno == EAGAIN { fence() }
   }
 
@@ -325,8 +327,8 @@ final class Participation {
     tell(index, .wrote(held, spent: spent))
   }
 
-  /// Kills a broker that is silent, if it still is the one that this is connected to; its end is
-  /// heard of by the end of the connection.
+  /// Kills a broker that is silent, if it still is the one that this is connected to; its end
+  /// ends the connection.
   private func fence() {
     guard let number = connection, seat == nil else { return }
     let socket = ApplicationSocket(owning: FileDescriptor(owning: number))

@@ -5,7 +5,7 @@ internal import Glibc
 internal import Quantities
 internal import Syscalls
 
-/// What became of a decision: what a group has, in bytes, since somebody tried to make it so.
+/// What became of a decision: what a group has, in bytes, after the decision was carried out.
 package struct MemoryChange: Equatable, Sendable {
   /// Whether it is as it was decided.
   package var isTaken: Bool
@@ -16,8 +16,8 @@ package struct MemoryChange: Equatable, Sendable {
 
   /// What a group may have grown by since it was read, for its limit to be lowered: 2 MiB.
   ///
-  /// Three quarters of the least head are left then until it is looked at again. Who grows at full
-  /// speed takes so much in 0.8 ms: that long a supervisor was not let in.
+  /// Three quarters of the least head are left then until it is looked at again. A container
+  /// that grows at full speed takes so much in 0.8 ms: so long a supervisor did not run.
   static let mostGrowth: Int64 = 2 << 20
 }
 
@@ -25,13 +25,13 @@ extension MemoryWriter {
   /// Makes a group's limit what a controller has decided, and has the controller know where that
   /// was not to be.
   ///
-  /// The one way from a decision to the kernel. Less is given only to who has not grown since: the
+  /// The one way from a decision to the kernel. Only a container that has not grown since is lowered: the
   /// kernel of cgroup v1 takes any limit that the use fits below at that moment, and kills in the
   /// next one. What is refused leaves the limit that there was, or whatever the kernel has by then.
   ///
   /// - Parameters:
   ///   - decision: What it shall be.
-  ///   - controller: Who has decided.
+  ///   - controller: What has decided.
   ///   - before: The limit that was in force, in bytes.
   ///   - swap: Bytes of memory and swap together; nil to leave that limit alone.
   ///   - surroundings: Say what of it is page cache at this moment.
@@ -57,12 +57,14 @@ extension MemoryWriter {
         }
       }
       try set(decision.limit, line: controller.line, swap: swap, use: charged)
+      // Not to be read: the group is gone, and what was written last is as good as anything.
       return MemoryChange(
         isTaken: true, limit: (try? current()) ?? decision.limit, line: line)
     } catch {
-      let found = (try? current()) ?? before
-      controller.refuse(found: found, wasLowering: decision.limit < before)
-      return MemoryChange(isTaken: false, limit: found, line: (try? self.line()) ?? line)
+      // As above.
+      let now = (limit: (try? current()) ?? before, line: (try? self.line()) ?? line)
+      controller.refuse(found: now.limit, wasLowering: decision.limit < before)
+      return MemoryChange(isTaken: false, limit: now.limit, line: now.line)
     }
   }
 }

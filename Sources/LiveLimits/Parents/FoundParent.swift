@@ -14,8 +14,8 @@ struct FoundParent {
   /// The files, at the places that they have in the image that supervises.
   var files: [ReexecState.Place: Int32] = [:]
 
-  /// Opens it, and registers the container with it; nil where the limit of that group is nobody's to
-  /// change, or there is none.
+  /// Opens it, and registers the container with it; nil where no supervisor may change the limit
+  /// of that group, or there is none.
   ///
   /// - Parameters:
   ///   - resource: Which limit.

@@ -7,9 +7,9 @@ internal import Syscalls
 /// A container's part in the limit of the group that it is in with others: its pod's, or its
 /// application's.
 ///
-/// Each change is made under the record's lock, and written down before it is made. Whoever is
-/// killed in between has said more than it holds, never less, and the next one to come by, itself a
-/// supervisor later or the keeper, makes the limit what the record says.
+/// Each change is made under the record's lock, and written down before it is made. A supervisor that
+/// is killed in between has recorded more than it holds, never less, and the next process that has the
+/// lock, a supervisor or the keeper, makes the limit what the record says.
 final class ParentLimit {
   private let record: ParentRecord
   private let kernel: any ParentFile
@@ -26,7 +26,7 @@ final class ParentLimit {
   }
   private var delay = ParentLimit.lookInterval
 
-  /// What somebody else writes is answered within this time, as long as anything is held.
+  /// A write of another process is answered within this time, as long as anything is held.
   static let lookInterval: Nanoseconds = 100_000_000
   /// What cannot be done is tried ever less often, down to once a minute.
   private static let longestDelay: Nanoseconds = 60_000_000_000
@@ -72,18 +72,18 @@ final class ParentLimit {
         try settle(&account)
       }
     } catch {
-      // v1 refuses while somebody below has more, and so it shall be tried again.
+      // v1 refuses while a group below has more: it is tried again.
       isPending = error.errno != ENODEV
     }
   }
 
-  /// Makes what is written down what the container has, whoever wrote that.
+  /// Makes what is written down what the container has, whichever process wrote that.
   func hold(_ amount: Int64) {
     if amount > excess ?? -1 { try? raise(to: amount) }
     lower(to: amount)
   }
 
-  /// Looks whether somebody else has written, unless that was just done.
+  /// Looks whether another process has written, unless that was just done.
   ///
   /// - Parameters:
   ///   - now: The time.
@@ -92,7 +92,7 @@ final class ParentLimit {
     guard isPending || excess ?? 0 > 0, now - lastLook >= (retry == nil ? Self.lookInterval : delay)
     else { return }
     lastLook = now
-    // Somebody else may have had the lock when this was lowered.
+    // Another process may have had the lock when this was lowered.
     lower(to: amount)
     review()
   }
@@ -100,7 +100,7 @@ final class ParentLimit {
   /// When to look again for what could not be done; nil where there is nothing of the kind.
   var retry: Nanoseconds? { isPending ? max(lastLook + delay, monotonicNow()) : nil }
 
-  /// Makes the limit what it is to be: somebody else may have written, come or gone.
+  /// Makes the limit what it is to be: another process may have written, and containers come and go.
   func review() {
     isPending = (try? change { account, _ throws(SystemError) in try settle(&account) }) == nil
   }
@@ -140,8 +140,8 @@ final class ParentLimit {
 extension ParentRecord {
   /// Makes the kernel's limit what the account says; the lock is the caller's.
   ///
-  /// What is about to be written is written down first: whoever is killed behind the write leaves a
-  /// value that is known to be ours.
+  /// What is about to be written is written down first: a process that is killed behind the write
+  /// leaves a value that is known to be ours.
   func settle(
     _ account: inout ParentAccount, _ kernel: any ParentFile
   ) throws(SystemError) {
@@ -149,7 +149,7 @@ extension ParentRecord {
     if account.see(current) { save(found: account) }
     let target = account.target
     guard target != current else { return }
-    // Whoever was killed behind a write has not come to say so, and both words are about to change.
+    // A process that was killed behind a write has not noted that, and both words are about to change.
     if account.writing != account.written,
       current.value ?? ParentAccount.unlimited == account.writing
     {

@@ -7,7 +7,7 @@ internal import Syscalls
 
 /// The file that a ``ParentAccount`` is in: `/run/escra/parents/RESOURCE-INODE`, and its lock.
 ///
-/// Little-endian words of eight bytes, each of which is replaced by one pwrite(2), so that nobody
+/// Little-endian words of eight bytes, each of which is replaced by one pwrite(2), so that no process
 /// who is killed leaves half of it: the head, the group's path from byte 64 on, and from 512 on
 /// four words for each container, of which two are used. The lock is fcntl(2)'s, for a
 /// supervisor that may call nothing else, and held for microseconds.
@@ -44,11 +44,11 @@ struct ParentRecord: ~Copyable {
 
   /// Takes the lock.
   ///
-  /// Who has it needs it for microseconds, unless it was stopped: no lock is taken from a living
-  /// process, so whoever wants it comes back later.
+  /// A process keeps it for microseconds, unless it was stopped: no lock is taken from a living
+  /// process, so the others try again later.
   ///
   /// - Parameter milliseconds: For how long to try.
-  /// - Throws: ``SystemError``; EAGAIN where somebody else has it.
+  /// - Throws: ``SystemError``; EAGAIN where another process has it.
   func lock(within milliseconds: Int32 = 5) throws(SystemError) {
     let wait = LockWait(for: Nanoseconds(milliseconds) * 1_000_000, every: 1)
     while escra_lock_file(file.number, locksDescription) != 0 {

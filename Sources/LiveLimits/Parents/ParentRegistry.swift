@@ -13,10 +13,10 @@ extension StateRoot {
   package var parents: String { path + "/parents" }
 }
 
-/// Who has something to do with a parent's limit: registered when a container is found, while
+/// The containers that a parent's limit depends on: registered when a container is found, while
 /// there is the privilege to open what it takes, and swept when its instance is gone.
 package enum ParentRegistry {
-  /// For how long somebody may have a record's lock, in milliseconds: it was stopped, and the
+  /// For how long a process may have a record's lock, in milliseconds: it was stopped, and the
   /// container does without.
   private static let patience: Int32 = 50
 
@@ -30,7 +30,7 @@ package enum ParentRegistry {
   ///   - root: Where it is written down.
   ///   - locksDescription: As in ``ParentRecord``.
   /// - Returns: The record, for ``ParentLimit``.
-  /// - Throws: ``SystemError``: EAGAIN where somebody does not let go of it, EPROTO where another
+  /// - Throws: ``SystemError``: EAGAIN where another process keeps it, EPROTO where another
   ///   version has written it, ENOSPC where no more containers fit.
   static func register(
     _ hold: ParentAccount.Hold, _ resource: SharedResource, path: String,
@@ -65,7 +65,7 @@ package enum ParentRegistry {
       }
       var hold = hold
       if place < account.holds.count, account.holds[place].nonce == hold.nonce {
-        // Whoever supervised it before has said what it holds.
+        // The supervisor before this one has recorded what it holds.
         hold.excess = account.holds[place].excess
       }
       record.save(hold, at: place)
@@ -137,7 +137,7 @@ package enum ParentRegistry {
 
   // MARK: sweeping
 
-  /// Forgets containers whose instances are gone, and what nobody is registered with any more: for
+  /// Forgets containers whose instances are gone, and records without a container: for
   /// the keeper.
   ///
   /// - Parameters:
@@ -188,7 +188,7 @@ package enum ParentRegistry {
     _ record: borrowing ParentRecord, _ kernel: (any ParentFile)?, isMemory: Bool,
     _ isKnown: (UInt64) -> Bool
   ) -> Outcome {
-    // Nobody has begun it, or another version has.
+    // No process has begun it, or another version has.
     guard let (loaded, inode) = record.load() else {
       return (try? record.file.status())?.size == 0 ? .useless : .tidy
     }
@@ -198,7 +198,7 @@ package enum ParentRegistry {
       account.holds[place] = ParentAccount.Hold(nonce: 0)
       record.save(account.holds[place], at: place)
     }
-    // Also where nobody was forgotten just now: it may have been refused when that was done.
+    // Also where no container was forgotten just now: it may have been refused when that was done.
     guard let parent = FileDescriptor.openIfPossible(record.path, O_RDONLY | O_DIRECTORY),
       parent.statusIfKnown?.identity.inode == inode
     else { return .useless }

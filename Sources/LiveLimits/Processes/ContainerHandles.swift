@@ -78,25 +78,6 @@ final class ContainerHandles {
   /// Whether something calls when an idle container starts to work.
   var hearsUse: Bool { alarm != nil || events != nil }
 
-  /// Whether its init has ended.
-  var hasLostInit: Bool { !initProcess.descriptor.isOpen || initProcess.hasEnded }
-
-  /// Whether a process is left in the container's group or below it.
-  ///
-  /// - Returns: nil where only a look at all groups below can tell.
-  var hasMembers: Bool? {
-    do throws(SystemError) {
-      // First whether the group is there.
-      if !members.isOfGroup { _ = try writer.current() }
-      return try members.areThere()
-    } catch { return error.errno == ENODEV ? false : nil }
-  }
-
-  /// Has a poller say when the last process has left the group: cgroup v2 alone tells.
-  func watchMembers(_ poller: borrowing Poller, token: UInt64) throws(SystemError) {
-    try members.watch(poller, token: token)
-  }
-
   /// Whether the container is paused: v1's freezer.state, v2's cgroup.events, which also tells of a
   /// group above that was frozen.
   func isFrozen() -> Bool {
@@ -140,5 +121,24 @@ final class ContainerHandles {
       if words.count == 3, Int64(first) != nil { return Int64(words[1]) }
     }
     return nil
+  }
+}
+
+extension ContainerHandles: LifetimeSource {
+  var initDescriptor: Int32 { initProcess.descriptor.number }
+
+  var hasLostInit: Bool { !initProcess.descriptor.isOpen || initProcess.hasEnded }
+
+  var hasMembers: Bool? {
+    do throws(SystemError) {
+      // First whether the group is there.
+      if !members.isOfGroup { _ = try writer.current() }
+      return try members.areThere()
+    } catch { return error.errno == ENODEV ? false : nil }
+  }
+
+  func watchMembers(_ poller: borrowing Poller, token: UInt64) -> Bool {
+    // Without a report the supervisor looks once a second.
+    (try? members.watch(poller, token: token)) == true
   }
 }

@@ -35,19 +35,16 @@ enum FoundHistory {
     }
     // What runs in a supervisor that was taken over fills no disk.
     _ = escra_limit_file_size(UInt(HistoryStore.largestFile))
-    let isUnified = location.version == .v2
-    func file(_ path: String?) -> Int32? {
-      path.flatMap { try? FileDescriptor.open($0, O_RDONLY).release() }
+    func file(_ file: CgroupFile, of directory: String?) -> Int32? {
+      directory.flatMap {
+        FileDescriptor.openIfPossible(file, of: $0, location.version, O_RDONLY)?.release()
+      }
     }
-    func memory(_ name: String) -> Int32? { file(location.memory.map { $0 + "/" + name }) }
-    open[.historyMemory] = memory(isUnified ? "memory.current" : "memory.usage_in_bytes")
-    open[.historyPeak] = memory(isUnified ? "memory.peak" : "memory.max_usage_in_bytes")
-    // On cgroup v1 a kill is counted in the group of the process alone.
-    let (own, name) =
-      isUnified
-      ? (location.memory, "memory.events") : (inner ?? location.memory, "memory.oom_control")
-    open[.historyKills] = file(own.map { $0 + "/" + name })
-    open[.historyStatistics] = file(location.cpu + "/cpu.stat")
+    open[.historyMemory] = file(.memoryUsage, of: location.memory)
+    open[.historyPeak] = file(.memoryPeak, of: location.memory)
+    let own = location.version.countsKillsBelow ? location.memory : inner ?? location.memory
+    open[.historyKills] = file(.memoryKills, of: own)
+    open[.historyStatistics] = file(.cpuStatistics, of: location.cpu)
     return open
   }
 }

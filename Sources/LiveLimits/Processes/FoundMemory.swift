@@ -26,7 +26,7 @@ enum FoundMemory {
     let name = state.cgroupName
     let inner = state.memoryInner(in: location.memory)
     guard var base = state.memory else { return nil }
-    if isFirst, inner != nil, location.version == .v2, state.membership == nil, !isObserver {
+    if isFirst, inner != nil, location.version.hasMemoryHigh, state.membership == nil, !isObserver {
       base.isLine = state.initProcess.map { seesGroupsAbove($0.pid) } ?? false
       state.memory?.isLine = base.isLine
     }
@@ -44,7 +44,8 @@ enum FoundMemory {
     if !isFirst || isObserver || state.membership != nil { base.predicted = nil }
     state.memory?.needed = nil
     state.memory?.predicted = nil
-    (state.memory?.inner, state.memory?.told) = (base.inner, base.told)
+    state.memory?.inner = base.inner
+    state.memory?.told = base.told
     state.memory?.declared = base.declared
     return (base, files)
   }
@@ -52,6 +53,7 @@ enum FoundMemory {
   /// Whether a process has the caller's cgroup namespace: then it can read all groups above its own.
   private static func seesGroupsAbove(_ pid: Int32) -> Bool {
     func namespace(_ process: String) -> FileStatus.Identity? {
+      // Its absence is an answer: the process has ended.
       (try? FileStatus.following("/proc/\(process)/ns/cgroup"))?.identity
     }
     guard let own = namespace("self") else { return false }
@@ -66,7 +68,7 @@ enum FoundMemory {
   ///   - inner: The container's own group, if that is around it.
   ///   - base: What it may have; completed by the limit that was found.
   ///   - isFirst: Whether it was not found before.
-  ///   - isNews: Whether nobody has moved that limit yet.
+  ///   - isNews: Whether no supervisor has moved that limit yet.
   ///   - isObserver: Whether nothing is to be written.
   /// - Returns: The descriptors by place; empty where its memory cannot be moved.
   /// - Throws: ``SystemError``; ENOENT when the group is gone.
@@ -75,15 +77,15 @@ enum FoundMemory {
     _ base: inout MemoryBase, isFirst: Bool, isNews: Bool, isObserver: Bool
   ) throws(SystemError) -> [ReexecState.Place: Int32] {
     guard let directory = location.memory else { return [:] }
-    let isV1 = location.version == .v1
-    let usage = try FileDescriptor.open(
-      directory + (isV1 ? "/memory.usage_in_bytes" : "/memory.current"), O_RDONLY)
+    let version = location.version
+    let usage = try FileDescriptor.open(.memoryUsage, of: directory, version, O_RDONLY)
     // The kernel brings the sums of a group up to date when many pages have changed in it, and of a
     // group above only every two seconds (memcg_rstat_updated, mm/memcontrol.c).
-    let statistics = try FileDescriptor.open((inner ?? directory) + "/memory.stat", O_RDONLY)
+    let statistics = try FileDescriptor.open(
+      .memoryStatistics, of: inner ?? directory, version, O_RDONLY)
     let scope = CgroupLocation.scope(around: directory, named: name)
     let writer = try MemoryWriter(
-      directory: directory, version: location.version, readOnly: isObserver,
+      directory: directory, version: version, readOnly: isObserver,
       in: scope, around: inner, isLine: base.isLine)
     if base.isLine {
       // The first limit was written before there was a process.
@@ -107,22 +109,12 @@ enum FoundMemory {
     }
     base.find(try writer.current(), isNews: isNews)
     var open: [ReexecState.Place: Int32] = [:]
-    if isV1 {
-      let calls = try MemoryCalls(
-        of: directory, usage: usage, thresholds: thresholds(base, above: use(usage)))
-      (open[.memoryCalls], open[.outOfMemory]) = calls.release()
-      // A kill is counted in the group of the process.
-      open[.memoryKills] = try FileDescriptor.open(
-        (inner ?? directory) + "/memory.oom_control", O_RDONLY
-      ).release()
-    } else {
-      // The events of a group around the container's own include those of that group.
-      let isAround = inner != nil
-      let calls = try MemoryCalls(unified: directory, isHierarchical: isAround)
-      (open[.memoryCalls], open[.outOfMemory]) = calls.release()
-      open[.memoryKills] = try MemoryCalls(unified: directory, isHierarchical: isAround)
-        .release().use
-    }
+    let calls = try MemoryCalls(
+      of: directory, around: inner, version, usage: usage,
+      thresholds: thresholds(base, above: use(usage)))
+    (open[.memoryCalls], open[.outOfMemory]) = calls.release()
+    open[.memoryKills] =
+      try MemoryCalls.openKills(of: directory, around: inner, version).release()
     let files = writer.release()
     open[.memoryLimit] = files.limit
     open[.memorySwap] = files.swap
@@ -131,37 +123,28 @@ enum FoundMemory {
     (open[.innerMemory], open[.innerSwap]) = (files.inner, files.innerSwap)
     open[.memoryUsage] = usage.release()
     open[.memoryStatistics] = statistics.release()
-    open[.machineMemory] = (try? FileDescriptor.open("/proc/meminfo", O_RDONLY))?.release()
+    open[.machineMemory] = FileDescriptor.openIfPossible("/proc/meminfo", O_RDONLY)?.release()
     open[.machinePressure] =
-      (try? FileDescriptor.open("/proc/pressure/memory", O_RDONLY))?.release()
+      FileDescriptor.openIfPossible("/proc/pressure/memory", O_RDONLY)?.release()
     return open
   }
 
-  /// Has a watch hear of everybody's writes to the limit, and to cgroup v2's line.
+  /// Has a watch report the writes of all processes to the limit, and to memory.high.
   static func watch(
     _ location: CgroupLocation, named name: String?, around inner: String?,
     by watch: borrowing WriteWatch
   ) {
     guard let directory = location.memory else { return }
-    var paths = [directory, inner].compactMap { $0.map { $0 + "/memory.limit_in_bytes" } }
-    if location.version == .v2 {
-      paths = [directory + "/memory.max", directory + "/memory.high"]
-      if let scope = CgroupLocation.scope(around: directory, named: name) {
-        paths.append(scope + "/memory.max")
-      }
-      for group in [inner, CgroupLocation.below(inner)].compactMap(\.self) {
-        paths.append(group + "/memory.max")
-      }
-    }
-    for path in paths {
-      if let file = try? FileDescriptor.open(path, O_RDONLY) { watch.add(writesTo: file) }
+    let scope = CgroupLocation.scope(around: directory, named: name)
+    for path in MemoryWriter.watched(directory, location.version, in: scope, around: inner) {
+      if let file = FileDescriptor.openIfPossible(path, O_RDONLY) { watch.add(writesTo: file) }
     }
   }
 
-  /// Gives a container that nobody supervises any more what it declared.
+  /// Gives a container that is not supervised any more what it declared.
   ///
-  /// One that uses more than that keeps what it has: cgroup v1 refuses less, and v2 would kill.
-  /// Nobody is slowed down.
+  /// If it uses more than that, it keeps what it has: cgroup v1 refuses less, and v2 would kill. It is
+  /// not slowed down.
   ///
   /// - Parameters:
   ///   - base: What it declared.
@@ -175,31 +158,33 @@ enum FoundMemory {
   ) {
     let scope = CgroupLocation.scope(around: directory, named: name)
     guard
+      // The group is gone, and its limit with it.
       let writer = try? MemoryWriter(
         directory: directory, version: version, readOnly: false, in: scope, around: inner)
     else { return }
     let limit = base.declared ?? MemoryLimit.unlimited
+    // As above; what the kernel refuses stays as it is.
     if let inner = (try? writer.inner()) ?? nil, inner < limit {
       try? writer.raiseInner(to: limit, swap: base.memorySwap(at: limit))
     }
+    // Refused below what it uses.
     try? writer.set(
       limit, line: nil, swap: base.declared == nil ? nil : base.memorySwap(at: limit)
     ) { () throws(SystemError) in
-      let file = try FileDescriptor.open(directory + "/memory.current", O_RDONLY)
-      return use(file)
+      use(try FileDescriptor.open(.memoryUsage, of: directory, version, O_RDONLY))
     }
-    // Refused, the line is where it was, and nobody would ever move it again.
+    // Refused, memory.high is where it was, and no process would ever move it again.
     try? writer.set(line: nil)
   }
 
   private static func use(_ file: borrowing FileDescriptor) -> Int64 {
-    let text = (try? file.contents(subject: "the memory usage")) ?? ""
+    let text = file.contentsIfReadable() ?? ""
     return Int64(text.prefix { $0 != "\n" }) ?? 0
   }
 
-  /// The rungs, those first that a growing container comes by first.
+  /// The thresholds, those first that a growing container comes by first.
   static func thresholds(_ base: MemoryBase, above use: Int64) -> [Int64] {
-    let rungs = UsageThresholds(to: base.limit).rungs
-    return rungs.filter { $0 > use } + rungs.filter { $0 <= use }.reversed()
+    let all = UsageThresholds(to: base.limit).rungs
+    return all.filter { $0 > use } + all.filter { $0 <= use }.reversed()
   }
 }

@@ -116,42 +116,26 @@ final class StrictContainer {
   /// Makes its group no partition any more if another process has broken that.
   func leaveBrokenPartition() { CpusetTree.leaveBrokenPartition(cpuset, quota.version) }
 
-  /// Says when init has ended.
-  func watchExit(_ poller: borrowing Poller, token: UInt64) throws(SystemError) {
-    if initProcess.descriptor.isOpen {
-      try poller.add(initProcess.descriptor.number, token: token)
-    }
-  }
-
-  /// No more of that.
-  func unwatchExit(_ poller: borrowing Poller) {
-    if initProcess.descriptor.isOpen { poller.remove(initProcess.descriptor.number) }
-  }
-
-  /// Whether no process is left in its group or below it.
-  var hasEnded: Bool { !group.hasCgroupMembers }
-
-  /// Has a poller say when the last process has left the group: cgroup v2 alone tells.
-  ///
-  /// - Returns: Whether it will.
-  func watchMembers(_ poller: borrowing Poller, token: UInt64) -> Bool {
-    if members == nil {
-      members = GroupMembers(reportedIn: group, quota.version)
-      // Without a report the supervisor looks for itself, once a second.
-      guard (try? members?.watch(poller, token: token)) == true else {
-        members = nil
-        return false
-      }
-    }
-    return members?.acknowledge() == true
-  }
-
-  /// Whether its init has gone.
-  var hasLostInit: Bool { !initProcess.descriptor.isOpen || initProcess.hasEnded }
-
   /// The CPUs its group has; nil when the group is gone.
   func cpus() -> CPUSet? { state.claim.flatMap { tree.cpus(of: $0.group) } }
 
   /// Gives its group these CPUs.
   func setCPUs(_ cpus: CPUSet) throws(SystemError) { try state.setCPUs(cpus, in: tree) }
+}
+
+extension StrictContainer: LifetimeSource {
+  var initDescriptor: Int32 { initProcess.descriptor.number }
+
+  var hasLostInit: Bool { !initProcess.descriptor.isOpen || initProcess.hasEnded }
+
+  var hasMembers: Bool? {
+    _ = members?.acknowledge()
+    return group.hasCgroupMembers
+  }
+
+  func watchMembers(_ poller: borrowing Poller, token: UInt64) -> Bool {
+    members = GroupMembers(reportedIn: group, quota.version)
+    // Without a report the supervisor looks once a second.
+    return (try? members?.watch(poller, token: token)) == true
+  }
 }

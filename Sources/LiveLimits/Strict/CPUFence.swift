@@ -7,24 +7,24 @@ internal import Quantities
 package import State
 package import Syscalls
 
-/// Keeps everybody else off the CPUs of the strict containers, and lets them back.
+/// Keeps all other tasks off the CPUs of the strict containers, and lets them back.
 ///
-/// Whoever calls ``settle(_:leaver:)`` makes the cpuset tree what it has to be: each strict
+/// ``settle(_:leaver:)`` makes the cpuset tree what it has to be, whichever process calls it: each strict
 /// container's own supervisor when something changes in the tree, an update before the low-level
 /// runtime writes. It is the same for all of them, under one lock, and a second one finds nothing
 /// to do.
 package final class CPUFence {
   let root: StateRoot
-  /// Where changes of the tree are heard of; no file where nobody listens.
+  /// What reports changes of the tree; no file if no process listens.
   let watch: FileWatch
   /// Whether each group was watched at the last look.
   var hearsOfAll = true
 
   let isListening: Bool
   let tree: CpusetTree
-  /// What was last written down, for when somebody has removed the file.
+  /// What was last written down, for when another process has removed the file.
   var last: NeighbourRecord?
-  /// Who is no partition of cgroup v2.
+  /// The containers that are no partition of cgroup v2.
   var refused = RefusedPartitions()
 
   /// How often the tree is gone through again because it changed meanwhile.
@@ -34,7 +34,7 @@ package final class CPUFence {
   ///
   /// - Parameters:
   ///   - root: Where the states are.
-  ///   - listening: Whether to hear of changes from the first look on.
+  ///   - listening: Whether to notice changes from the first look on.
   /// - Throws: ``SystemError``: ENODEV where no hierarchy has cpuset.
   package init(root: StateRoot, listening: Bool = false) throws(SystemError) {
     guard let tree = CpusetTree.ofMachine() else {
@@ -54,7 +54,7 @@ package final class CPUFence {
     try settle(registry)
   }
 
-  /// Forgets what was heard, and settles what it was about; what is in the way now is seen to when
+  /// Forgets the changes that were reported, and settles the tree; what is in the way now is seen to when
   /// the container has been found.
   func settleSoon() {
     watch.drain()
@@ -132,7 +132,7 @@ package final class CPUFence {
   /// Gives an instance's CPUs back, lets the others return to what they declared, and removes the
   /// instance.
   ///
-  /// The instance stays until the others are back: whoever dies before finds a successor.
+  /// The instance stays until the others are back: a supervisor that dies before is replaced.
   ///
   /// - Parameter directory: The instance; its lock is the caller's.
   /// - Throws: ``SystemError``, as ``settle(_:leaver:)`` does; the instance is still there then.
@@ -160,7 +160,7 @@ package final class CPUFence {
   /// Whether it makes strict containers partitions of cgroup v2, as far as it gets.
   var makesPartitions: Bool { tree.version.hasPartitions }
 
-  /// Whether a CPU is left for everybody else.
+  /// Whether a CPU is left for all other tasks.
   func leavesShared(_ cpus: CPUSet, besides others: [StrictContainerCPUs]) -> Bool {
     !Self.shared(besides: others).isSubset(of: cpus)
   }
@@ -238,12 +238,12 @@ extension CPUFence {
   /// Lets the calling process run on all CPUs again.
   static func unseatCaller() { shared(besides: []).seat(process: 0) }
 
-  /// Lets everybody back whom nobody is left to let back, after a registry was damaged.
+  /// Lets the others back after a registry was damaged: no supervisor is left that would.
   static func letBack(_ root: StateRoot) {
     if isKept(root) { try? CPUFence(root: root).settle() }
   }
 
-  /// Whether there are strict containers, or somebody is still narrowed for one.
+  /// Whether there are strict containers, or a group is still narrowed for one.
   static func isKept(_ root: StateRoot) -> Bool {
     access(root.cpus + "/" + NeighbourRecord.file, F_OK) == 0
   }

@@ -13,7 +13,7 @@ extension CPUFence {
   ///
   /// - Parameter directory: Its instance; its lock is the caller's.
   /// - Throws: ``SystemError``, as ``settle(_:leaver:)`` does; then its CPUs are its own no more,
-  ///   but not everybody knows.
+  ///   but not all of them know.
   func share(_ directory: borrowing StateDirectory) throws(SystemError) {
     let registry = try CPURegistry(locking: root)
     guard let state = directory.load(), let claim = state.claim else { return }

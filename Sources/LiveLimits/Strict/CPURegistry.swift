@@ -8,9 +8,9 @@ package import Syscalls
 
 /// The one lock under which CPUs are given to strict containers and taken from all others.
 ///
-/// It is a flock(2) on /run/escra/cpus, and whoever has a value of this type has it.
+/// It is a flock(2) on /run/escra/cpus, and a process that has a value of this type has it.
 ///
-/// Who holds which CPUs is what the states of the strict containers say (``CPUAllocation``). Beside the
+/// The states of the strict containers record who holds which CPUs (``CPUAllocation``). Beside the
 /// lock is one file, ``NeighbourRecord``: what the groups that were narrowed had before.
 package struct CPURegistry: ~Copyable {
   let root: StateRoot
@@ -24,7 +24,7 @@ package struct CPURegistry: ~Copyable {
   /// One of ours that has kept it for a second without doing anything was stopped, and is ended.
   ///
   /// - Parameter root: Whose registry.
-  /// - Throws: ``SystemError``: EBUSY when somebody else keeps it, EACCES or EROFS where
+  /// - Throws: ``SystemError``: EBUSY when another process keeps it, EACCES or EROFS where
   ///   /run/escra cannot be written.
   package init(locking root: StateRoot) throws(SystemError) {
     let start = monotonicNow()
@@ -34,7 +34,7 @@ package struct CPURegistry: ~Copyable {
       try StateDirectory.make(root.path)
       try StateDirectory.make(root.cpus)
       let directory = try FileDescriptor.open(root.cpus, O_RDONLY | O_DIRECTORY)
-      // Somebody may have emptied /run/escra: then this is a lock on nothing.
+      // Another process may have emptied /run/escra: then this is a lock on nothing.
       if try directory.lock(wait: false),
         try directory.status().identity == FileStatus.ifThere(root.cpus)?.identity
       {
@@ -42,7 +42,7 @@ package struct CPURegistry: ~Copyable {
         self.directory = directory
         return
       }
-      // Its holder is nobody's business while it is kept no longer than usual.
+      // Its holder is left alone while it keeps the lock no longer than usual.
       guard monotonicNow() - start > Self.usual else {
         usleep(1000)
         continue
@@ -62,8 +62,8 @@ package struct CPURegistry: ~Copyable {
 
   /// What is written down of all containers there are, but for strict ones that are over.
   ///
-  /// A dead container holds no CPUs, also while its supervisor has yet to notice. One for which
-  /// nobody is left to clear up is cleared up here.
+  /// A dead container holds no CPUs, also while its supervisor has yet to notice. One that
+  /// has no process left to clear up behind it is cleared up here.
   func states() -> [ContainerState] {
     root.instances().compactMap { path -> ContainerState? in
       guard let instance = StateDirectory.ifThere(path), var state = instance.load() else {
@@ -93,7 +93,7 @@ package struct CPURegistry: ~Copyable {
   /// - Parameters:
   ///   - asked: What it asks for.
   ///   - group: The path of its group, from the root of the cpuset hierarchy.
-  ///   - reserved: The operator's CPUs that are given to nobody.
+  ///   - reserved: The operator's CPUs that no container is given.
   ///   - memory: What it declares, in bytes; nil for nothing.
   ///   - holders: All others.
   ///   - current: What it has already.
@@ -168,7 +168,7 @@ extension ContainerState {
   var isOver: Bool {
     switch phase {
     case .starting:
-      // The pid file is there before anybody has written down what it says.
+      // The pid file is there before its process is recorded.
       let found = initProcess ?? (try? PidFileWait(self))?.look()
       return ProcessHandle(runtime) == nil && found.flatMap { ProcessHandle($0) } == nil
     case .running: return !groupHasMembers

@@ -6,7 +6,7 @@ internal import Syscalls
 
 /// What the groups that were narrowed for strict containers had before: /run/escra/cpus/neighbours.
 ///
-/// A set that the kernel holds and that is none of those we wrote was written by somebody else, and
+/// A set that the kernel holds and that is none of those we wrote was written by another process, and
 /// is what its group declares now. So what is about to be written is written down before, and the
 /// crash between the two loses nothing.
 struct NeighbourRecord: Equatable {
@@ -72,7 +72,7 @@ struct NeighbourRecord: Equatable {
   /// - Parameters:
   ///   - groups: What there is, parents before children.
   ///   - holders: The strict containers.
-  ///   - declared: The set that a group's container declared; nil where nobody knows.
+  ///   - declared: The set that a group's container declared; nil where that is not known.
   init(
     rebuiltFrom groups: [CpusetGroup], holders: [StrictOwner], declared: (String) -> CPUSet?
   ) {

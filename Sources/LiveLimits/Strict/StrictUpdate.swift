@@ -15,7 +15,7 @@ package enum StrictUpdate {
   /// - Parameters:
   ///   - changes: What is asked for; a part that is nil stays as it was.
   ///   - earlier: What it had before an update that the runtime has refused, and has again.
-  ///   - reserved: The operator's CPUs that are given to nobody.
+  ///   - reserved: The operator's CPUs that no container is given.
   ///   - directory: The container's instance.
   ///   - root: Whose registry.
   /// - Returns: The CPUs it has now.

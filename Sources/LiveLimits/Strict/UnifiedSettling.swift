@@ -30,7 +30,7 @@ struct RefusedPartitions {
     isFresh = true
   }
 
-  /// Forgets a refusal that has just come of what somebody wrote in the same moment.
+  /// Forgets a refusal that has just come of what another process wrote in the same moment.
   ///
   /// Before others are kept off by sets: the kernel lets no group with processes be without one
   /// again.
@@ -39,7 +39,7 @@ struct RefusedPartitions {
     isFresh = false
   }
 
-  /// Forgets a refusal in a tree that has changed since: somebody wrote in the same moment.
+  /// Forgets a refusal in a tree that has changed since: another process wrote in the same moment.
   ///
   /// - Returns: Whether there was one, and it has to be tried again.
   @discardableResult
@@ -67,7 +67,7 @@ extension CPUFence {
   /// - Parameters:
   ///   - registry: The lock.
   ///   - holders: The strict containers.
-  ///   - before: Those, and who was one until now.
+  ///   - before: Those, and the containers that were until now.
   /// - Throws: ``SystemError``, as ``settle(_:leaver:)`` does.
   func settleUnified(
     _ registry: borrowing CPURegistry, _ holders: [StrictContainerCPUs],
@@ -113,7 +113,7 @@ extension CPUFence {
       do throws(SystemError) {
         switch write.value {
         case .cpus(let cpus):
-          // Somebody else's write is not to be lost.
+          // Another process's write is not to be lost.
           guard tree.cpus(of: write.path) == group.cpus else { return nil }
           try CgroupWriter.setCPUs(cpus, of: directory)
           groups[index].cpus = cpus
@@ -123,7 +123,7 @@ extension CPUFence {
           let now = try CgroupWriter.setPartition(isRoot: isRoot, of: directory)
           if isRoot && now != .root {
             refuse(at: group, groups, holders)
-            // At once: whoever writes "root" over an invalid partition loses its CPUs for good.
+            // At once: a process that writes "root" over an invalid partition loses its CPUs for good.
             _ = try CgroupWriter.setPartition(isRoot: false, of: directory)
           }
         }

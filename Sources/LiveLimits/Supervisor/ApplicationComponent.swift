@@ -126,7 +126,7 @@ final class ApplicationComponent: Component, LimitKeeper {
     else { return }
     let before = (container.base.inner, memory?.base.inner)
     container.limits.raiseInner(to: max(limits.cpu, amounts.cpu))
-    memory?.followApplication(max(limits.memory, amounts.memory))
+    memory?.limits.raiseInner(to: max(limits.memory, amounts.memory))
     if before != (container.base.inner, memory?.base.inner) { container.save() }
   }
 }

@@ -32,7 +32,7 @@ final class CPUComponent: Component, CPUController.Environment {
   /// When more of what the application has granted may be written.
   var nextDue: Nanoseconds?
 
-  var limits: LimitApplier { container.limits }
+  var limits: CPULimitApplier { container.limits }
   private var handles: ContainerHandles { container.handles }
 
   private enum Token {

@@ -108,8 +108,6 @@ enum Effect {
   // MARK: exclusive CPUs
   /// Make the tree of CPU sets what it has to be.
   case settleCPUs
-  /// The same at this time at the latest.
-  case settleCPUsBy(Nanoseconds)
 
   // MARK: control socket
   /// The instance was made again: listen on this descriptor.

@@ -3,13 +3,13 @@ internal import Control
 internal import Quantities
 internal import State
 
-/// Who has written a limit since somebody looked at it last.
+/// The processes that have written a limit since the supervisor looked at it last.
 struct ExternalWriters {
-  /// What kinds of writers; none of them for nobody, or nobody who was told.
+  /// What kinds of writers; none if no process has written, or none that was named.
   private(set) var kinds: ExternalWrites.Writers = .unknown
-  /// Who was the last, for people.
+  /// The last of them, for people.
   private(set) var last: RecordEntry.Writer?
-  /// Who has been asked for by its name, and until when an answer is waited for.
+  /// The process whose name was asked for, and until when an answer is waited for.
   private(set) var asked: (process: Int32, until: Nanoseconds)?
 
   /// How long the keeper may take to say what a process is called.

@@ -19,7 +19,6 @@ final class HistoryComponent: Component {
   private let peak: FileDescriptor
   private let statistics: FileDescriptor
   private let kills: FileDescriptor
-  private let isUnified: Bool
   private let declaredMemory: Int64
   private var recorder: RunRecorder
   private var trace: TraceRecorder?
@@ -46,7 +45,6 @@ final class HistoryComponent: Component {
     peak = handover.take(.historyPeak)
     statistics = handover.take(.historyStatistics)
     kills = handover.take(.historyKills)
-    isUnified = handover.version == .v2
     declaredMemory = handover.declaredMemory
     let (base, now) = (handover.base, monotonicNow())
     var record = RunRecord(
@@ -154,16 +152,14 @@ final class HistoryComponent: Component {
 
   /// Reads what only the kernel counts; what it does not say any more stays what it was.
   private func lookAtKernel() {
+    // ENODEV: the group is gone.
     if let peak = (try? peak.integer(subject: "the memory peak")) ?? nil {
       recorder.note(peak: peak)
     }
-    let text = (try? statistics.contents(subject: "cpu.stat")) ?? ""
-    let name = isUnified ? "throttled_usec " : "throttled_time "
-    if let time = MemoryMeter.number(behind: name, in: text) {
-      recorder.complete { $0.throttledTime = isUnified ? time &* 1000 : time }
+    if let text = statistics.contentsIfReadable(), let time = UsageMeter.throttledTime(in: text) {
+      recorder.complete { $0.throttledTime = time }
     }
-    let events = (try? kills.contents(subject: "the OOM kills")) ?? ""
-    if let count = MemoryMeter.number(behind: "oom_kill ", in: events) {
+    if let text = kills.contentsIfReadable(), let count = MemoryMeter.kills(in: text) {
       recorder.complete { $0.events.kills = UInt32(clamping: count) }
     }
   }

@@ -2,16 +2,33 @@
 internal import Quantities
 internal import Syscalls
 
+/// Where the end of a container shows: its init, and the processes in its group and below it.
+protocol LifetimeSource: AnyObject {
+  /// The pidfd of its init; negative if init was gone when the container was found.
+  var initDescriptor: Int32 { get }
+  /// Whether its init has ended.
+  var hasLostInit: Bool { get }
+  /// Whether a process is left in its group or below it; nil if only the keeper can tell.
+  var hasMembers: Bool? { get }
+
+  /// Has a poller report the end of the last process.
+  ///
+  /// - Returns: Whether the kernel will: cgroup v2 alone does.
+  func watchMembers(_ poller: borrowing Poller, token: UInt64) -> Bool
+}
+
 /// Finds out when a container has ended: no process is left in its group or below it.
 ///
 /// Processes may outlive their init. On cgroup v2 the kernel reports the end of the last one. On v1
-/// only the keeper can look at the groups below; it is asked once a second as long as init is gone.
+/// the supervisor looks once a second as long as init is gone; where it cannot look at the groups
+/// below, it asks the keeper.
 final class LifetimeComponent: Component {
-  private let handles: ContainerHandles
+  private let source: any LifetimeSource
   private let poller: Poller
   private(set) var deadline: Nanoseconds?
   /// The time to the next look at the members, if nothing reports the end.
   private var patience = LifetimeComponent.shortestPatience
+  private var isWatched = false
 
   /// A process that has ended is reaped within that, and is counted until then.
   private static let shortestPatience: Nanoseconds = 10_000_000
@@ -22,22 +39,20 @@ final class LifetimeComponent: Component {
     static let members: UInt64 = 1
   }
 
-  init(_ container: SupervisedContainer, _ poller: consuming Poller) throws(SystemError) {
-    handles = container.handles
-    if handles.initProcess.descriptor.isOpen {
-      try poller.add(handles.initProcess.descriptor.number, token: Token.exit)
+  init(_ source: any LifetimeSource, _ poller: consuming Poller) throws(SystemError) {
+    self.source = source
+    if source.initDescriptor >= 0 {
+      try poller.add(source.initDescriptor, token: Token.exit)
     } else {
-      try handles.watchMembers(poller, token: Token.members)
       deadline = monotonicNow()
     }
     self.poller = poller
   }
 
-  func handle(_ event: LoopEvent) throws(SystemError) -> [Effect] {
+  func handle(_ event: LoopEvent) -> [Effect] {
     switch event {
     case .readable(Token.exit):
-      poller.remove(handles.initProcess.descriptor.number)
-      try handles.watchMembers(poller, token: Token.members)
+      poller.remove(source.initDescriptor)
       return [.initEnded, .checkMembers]
     case .readable, .deadline, .effect(.checkMembers): return checkMembers()
     case .effect(.message(.over, _)): return [.end]
@@ -46,12 +61,17 @@ final class LifetimeComponent: Component {
   }
 
   private func checkMembers() -> [Effect] {
-    let hasMembers = handles.hasMembers
     deadline = nil
+    let hasLostInit = source.hasLostInit
+    // First the watch, then the look: a process that ends in between is noticed.
+    if hasLostInit, !isWatched {
+      isWatched = source.watchMembers(poller, token: Token.members)
+    }
+    let hasMembers = source.hasMembers
     if hasMembers == false { return [.end] }
-    guard hasMembers == nil, handles.hasLostInit else { return [] }
+    guard hasLostInit, !isWatched || hasMembers == nil else { return [] }
     deadline = monotonicNow() + patience
     defer { patience = min(2 * patience, Self.longestPatience) }
-    return patience > Self.shortestPatience ? [.tellKeeper(.askEnd)] : []
+    return hasMembers == nil && patience > Self.shortestPatience ? [.tellKeeper(.askEnd)] : []
   }
 }

@@ -10,28 +10,27 @@ internal import Syscalls
 extension MemorySupervisor {
   /// Another process has written a limit: what was agreed on, an old one, or a new base.
   func judge(_ found: Int64, _ usage: Int64) -> [RecordEntry] {
-    if isUpdating, !isExpected(found), !writer.isReadOnly {
+    if isUpdating, !isExpected(found), !limits.isReadOnly {
       return [takeBack(found, usage, .memoryDrift)].compactMap(\.self)
     }
     if isExpected(found) {
       // What we had said; meanwhile it has moved on.
       expected = nil
       guard base.isScope else {
-        ours = found
-        controller.adopt(limit: found, bounds: base.bounds)
+        accept(found)
         return []
       }
       return [takeBack(found, usage, .memoryUpdate)].compactMap(\.self)
     }
     let now = monotonicNow()
     // On cgroup v1 the kernel refuses what is less than the use, and so an old limit does no harm.
-    let isOld = base.inner == nil && writer.version == .v2 && isOld(found)
-    switch external.judge(isOurs: false, isOld: isOld, at: now) {
+    let isOld = base.inner == nil && !limits.version.refusesLimitBelowUse && isOld(found)
+    switch limits.external.judge(isOurs: false, isOld: isOld, at: now) {
     case .overwritten(let moment) where moment > now:
       correction = moment
       return []
     case .ours, .overwritten:
-      external.corrected(at: now)
+      limits.external.corrected(at: now)
       return [takeBack(found, usage, .memoryDrift)].compactMap(\.self)
     case .declared: return [takeOver(found)]
     }
@@ -53,9 +52,9 @@ extension MemorySupervisor {
 
   /// Writes what was in force before, or what is needed by now.
   private func takeBack(_ found: Int64, _ usage: Int64, _ rule: Rule) -> RecordEntry? {
-    let reading = MemoryReading(usage: usage, inactiveFile: meter.inactiveFile())
+    let reading = MemoryReading(usage: usage, inactiveFile: inactiveFile())
     let target = min(max(controller.limit, law.need(reading)), max(found, controller.limit))
-    ours = found
+    limits.accept(found)
     controller.adopt(limit: target, bounds: base.bounds)
     deadline = monotonicNow()
     guard target != found else { return nil }
@@ -67,42 +66,24 @@ extension MemorySupervisor {
   /// that is declared.
   func takeInner() -> [RecordEntry] {
     // A runtime writes memory and swap one after the other: cgroup v1 compares them.
-    guard !isUpdating, let found = (try? writer.inner()) ?? nil else { return [] }
-    let known = base
-    let isNew = base.takeInner(found) { limit throws(SystemError) in
-      try writer.raiseInner(to: limit, swap: known.memorySwap(at: limit))
-    }
-    guard isNew else { return [] }
+    guard !isUpdating, limits.takeInner() else { return [] }
     isBaseChanged = true
     let before = ours
     if isShared {
       // What it has stays its application's to grant.
       isRedeclared = true
       controller.adopt(limit: before, bounds: base.bounds)
-      return [entry(.memoryNews, before, before, use: (try? meter.usage()) ?? 0)]
+      return [entry(.memoryNews, before, before, use: use)]
     }
-    ours = (try? writer.current()) ?? ours
-    controller.adopt(limit: ours, bounds: base.bounds)
-    let news = entry(.memoryNews, before, ours, use: (try? meter.usage()) ?? 0)
+    accept(limits.current ?? before)
+    let news = entry(.memoryNews, before, ours, use: use)
     return [news, startAgain(from: ours)].compactMap(\.self)
-  }
-
-  /// Raises the limit of the container's own group to its application's, if that has grown.
-  func followApplication(_ limit: Int64) {
-    guard base.application != nil else { return }
-    base.application = limit
-    guard let found = (try? writer.inner()) ?? nil else { return }
-    let known = base
-    _ = base.takeInner(found) { limit throws(SystemError) in
-      try writer.raiseInner(to: limit, swap: known.memorySwap(at: limit))
-    }
   }
 
   /// Has it start from what is declared, as it would at create, if it fits.
   func startAgain(from before: Int64) -> RecordEntry? {
-    let usage = (try? meter.usage()) ?? 0
     let start = base.bounds.clamp(base.declared ?? base.limit)
-    let reading = MemoryReading(usage: usage, inactiveFile: meter.inactiveFile())
+    let reading = reading()
     let target = max(start, min(before, law.need(reading)))
     guard target != before else { return nil }
     controller.adopt(limit: target, bounds: base.bounds)
@@ -125,21 +106,13 @@ extension MemorySupervisor {
       controller.hold(ours)
       return kept
     }
-    ours = found
-    controller.adopt(limit: found, bounds: base.bounds)
-    return entry(.memoryNews, before, found, use: (try? meter.usage()) ?? 0)
+    accept(found)
+    return entry(.memoryNews, before, found, use: use)
   }
 
-  /// Another process may have written the limit of the group right above, which bounds the container
-  /// and its part of an application.
-  func lookAbove() {
-    guard above.isOpen, let text = try? above.contents(subject: "the limit above"),
-      let read = MemoryWriter.limit(text)
-    else { return }
-    let limit = read < MemoryLimit.unlimited ? read : nil
-    guard limit != base.above.limit else { return }
-    base.above.limit = limit
-    controller.adopt(limit: ours, bounds: base.bounds)
-    isRedeclared = isShared
+  /// Takes a limit that another process has written as it is, and goes on from there.
+  private func accept(_ found: Int64) {
+    limits.accept(found)
+    controller.adopt(limit: found, bounds: base.bounds)
   }
 }

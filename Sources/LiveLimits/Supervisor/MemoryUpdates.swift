@@ -17,7 +17,7 @@ extension MemorySupervisor {
   func endUpdate() -> [RecordEntry] {
     let entries = look()
     isUpdating = false
-    writer.alignSwap(to: base.memorySwap(at: ours))
+    limits.alignSwap()
     return entries
   }
 
@@ -38,7 +38,7 @@ extension MemorySupervisor {
       isRedeclared = isShared
       let entries = look()
       controller.adopt(limit: ours, bounds: base.bounds)
-      writer.alignSwap(to: base.memorySwap(at: ours))
+      limits.alignSwap()
       return entries
     }
     var entries = look()
@@ -50,12 +50,12 @@ extension MemorySupervisor {
       // What it has stays its application's to grant.
       isRedeclared = true
       controller.adopt(limit: before, bounds: base.bounds)
-      writer.alignSwap(to: base.memorySwap(at: before))
+      limits.alignSwap()
       return entries
     }
     controller.adopt(limit: before, bounds: base.bounds)
     guard limit != nil, let entry = startAgain(from: before) else {
-      writer.alignSwap(to: base.memorySwap(at: before))
+      limits.alignSwap()
       return entries
     }
     entries.append(entry)
@@ -72,7 +72,7 @@ extension MemorySupervisor {
   ///   - swap: Memory and swap together likewise.
   /// - Returns: Bytes, -1 for no limit; nil for what is left out.
   func applied(limit: Int64?, swap: Int64?) -> (limit: Int64?, swap: Int64?) {
-    guard !writer.isReadOnly else { return (nil, nil) }
+    guard !limits.isReadOnly else { return (nil, nil) }
     var next = base
     next.redeclare(limit: limit, swap: swap)
     if let inner = base.inner {

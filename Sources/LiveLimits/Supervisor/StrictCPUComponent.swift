@@ -14,14 +14,13 @@ internal import Syscalls
 /// then makes the tree what it has to be.
 final class StrictCPUComponent: Component {
   private let shared: StrictState
+  private let container: StrictContainer
+  private let fence: CPUFence
   private(set) var deadline: Nanoseconds?
   private var lastSettling: Nanoseconds = .min / 2
   private var external = WriteJudge(isOurGroup: false)
   private var failures = 0
   private var hasEnded = false
-
-  private var fence: CPUFence { shared.fence }
-  private var container: StrictContainer { shared.container }
 
   /// A new container's first events come in bursts; they are answered together.
   private static let settlingDelay: Nanoseconds = 2_000_000
@@ -30,9 +29,11 @@ final class StrictCPUComponent: Component {
   /// The time between two looks at groups that no inotify had room for.
   private static let poll: Nanoseconds = 50_000_000
 
-  init(_ shared: StrictState, _ poller: consuming Poller) throws(SystemError) {
-    self.shared = shared
-    let (fence, container) = (shared.fence, shared.container)
+  init(
+    _ shared: StrictState, _ container: StrictContainer, _ fence: CPUFence,
+    _ poller: consuming Poller
+  ) throws(SystemError) {
+    (self.shared, self.container, self.fence) = (shared, container, fence)
     // One inotify for all: their number is small (fs.inotify.max_user_instances).
     try fence.watch.addWrites(to: container.quota.quotaFile)
     if container.quota.innerFile.isOpen {
@@ -57,7 +58,6 @@ final class StrictCPUComponent: Component {
       deadline = nil
       return [.checkMembers, .settleCPUs]
     case .effect(.settleCPUs): return hasEnded ? [] : settle()
-    case .effect(.settleCPUsBy(let moment)): settle(by: moment)
     case .effect(.end): hasEnded = true
     case .settled:
       shared.log.save()
@@ -119,6 +119,7 @@ final class StrictCPUComponent: Component {
     // What it holds already it may have less of, whatever has become of the way there.
     let isAvailable =
       found.isSubset(of: claim.held) && !found.isEmpty
+      // Refused: not available.
       || (try? registry.grant(
         CPURequest(set: found), group: claim.group, reserved: CPUSet(), memory: nil,
         holders: others, current: claim.held)) != nil
@@ -150,44 +151,6 @@ final class StrictCPUComponent: Component {
     // Refused: tried again at the next write.
     if container.quota.innerFile.isOpen { try? container.quota.raiseInner(to: none) }
     try? container.quota.set(none, from: found)
-  }
-}
-
-/// The end of a strict container.
-final class StrictLifetimeComponent: Component {
-  private let container: StrictContainer
-  private let poller: Poller
-
-  private enum Token {
-    static let exit: UInt64 = 0
-    static let members: UInt64 = 1
-  }
-
-  init(_ container: StrictContainer, _ poller: consuming Poller) throws(SystemError) {
-    self.container = container
-    try container.watchExit(poller, token: Token.exit)
-    self.poller = poller
-  }
-
-  func handle(_ event: LoopEvent) -> [Effect] {
-    switch event {
-    case .began: return container.hasLostInit ? checkMembers() : []
-    case .readable(Token.exit):
-      container.unwatchExit(poller)
-      return checkMembers()
-    case .readable, .effect(.checkMembers): return checkMembers()
-    default: return []
-    }
-  }
-
-  private func checkMembers() -> [Effect] {
-    // First the watch, then the look: a process that ends in between is noticed.
-    let isWatched =
-      container.hasLostInit && container.watchMembers(poller, token: Token.members)
-    if container.hasEnded { return [.end] }
-    // Processes may outlive their init; cgroup v1 does not report the end of the last one.
-    return container.hasLostInit && !isWatched
-      ? [.settleCPUsBy(monotonicNow() + 1_000_000_000)] : []
   }
 }
 

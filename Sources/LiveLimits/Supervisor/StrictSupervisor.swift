@@ -13,24 +13,26 @@ internal import Syscalls
 final class StrictSupervisor {
   private let shared: StrictState
   private let loop: EventLoop
+  private let fence: CPUFence
 
   /// Takes over a container that was found.
   init(
     directory: consuming StateDirectory, fence: CPUFence, container: StrictContainer,
     listener: consuming FileDescriptor
   ) throws(SystemError) {
-    let shared = try StrictState(directory, fence, container)
+    let shared = try StrictState(directory, fence.root, container.state, container.memory)
     let loop = try EventLoop()
     self.shared = shared
     self.loop = loop
+    self.fence = fence
     if let outer = container.outer {
       _ = try loop.add { poller throws(SystemError) in try StrictOuterComponent(outer, poller) }
     }
-    _ = try loop.add { poller throws(SystemError) in
-      try StrictLifetimeComponent(container, poller)
-    }
+    _ = try loop.add { poller throws(SystemError) in try LifetimeComponent(container, poller) }
     loop.add(StrictUpdateComponent(shared))
-    _ = try loop.add { poller throws(SystemError) in try StrictCPUComponent(shared, poller) }
+    _ = try loop.add { poller throws(SystemError) in
+      try StrictCPUComponent(shared, container, fence, poller)
+    }
     if let memory = container.memory {
       memory.isAlone = true
       _ = try loop.add { poller throws(SystemError) in
@@ -46,32 +48,31 @@ final class StrictSupervisor {
   /// Supervises until the container has ended, then lets the others back.
   func run() throws(SystemError) {
     try loop.run()
-    try shared.fence.release(shared.directory)
+    try fence.release(shared.directory)
   }
 }
 
 /// What the components of a strict container's supervisor share.
-final class StrictState: MemoryOwner {
+final class StrictState: MemoryOwner, UpdateOwner {
   private(set) var directory: StateDirectory
   var state: ContainerState
-  let fence: CPUFence
-  let container: StrictContainer
   let log: SupervisorLog
+  let memory: MemorySupervisor?
   /// An update of memory that is on its way.
   var openUpdate: OpenUpdate?
   /// A listening socket of an instance that was made again, which the loop does not know yet.
   private var newListener: Int32?
+  private let root: StateRoot
 
   let isMember = false
   /// The limits of a group that has no outer one are not watched.
   let noticesWrites = false
 
   init(
-    _ directory: consuming StateDirectory, _ fence: CPUFence, _ container: StrictContainer
+    _ directory: consuming StateDirectory, _ root: StateRoot, _ state: ContainerState,
+    _ memory: MemorySupervisor?
   ) throws(SystemError) {
-    state = container.state
-    self.fence = fence
-    self.container = container
+    (self.root, self.state, self.memory) = (root, state, memory)
     log = try SupervisorLog(directory.descriptor)
     self.directory = directory
   }
@@ -80,7 +81,7 @@ final class StrictState: MemoryOwner {
   func change(
     _ body: (inout ContainerState) throws(SystemError) -> Void
   ) throws(SystemError) {
-    let registry = try CPURegistry(locking: fence.root)
+    let registry = try CPURegistry(locking: root)
     try takeOverUpdate()
     try body(&state)
     try directory.save(state)
@@ -88,9 +89,20 @@ final class StrictState: MemoryOwner {
   }
 
   func saveMemory() {
-    guard let base = container.memory?.base else { return }
-    // A full /run/escra: the supervisor goes on with what it knows.
-    try? change { state in state.memory = base }
+    guard let base = memory?.base else { return }
+    do throws(SystemError) { try change { state in state.memory = base } } catch {
+      // A full /run/escra: the next state that can be saved has it.
+      state.memory = base
+    }
+  }
+
+  /// Notes an update of memory; the noted state is what ``settle`` goes on with.
+  func note(_ update: PendingUpdate) throws(SystemError) {
+    let registry = try CPURegistry(locking: root)
+    try takeOverUpdate()
+    try directory.note(update)
+    state.update = directory.load()?.update
+    _ = registry
   }
 
   /// An update changes the state, under the registry's lock; a file that is torn is written again.
@@ -113,7 +125,7 @@ final class StrictState: MemoryOwner {
   /// The connections of the old one are of no use any more; the next call of the runtime starts a
   /// keeper, which finds the new one.
   private func reinstate() throws(SystemError) {
-    let instance = try StateDirectory.create(in: fence.root, root: state.root, id: state.id)
+    let instance = try StateDirectory.create(in: root, root: state.root, id: state.id)
     try instance.save(state)
     let listener = try ControlSocket.listen(
       on: StateDirectory.socketName, in: instance.descriptor)

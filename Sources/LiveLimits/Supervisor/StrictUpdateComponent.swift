@@ -6,8 +6,6 @@ internal import Syscalls
 final class StrictUpdateComponent: Component {
   private let shared: StrictState
 
-  private var memory: MemorySupervisor? { shared.container.memory }
-
   init(_ shared: StrictState) { self.shared = shared }
 
   func handle(_ event: LoopEvent) -> [Effect] {
@@ -28,29 +26,14 @@ final class StrictUpdateComponent: Component {
       if let open = shared.openUpdate, open.excludes(token, at: now) {
         return [.answer(.updating, to: token)]
       }
-      let applied: (limit: Int64?, swap: Int64?) =
-        memory?.applied(limit: limit, swap: swap) ?? (nil, nil)
       var open = OpenUpdate(owner: token, start: now)
-      open.update.add(memory: limit, swap: swap)
-      do throws(SystemError) { try note(open.update) } catch {
-        return [.answer(.notNoted(errno: error.errno), to: token)]
-      }
-      shared.openUpdate = open
-      memory?.isUpdating = true
-      return [.answer(.applyMemory(limit: applied.limit, swap: applied.swap), to: token)]
+      let answer = shared.add(memory: limit, swap: swap, to: &open)
+      return shared.begin(open, answer, to: token)
     case .updateEnded(let isTaken):
-      let isOwner = shared.openUpdate?.owner ?? token == token
-      return (isOwner ? end(isTaken: isTaken) : []) + [.answer(.updateSettled, to: token)]
+      let effects = shared.mayEndUpdate(token) ? end(isTaken: isTaken) : []
+      return effects + [.answer(.updateSettled, to: token)]
     default: return []
     }
-  }
-
-  private func note(_ update: PendingUpdate) throws(SystemError) {
-    let registry = try CPURegistry(locking: shared.fence.root)
-    try shared.takeOverUpdate()
-    try shared.directory.note(update)
-    shared.state.update = shared.directory.load()?.update
-    _ = registry
   }
 
   private func end(isTaken: Bool) -> [Effect] { [.endMemoryUpdate, .endUpdate(isTaken: isTaken)] }
@@ -60,8 +43,8 @@ final class StrictUpdateComponent: Component {
     guard let update = shared.openUpdate?.update ?? shared.state.update else { return [] }
     shared.openUpdate = nil
     let entries =
-      isTaken ? memory?.update(limit: update.memory, swap: update.swap) ?? [] : []
-    let base = memory?.base
+      isTaken ? shared.memory?.update(limit: update.memory, swap: update.swap) ?? [] : []
+    let base = shared.memory?.base
     // A full /run/escra: the note of the update stays, and the next supervisor settles it.
     try? shared.change { state in
       state.update = update

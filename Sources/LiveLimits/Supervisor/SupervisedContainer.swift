@@ -7,10 +7,10 @@ internal import State
 internal import Syscalls
 
 /// The container of a supervisor: its files, its limits and its record, which all components share.
-final class SupervisedContainer: MemoryOwner {
+final class SupervisedContainer: MemoryOwner, UpdateOwner {
   let directory: StateDirectory
   let handles: ContainerHandles
-  let limits: LimitApplier
+  let limits: CPULimitApplier
   /// Its memory; nil if that is not moved.
   let memory: MemorySupervisor?
   /// The record and the counters.
@@ -33,9 +33,8 @@ final class SupervisedContainer: MemoryOwner {
   init(directory: consuming StateDirectory, _ handover: ReexecState) throws(SystemError) {
     handles = ContainerHandles(handover, nonce: directory.nonce)
     log = try SupervisorLog(directory.descriptor)
-    memory = try MemorySupervisor(handover)
-    memory?.parent = handles.parent.memory
-    limits = LimitApplier(handover, handles)
+    memory = try MemorySupervisor(handover, handles.parent.memory)
+    limits = CPULimitApplier(handover, handles)
     self.directory = directory
   }
 
@@ -53,6 +52,8 @@ final class SupervisedContainer: MemoryOwner {
   }
 
   func saveMemory() { save() }
+
+  func note(_ update: PendingUpdate) throws(SystemError) { try directory.note(update) }
 
   /// Appends a change of the CPU limit to the record.
   func record(

@@ -20,7 +20,9 @@ final class Supervisor {
     _ = try loop.add { poller throws(SystemError) in
       try ExternalWritesComponent(container, handover, poller)
     }
-    _ = try loop.add { poller throws(SystemError) in try LifetimeComponent(container, poller) }
+    _ = try loop.add { poller throws(SystemError) in
+      try LifetimeComponent(container.handles, poller)
+    }
     loop.add(UpdateComponent(container, handover))
     let cpu = try loop.add { poller throws(SystemError) in
       try CPUComponent(container, handover, poller)

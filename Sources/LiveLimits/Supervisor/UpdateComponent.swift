@@ -30,6 +30,45 @@ struct OpenUpdate {
   }
 }
 
+/// What the components of an update share with the others of the container.
+protocol UpdateOwner: AnyObject {
+  /// The update that is on its way.
+  var openUpdate: OpenUpdate? { get set }
+  /// The container's memory; nil if that is not moved.
+  var memory: MemorySupervisor? { get }
+
+  /// Writes down that an update is on its way.
+  func note(_ update: PendingUpdate) throws(SystemError)
+}
+
+extension UpdateOwner {
+  /// Whether a connection may end the open update: the note of a supervisor that died has none.
+  func mayEndUpdate(_ token: UInt64) -> Bool {
+    guard let owner = openUpdate?.owner else { return true }
+    return owner == token
+  }
+
+  /// Takes limits of memory into an update.
+  ///
+  /// - Returns: What the low-level runtime is to write.
+  func add(memory limit: Int64?, swap: Int64?, to open: inout OpenUpdate) -> ControlMessage {
+    open.update.add(memory: limit, swap: swap)
+    guard let memory else { return .applyMemory(limit: nil, swap: nil) }
+    let applied = memory.applied(limit: limit, swap: swap)
+    return .applyMemory(limit: applied.limit, swap: applied.swap)
+  }
+
+  /// Notes an update, and has the shim call the low-level runtime.
+  func begin(_ open: OpenUpdate, _ answer: ControlMessage, to token: UInt64) -> [Effect] {
+    do throws(SystemError) { try note(open.update) } catch {
+      return [.answer(.notNoted(errno: error.errno), to: token)]
+    }
+    openUpdate = open
+    memory?.isUpdating = true
+    return [.answer(answer, to: token)]
+  }
+}
+
 /// An update, which is one transaction.
 ///
 /// The supervisor notes it, the shim calls the low-level runtime and says how that ended; then the
@@ -63,9 +102,8 @@ final class UpdateComponent: Component {
   private func hear(_ message: ControlMessage, from token: UInt64) -> [Effect] {
     switch message {
     case .updateEnded(let isTaken):
-      // A note of a supervisor that died has no connection.
-      let isOwner = container.openUpdate?.owner ?? token == token
-      return (isOwner ? end(isTaken: isTaken) : []) + [.answer(.updateSettled, to: token)]
+      let effects = container.mayEndUpdate(token) ? end(isTaken: isTaken) : []
+      return effects + [.answer(.updateSettled, to: token)]
     case .update, .updateMemory: return open(message, from: token)
     default: return []
     }
@@ -101,21 +139,14 @@ final class UpdateComponent: Component {
       open.update.applied = applied
       answer = .apply(applied)
     case .updateMemory(let limit, let swap):
-      let applied: (limit: Int64?, swap: Int64?) =
-        container.memory?.applied(limit: limit, swap: swap) ?? (nil, nil)
-      open.update.add(memory: limit, swap: swap)
-      answer = .applyMemory(limit: applied.limit, swap: applied.swap)
+      answer = container.add(memory: limit, swap: swap, to: &open)
     default: return []
     }
-    do throws(SystemError) { try container.directory.note(open.update) } catch {
-      return [.answer(.notNoted(errno: error.errno), to: token)]
-    }
-    container.openUpdate = open
-    container.memory?.isUpdating = true
-    if container.base.inner == nil, let applied = open.update.applied {
+    let effects = container.begin(open, answer, to: token)
+    if container.base.inner == nil, let applied = container.openUpdate?.update.applied {
       container.limits.expectParent(applied)
     }
-    return [.answer(answer, to: token)]
+    return effects
   }
 
   /// What the low-level runtime is told to write, so that it takes back nothing that was given.
@@ -157,7 +188,9 @@ final class UpdateComponent: Component {
       if let cpu = update.cpu {
         container.base.told = update.applied
         // The shim has compared it with the groups above: their limits may be larger by now.
-        if let beyond = container.base.above.beyond, container.handles.writer.version == .v1 {
+        if let beyond = container.base.above.beyond,
+          container.handles.writer.version.refusesLimitAboveParent
+        {
           container.base.above.beyond = max(beyond, cpu.nanocores ?? beyond)
         }
         effects.append(.declared(DeclaredLimit(limit: cpu, source: .update(update))))

@@ -10,7 +10,7 @@ internal import Syscalls
 ///
 /// It knows the order (the pod is raised before the container and lowered behind it: cgroup v1
 /// refuses any other order), the budget of a member, and what was written last, by whom.
-final class LimitApplier {
+final class CPULimitApplier {
   /// What is declared, and what may be given.
   var base: CPUBase
   /// What other processes write, judged.
