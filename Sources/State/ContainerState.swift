@@ -301,6 +301,7 @@ package struct ContainerState: Equatable, Sendable {
     (cgroupName, cgroupPath, innerName, memoryInnerName) = (name, path, nil, nil)
     (base.inner, base.told) = (nil, nil)
     memory?.inner = nil
+    memory?.told = nil
   }
 
   /// Opens its bundle.

@@ -161,7 +161,7 @@ private func updateUnsupervised(
       cpu: isOfCPU ? declared : nil, applied: isOfCPU ? applied : nil, memory: request.memory,
       swap: request.swap), request, instance)
   let code = request.run(edit)
-  settle(instance, isTaken: code == 0)
+  settle(instance, isTaken: code == 0, memory: edit.memoryLimit ?? request.memory)
   exit(code)
 }
 
@@ -192,9 +192,18 @@ private func refuseAboveAncestors(
 }
 
 /// Ends a noted update where no supervisor does.
-func settle(_ instance: borrowing StateDirectory, isTaken: Bool) {
+///
+/// - Parameters:
+///   - instance: The container's instance.
+///   - isTaken: Whether the low-level runtime took it.
+///   - memory: The memory limit that the runtime wrote, in bytes, -1 for none; nil for none that is known.
+func settle(_ instance: borrowing StateDirectory, isTaken: Bool, memory: Int64? = nil) {
   guard var state = instance.load() else { return }
   state.settleUpdate(isTaken: isTaken)
+  // What systemd knows of its scope from now on.
+  if isTaken, let memory, state.memory?.isScope == true {
+    state.memory?.told = memory > 0 ? memory : MemoryLimit.unlimited
+  }
   // Not saved, the note stays, and the kernel's limit decides when a supervisor reads it.
   try? instance.save(state)
 }
