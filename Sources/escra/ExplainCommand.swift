@@ -47,7 +47,8 @@ struct ExplainCommand: ParsableCommand {
       parent: ParentRegistry.sight(of: sight.state, stateRoot),
       cluster: sight.state.membership.flatMap {
         $0.isClusterScoped
-          ? ApplicationDirectory.ifThere(stateRoot.applications + "/" + $0.room)?.clusterStatus : nil
+          ? ApplicationDirectory.ifThere(stateRoot.applications + "/" + $0.room)?.clusterStatus
+          : nil
       })
     if json {
       try Output.write(lines: [explanation.json(last: last).text])
