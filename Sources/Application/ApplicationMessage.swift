@@ -38,7 +38,7 @@ package struct ApplicationMessage: Equatable, Sendable {
     case giveBack(Holding)
     /// Member: its container has ended, and holds nothing.
     case leave
-    /// Anybody: how are you? Answered by `figures`.
+    /// From any process: how are you? Answered by `figures`.
     case status
     /// The operator: the application's limit shall be this. Answered by `figures` when it is in
     /// force, or when what is missing could not be recalled in time.
@@ -158,7 +158,8 @@ package struct ApplicationMessage: Equatable, Sendable {
     package var wanted: Int64
     /// What it used in the period that is on, as a limit; of memory what is in use.
     ///
-    /// Of what it gives back, that part has been had, and nobody else may have it in the same period.
+    /// Of what it gives back, that part has been used, and no other member may have it in the same
+    /// period.
     package var spent: Int64
 
     /// Makes a holding from its parts.

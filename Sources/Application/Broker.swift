@@ -78,7 +78,7 @@ package struct Broker: Sendable {
     }
   }
 
-  /// When ``Event/tick`` is due; nil while nobody waits for anything.
+  /// When ``Event/tick`` is due; nil while no member waits.
   package var deadline: Nanoseconds? {
     switch (cpu.deadline, memory.deadline) {
     case (let a?, let b?): min(a, b)

@@ -3,7 +3,7 @@
 /// Who gets what of a limit: pure arithmetic over what members may and could use.
 ///
 /// The *fair share* of a member is the same for all, but never below its floor nor above its
-/// ceiling, and together they are the limit. Up to its fair share everybody gets what it could
+/// ceiling, and together they are the limit. Up to its fair share each member gets what it could
 /// use. What others leave goes to those who could use more: the higher priority first, and within
 /// one in proportion to what is missing.
 struct FairShares {
@@ -23,7 +23,7 @@ struct FairShares {
   /// The priority at which the rest runs out, and how much of how much it gets.
   private var cut: (priority: Int32, part: Int64, whole: Int64)?
 
-  /// Sets the fair level: the share of whoever is bounded by nothing.
+  /// Sets the fair level: the share of a member that is bounded by nothing.
   ///
   /// - Parameters:
   ///   - limit: What there is.

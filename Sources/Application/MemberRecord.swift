@@ -3,8 +3,9 @@
 /// What a file in `members/` says of a member: 128 bytes, little-endian words.
 ///
 /// It is there before anything is granted, and outlives the supervisor. What is held is written
-/// before the kernel's limit is raised, and after it was lowered: so whoever reads the file of a
-/// supervisor that is dead, or has put itself to rest, knows the most that the kernel's limit is.
+/// before the kernel's limit is raised, and after it was lowered: so a process that reads the file
+/// of a supervisor that is dead, or has put itself to rest, knows the most that the kernel's limit
+/// is.
 package struct MemberRecord: Equatable, Sendable {
   /// One resource.
   package struct Share: Equatable, Sendable {

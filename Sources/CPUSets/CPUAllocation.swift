@@ -4,10 +4,11 @@ package import Quantities
 /// The CPUs that a strict container holds, what it asked for, and where it is found: part of its
 /// state file.
 ///
-/// There is no other ledger: who holds which CPUs is what the states of all strict containers say,
+/// There is no other ledger: the states of all strict containers record which CPUs each holds,
 /// read and written under the lock of ``CPURegistry``.
 package struct CPUAllocation: Equatable, Sendable {
-  /// The CPUs nobody else may run on; for the moment of an update the old ones and the new ones.
+  /// The CPUs that no other container may run on; for the moment of an update the old ones and the
+  /// new ones.
   package var held: CPUSet
   /// What it asked for; an update changes a part of it.
   package var asked: CPURequest
@@ -47,7 +48,7 @@ package struct CPUAllocation: Equatable, Sendable {
   }
 }
 
-/// The CPUs that somebody asks for: how many, which, or how many of which.
+/// The CPUs that a container asks for: how many, which, or how many of which.
 package struct CPURequest: Equatable, Sendable {
   /// How many; nil for all of ``set``.
   package var count: Int?

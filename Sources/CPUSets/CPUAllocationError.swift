@@ -7,9 +7,9 @@ package enum CPUAllocationError: Error, Equatable, Sendable, CustomStringConvert
   case countBelowOne(Int)
   /// More CPUs are asked for than can be given: of those declared, where there is a set.
   case notEnough(asked: Int, available: Int, within: CPUSet?)
-  /// No CPU would be left for anybody else.
+  /// No CPU would be left for all others.
   case lastShared(CPUSet)
-  /// Somebody else holds these of the CPUs that were asked for.
+  /// Another container holds these of the CPUs that were asked for.
   case held(CPUSet)
   /// The operator keeps these of them.
   case reserved(CPUSet)

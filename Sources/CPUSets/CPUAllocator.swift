@@ -11,7 +11,7 @@ package enum CPUAllocator {
     case exactly(CPUSet)
   }
 
-  /// Chooses CPUs that nobody else has, so that one is left for all others.
+  /// Chooses CPUs that no other container has, so that one is left for all others.
   ///
   /// - Parameters:
   ///   - request: What the container asks for.

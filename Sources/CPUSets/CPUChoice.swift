@@ -62,8 +62,8 @@ struct CPUChoice {
     places.values.filter { $0.contains(where: isOwn) }.flatMap { $0 }
   }
 
-  /// What a choice from a place costs: cores that are shared with somebody else, cores that were
-  /// whole, and then how much room there was for one who needs more.
+  /// What a choice from a place costs: cores that are shared with other containers, cores that were
+  /// whole, and then how much room there was for a container that needs more.
   private func cost(_ cpus: CPUSet, _ place: [CPUTopology.Core]) -> (Int, Int, Int, Int32) {
     let shared = place.filter {
       !$0.cpus.isDisjoint(with: cpus) && !$0.cpus.isSubset(of: cpus.union(own))

@@ -11,14 +11,14 @@ internal import Quantities
 package struct CpusetPlanV1 {
   private let groups: [CpusetGroup]
   private var nodes: [Node] = []
-  /// What everybody may use.
+  /// What all groups may use.
   private let shared: CPUSet
 
   /// What is found out of a group.
   private struct Node {
     /// The group it is in, by its place in the list; nil for the root.
     let parent: Int?
-    /// Whether nobody writes it: a holder's, or below one, or one that has no set yet.
+    /// Whether it is not written: a holder's, or below one, or one that has no set yet.
     var isLeftAlone = false
     /// Whether a holder's group is below it, or will be, and what it has to have for that.
     var isAboveHolder = false
@@ -54,7 +54,7 @@ package struct CpusetPlanV1 {
   private init(groups: [CpusetGroup], root: CpusetGroup, holders: [StrictOwner]) {
     self.groups = groups
     let left = holders.reduce(root.cpus) { $0.subtracting($1.cpus) }
-    // CPUs may go offline until none is shared; then nobody can be kept off any.
+    // CPUs may go offline until none is shared; then no task can be kept off any.
     shared = left.isEmpty ? root.cpus : left
   }
 
@@ -111,7 +111,7 @@ package struct CpusetPlanV1 {
     }
   }
 
-  /// What a group wants: what is remembered, unless somebody has written since.
+  /// What a group wants: what is remembered, unless another process has written since.
   private func declared(by group: CpusetGroup, _ known: Neighbour?, in parent: Int) -> CPUSet {
     if let known {
       // An offline CPU is taken out of every set by the kernel itself.

@@ -16,10 +16,10 @@ package struct CpusetPlanV2 {
   private let refused: Set<UInt64>
   private let hasPartitions: Bool
   private var nodes: [Node] = []
-  /// The inodes of partitions that somebody else made, and the CPUs that are left without theirs.
+  /// The inodes of partitions that other processes made, and the CPUs that are left without theirs.
   private let strangers: Set<UInt64>
   private let all: CPUSet
-  /// What everybody may use, and what nobody else may.
+  /// What all groups may use, and what no other group may.
   private let shared: CPUSet
   private let own: CPUSet
   /// What no partition keeps others off.
@@ -81,7 +81,7 @@ package struct CpusetPlanV2 {
     let others = strangers.reduce(root.cpus) {
       $0.subtracting($1.exclusive.flatMap { $0.isEmpty ? nil : $0 } ?? $1.cpus)
     }
-    // CPUs may go offline until none is left, or none is shared; then nobody can be kept off any.
+    // CPUs may go offline until none is left, or none is shared; then no task can be kept off any.
     all = others.isEmpty ? root.cpus : others
     let left = holders.reduce(all) { $0.subtracting($1.cpus) }
     shared = left.isEmpty ? all : left
@@ -89,7 +89,7 @@ package struct CpusetPlanV2 {
   }
 
   /// Whether a group is a partition that is no strict container's, and in which there is none: what
-  /// it has nobody else has anyway, and a set that names it would break it.
+  /// it has no other group has anyway, and a set that names it would break it.
   private static func isStranger(
     _ group: UnifiedGroup, _ holders: [StrictOwner], _ lent: [UInt64: CPUSet]
   ) -> Bool {
@@ -157,7 +157,7 @@ package struct CpusetPlanV2 {
     case _ where strangers.contains(group.inode): return group.cpus
     case .above where !declared.isEmpty:
       var cpus = declared.subtracting(own.subtracting(node.below))
-      // Somebody is or will be beside the strict container, and needs a place.
+      // A group is or will be beside the strict container, and needs a place.
       if cpus.isDisjoint(with: shared) { cpus = cpus.union(effective.intersection(shared)) }
       return cpus.union(node.below.intersection(declared.union(group.cpus)))
     case .beside where !own.isEmpty:
@@ -239,7 +239,7 @@ package struct CpusetPlanV2 {
   private var remembered: [Neighbour] {
     zip(groups, nodes).compactMap { group, node in
       guard node.parent != nil, node.role != .own, node.role != .inside else { return nil }
-      // Without all CPUs, as long as somebody's partition has some, it is not as it was.
+      // Without all CPUs, as long as a partition has some, it is not as it was.
       let isBack = node.desired == node.declared || node.isRestored && strangers.isEmpty
       if group.cpus == node.desired && isBack { return nil }
       return Neighbour(inode: group.inode, declared: node.declared, applied: node.desired)

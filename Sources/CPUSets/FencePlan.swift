@@ -102,7 +102,7 @@ package struct FenceWrite: Equatable, Sendable {
 package struct FencePlan: Equatable, Sendable {
   /// In this order.
   package var writes: [FenceWrite]
-  /// Empty once everybody has what they declare.
+  /// Empty once all groups have what they declare.
   package var neighbours: [Neighbour]
 
   /// Makes one from its parts.

@@ -40,6 +40,12 @@ package enum CgroupFile: Sendable {
   case effectiveCPUs
   /// The memory nodes that its tasks may use.
   case effectiveNodes
+  /// Whether the group is frozen, where that is a file of its own.
+  case freezerState
+  /// How many tasks are in the group and below it.
+  case taskCount
+  /// For how long tasks waited for a CPU, in the unified hierarchy.
+  case cpuPressure
   /// Whether the group is a partition.
   case partition
   /// The CPUs of isolated partitions, in the root alone.

@@ -67,7 +67,7 @@ package struct CgroupWriter: ~Copyable {
 
   private static func file(_ name: String, in directory: String?, _ flags: CInt) -> FileDescriptor {
     guard let directory else { return .none }
-    return (try? FileDescriptor.open(directory + "/" + name, flags)) ?? .none
+    return FileDescriptor.openIfPossible(directory + "/" + name, flags) ?? .none
   }
 
   /// Takes over files that are open already; only the quota must be there.

@@ -30,7 +30,8 @@ package struct MemoryCalls: ~Copyable {
   ///
   /// - Parameters:
   ///   - directory: The group's directory in the memory hierarchy.
-  ///   - inner: The container's own group, if that group is around it: then the events of both count.
+  ///   - inner: The container's own group, if that group is around it: then the events of both
+  ///     count.
   ///   - version: The interface.
   ///   - usage: The file of its use, open.
   ///   - thresholds: Bytes, the most urgent ones first; on cgroup v1 alone.

@@ -89,7 +89,8 @@ package struct MemoryWriter: ~Copyable {
     let limits = groups.compactMap { group in
       CgroupFile.memoryLimit.name(version).map { group + "/" + $0 }
     }
-    return limits + [CgroupFile.memoryHigh.name(version).map { directory + "/" + $0 }]
+    return limits
+      + [CgroupFile.memoryHigh.name(version).map { directory + "/" + $0 }]
       .compactMap(\.self)
   }
 
@@ -186,13 +187,13 @@ package struct MemoryWriter: ~Copyable {
   /// On cgroup v1, memory and swap together are never limited to less than memory is
   /// (mm/memcontrol-v1.c, mem_cgroup_resize_max): that limit is raised first and lowered last. The
   /// kernel does not set a limit below what is used: it reclaims until the use fits, and else
-  /// refuses. It has compared both after it has set the limit, so tasks that allocate meanwhile are no
-  /// race.
+  /// refuses. It has compared both after it has set the limit, so tasks that allocate meanwhile are
+  /// no race.
   ///
   /// On cgroup v2 a limit below what is used is a kill (mm/memcontrol.c, memory_max_write). So the
-  /// line comes down first, which takes what can be reclaimed and slows down tasks that allocate, and the
-  /// limit only where half of its room is free then; else the line goes back to where it was. Up
-  /// it is the limit first.
+  /// line comes down first, which takes what can be reclaimed and slows down tasks that allocate,
+  /// and the limit only where half of its room is free then; else the line goes back to where it
+  /// was. Up it is the limit first.
   ///
   /// - Parameters:
   ///   - limit: Bytes.

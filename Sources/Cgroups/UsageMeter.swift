@@ -45,6 +45,9 @@ package struct UsageMeter: ~Copyable {
     }
   }
 
+  /// Gives the file away, and says how it is read.
+  package consuming func release() -> (file: Int32, format: Format) { (file.release(), format) }
+
   /// CPU time used so far.
   ///
   /// - Returns: Nanoseconds.

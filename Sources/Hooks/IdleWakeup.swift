@@ -78,7 +78,7 @@ package final class IdleWakeup {
 
   /// Takes note of the calls that came, however many.
   package func acknowledge() {
-    // One signal a CPU at the most: an event disables itself when it fires.
+    // At most one signal a CPU: an event disables itself when it fires.
     withUnsafeTemporaryAllocation(byteCount: 8 * 128, alignment: 8) { buffer in
       while Glibc.read(descriptor.number, buffer.baseAddress, buffer.count) > 0 {}
     }

@@ -52,8 +52,8 @@ package struct SchedulerEvent: Equatable, Sendable {
 
 /// The ring that a container's events come in: BPF_MAP_TYPE_RINGBUF.
 ///
-/// Mapped from the first event on and until ``rest()``: while a container is quiet nobody has to pay
-/// for three pages.
+/// Mapped from the first event on and until ``rest()``: while a container is quiet no supervisor
+/// pays for three pages.
 package final class SchedulerEvents {
   /// The ring, for a poller.
   package let descriptor: FileDescriptor

@@ -6,7 +6,7 @@ package import Syscalls
 
 /// The BPF programs that tell of a limit before it is hit: one set for the whole host.
 ///
-/// Whoever comes first loads them, everybody else opens them by the ids that the first one wrote
+/// The first process loads them, all others open them by the ids that the first one wrote
 /// down; nothing is pinned. The kernel keeps them as long as one supervisor holds the links, and a
 /// supervisor that dies leaves entries behind that cost no time (Sources/CBPF/bpf/hooks.bpf.c).
 package struct SchedulerHooks: ~Copyable {
@@ -22,7 +22,7 @@ package struct SchedulerHooks: ~Copyable {
   /// - Parameters:
   ///   - identity: Its ids.
   ///   - id: That of the ring that was made for this process; nil for none.
-  /// - Throws: ``SystemError``: ENOENT when it is gone, ESTALE when an id is somebody else's by
+  /// - Throws: ``SystemError``: ENOENT when it is gone, ESTALE when an id is another object's by
   ///   now, EPERM without CAP_SYS_ADMIN.
   package init(opening identity: HookIDs, ring id: UInt32? = nil) throws(SystemError) {
     let ring =
@@ -43,8 +43,8 @@ package struct SchedulerHooks: ~Copyable {
 
   /// Loads the programs, attaches them, and says what they are.
   ///
-  /// They live as long as this process or who has opened them. For a process of its own that ends
-  /// soon: libbpf's heap is nobody's to keep.
+  /// They live as long as this process or a process that has opened them. For a process of its own
+  /// that ends soon: no process is to keep libbpf's heap.
   ///
   /// - Throws: ``SystemError`` with what the kernel says to the last of the attempts: EPERM, or
   ///   ESRCH and ENOENT without /sys/kernel/btf/vmlinux.
@@ -67,7 +67,7 @@ package struct SchedulerHooks: ~Copyable {
   /// Makes the ring by which a supervisor hears, and hangs it in.
   ///
   /// The kernel waits for an RCU grace period at this, some 10 ms (map_update_elem() of a map of maps,
-  /// kernel/bpf/syscall.c): so it is done before there is a container to hear of.
+  /// kernel/bpf/syscall.c): so it is done before there is a container.
   ///
   /// - Parameter owner: The supervisor.
   /// - Returns: The ring, which hangs there until it is swept away.
@@ -112,7 +112,7 @@ package struct SchedulerHooks: ~Copyable {
 
   /// Removes what dead supervisors have left.
   ///
-  /// - Parameter living: Who has a pid, if it is alive.
+  /// - Parameter living: The process that has a pid, if it is alive.
   package func sweep(living: (_ pid: Int32) -> ProcessIdentity?) {
     func isDead(_ owner: UInt64) -> Bool {
       living(Int32(truncatingIfNeeded: owner >> 32)).map { Self.key(of: $0) } != owner
@@ -153,7 +153,7 @@ package struct SchedulerHooks: ~Copyable {
   }
 }
 
-/// A supervisor's ring, in a process that made it for somebody else.
+/// A supervisor's ring, in a process that made it for another one.
 package struct SchedulerRing: ~Copyable {
   /// What the kernel calls it.
   package let id: UInt32

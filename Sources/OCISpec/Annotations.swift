@@ -105,7 +105,7 @@ package struct Annotations {
     if key.isOfApplication {
       firstError = firstError ?? .notNarrowable(written, write: key.name)
     } else if container == nil {
-      // Without a name nobody knows whether it is for this one, and without it more may happen.
+      // Without a name it is not known whether it is for this one, and without it more may happen.
       firstError = firstError ?? .noContainerName(written, write: key.name)
     } else if container?.utf8.elementsEqual(parts[1]) == true {
       entries.append(Entry(key: key, written: written, value: value, isNarrowed: true))

@@ -34,7 +34,7 @@ struct BoundsRequest<Limit: Comparable & Sendable & CustomStringConvertible> {
     let declared: Limit?
     /// What the node has.
     let node: Limit
-    /// The operator's floor for who asks for none.
+    /// The operator's floor for a container that asks for none.
     let floor: Limit
     /// The operator's ceiling and the name of its key.
     let ceiling: (key: String, limit: Limit?)

@@ -50,8 +50,8 @@ package struct Bundle: ~Copyable, Sendable {
 
   /// Reads the config whole, as it is now.
   ///
-  /// Read, not mapped: a file that somebody truncates while it is mapped kills its reader with
-  /// SIGBUS.
+  /// Read, not mapped: a file that another process truncates while it is mapped kills its reader
+  /// with SIGBUS.
   ///
   /// - Throws: ``ConfigError/system(_:)`` where it is missing, unreadable or too long, and
   ///   ``ConfigError/notAFile(path:)`` for a device, a FIFO or a socket, which is not read.

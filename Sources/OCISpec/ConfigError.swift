@@ -13,7 +13,7 @@ package enum ConfigError: Error, Equatable, CustomStringConvertible, Sendable {
   case wrongType(document: String, member: String, value: String, expected: String)
   /// The value of one of our annotations is not Unicode, or holds a NUL.
   case undecodable(document: String, annotation: String)
-  /// The bundle stayed locked by somebody else's edit.
+  /// The bundle stayed locked by another process's edit.
   case busy(path: String)
   /// The copy of an original is there, but not the record that says what to do with it.
   case unknownEdit(path: String, config: String)

@@ -13,7 +13,7 @@ struct EditRecord: Equatable {
   private var sum = FNV1a()
   /// FNV-1a, 64 bits.
   ///
-  /// It tells our own edit from somebody else's file, it does not authenticate: who can write the
+  /// It tells our own edit from another program's file, it does not authenticate: who can write the
   /// one can write the other.
   var hash: UInt64 { sum.value }
   private(set) var length = 0

@@ -18,7 +18,8 @@ package struct FeaturesDocument {
   }
 
   /// The document with an annotation, and with a prefix of annotations that change what a container
-  /// may do: from runtime-spec 1.2 on, and where the runtime has that member before its time, as crun.
+  /// may do: from runtime-spec 1.2 on, and where the runtime has that member before its time, as
+  /// crun.
   ///
   /// Members of other types stay as they are.
   package func adding(annotation: (name: String, value: String), prefix: String) -> [UInt8] {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-/// The places of a config.json that this project looks at, as a tree, and those of the document that
-/// `features` prints, as another one.
+/// The places of a config.json that this project looks at, as a tree, and those of the document
+/// that `features` prints, as another one.
 ///
 /// Declared in preorder, so that everything below a place is one range of raw values. The Go
 /// types are those of runtime-spec's specs-go/config.go, which runc decodes into.

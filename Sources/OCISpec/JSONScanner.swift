@@ -19,7 +19,7 @@ struct JSONScanner: ~Copyable {
   /// The innermost open object that is a place, and the depth of its members.
   private var container: JSONPlace
   private var containerDepth = 0
-  /// What the next value is, if anybody asked for it.
+  /// What the next value is, if it is a place.
   private var target: JSONPlace?
   private var annotation: Range<Int>?
   private var spans = JSONSpans()
@@ -112,7 +112,7 @@ struct JSONScanner: ~Copyable {
     position += 1
   }
 
-  /// Passes a member's name and its colon, and sees whether anybody wants the value.
+  /// Passes a member's name and its colon, and sees whether its value is a place.
   private mutating func passKey() throws(JSONError) {
     guard try nextByte() == UInt8(ascii: "\"") else { throw JSONError(.key, at: position) }
     let start = position + 1

@@ -21,8 +21,8 @@ package enum HooksChoice: String, CaseIterable, Sendable {
 
 /// What the operator of a node allows and wants: `/etc/escra/config.json`.
 ///
-/// Annotations come from whoever may start a container; everything that names a program, a path or
-/// a bound for the node is here and nowhere else.
+/// Annotations come from any user who may start a container; everything that names a program, a
+/// path or a bound for the node is here and nowhere else.
 package struct OperatorConfig: Equatable, Sendable {
   /// Where the config is unless `--escra-config` says otherwise.
   package static let defaultPath = "/etc/escra/config.json"
@@ -62,7 +62,7 @@ package struct OperatorConfig: Equatable, Sendable {
     package var directory = "/var/lib/escra/history"
     /// How many runs of a profile are kept at the least.
     package var runs: Int64 = 200
-    /// For how long a run is kept at the most, in seconds.
+    /// For how long a run is kept at most, in seconds.
     package var keep: Int64 = 30 * 86_400
     /// What it is used for.
     package var predict = Prediction.off

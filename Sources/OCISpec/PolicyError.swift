@@ -4,7 +4,7 @@
 /// what is accepted.
 ///
 /// Keys are as they were written, `/NAME` and all, and like values they are escaped and cut when
-/// printed (see ``quoted(_:)``): both come from whoever may set an annotation.
+/// printed (see ``quoted(_:)``): both come from any user who may set an annotation.
 package enum PolicyError: Error, Equatable, Sendable, CustomStringConvertible {
   /// A key under `io.escra.` that is none of ours.
   case unknownKey(String, nearest: String?)

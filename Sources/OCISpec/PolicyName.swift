@@ -4,7 +4,7 @@
 package enum PolicyName: String, CaseIterable, Sendable {
   /// What runc does: limits stay as declared.
   case standard
-  /// The CPUs a container reserved are its own, by cpuset, and nobody else's.
+  /// The CPUs a container reserved are its own, by cpuset, and no other container's.
   case strict
   /// CPU and memory limits follow demand.
   case reactive

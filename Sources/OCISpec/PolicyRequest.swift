@@ -156,13 +156,13 @@ extension Annotations.Entry {
 }
 
 extension CPUAmount {
-  /// Reads a limit that somebody asks for: a quantity that the kernel can enforce.
+  /// Reads a limit that an annotation asks for: a quantity that the kernel can enforce.
   init(asked text: String) throws(QuantityError) {
     self = try CPUAmount(text)
     if self < .smallest { throw QuantityError(.belowSmallestQuota, accepted: Self.accepted) }
   }
 
-  /// Reads a floor that somebody asks for.
+  /// Reads a floor that an annotation asks for.
   init(askedFloor text: String) throws(QuantityError) {
     self = try CPUAmount(text)
     if self < .smallestFloor {
@@ -172,7 +172,7 @@ extension CPUAmount {
 }
 
 extension ByteQuantity {
-  /// Reads a limit that somebody asks for: a quantity in whole pages, at least one.
+  /// Reads a limit that an annotation asks for: a quantity in whole pages, at least one.
   init(asked text: String) throws(QuantityError) {
     self = try ByteQuantity(text).roundedUpToPages
     if bytes == 0 { throw QuantityError(.noMemory, accepted: ByteQuantity.accepted) }

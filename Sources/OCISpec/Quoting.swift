@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-/// Puts a value that somebody else wrote into one of our sentences, in double quotes.
+/// Puts a value that another program wrote into one of our sentences, in double quotes.
 ///
 /// Annotations are untrusted and error sentences end in logs, terminals and programs that match
 /// phrases in them: anything but printable ASCII is escaped, spaces too (no value that is accepted

@@ -17,7 +17,7 @@ package struct ByteQuantity: Hashable, Comparable, Sendable, CustomStringConvert
 
   /// Reads a Kubernetes quantity in bytes; a fraction of a byte is rounded up.
   ///
-  /// The suffix `m` is refused although the grammar has it: 512m is half a byte, and whoever
+  /// The suffix `m` is refused although the grammar has it: 512m is half a byte, and a user who
   /// writes it comes from Docker, where it is 512 MiB.
   ///
   /// - Throws: ``QuantityError`` for what is no quantity, is negative, is in parts of a byte or

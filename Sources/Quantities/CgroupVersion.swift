@@ -22,8 +22,8 @@ package enum CgroupVersion: String, Sendable {
   /// limit is killed without warning, and thresholds of its use are what reports its growth.
   package var hasMemoryHigh: Bool { self == .v2 }
 
-  /// Whether the kernel reports use that crosses a threshold, up or down, and a group at its limit, by
-  /// a descriptor each; if not, memory.events reports a limit that was met, and OOM kills.
+  /// Whether the kernel reports use that crosses a threshold, up or down, and a group at its limit,
+  /// by a descriptor each; if not, memory.events reports a limit that was met, and OOM kills.
   package var hasUsageThresholds: Bool { self == .v1 }
 
   /// Whether the kernel counts OOM kills for the groups above that of the process, too

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
-/// The 64-bit FNV-1a hash: names and torn or foreign bytes told apart, nobody kept out.
+/// The 64-bit FNV-1a hash: tells names and torn or foreign bytes apart, and keeps no attacker out.
 ///
-/// Fowler, Noll, Vo; draft-eastlake-fnv. It is no match for somebody who means harm.
+/// Fowler, Noll, Vo; draft-eastlake-fnv. It is no match for an attacker.
 package struct FNV1a: Equatable, Sendable {
   /// The hash of what was added so far.
   package private(set) var value: UInt64 = 0xcbf2_9ce4_8422_2325

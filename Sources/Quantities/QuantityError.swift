@@ -2,8 +2,8 @@
 
 /// A quantity that was refused: what is wrong with it, and what is accepted instead.
 ///
-/// The description is the second half of a sentence; whoever knows where the quantity stood puts
-/// the name and the value in front of it.
+/// The description is the second half of a sentence; the caller, which knows where the quantity
+/// stood, puts the name and the value in front of it.
 package struct QuantityError: Error, Equatable, Sendable, CustomStringConvertible {
   /// What is wrong with the quantity.
   package enum Problem: String, Error, Sendable {

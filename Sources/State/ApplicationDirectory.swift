@@ -17,8 +17,8 @@ package import Syscalls
 ///     .kill.NONCE      a FIFO; a process that writes to it kills the supervisor of that member
 ///
 /// The locks are those of fcntl(2): the kernel tells whose they are (F_GETLK), so that who is
-/// silent can be killed, and nobody else. A room is there as long as somebody is registered, and
-/// the broker removes it.
+/// silent can be killed, and no other process. A room is there as long as a member is registered,
+/// and the broker removes it.
 package struct ApplicationDirectory: ~Copyable {
   /// Its path, as this process sees it.
   package let path: String
@@ -70,7 +70,7 @@ package struct ApplicationDirectory: ~Copyable {
 
   // MARK: the name
 
-  /// Says what the application is called, or finds that it is somebody else's.
+  /// Says what the application is called, or finds that it is another application's.
   ///
   /// The directories of earlier versions are called by a hash that can be made to meet another one.
   ///
@@ -81,7 +81,7 @@ package struct ApplicationDirectory: ~Copyable {
     return text(of: Self.nameFile) == name
   }
 
-  /// What the application is called, and for whom; nil where nobody has said it yet.
+  /// What the application is called, and for whom; nil if that is not recorded yet.
   package var scope: (name: String, namespace: String?, root: String)? {
     guard let text = text(of: Self.nameFile) else { return nil }
     let keyed = KeyValueText(text)
@@ -96,13 +96,13 @@ package struct ApplicationDirectory: ~Copyable {
 
   // MARK: the broker
 
-  /// Becomes the broker, if nobody is.
+  /// Becomes the broker, if no process is.
   ///
   /// - Returns: What is the broker's as long as it is open.
   package func takeLock() -> FileDescriptor? {
     guard let file = directory.openIfPossible(Self.lockFile, O_RDWR | O_CREAT),
       escra_lock_file(file.number, locks == .descriptions) == 0,
-      // Who was the last one before may have removed it after we had opened it.
+      // The last broker may have removed it after we had opened it.
       let ours = try? file.status().identity,
       let named = try? directory.status(of: Self.lockFile)?.identity, ours == named
     else { return nil }
@@ -131,7 +131,7 @@ package struct ApplicationDirectory: ~Copyable {
       owning: try retrying("listen on", path) {
         escra_seqpacket_listen_at(path + "/" + temporary)
       })
-    // Whoever connects finds somebody who listens, or nobody.
+    // A process that connects finds a broker that listens, or no socket.
     try directory.rename(temporary, to: Self.socketName)
     return listener
   }
@@ -165,7 +165,7 @@ package struct ApplicationDirectory: ~Copyable {
     return (limits("cpu"), limits("memory"))
   }
 
-  /// Keeps the limits for whoever is the broker next.
+  /// Keeps the limits for the next broker.
   package func save(cpu: ApplicationLimits, memory: ApplicationLimits) {
     var keyed = KeyValueText()
     for (name, limits) in [("cpu", cpu), ("memory", memory)] {
@@ -202,10 +202,10 @@ package struct ApplicationDirectory: ~Copyable {
 
   // MARK: the end
 
-  /// Removes the room if nobody is registered any more.
+  /// Removes the room if no member is registered any more.
   ///
-  /// Called by whoever has left it, and has no lock: of several that leave at once the last one
-  /// finds it empty, or finds the one who removes it.
+  /// Called by a member that has left it, and has no lock: of several that leave at once the last
+  /// one finds it empty, or finds the one who removes it.
   package func removeIfEmpty() {
     while nonces.isEmpty {
       guard let lock = takeLock() else { return }
@@ -215,10 +215,10 @@ package struct ApplicationDirectory: ~Copyable {
     }
   }
 
-  /// - Returns: Whether somebody is in it again.
+  /// - Returns: Whether a member is in it again.
   func remove() -> Bool {
     if let members = try? members() {
-      // Of who has died before it was registered.
+      // Of a member that has died before it was registered.
       for name in members.entriesIfReadable where name.utf8.first == UInt8(ascii: ".") {
         members.removeIfPossible(name)
       }
@@ -226,7 +226,7 @@ package struct ApplicationDirectory: ~Copyable {
     do throws(SystemError) {
       try directory.remove(Self.membersName, directory: true)
     } catch { return true }
-    // Nobody is registered, and who wants to be now finds that out by the directory's absence.
+    // No member is registered; a newcomer finds that out by the directory's absence.
     let leftOver = directory.entriesIfReadable.filter {
       $0.utf8.starts(with: Self.temporary.utf8) || $0.utf8.starts(with: Self.killSwitches.utf8)
     }

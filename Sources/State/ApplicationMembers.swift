@@ -6,7 +6,7 @@ internal import Glibc
 package import Syscalls
 
 extension ApplicationDirectory {
-  /// Registers a container: from now on what it holds is known, whoever dies.
+  /// Registers a container: from now on what it holds is known, whichever process dies.
   ///
   /// - Throws: ``SystemError``: ENOENT when the room is just being removed.
   package func register(_ record: MemberRecord) throws(SystemError) -> MemberFile {
@@ -29,7 +29,7 @@ extension ApplicationDirectory {
       let file = members.openIfPossible(Self.name(of: nonce), O_RDWR),
       let record = record(file, nonce)
     else { return nil }
-    // Who had it before may be on its way out still.
+    // The supervisor before this one may still be on its way out.
     let wait = LockWait(for: Self.adoptionPatience)
     while escra_lock_file(file.number, locks == .descriptions) != 0, wait.pause() {}
     // Without one it could not be fenced: it joins as a newcomer.
@@ -99,9 +99,9 @@ extension ApplicationDirectory {
 
   /// All registered members.
   ///
-  /// - Parameter own: Who asks, whose file must not be opened.
+  /// - Parameter own: The member that asks, whose file must not be opened.
   /// - Returns: What their files say, by name.
-  /// - Throws: ``SystemError`` where somebody cannot be looked at now.
+  /// - Throws: ``SystemError`` where a member cannot be looked at now.
   package func registered(except own: UInt64? = nil) throws(SystemError) -> [MemberRecord] {
     var found: [MemberRecord] = []
     do throws(SystemError) {

@@ -301,6 +301,7 @@ package struct ContainerState: Equatable, Sendable {
     (cgroupName, cgroupPath, innerName, memoryInnerName) = (name, path, nil, nil)
     (base.inner, base.told) = (nil, nil)
     memory?.inner = nil
+    memory?.told = nil
   }
 
   /// Opens its bundle.
@@ -309,7 +310,7 @@ package struct ContainerState: Equatable, Sendable {
     return try Bundle(bundle)
   }
 
-  /// Takes note of where its supervisor hears of its memory.
+  /// Takes note of what reports its use of memory to its supervisor.
   ///
   /// - Parameter nets: The hooks by which it hears; nil for none.
   package mutating func noteMemorySource(_ nets: HookIDs.Nets?) {

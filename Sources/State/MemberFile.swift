@@ -44,7 +44,7 @@ package final class MemberFile {
     _ = bytes.withUnsafeBytes { pwrite(file.number, $0.baseAddress, $0.count, 0) }
   }
 
-  /// One word in one pwrite(2): nobody who is killed leaves half of it.
+  /// One word in one pwrite(2): a process that is killed leaves no half of it.
   private func write(_ word: Int64, at offset: Int) {
     var word = word.littleEndian
     _ = withUnsafeBytes(of: &word) { pwrite(file.number, $0.baseAddress, 8, offset) }

@@ -5,8 +5,8 @@ package import Quantities
 /// An update of a container's limits, from before the low-level runtime is called to its end.
 ///
 /// It is noted in the container's state first. When the runtime has taken it, it becomes what the
-/// container declares; when the runtime has refused it, it is dropped. Where whoever waited for the
-/// runtime was killed, the kernel's limit tells: it is ``applied`` only if the runtime wrote it.
+/// container declares; when the runtime has refused it, it is dropped. If the shim that waited for
+/// the runtime was killed, the kernel's limit tells: it is ``applied`` only if the runtime wrote it.
 package struct PendingUpdate: Equatable, Sendable {
   /// The declared CPU limit to come; nil where the update names none.
   package var cpu: CFSBandwidth?

@@ -22,7 +22,7 @@ package struct RecordEntry: Equatable, Sendable {
   package var use: Nanoseconds
   /// The period, in nanoseconds.
   package var period: Nanoseconds
-  /// Whose write it answers; nil where nobody knows, or it answers none.
+  /// Whose write it answers; nil if that is not known, or it answers none.
   package var writer: Writer?
 
   /// A process that has written a limit.

@@ -6,12 +6,12 @@ package import Syscalls
 /// instance.
 ///
 /// A file of its own, and no word in the state: supervisors write that as a whole, and one that is
-/// about to be ended must not undo what was decided about it. While it is there nobody starts a
-/// supervisor, whoever looks.
+/// about to be ended must not undo what was decided about it. While it is there no process
+/// starts a supervisor.
 package enum ReleaseStage: String, Sendable {
-  /// It is decided. Whoever holds the instance's lock next gives back what is left to give back.
+  /// It is decided. The next holder of the instance's lock gives back what is left to give back.
   case asked
-  /// All is given back: its limits are its own, whoever writes them.
+  /// All is given back: its limits are its own, whichever process writes them.
   case done
 }
 
@@ -20,7 +20,7 @@ extension StateDirectory {
   /// What is left of a release that was undone: the supervisor before was ended, and did not crash.
   static let adoptionFile = "adopted"
 
-  /// Whether it was adopted since somebody asked.
+  /// Whether it was adopted meanwhile.
   package func takeAdoption() -> Bool {
     guard descriptor.openIfPossible(Self.adoptionFile, O_RDONLY) != nil else { return false }
     descriptor.removeIfPossible(Self.adoptionFile)

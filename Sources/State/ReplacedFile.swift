@@ -10,7 +10,7 @@ internal import Syscalls
 extension FileDescriptor {
   static func spare(of name: String) -> String { ".spare." + name }
 
-  /// Replaces a file of this directory: whoever opens it reads the old text or the new one.
+  /// Replaces a file of this directory: a process that opens it reads the old text or the new one.
   ///
   /// - Parameters:
   ///   - name: The file.

@@ -8,7 +8,7 @@ package import Syscalls
 ///
 /// `containers/KEY/NONCE/` belongs to one instance of one container. KEY is a hash of the
 /// runtime's root and the id, because the id alone is unique in neither; NONCE tells this
-/// instance from the one that had the same id 0.1 s ago. Whoever holds the flock(2) on the
+/// instance from the one that had the same id 0.1 s ago. The process that holds the flock(2) on the
 /// NONCE directory is its supervisor, and only the holder removes it.
 package struct StateRoot: Sendable {
   /// The directory everything is below.
@@ -26,7 +26,7 @@ package struct StateRoot: Sendable {
     self.init(path: parts.dropLast(3).joined(separator: "/"))
   }
 
-  /// The keeper's directory; whoever holds the flock(2) on it is the keeper.
+  /// The keeper's directory; the process that holds the flock(2) on it is the keeper.
   package var keeper: String { path + "/keeper" }
   /// The node agent's directory; the process that holds the flock(2) on it is the node's agent.
   package var agent: String { path + "/agent" }
@@ -63,7 +63,7 @@ package struct StateRoot: Sendable {
   ///
   /// Who supervises goes on with what ``instances()`` finds, and a person has to be told instead.
   ///
-  /// - Throws: ``SystemError``: EACCES for anybody but root.
+  /// - Throws: ``SystemError``: EACCES for any user but root.
   package func checkAccess() throws(SystemError) {
     for directory in [containers, applications] {
       do throws(SystemError) { _ = try Self.names(in: directory) } catch {
@@ -202,7 +202,7 @@ package struct StateDirectory: ~Copyable {
   /// What is written down of the container; nil when it is missing or torn, or cannot be read.
   package func load() -> ContainerState? { (try? read()) ?? nil }
 
-  /// The same for who removes what nobody has written down.
+  /// The same for a process that removes what is recorded nowhere.
   ///
   /// - Returns: nil when it is missing or torn.
   /// - Throws: ``SystemError``; EMFILE where there is no descriptor to look with.
@@ -244,7 +244,7 @@ package struct StateDirectory: ~Copyable {
     state.update = update
     do throws(SystemError) {
       try save(state)
-      // What it declares takes the place of what was declared, in a few digits more at the most.
+      // What it declares takes the place of what was declared, in at most a few more digits.
       try descriptor.reserve(Self.stateFile, bytes: state.text.utf8.count)
     } catch {
       state.update = before
@@ -275,9 +275,9 @@ package struct StateDirectory: ~Copyable {
     return UInt64(name, radix: 36) ?? 0
   }
 
-  /// Becomes the holder of a directory that nobody holds.
+  /// Becomes the holder of a directory that no process holds.
   ///
-  /// - Returns: Whether it is ours and still there: who had it before may have removed it between
+  /// - Returns: Whether it is ours and still there: the holder before may have removed it between
   ///   our open and our lock.
   package func claim() -> Bool {
     descriptor.lockIfFree() && isThere
@@ -301,7 +301,7 @@ package struct StateDirectory: ~Copyable {
   }
 
   /// Whether who supervised it has been killed, and the kernel is not done with that: it answers
-  /// nobody, and nobody else gets the lock.
+  /// no process, and no other process gets the lock.
   package var isSupervisorEnding: Bool { load()?.supervisor?.isEnding == true }
 
   /// Whether some process holds the flock(2) on a directory.

@@ -10,7 +10,7 @@ package struct FileDescriptor: ~Copyable, Sendable {
   /// The number that the kernel knows the open file by.
   package let number: CInt
 
-  /// Takes over an open descriptor; nobody else may close it.
+  /// Takes over an open descriptor; nothing else may close it.
   package init(owning number: CInt) { self.number = number }
 
   deinit { if number >= 0 { close(number) } }

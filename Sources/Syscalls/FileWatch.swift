@@ -2,7 +2,7 @@
 internal import CLinux
 internal import Glibc
 
-/// Hears of writes to files and of names that appear in directories: inotify(7).
+/// Reports writes to files and names that appear in directories: inotify(7).
 ///
 /// The kernel queues the event of a write before write(2) returns, so what is read right after a
 /// write of our own includes that write.
@@ -40,19 +40,19 @@ package struct FileWatch: ~Copyable {
   /// Takes over an inotify that another image of this process has set up.
   package init(adopting descriptor: consuming FileDescriptor) { self.descriptor = descriptor }
 
-  /// Hears of each write to an open file, whoever writes: how a cgroup's limit is guarded.
+  /// Reports each write to an open file: how a cgroup's limit is guarded.
   package func addWrites(to file: borrowing FileDescriptor) throws(SystemError) {
     try add("/proc/self/fd/\(file.number)", UInt32(IN_MODIFY))
   }
 
-  /// Hears of names that are created in, moved to or closed after writing in a directory.
+  /// Reports names that are created in, moved to or closed after writing in a directory.
   package func addArrivals(in directory: borrowing FileDescriptor) throws(SystemError) {
     try add(
       "/proc/self/fd/\(directory.number)",
       UInt32(IN_CREATE) | UInt32(IN_MOVED_TO) | UInt32(IN_CLOSE_WRITE))
   }
 
-  /// Hears of what happens in a cgroup's directory: a write to any of its files, whoever writes, and
+  /// Reports what happens in a cgroup's directory: a write to any of its files, and
   /// groups that are made in it, renamed into it or removed.
   ///
   /// - Parameter path: The directory; watching it again changes nothing.
@@ -65,7 +65,7 @@ package struct FileWatch: ~Copyable {
         | UInt32(IN_ONLYDIR))
   }
 
-  /// Hears of groups that are made in a cgroup's directory, renamed into it or removed, and of no
+  /// Reports groups that are made in a cgroup's directory, renamed into it or removed, and no
   /// writes: those of all controllers would be heard on cgroup v2.
   ///
   /// - Parameter path: The directory.
@@ -75,7 +75,7 @@ package struct FileWatch: ~Copyable {
       path, UInt32(IN_CREATE) | UInt32(IN_DELETE) | UInt32(IN_MOVED_TO) | UInt32(IN_ONLYDIR))
   }
 
-  /// Hears of each write to a file, and of each change that the kernel announces itself.
+  /// Reports each write to a file, and each change that the kernel announces itself.
   ///
   /// - Parameter path: The file.
   /// - Throws: ``SystemError``, as ``addGroup(_:)`` does.
@@ -83,9 +83,9 @@ package struct FileWatch: ~Copyable {
     try add(path, UInt32(IN_MODIFY))
   }
 
-  /// Hears of names that are created in, moved to or removed from a directory.
+  /// Reports names that are created in, moved to or removed from a directory.
   ///
-  /// Its own removal is not heard of: the kernel says that only once nobody has it open.
+  /// Its own removal is not reported: the kernel says that only once no process has it open.
   ///
   /// - Parameter path: The directory.
   /// - Returns: The number by which ``take(_:)`` names it.

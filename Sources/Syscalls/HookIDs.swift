@@ -35,7 +35,7 @@ package struct HookIDs: Equatable, Sendable {
     /// The kernel would not have that one, and is not asked again.
     package static let memoryRefused = Nets(rawValue: 8)
 
-    /// Where a container's need of CPU time is heard of with these, as its state says it: "bpf".
+    /// What detects a container's need of CPU time with these, as its state says it: "bpf".
     package var source: String { description.isEmpty ? "bpf" : "bpf, " + description }
 
     /// Those that see throttles, for people: "throttle_cfs_rq"; empty for none.

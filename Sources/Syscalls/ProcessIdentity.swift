@@ -15,7 +15,7 @@ package struct ProcessIdentity: Hashable, Sendable, CustomStringConvertible {
     self.startTicks = startTicks
   }
 
-  /// Asks /proc who has this pid now; nil when nobody has.
+  /// Asks /proc which process has this pid now; nil if none has.
   package init?(pid: Int32) {
     guard let stat = Self.stat(of: pid), let ticks = Self.startTicks(inStat: stat) else {
       return nil
@@ -26,7 +26,7 @@ package struct ProcessIdentity: Hashable, Sendable, CustomStringConvertible {
   /// Whether it is being ended by the kernel, and has its files and locks still.
   ///
   /// That takes as long as what they stand for: programs that are hung into the scheduler go after
-  /// an RCU grace period. Until then others can connect to it, and nobody will answer.
+  /// an RCU grace period. Until then others can connect to it, and no process will answer.
   package var isEnding: Bool {
     guard let stat = Self.stat(of: pid) else { return false }
     return Self.startTicks(inStat: stat) == startTicks && Self.isEnding(inStat: stat)
@@ -125,13 +125,13 @@ package struct ProcessHandle: ~Copyable, Sendable {
   /// The pidfd, for a poller.
   package let descriptor: FileDescriptor
 
-  /// Takes over a pidfd that somebody else opened.
+  /// Takes over a pidfd that is open.
   package init(owning descriptor: consuming FileDescriptor) { self.descriptor = descriptor }
 
   /// Opens a process by number: pidfd_open(2), Linux 5.3.
   ///
   /// - Parameter pid: The process; the caller's own is allowed, and stays valid across execve.
-  /// - Throws: ``SystemError`` with ESRCH when nobody has this pid.
+  /// - Throws: ``SystemError`` with ESRCH if no process has this pid.
   package init(pid: Int32) throws(SystemError) {
     descriptor = FileDescriptor(
       owning: try retrying("open process", "\(pid)") { escra_pidfd_open(pid) })
@@ -154,7 +154,7 @@ package struct ProcessHandle: ~Copyable, Sendable {
 
   /// Waits for the end of the process.
   ///
-  /// - Parameter milliseconds: For how long at the most.
+  /// - Parameter milliseconds: For how long at most.
   /// - Returns: Whether it has ended.
   @discardableResult
   package func hasEnded(within milliseconds: Int32) -> Bool {

@@ -4,7 +4,8 @@ package import Quantities
 
 /// The holder of a flock(2), by /proc/locks (proc_locks(5)).
 package enum RegistryLock {
-  /// The process that took the lock on an open file; nil where no process has it, or that is not known.
+  /// The process that took the lock on an open file; nil where no process has it, or that is not
+  /// known.
   package static func holder(of file: borrowing FileDescriptor) -> Int32? {
     guard let identity = try? file.status().identity,
       let locks = FileDescriptor.textIfReadable(of: "/proc/locks")

@@ -2,25 +2,25 @@
 internal import CLinux
 internal import Glibc
 
-/// Hears of each write to a file, or two, and of who has written where the kernel tells.
+/// Reports each write to a file, or two, and the writer where the kernel names it.
 ///
 /// fanotify(7) names the writer, and takes CAP_SYS_ADMIN when it is opened; inotify(7) is what is
 /// left without. Of both the event of a write is queued before write(2) returns, so what is read
 /// right after a write of our own includes that write.
 package struct WriteWatch: ~Copyable {
-  /// Readable when somebody has written.
+  /// Readable when a process has written.
   package let descriptor: FileDescriptor
   /// Whether it is told who.
   package let namesWriters: Bool
   private let ownProcess: Int32
 
-  /// Hears of writes to an open file; of none where a user's share of both is used up
+  /// Reports writes to an open file; none where a user's share of both is used up
   /// (fs.fanotify.max_user_groups, fs.inotify.max_user_instances: 128 each).
   package init(on file: borrowing FileDescriptor) throws(SystemError) {
     try self.init(on: file, and: .none)
   }
 
-  /// Hears of writes to two open files, the second of which may be none; see ``init(on:)``.
+  /// Reports writes to two open files, the second of which may be none; see ``init(on:)``.
   package init(
     on file: borrowing FileDescriptor, and other: borrowing FileDescriptor
   ) throws(SystemError) {
@@ -35,7 +35,7 @@ package struct WriteWatch: ~Copyable {
     self.init(adopting: FileDescriptor(owning: watch.release()), namesWriters: false)
   }
 
-  /// Hears of writes to one more open file, too; of no file where it hears nothing.
+  /// Reports writes to one more open file, too; of no file if it reports nothing.
   package func add(writesTo file: borrowing FileDescriptor) {
     guard hears, file.isOpen else { return }
     if namesWriters {
@@ -59,7 +59,7 @@ package struct WriteWatch: ~Copyable {
   /// Whether it hears anything.
   package var hears: Bool { descriptor.isOpen }
 
-  /// Has a poller say when somebody has written; for one that hears nothing it never will.
+  /// Has a poller say when a process has written; never if it reports nothing.
   package func add(to poller: borrowing Poller, token: UInt64) throws(SystemError) {
     if hears { try poller.add(descriptor.number, token: token) }
   }
@@ -67,7 +67,7 @@ package struct WriteWatch: ~Copyable {
   /// Takes what has happened since the last call.
   ///
   /// - Parameter body: Called for each writer but this process, with 0 for one in another pid
-  ///   namespace; never where nobody is told who.
+  ///   namespace; never where writers are not named.
   /// - Returns: Whether anything has happened, where no writer is told also by ourselves.
   @discardableResult
   package func take(_ body: (Int32) -> Void) -> Bool {

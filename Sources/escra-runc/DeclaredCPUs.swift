@@ -6,8 +6,8 @@ internal import Quantities
 /// The CPUs that config.json or an update reserves for a strict container.
 ///
 /// A quota says how many, a CPU set which; with both, the set says where the number is to be found,
-/// so that whoever hands out a pool of CPUs to all containers alike (kubelet's CPU manager does)
-/// takes none away and gives none too many.
+/// so that a program that hands out a pool of CPUs to all containers alike (kubelet's CPU manager
+/// does) takes none away and gives none too many.
 struct DeclaredCPUs {
   /// Quota over period; nil for none.
   let bandwidth: CFSBandwidth?

@@ -19,7 +19,8 @@ func printFeatures(_ call: RuntimeCall) -> Never {
 }
 
 /// Adds to a features document what this program adds to the runtime: the annotation
-/// `io.escra.version`, and `io.escra.` as a prefix of annotations that change what a container may do.
+/// `io.escra.version`, and `io.escra.` as a prefix of annotations that change what a container may
+/// do.
 ///
 /// - Returns: The document unchanged where it is no JSON object.
 func featuresWithOurs(_ document: [UInt8]) -> [UInt8] {

@@ -12,7 +12,7 @@ struct RuntimeProbe {
 
   /// Looks up what this program is.
   ///
-  /// Without /proc nobody knows, and every path is believed.
+  /// Without /proc that is not known, and every path is believed.
   init() { ourselves = FileStatus.ifThere("/proc/self/exe") }
 
   /// What a path is: stat(2), then access(2), which also knows of file systems mounted noexec.

@@ -6,7 +6,7 @@ internal import State
 
 /// The operator's config and the invocation's default policy, as far as they could be read.
 ///
-/// A broken config must not keep anybody from stopping a container: it is an error only for the
+/// A broken config must not keep a user from stopping a container: it is an error only for the
 /// calls that ask something of us.
 struct Settings {
   private let loaded: Result<OperatorConfig, OperatorConfigError>

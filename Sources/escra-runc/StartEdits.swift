@@ -38,7 +38,7 @@ extension SupervisedStart {
     _ change: ConfigEdit, _ edit: borrowing BundleEdit, _ bundle: borrowing Bundle
   ) throws(LaunchFailure) {
     do throws(ConfigError) {
-      // Read again: only now is it certain that nobody else's edit is in its place.
+      // Read again: only now is it certain that no other program's edit is in its place.
       let document = try ConfigDocument(try bundle.config())
       try edit.apply(change, to: document)
     } catch { throw LaunchFailure(error.description) }

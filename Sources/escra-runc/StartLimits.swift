@@ -92,6 +92,7 @@ extension SupervisedStart {
     guard placed.unit != nil, CgroupMount.hasUnifiedCPU, var base = memoryBase else { return nil }
     // A member's limit at create is what was granted, which will not stay the most.
     if membership != nil { base.explicitCeiling = policy.ownMemoryMaximum }
+    base.told = base.most ?? MemoryLimit.unlimited
     return base
   }
 

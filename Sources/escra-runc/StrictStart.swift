@@ -82,7 +82,11 @@ extension SupervisedStart {
       var state = try state(base, in: directory, &launched)
       state.claim = claim
       if document.declared.mems != nil { state.claim?.nodes = nil }
-      if let group = outer.group { state.enter(group) }
+      if let group = outer.group {
+        state.enter(group)
+      } else if let scopeMemory {
+        state.memory = scopeMemory
+      }
       state.oneGroup = outer.reason
       try directory.save(state)
       return (state, state.claim ?? claim)

@@ -8,9 +8,9 @@ internal import State
 
 /// An update of a container that has CPUs of its own.
 ///
-/// A CPU limit is a number of CPUs to it, a CPU set says which, and neither may be somebody
-/// else's. No quota is ever written, and each update carries the CPUs along: runc 1.1 forgets those
-/// that a request does not name.
+/// A CPU limit is a number of CPUs to it, a CPU set says which, and neither may be another
+/// container's. No quota is ever written, and each update carries the CPUs along: runc 1.1 forgets
+/// those that a request does not name.
 func updateStrict(
   _ call: RuntimeCall, _ request: UpdateRequest, _ instance: borrowing StateDirectory,
   _ settings: Settings

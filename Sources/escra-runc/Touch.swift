@@ -22,7 +22,7 @@ extension RuntimeCall {
     return stateRoot.instances(root: root, id: id)
   }
 
-  /// Any call about a supervised container: whoever has died of ours is brought back, in passing.
+  /// Any call about a supervised container: a keeper that has died is started again, in passing.
   ///
   /// Two open(2) that find nothing where the container is none of ours.
   func touch() {

@@ -8,7 +8,7 @@ internal import Quantities
 internal import State
 internal import Syscalls
 
-/// `update`: somebody changes a container's limits.
+/// `update`: an engine or a user changes a container's limits.
 ///
 /// An update of a supervised container is one transaction. It is noted first, by the container's
 /// supervisor or, where there is none, by this process. Then the low-level runtime is called, with
@@ -131,7 +131,7 @@ private func supervisor(
 }
 
 /// The low-level runtime writes all limits that it knows at each update, and of a container that
-/// nobody supervises it knows those that a supervisor began with: so what is in force goes along.
+/// no supervisor lives it knows those that a supervisor began with: so what is in force goes along.
 ///
 /// What is asked for is what the container declares from now on, should it be adopted or supervised
 /// again.
@@ -161,7 +161,7 @@ private func updateUnsupervised(
       cpu: isOfCPU ? declared : nil, applied: isOfCPU ? applied : nil, memory: request.memory,
       swap: request.swap), request, instance)
   let code = request.run(edit)
-  settle(instance, isTaken: code == 0)
+  settle(instance, isTaken: code == 0, memory: edit.memoryLimit ?? request.memory)
   exit(code)
 }
 
@@ -192,14 +192,23 @@ private func refuseAboveAncestors(
 }
 
 /// Ends a noted update where no supervisor does.
-func settle(_ instance: borrowing StateDirectory, isTaken: Bool) {
+///
+/// - Parameters:
+///   - instance: The container's instance.
+///   - isTaken: Whether the low-level runtime took it.
+///   - memory: The memory limit that the runtime wrote, in bytes, -1 for none; nil for none that is known.
+func settle(_ instance: borrowing StateDirectory, isTaken: Bool, memory: Int64? = nil) {
   guard var state = instance.load() else { return }
   state.settleUpdate(isTaken: isTaken)
+  // What systemd knows of its scope from now on.
+  if isTaken, let memory, state.memory?.isScope == true {
+    state.memory?.told = memory > 0 ? memory : MemoryLimit.unlimited
+  }
   // Not saved, the note stays, and the kernel's limit decides when a supervisor reads it.
   try? instance.save(state)
 }
 
-/// Has what is in force written where nobody supervises, in the place of what the runtime knows.
+/// Has what is in force written where no supervisor lives, in the place of what the runtime knows.
 func editUnsupervisedMemory(
   _ edit: inout ConfigEdit, _ request: UpdateRequest, _ state: ContainerState,
   held: Int64?, isShared: Bool
@@ -219,7 +228,7 @@ struct Retry: Error {}
 /// - Parameters:
 ///   - instance: The container's instance.
 ///   - carryOut: Asks what is to be written, and calls the low-level runtime.
-/// - Returns: The runtime's exit code; nil where nobody supervises, or each supervisor dies.
+/// - Returns: The runtime's exit code; nil if no supervisor lives, or each one dies.
 func supervised(
   by instance: borrowing StateDirectory,
   _ carryOut: (inout ConfigEdit, borrowing ControlSocket) throws(Retry) -> CInt

@@ -47,8 +47,7 @@ struct ExplainCommand: ParsableCommand {
       parent: ParentRegistry.sight(of: sight.state, stateRoot),
       cluster: sight.state.membership.flatMap {
         $0.isClusterScoped
-          ? (try? ApplicationDirectory(opening: stateRoot.applications + "/" + $0.room))?
-            .clusterStatus
+          ? ApplicationDirectory.ifThere(stateRoot.applications + "/" + $0.room)?.clusterStatus
           : nil
       })
     if json {

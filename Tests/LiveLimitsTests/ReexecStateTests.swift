@@ -43,7 +43,7 @@ import Testing
         declared: $0 == 1000 ? nil : 64, swapAllowance: nil, floor: 16, explicitCeiling: 512,
         limit: 4096, hostReserve: 7)
     }
-    said.memory?.isManaged = quota == 1000
+    said.memory?.told = quota == 1000 ? 512 : nil
     said.memory?.predicted = quota == 1000 ? 48 : nil
     said.memory?.inner = quota == 1000 ? nil : 8192
     said.memory?.above.limit = 96

@@ -109,6 +109,22 @@ import Testing
     #expect(base.bounds.ceiling == bounds)
   }
 
+  @Test func `in a scope it has no more than systemd was told`() {
+    var base = MemoryBase(declared: 64, floor: 16, explicitCeiling: 512, limit: 4096)
+    #expect(!base.isScope && base.bounds.ceiling == 512)
+    base.told = 200
+    #expect(base.isScope && base.bounds.ceiling == 200)
+    // An update tells it the most again.
+    base.redeclare(limit: 1024, swap: nil)
+    #expect(base.told == 512 && base.bounds.ceiling == 512)
+    base.explicitCeiling = nil
+    base.redeclare(limit: -1, swap: nil)
+    #expect(base.told == 4096)
+    // In two groups the limit of the container's own group bounds it, and is raised.
+    (base.inner, base.told) = (300, 200)
+    #expect(!base.isScope && base.bounds.ceiling == 300)
+  }
+
   @Test(
     arguments: [
       (found: 64, isNews: true, is: 64), (200, true, 64), (200, false, 200),

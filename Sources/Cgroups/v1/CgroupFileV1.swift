@@ -18,7 +18,9 @@ extension CgroupFile {
     case .cpus: "cpuset.cpus"
     case .effectiveCPUs: "cpuset.effective_cpus"
     case .effectiveNodes: "cpuset.mems"
-    case .events, .controllers, .memoryHigh, .partition, .isolatedCPUs: nil
+    case .freezerState: "freezer.state"
+    case .taskCount: "pids.current"
+    case .events, .controllers, .memoryHigh, .cpuPressure, .partition, .isolatedCPUs: nil
     }
   }
 }

@@ -20,7 +20,9 @@ extension CgroupFile {
     case .effectiveNodes: "cpuset.mems.effective"
     case .partition: "cpuset.cpus.partition"
     case .isolatedCPUs: "cpuset.cpus.isolated"
-    case .cpuPeriod, .cpuUsage, .memoryAndSwapLimit: nil
+    case .taskCount: "pids.current"
+    case .cpuPressure: "cpu.pressure"
+    case .cpuPeriod, .cpuUsage, .memoryAndSwapLimit, .freezerState: nil
     }
   }
 }

@@ -136,7 +136,7 @@ package struct CPUController: Sendable {
     }
     guard mayRaise else {
       var step = next(start, used, usage, now)
-      // Nobody calls again in this period.
+      // No hook calls again in this period.
       if quota < bounds.ceiling { step.deadline = min(step.deadline ?? .max, mayRaiseFrom) }
       return step
     }
@@ -178,7 +178,7 @@ package struct CPUController: Sendable {
     return open(at: now, usage)
   }
 
-  /// Takes note of what is in force, where what was decided is somebody else's to grant: the law
+  /// Takes note of what is in force, where the application grants what was decided: the law
   /// goes on with what it has seen.
   package mutating func hold(_ quota: Nanoseconds) { self.quota = quota }
 

@@ -35,7 +35,7 @@ extension CPUController {
     /// Whether a limit is shared with others: what is decided is what is wanted, and
     /// ``CPUController/hold(_:)`` says what came of it.
     package var isShared = false
-    /// Whether it may be raised as often as it takes, for others keep its books, and somebody says
+    /// Whether it may be raised as often as it takes, for others keep its books, and a hook says
     /// when it is time.
     var isPrompt: Bool { isShared && hasHooks }
     /// Whether a hook says when this quota runs short.

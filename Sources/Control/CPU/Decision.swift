@@ -75,9 +75,9 @@ package enum Rule: UInt8, Sendable, CaseIterable {
   case idle = 6
   /// The declared limit was changed (`docker update`).
   case update = 7
-  /// Somebody else wrote an old value over ours: ours again.
+  /// Another process wrote an old value over ours: ours again.
   case drift = 8
-  /// Somebody else wrote a new value: the new base.
+  /// Another process wrote a new value: the new base.
   case news = 9
   /// The container has ended.
   case end = 10
@@ -116,7 +116,7 @@ package enum Rule: UInt8, Sendable, CaseIterable {
   case memoryHostFull = 37
   /// Memory: the kernel would not take a limit.
   case memoryNotTaken = 38
-  /// Memory: somebody else wrote another limit, which is the new base.
+  /// Memory: another process wrote another limit, which is the new base.
   case memoryNews = 39
   /// Memory: the kernel has killed a process of the container for want of memory.
   case memoryKill = 40
@@ -124,7 +124,8 @@ package enum Rule: UInt8, Sendable, CaseIterable {
   case memoryBounded = 41
   /// Memory: the declared limit was changed (`docker update`).
   case memoryUpdate = 42
-  /// Memory: somebody else, such as a service manager, had written an old limit over ours, or another line.
+  /// Memory: another process, such as a service manager, had written an old limit or another line
+  /// over ours.
   case memoryDrift = 43
   /// Memory: it wants more, and that is what its application had.
   case memoryGranted = 44

@@ -50,7 +50,7 @@ package struct EscraLaw: Sendable {
 
   /// The application's side of a decision, in nanoseconds of CPU time a period.
   package struct Pool: Equatable, Sendable {
-    /// What nobody holds.
+    /// What no member holds.
     package var unallocated: Nanoseconds
     /// The application's limit divided by its members.
     package var fairShare: Nanoseconds

@@ -8,7 +8,7 @@ package struct ExternalWrites: Sendable {
   /// What a value means.
   package typealias Verdict = WriteJudge.Verdict
 
-  /// Who has written, as far as is known; several may have since the last look.
+  /// The processes that have written, as far as is known; several may have since the last look.
   package struct Writers: OptionSet, Sendable {
     /// A bit for each kind.
     package let rawValue: UInt8
@@ -18,9 +18,9 @@ package struct ExternalWrites: Sendable {
     package static let serviceManager = Writers(rawValue: 1)
     /// A low-level runtime: it writes what it was told last, and what it is told now.
     package static let runtime = Writers(rawValue: 2)
-    /// Anybody else, who has no memory and means it.
+    /// Any other process, which has no memory and means it.
     package static let other = Writers(rawValue: 4)
-    /// Nobody knows: it may have been any of them.
+    /// Not known: it may have been any of them.
     package static let unknown: Writers = []
   }
 
@@ -68,7 +68,7 @@ package struct ExternalWrites: Sendable {
     unit = applied.asUnitProperty
   }
 
-  /// Takes note of a declared value that nobody announced, and of who wrote it.
+  /// Takes note of a declared value that was not announced, and of its writer.
   package mutating func learned(_ declared: CFSBandwidth, from writers: Writers = .unknown) {
     self.declared = declared
     // Who is unknown may have changed either; the other one's old value stays an old value.
@@ -83,7 +83,7 @@ package struct ExternalWrites: Sendable {
   ///
   /// - Parameters:
   ///   - found: The value that was read.
-  ///   - writers: Who has written since the last look, ourselves left out.
+  ///   - writers: The processes that have written since the last look, ourselves left out.
   ///   - now: The time.
   /// - Returns: What to make of it.
   package mutating func judge(

@@ -17,19 +17,19 @@ package struct HeadroomLaw: Sendable {
     package var slice: Nanoseconds
     /// What a CPU keeps of its slice when it has nothing to run (min_cfs_rq_runtime): 1 ms.
     ///
-    /// Whoever can be raised promptly strands no more than that beside the part of a slice that it
-    /// uses.
+    /// A container that can be raised promptly strands no more than that beside the part of a slice
+    /// that it uses.
     package var kept: Nanoseconds
     /// For how many periods a peak is remembered: 3.
     ///
     /// Chosen by simulation (LawComparisonTests):
     /// with 2 a load that comes every 300 ms is cut each time, with 5 slack exceeds `escra`'s.
     package var window: Int
-    /// ``margin`` for who can be raised promptly: 5 %.
+    /// ``margin`` for a container that can be raised promptly: 5 %.
     ///
     /// What is missing then comes in time, so that less has to be there before (ServiceLoadTests).
     package var promptMargin = 0.05
-    /// ``window`` for who can be raised promptly: 2.
+    /// ``window`` for a container that can be raised promptly: 2.
     package var promptWindow = 2
     /// The factor by which a quota grows that was used up, when nothing better is known: 2, the
     /// least number of steps to an unknown demand that never overshoots by more than itself.
@@ -62,7 +62,7 @@ package struct HeadroomLaw: Sendable {
   }
 
   private let parameters: Parameters
-  /// Whether somebody calls before the quota is used up, says when the period ends, and may be given
+  /// Whether a hook calls before the quota is used up, says when the period ends, and may be given
   /// more as often as it takes: then a raise need not last for longer than the period.
   package private(set) var isPrompt = false
   // The last periods, at most `window`, the oldest overwritten.
@@ -76,7 +76,8 @@ package struct HeadroomLaw: Sendable {
   package init(_ parameters: Parameters = .standard) { self.parameters = parameters }
 
   /// What to give at once to a container that wakes: a core, or its pace before it rested; a fifth
-  /// of that to who can be raised promptly, which is more than is gone before the next call.
+  /// of that to a container that can be raised promptly, which is more than is gone before the next
+  /// call.
   package var wake: Nanoseconds {
     need(max(parameters.core, remembered) / (isPrompt ? 5 : 1), remembered)
   }
@@ -103,7 +104,7 @@ package struct HeadroomLaw: Sendable {
     return QuotaDecision(quota: quota, rule: wanted.rule)
   }
 
-  /// From now on somebody calls in time, and may be given more as often as it takes.
+  /// From now on a hook calls in time, and the quota may be raised as often as it takes.
   package mutating func becomePrompt() {
     forget()
     isPrompt = true

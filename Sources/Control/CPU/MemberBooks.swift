@@ -34,7 +34,7 @@ package struct MemberBooks: Sendable {
   /// Opens the books of a member.
   ///
   /// What went before is not known, so the bucket counts as full, as after every death of a
-  /// supervisor; but nobody has ever used more than all of the usage.
+  /// supervisor; but no container has ever used more than all of the usage.
   ///
   /// - Parameters:
   ///   - held: What it holds, in nanoseconds of CPU time a period.

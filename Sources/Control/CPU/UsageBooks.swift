@@ -30,7 +30,7 @@ package struct UsageBooks: Sendable {
   /// Opens the books of a container.
   ///
   /// What went before is not known, so the bucket counts as full: after a takeover nothing extra
-  /// is granted until it has drained. But nobody has ever used more than all of the usage.
+  /// is granted until it has drained. But no container has ever used more than all of the usage.
   ///
   /// - Parameters:
   ///   - limit: What the application may use, in nanoseconds of CPU time a period.

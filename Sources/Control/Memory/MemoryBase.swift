@@ -36,10 +36,6 @@ package struct MemoryBase: Equatable, Sendable {
   package var limit: Int64
   /// What the machine keeps: no limit is raised where less than this would be available.
   package var hostReserve: Int64
-  /// Whether the limit that moves is that of a scope, which systemd writes, too: what the low-level
-  /// runtime tells systemd is the most that the container may have, so that no write of systemd's is a
-  /// kill. Found out anew for each supervisor.
-  package var isManaged = false
   /// The first limit of a restored container, where its image needs more than it declares; nil once
   /// the container was found.
   package var needed: Int64?
@@ -47,13 +43,14 @@ package struct MemoryBase: Equatable, Sendable {
   ///
   /// Until the container was found it has what it declares: no supervisor could raise less.
   package var predicted: Int64?
-  /// The limit that the kernel had when whoever writes it began to be heard; found out anew for each
+  /// The limit that the kernel had when its writers began to be noticed; found out anew for each
   /// supervisor.
   package var found: Int64?
   /// The limit of the container's own group, as it was read last, where the limit that moves is that of
   /// a group around it; nil for a container that has one group.
   package var inner: Int64?
-  /// What the low-level runtime was told to write there.
+  /// What the low-level runtime was told to write there, or in the scope that is a container's one
+  /// group; nil for one group that no systemd writes.
   package var told: Int64?
   /// Whether its limit is a line: programs in it can read the groups above its own, since it has no cgroup
   /// namespace, and are to find no limit there.
@@ -79,10 +76,23 @@ package struct MemoryBase: Equatable, Sendable {
   /// What it may move between.
   package var bounds: MemoryBounds {
     let inner = application == nil ? inner : nil
+    // systemd writes what it was told when it likes, and less than what is used is a kill.
+    let known = isScope ? told : nil
     return MemoryBounds(
       floor: floor,
       ceiling: min(
-        limit, above.most ?? .max, inner ?? .max, explicitCeiling ?? declared ?? limit))
+        limit, above.most ?? .max, inner ?? .max, known ?? .max,
+        explicitCeiling ?? declared ?? limit))
+  }
+
+  /// Whether the limit that moves is that of a scope, which systemd writes, too.
+  package var isScope: Bool { inner == nil && told != nil }
+
+  /// What the low-level runtime is to tell systemd of a scope: the most that the container may have.
+  package var scopeLimit: Int64 {
+    var base = self
+    base.told = nil
+    return base.bounds.ceiling
   }
 
   /// The first limit, if that is not what is declared.
@@ -134,6 +144,7 @@ package struct MemoryBase: Equatable, Sendable {
       // What was not named stays: memory and swap together.
       if let sum = swap ?? sum { swapAllowance = max(0, sum - declared) }
     }
+    if isScope { told = scopeLimit }
   }
 
   /// Whether two limits are one to the kernel, which counts whole pages.
@@ -143,8 +154,9 @@ package struct MemoryBase: Equatable, Sendable {
   ///
   /// - Parameters:
   ///   - limit: In bytes.
-  ///   - isNews: Whether anything else than what was declared is somebody else's: nobody has moved
-  ///     it yet, and whoever wrote it came before writes were heard. It is to be judged as a write.
+  ///   - isNews: Whether anything else than what was declared is another process's: no supervisor
+  ///     has moved it yet, and it was written before writes were noticed. It is to be judged as a
+  ///     write.
   package mutating func find(_ limit: Int64, isNews: Bool) {
     found = limit
     guard isNews, inner == nil, let declared, !Self.isSame(limit, declared) else { return }

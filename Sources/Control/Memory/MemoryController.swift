@@ -178,7 +178,7 @@ package struct MemoryController: Sendable {
     isRefused = false
   }
 
-  /// Takes note of what is in force, where what was decided is somebody else's to grant.
+  /// Takes note of what is in force, where the application grants what was decided.
   package mutating func hold(_ limit: Int64) { self.limit = limit }
 
   /// Takes note that the kernel has refused a limit; what it has instead stays in force.
@@ -190,7 +190,7 @@ package struct MemoryController: Sendable {
     limit = found
     slack = nil
     guard wasLowering else { return }
-    // Who grows now does not regret what it has never lost.
+    // A container that grows now does not regret what it has never lost.
     lastShrink = nil
     regret()
   }
@@ -238,8 +238,8 @@ package struct MemoryController: Sendable {
     if now < keptUntil, limit < bounds.ceiling {
       return min(slackDue ?? .max, now + law.nextLook(distance, rate: nil))
     }
-    // Who has been looked at long ago, and has hardly grown since, does not grow: what it takes all
-    // at once now crosses a rung, or the line.
+    // A container that was looked at long ago, and has hardly grown since, does not grow: what it
+    // takes all at once now crosses a rung, or the line.
     let growth =
       hasPace ? law.taken(at: rate, in: 2 * parameters.longestSample) : grown.map { 2 * $0 }
     let isCalm = growth.map { $0 < distance / 4 } ?? false
@@ -288,7 +288,8 @@ package struct MemoryController: Sendable {
       deadline: deadline(reading, now, hasPace) ?? now + wait)
   }
 
-  /// On cgroup v2 nobody calls any more where the line is gone; what wants more is to be told.
+  /// On cgroup v2 the kernel does not call any more where the line is gone; what wants more is to
+  /// be told.
   private func lastLook(
     _ reading: MemoryReading, _ now: Nanoseconds, _ hasPace: Bool
   ) -> Nanoseconds? {

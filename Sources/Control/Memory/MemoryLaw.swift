@@ -7,7 +7,7 @@ package struct MemoryReading: Equatable, Sendable {
   package var usage: Int64
   /// Page cache that was not used again, inactive_file of memory.stat.
   ///
-  /// The kernel drops it before it kills anybody.
+  /// The kernel drops it before it kills a process.
   package var inactiveFile: Int64
 
   /// Makes a reading.
@@ -22,11 +22,11 @@ package struct MemoryReading: Equatable, Sendable {
 
 /// How much memory a container gets: what it uses and a head, as pure functions of a reading.
 ///
-/// The head is what it may take before a raise is there. On cgroup v1 nothing pauses it at the limit,
-/// so a raise that comes late is a kill: a limit stands a head above a rung of the ``UsageThresholds``,
-/// and whoever crosses the rung has called the supervisor, with a head left to go. On v2 the line of
-/// the ``MemoryHigh`` stands a head above the use, and the limit its room above the line; who
-/// crosses the line has called, and is not slowed down yet.
+/// The head is what it may take before a raise is there. On cgroup v1 nothing pauses it at the
+/// limit, so a raise that comes late is a kill: a limit stands a head above a rung of the
+/// ``UsageThresholds``, and a container that crosses the rung has called the supervisor, with a
+/// head left to go. On v2 the line of the ``MemoryHigh`` stands a head above the use, and the limit
+/// its room above the line; who crosses the line has called, and is not slowed down yet.
 package struct MemoryLaw: Equatable, Sendable {
   /// The constants of the law.
   package struct Parameters: Equatable, Sendable {
@@ -45,10 +45,10 @@ package struct MemoryLaw: Equatable, Sendable {
     package var fastest: Int64 = 4 << 30
     /// For how long slack has to last until it is given back: 0.5 s.
     ///
-    /// Escra's controller looks every 5 s. What the kernel gets back has been kept by an allocator for
-    /// a while already (jemalloc's `dirty_decay_ms`: 10 s) or has come in one large piece (glibc's
-    /// `M_TRIM_THRESHOLD`); who needs it every half second or more often keeps it, since what is
-    /// regretted has the next shrink wait longer.
+    /// Escra's controller looks every 5 s. What the kernel gets back has been kept by an allocator
+    /// for a while already (jemalloc's `dirty_decay_ms`: 10 s) or has come in one large piece
+    /// (glibc's `M_TRIM_THRESHOLD`); a container that needs it every half second or more often
+    /// keeps it, since what is regretted has the next shrink wait longer.
     package var slackAfter: Nanoseconds = 500_000_000
     /// For how long a container keeps what it starts with at the least: 2 s, since runtimes size
     /// themselves by the limit they find.
@@ -70,7 +70,7 @@ package struct MemoryLaw: Equatable, Sendable {
     /// Who comes back to it slowly has spared the rest of it for longer than it had waited, and a
     /// raise costs some microseconds: there is nothing to regret.
     package var regretPart: Int64 = 2
-    /// How long slack has to last at the most, after many regrets: 60 s.
+    /// How long slack has to last after many regrets: at most 60 s.
     package var longestWait: Nanoseconds = 60_000_000_000
     /// The shortest time between two readings: 0.5 ms.
     package var shortestSample: Nanoseconds = 500_000
@@ -82,7 +82,7 @@ package struct MemoryLaw: Equatable, Sendable {
     package var staleAfter: Nanoseconds = 500_000_000
     /// The least step of a line on cgroup v2: 16 MiB, or an eighth of the use.
     ///
-    /// The kernel tells of a line that was crossed once in 12 ms at the most.
+    /// The kernel tells of a line that was crossed at most once in 12 ms.
     package var leastStep: Int64 = 16 << 20
     /// The part of the use that a step is at the least: an eighth.
     package var stepPart: Int64 = 8
@@ -118,7 +118,8 @@ package struct MemoryLaw: Equatable, Sendable {
       parameters.greatestHead, max(parameters.leastHead, taken(at: rate, in: parameters.reaction)))
   }
 
-  /// The least limit under which nobody has to look: the kernel calls a head before the limit.
+  /// The least limit under which the supervisor need not look: the kernel calls a head before the
+  /// limit.
   ///
   /// - Parameters:
   ///   - reading: What is used.
@@ -138,7 +139,7 @@ package struct MemoryLaw: Equatable, Sendable {
   }
 
   /// The least limit to work under for a while, where others have less: half a head ahead, so
-  /// that it may have grown by a quarter since somebody looked.
+  /// that it may have grown by a quarter since the supervisor looked.
   ///
   /// - Parameter reading: What is used.
   /// - Returns: Bytes.
@@ -153,7 +154,7 @@ package struct MemoryLaw: Equatable, Sendable {
     need(reading, rate: rate, ahead: step(reading, rate: rate))
   }
 
-  /// The least line on cgroup v2 that is not crossed before somebody looks, in bytes.
+  /// The least line on cgroup v2 that is not crossed before the supervisor looks, in bytes.
   package func lineNeed(_ reading: MemoryReading, rate: Int64 = 0, ahead: Int64 = 0) -> Int64 {
     let head = head(at: rate)
     let byUse = reading.usage + ahead + head
@@ -162,7 +163,7 @@ package struct MemoryLaw: Equatable, Sendable {
     return roundedUp(min(byUse, reading.workingSet + ahead + 2 * head))
   }
 
-  /// Where the line is to be under a limit; nil for none, so that nobody sleeps below a limit that
+  /// Where the line is to be under a limit; nil for none, so that no task sleeps below a limit that
   /// will not move.
   ///
   /// - Parameters:
@@ -207,7 +208,7 @@ package struct MemoryLaw: Equatable, Sendable {
     slack >= max(parameters.worthwhile, limit / parameters.worthwhilePart)
   }
 
-  /// What is left until somebody is killed, or on cgroup v2 slowed down, in bytes.
+  /// What is left until a process is killed, or on cgroup v2 slowed down, in bytes.
   package func distance(_ reading: MemoryReading, to limit: Int64) -> Int64 {
     (version.hasMemoryHigh ? MemoryHigh.line(under: limit) : limit) - reading.workingSet
   }
@@ -243,6 +244,6 @@ extension MemoryLaw {
   /// How near to cgroup v2's line is to be told, in bytes: three quarters of the least head.
   ///
   /// A container nearer than a head is raised. The rest is for what the kernel takes at once, a huge page
-  /// at the most: where it is told of it is not counted yet.
+  /// at most: where it is told of it is not counted yet.
   package static let near: Int64 = Parameters.standard.leastHead * 3 / 4
 }

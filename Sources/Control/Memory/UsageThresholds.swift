@@ -4,8 +4,8 @@
 ///
 /// Registering a usage threshold of cgroup v1 waits for an RCU grace period, 8 ms at HZ=250
 /// (mm/memcontrol-v1.c, __mem_cgroup_usage_register_event): a threshold that moved with the limit
-/// would come too late for whoever grows. So there is a fixed ladder of them, registered once, and
-/// limits are set a head above a rung.
+/// would come too late for a container that grows. So there is a fixed ladder of them, registered
+/// once, and limits are set a head above a rung.
 package struct UsageThresholds: Equatable, Sendable {
   /// The rungs, in bytes.
   package let rungs: [Int64]

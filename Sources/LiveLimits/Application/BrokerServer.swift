@@ -188,6 +188,7 @@ final class BrokerServer {
       broker.handle(event, at: now, &actions)
       perform(actions, room, poller)
     }
+    // timerfd_settime(2) refuses times that no share has.
     if isCluster { try? shareTimer?.set(broker.shareEnd) }
   }
 

@@ -164,7 +164,8 @@ final class Participation {
       }
       let since = seeking?.since ?? now
       seeking = (since, now + Self.seekInterval)
-      // A process that has the lock and does not listen is as silent as a broker that does not answer.
+      // A process that has the lock and does not listen is as silent as a broker that does not
+      // answer.
       if seat == nil, now - since > Member.patience {
         room.fenceBroker(except: file.record.nonce)
         seeking?.since = now
@@ -318,7 +319,8 @@ final class Participation {
     let socket = ApplicationSocket(owning: FileDescriptor(owning: number))
     let isSent = socket.send(message)
     _ = socket.release()
-    // The end of the connection reports a peer that has gone; one which does not read will not answer.
+    // The end of the connection reports a peer that has gone; one which does not read will not
+    // answer.
     if !isSent, errno == EAGAIN { fence() }
   }
 

@@ -25,9 +25,10 @@ extension MemoryWriter {
   /// Makes a group's limit what a controller has decided, and has the controller know where that
   /// was not to be.
   ///
-  /// The one way from a decision to the kernel. Only a container that has not grown since is lowered: the
-  /// kernel of cgroup v1 takes any limit that the use fits below at that moment, and kills in the
-  /// next one. What is refused leaves the limit that there was, or whatever the kernel has by then.
+  /// The one way from a decision to the kernel. Only a container that has not grown since is
+  /// lowered: the kernel of cgroup v1 takes any limit that the use fits below at that moment, and
+  /// kills in the next one. What is refused leaves the limit that there was, or whatever the kernel
+  /// has by then.
   ///
   /// - Parameters:
   ///   - decision: What it shall be.

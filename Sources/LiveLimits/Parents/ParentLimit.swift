@@ -7,9 +7,9 @@ internal import Syscalls
 /// A container's part in the limit of the group that it is in with others: its pod's, or its
 /// application's.
 ///
-/// Each change is made under the record's lock, and written down before it is made. A supervisor that
-/// is killed in between has recorded more than it holds, never less, and the next process that has the
-/// lock, a supervisor or the keeper, makes the limit what the record says.
+/// Each change is made under the record's lock, and written down before it is made. A supervisor
+/// that is killed in between has recorded more than it holds, never less, and the next process that
+/// has the lock, a supervisor or the keeper, makes the limit what the record says.
 final class ParentLimit {
   private let record: ParentRecord
   private let kernel: any ParentFile
@@ -100,7 +100,8 @@ final class ParentLimit {
   /// When to look again for what could not be done; nil where there is nothing of the kind.
   var retry: Nanoseconds? { isPending ? max(lastLook + delay, monotonicNow()) : nil }
 
-  /// Makes the limit what it is to be: another process may have written, and containers come and go.
+  /// Makes the limit what it is to be: another process may have written, and containers come and
+  /// go.
   func review() {
     isPending = (try? change { account, _ throws(SystemError) in try settle(&account) }) == nil
   }
@@ -149,7 +150,8 @@ extension ParentRecord {
     if account.see(current) { save(found: account) }
     let target = account.target
     guard target != current else { return }
-    // A process that was killed behind a write has not noted that, and both words are about to change.
+    // A process that was killed behind a write has not noted that, and both words are about to
+    // change.
     if account.writing != account.written,
       current.value ?? ParentAccount.unlimited == account.writing
     {

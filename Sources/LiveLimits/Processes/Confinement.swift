@@ -113,7 +113,7 @@ enum Confinement {
 
   /// Takes the file system and all capabilities from a supervisor.
   ///
-  /// It stays user 0, who may write root's files without any capability. So none is in reach: the
+  /// It stays user 0, which may write root's files without any capability. So none is in reach: the
   /// root of its file system has nothing but what it needs, and its own directory, which may be
   /// outside of that root, is in a directory that only CAP_DAC_OVERRIDE gets through.
   ///
@@ -135,7 +135,8 @@ enum Confinement {
   /// - Parameters:
   ///   - directory: Its own directory.
   ///   - room: Its application's; nil for a container alone.
-  ///   - groups: Directories whose files the kernel opens for it, when it says who has written one.
+  ///   - groups: Directories whose files the kernel opens for it, when it names the process that
+  ///     has written one.
   ///   - files: Other files that it opens for it then.
   /// - Returns: ``FileDescriptor/none`` where the kernel has no landlock.
   /// - Throws: ``SystemError``.
@@ -241,7 +242,8 @@ enum Confinement {
 
   /// The filter that leaves a supervisor its own system calls, as a file with the BPF program.
   ///
-  /// Everything else fails with EPERM, so that a call nobody thought of is an error and no death.
+  /// Everything else fails with EPERM, so that a call that was not thought of is an error and no
+  /// death.
   ///
   /// - Parameter isMember: Whether it takes part in an application.
   /// - Returns: The program.

@@ -32,7 +32,8 @@ final class ContainerHandles {
     writer = CgroupWriter(
       version: handover.version, readOnly: handover.isObserver, quota: handover.take(.quota),
       period: handover.take(.period), burst: handover.take(.burst),
-      other: handover.take(.other), inner: handover.take(.innerQuota), innerBurst: handover.take(.innerBurst))
+      other: handover.take(.other), inner: handover.take(.innerQuota),
+      innerBurst: handover.take(.innerBurst))
     meter = UsageMeter(owning: handover.take(.usage), format: handover.usageFormat)
     members = GroupMembers(owning: handover.take(.members), handover.version)
     freezer = handover.take(.freezer)

@@ -113,13 +113,13 @@ package struct ForeignContainer {
     if policy.memoryIsManaged, location.memory != nil {
       let ceiling =
         isMember ? policy.ownMemoryMaximum ?? policy.memoryLimit : policy.askedMemoryCeiling
-      // systemd writes what it knows whenever it looks at the scope; less than the use is a kill.
-      let isScopes = location.version == .v2 && CgroupLocation.isScope(name)
+      let isScope = location.version.hasMemoryHigh && CgroupLocation.isScope(name)
       state.memory = MemoryBase(
         declared: memory, swapAllowance: swapAllowance,
         floor: isMember ? policy.ownMemoryMinimum : policy.memory.floor,
-        explicitCeiling: ceiling.map { isScopes ? min($0, memory ?? $0) : $0 },
+        explicitCeiling: ceiling.map { isScope ? min($0, memory ?? $0) : $0 },
         limit: policy.memoryLimit, hostReserve: hostReserve)
+      if isScope { state.memory?.told = memory ?? MemoryLimit.unlimited }
     }
     state.app = policy.app
     if isMember, let app = policy.app {

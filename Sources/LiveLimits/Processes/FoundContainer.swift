@@ -77,14 +77,16 @@ struct FoundContainer {
         }
     }
     let limit = try writer.current()
-    let usesCpuacct = location.version == .v1 && location.cpuacct != nil
+    let usage = try UsageMeter(cpu: location.cpu, cpuacct: location.cpuacct, location.version)
+      .release()
+    open[.usage] = usage.file
 
     let name = state.cgroupName
     let parents = isObserver ? [] : Self.parents(found.outermost, &state, nonce, root)
     state.findLimits(above: found.outermost, isFound: true, root)
     handover = ReexecState(
       base: state.base, found: limit, version: location.version,
-      usageFormat: usesCpuacct ? .nanoseconds : .cpuStat, isObserver: isObserver)
+      usageFormat: usage.format, isObserver: isObserver)
     for parent in parents { open.merge(parent.files) { _, found in found } }
     open.merge(state.base.above.open(.cpu, of: found.outermost, named: name, watch)) { $1 }
     let memoryAbove = state.memory?.above.open(.memory, of: found.outermost, named: name, watch)
@@ -104,17 +106,8 @@ struct FoundContainer {
     let hears = watch.hears
     handover.namesWriters = watch.namesWriters
     open[.watch] = watch.release()
-    open[.usage] = try FileDescriptor.open(
-      usesCpuacct ? (location.cpuacct ?? "") + "/cpuacct.usage" : location.cpu + "/cpu.stat",
-      O_RDONLY
-    ).release()
-    // A group whose children are frozen is not: crun freezes the one that it makes in a scope.
     let below = CgroupLocation.below(inner)
-    open[.freezer] = Self.open(
-      [
-        location.freezer.map { $0 + "/freezer.state" }, below.map { $0 + "/cgroup.events" },
-        (inner ?? location.cpu) + "/cgroup.events",
-      ].compactMap { $0 })
+    open[.freezer] = location.openFreezer(inner)?.release()
     open[.pressure] = Self.openWait(location, state.initProcess)
     self.groups = [
       location.cpu, location.memory, inner, below.flatMap { access($0, F_OK) == 0 ? $0 : nil },
@@ -126,9 +119,7 @@ struct FoundContainer {
         state.profile, location, around: state.memoryInner(in: location.memory), nonce,
         id: state.id, isFirst: start != .resumed)
     ) { $1 }
-    open[.members] = Self.open(
-      location.version == .v2
-        ? [location.cpu + "/cgroup.events"] : location.pids.map { [$0 + "/pids.current"] } ?? [])
+    open[.members] = location.openMembers()?.release()
     let cpus = Machine.onlineCPUs()
     handover.cpus = Int64(cpus.count)
     let isFirst = state.phase == .starting
@@ -147,11 +138,12 @@ struct FoundContainer {
     var source: String?
     switch consume hooks {
     case .ready(let hooks):
+      // Without hooks its use is sampled.
       let nets = try? openHooks(hooks, order, root)
       source = nets?.source
       state.noteMemorySource(nets)
     case .later(let socket):
-      if (try? socket.write(order.text)) != nil { open[.promise] = socket.release() }
+      if socket.writeIfPossible(order.text) { open[.promise] = socket.release() }
     case .none: break
     }
     // An observed container is far from its limit when it wakes, so that no hook tells of it.
@@ -272,7 +264,8 @@ struct FoundContainer {
   /// - Returns: Whether there is one.
   private mutating func openAlarm(_ location: CgroupLocation, _ cpus: [Int32]) -> Bool {
     guard let path = location.perf,
-      let directory = try? FileDescriptor.open(path, O_RDONLY | O_DIRECTORY),
+      let directory = FileDescriptor.openIfPossible(path, O_RDONLY | O_DIRECTORY),
+      // Refused, as where perf events are root's alone: then it is woken by sampling.
       let alarm = try? IdleWakeup(
         cgroup: directory, cpus: cpus,
         after: handover.base.bounds(hasAlarm: true).floor / 5)
@@ -285,27 +278,14 @@ struct FoundContainer {
 
   /// Opens what tells how long the container's own tasks waited for a CPU.
   ///
-  /// Its pressure; on cgroup v1 its group's run-queue wait, where the kernel counts it
-  /// (kernel.sched_schedstats); else that of its init, which the kernel always counts. The host's
-  /// pressure says nothing of the container.
+  /// That of its groups, or that of its init, which the kernel always counts.
   private static func openWait(_ location: CgroupLocation, _ process: ProcessIdentity?) -> Int32? {
-    var paths: [String] = []
-    if let unified = location.unified { paths.append(unified + "/cpu.pressure") }
-    if location.version == .v1 { paths.append(location.cpu + "/cpu.stat") }
-    if let process { paths.append("/proc/\(process.pid)/schedstat") }
-    for path in paths {
-      guard let file = try? FileDescriptor.open(path, O_RDONLY),
-        let text = try? file.contents(subject: path), ContainerHandles.waited(in: text) != nil
-      else { continue }
-      return file.release()
-    }
-    return nil
-  }
-
-  private static func open(_ paths: [String]) -> Int32? {
-    for path in paths {
-      if let file = try? FileDescriptor.open(path, O_RDONLY) { return file.release() }
-    }
-    return nil
+    let tells = { (text: String) in ContainerHandles.waited(in: text) != nil }
+    if let file = location.openWait(tells) { return file.release() }
+    guard let process,
+      let file = FileDescriptor.openIfPossible("/proc/\(process.pid)/schedstat", O_RDONLY),
+      let text = file.contentsIfReadable(), tells(text)
+    else { return nil }
+    return file.release()
   }
 }

@@ -30,9 +30,11 @@ enum FoundMemory {
       base.isLine = state.initProcess.map { seesGroupsAbove($0.pid) } ?? false
       state.memory?.isLine = base.isLine
     }
-    base.isManaged =
-      !isObserver && inner == nil && !location.version.refusesLimitBelowUse
-      && CgroupLocation.isScope(location.memory)
+    let isScope = location.version.hasMemoryHigh && CgroupLocation.isScope(location.memory)
+    if inner == nil, base.told == nil, isScope {
+      // An older version had told systemd this, by D-Bus.
+      base.told = base.scopeLimit
+    }
     // A member starts with what its application has granted.
     let files = try open(
       location, named: name, around: inner, &base,
@@ -43,6 +45,7 @@ enum FoundMemory {
     state.memory?.needed = nil
     state.memory?.predicted = nil
     state.memory?.inner = base.inner
+    state.memory?.told = base.told
     state.memory?.declared = base.declared
     return (base, files)
   }
@@ -89,7 +92,11 @@ enum FoundMemory {
       let found = try writer.current()
       try? writer.set(found, swap: nil) { 0 }
     }
-    if isFirst, !isObserver, base.isManaged || scope != nil,
+    if isFirst, base.isScope {
+      // Also where config.json declares it by a name that is not read (linux.resources.unified).
+      base.told = min(base.told ?? .max, try writer.current())
+    }
+    if isFirst, !isObserver, base.isScope || scope != nil,
       let first = base.needed ?? base.declared, base.bounds.clamp(first) < (try writer.current())
     {
       // The runtime has told systemd the most that the container may have; it starts with less.
@@ -136,8 +143,8 @@ enum FoundMemory {
 
   /// Gives a container that is not supervised any more what it declared.
   ///
-  /// If it uses more than that, it keeps what it has: cgroup v1 refuses less, and v2 would kill. It is
-  /// not slowed down.
+  /// If it uses more than that, it keeps what it has: cgroup v1 refuses less, and v2 would kill. It
+  /// is not slowed down.
   ///
   /// - Parameters:
   ///   - base: What it declared.

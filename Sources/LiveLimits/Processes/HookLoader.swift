@@ -10,15 +10,15 @@ internal import Syscalls
 /// The hooks in the scheduler that all supervisors of a root share.
 ///
 /// `bpf/LAYOUT` below the root says by which ids they are found, and the flock(2) on `bpf/` is held
-/// while one is at work on them: two that start at once load once, and nobody sweeps away what
-/// somebody else is just about to enter. The file is a hint: what it names may be gone.
+/// while one is at work on them: two that start at once load once, and no process sweeps away what
+/// another one is just about to enter. The file is a hint: what it names may be gone.
 struct HookLoader: ~Copyable {
   private let directory: FileDescriptor
 
   /// More than this no one is held up by another; without hooks a supervisor samples.
   static let patience: Nanoseconds = 5_000_000_000
-  /// For who holds up nobody: the kernel may verify what somebody loads for longer than ``patience``
-  /// where everything is emulated.
+  /// For a process that keeps none waiting: the kernel may verify a program for longer than
+  /// ``patience`` where everything is emulated.
   static let longPatience: Nanoseconds = 60_000_000_000
 
   /// Takes the lock.
@@ -53,8 +53,8 @@ struct HookLoader: ~Copyable {
 
   /// Writes down how others find the hooks.
   ///
-  /// By who holds them, under the lock of who has loaded them: whoever dies before it leaves no file
-  /// behind, and whoever dies after it has a directory that the keeper sees.
+  /// By their holder, under the lock of their loader: a process that dies before it leaves no file
+  /// behind, and a process that dies after it has a directory that the keeper sees.
   static func note(_ identity: HookIDs, _ root: StateRoot) {
     try? FileDescriptor.open(root.hooks + "/" + file, O_WRONLY | O_CREAT | O_TRUNC)
       .write(identity.text)
@@ -62,13 +62,14 @@ struct HookLoader: ~Copyable {
 
   /// Removes what dead supervisors left in the hooks that there are.
   ///
-  /// - Parameter isEmpty: Whether nobody is left who could use them, so that nothing of them shall.
+  /// - Parameter isEmpty: Whether no process is left that could use them: then nothing of them
+  ///   stays.
   func sweep(leavingNothing isEmpty: Bool) {
     if isEmpty { return directory.removeIfPossible(Self.file) }
     // Who minded memory last may have taken that program along.
     guard let known, let hooks = try? SchedulerHooks(opening: known.withoutMemory) else { return }
     hooks.sweep { pid in
-      // A process that nobody has reaped yet still has a pid.
+      // A process that was not reaped yet still has a pid.
       guard let identity = ProcessIdentity(pid: pid), let handle = ProcessHandle(identity),
         !handle.hasEnded
       else { return nil }
@@ -89,7 +90,7 @@ struct HookLoader: ~Copyable {
   /// - Parameters:
   ///   - root: Where they are shared.
   ///   - owner: The supervisor.
-  ///   - mindsMemory: Whether it wants to hear of memory, too.
+  ///   - mindsMemory: Whether events of memory are wanted, too.
   ///   - socket: Where it listens, if it still does: one that does not wait is no failure.
   static func serve(
     _ root: StateRoot, _ owner: ProcessIdentity, mindsMemory: Bool,
@@ -134,7 +135,7 @@ struct HookLoader: ~Copyable {
   }
 
   /// Whether the other end is open: nothing is loaded for a supervisor that has died meanwhile, of
-  /// which nobody would sweep it away.
+  /// which no process would sweep it away.
   private static func isHeard(_ socket: borrowing FileDescriptor) -> Bool {
     var entry = pollfd(fd: socket.number, events: 0, revents: 0)
     return poll(&entry, 1, 0) <= 0 || entry.revents & Int16(POLLHUP) == 0
@@ -155,8 +156,9 @@ struct HookLoader: ~Copyable {
 
 /// Hooks that a supervisor can have: those that there are, or new ones.
 ///
-/// The program that minds memory is loaded when somebody first wants it, on the maps that there are,
-/// and goes with the last who does: it runs whenever anybody on the machine is charged for memory.
+/// The program that minds memory is loaded when a supervisor first wants it, on the maps that there
+/// are, and goes with the last of them: it runs whenever a task of the machine is charged for
+/// memory.
 private struct Found: ~Copyable {
   private let hooks: SchedulerHooks
   let identity: HookIDs
@@ -192,7 +194,7 @@ private struct Found: ~Copyable {
 /// What a supervisor asks for before there is a container: hooks that it hears by.
 ///
 /// Loading takes 20 ms, and a ring 10 (the kernel waits for an RCU grace period); libbpf's heap is
-/// nobody's to keep. So a short-lived process does it while this one goes on.
+/// not to be kept. So a short-lived process does it while this one goes on.
 struct HookRequest: ~Copyable {
   private let socket: FileDescriptor
   private let root: StateRoot
@@ -200,7 +202,7 @@ struct HookRequest: ~Copyable {
   /// For how long it may take: seconds where everything is emulated and several start at once.
   private static let patience: Int32 = 5000
 
-  /// Asks; nil where nobody can be asked.
+  /// Asks; nil if no process can be asked.
   ///
   /// - Parameters:
   ///   - root: Where they are shared.

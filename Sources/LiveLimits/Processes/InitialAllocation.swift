@@ -8,8 +8,8 @@ internal import Syscalls
 /// What the newest member of an application may have before its container exists.
 ///
 /// The container is registered, then its application is asked; what is granted is written down
-/// before anybody hears of it, for the low-level runtime will make it the kernel's limit whoever
-/// lives or dies. From then on nothing is raised until the container is found, and nobody waits
+/// before it is announced, for the low-level runtime will make it the kernel's limit whichever
+/// process dies. From then on nothing is raised until the container is found, and no process waits
 /// for an answer from here.
 final class InitialAllocation: LimitKeeper {
   /// What came of asking.
@@ -20,7 +20,7 @@ final class InitialAllocation: LimitKeeper {
     case refused(NoPlace)
   }
 
-  /// For how long there is somebody who waits for it: the shim for ten seconds.
+  /// For how long the answer is waited for: the shim waits for ten seconds.
   ///
   /// A crowded machine may take some of them to bring a broker.
   private static let patience: Nanoseconds = 8_000_000_000

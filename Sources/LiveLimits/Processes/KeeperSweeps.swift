@@ -45,7 +45,8 @@ extension Keeper {
   /// so it can wait until more have died.
   func sweepHooks(leavingNothing isEmpty: Bool) {
     guard access(root.hooks, F_OK) == 0 else { return }
-    // At the end somebody may just be loading for one who died, and nobody sweeps after us.
+    // At the end a loader may be at work for a supervisor that died, and no process sweeps after
+    // us.
     let patience = isEmpty ? HookLoader.longPatience : 0
     guard let share = try? HookLoader(root, patience: patience) else {
       nextSweep = monotonicNow() + Self.sweepDelay

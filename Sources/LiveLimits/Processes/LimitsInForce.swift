@@ -31,6 +31,7 @@ package struct LimitsInForce: Equatable, Sendable {
     // The memory files have no inode to be known by; they are there as long as its group is.
     guard let group = try? state.cpuWriter(readOnly: true) else { return }
     cpu = try? group.current()
+    // A container that ends meanwhile has none.
     if state.memory != nil, let files = try? state.memoryWriter(readOnly: true) {
       memory = try? files.current()
     }
@@ -74,8 +75,8 @@ extension ContainerState {
 
   /// What it uses of memory, in bytes.
   var memoryUse: Int64 {
-    let file = version == .v1 ? "/memory.usage_in_bytes" : "/memory.current"
-    let text = memoryDirectory.flatMap { try? FileDescriptor.text(of: $0 + file) } ?? ""
+    guard let version, let memoryDirectory else { return 0 }
+    let text = CgroupFile.memoryUsage.text(of: memoryDirectory, version) ?? ""
     return Int64(text.prefix { $0 != "\n" }) ?? 0
   }
 
@@ -85,12 +86,16 @@ extension ContainerState {
   /// v1, and a memory limit below what is used.
   func giveBackLimits() {
     guard policy != .observe else { return }
+    // A group that is gone has no limits.
     if var writer = try? cpuWriter(), let current = try? writer.current() {
+      // Refused by the kernel, or because there is no inner group: it stays as it is.
       if let inner = (try? writer.inner()) ?? nil,
         inner.nanocores ?? .max < base.declared.nanocores ?? .max
       {
+        // The same.
         try? writer.raiseInner(to: base.declared)
       }
+      // The same.
       try? writer.set(base.declared, from: current)
     }
     if let memory, let path = memoryDirectory, let version {

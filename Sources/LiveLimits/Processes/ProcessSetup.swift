@@ -9,7 +9,7 @@ enum ProcessSetup {
   /// Where helpers stand with the out-of-memory killer: spared for long, but not for ever.
   static let oomScoreAdjustment = -900
 
-  /// Moves this process out of the groups of whoever called the runtime.
+  /// Moves this process out of the groups of the runtime's caller.
   ///
   /// A shim's or an engine's group is frozen, limited and killed for reasons that are not ours;
   /// the container's group is not even allowed to hold a stranger. The place is each hierarchy's

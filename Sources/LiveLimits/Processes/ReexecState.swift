@@ -87,7 +87,7 @@ struct ReexecState {
   ///
   /// Both images are of one program, which ``Launcher/executable()`` has open; an upgrade replaces its
   /// file and not the program that runs.
-  private static let layout: Int64 = 1
+  private static let layout: Int64 = 2
 
   /// The state, as the one argument of the next image.
   var argument: String {

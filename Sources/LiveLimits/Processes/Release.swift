@@ -8,7 +8,7 @@ package import Syscalls
 
 /// The way out: a container is given back to the low-level runtime alone, and runs on.
 ///
-/// Decided by a mark in its instance, done by whoever has the instance's lock. That is the
+/// Decided by a mark in its instance, done by the process that has the instance's lock. That is the
 /// operator's tool, which ends the supervisor and takes its lock, or the keeper, should the tool
 /// have died meanwhile. Each step may be done twice. A supervisor is ended by SIGKILL, whether it
 /// would answer or not: it is made for that, it writes nothing behind its end, and what one that
@@ -23,7 +23,7 @@ package enum Release {
   ///   - directory: Its instance; the lock is the caller's from here on.
   ///   - root: Where states are.
   /// - Returns: What it has now.
-  /// - Throws: ``ReleaseError``; what was begun is finished by whoever looks next.
+  /// - Throws: ``ReleaseError``; what was begun is finished at the next look.
   package static func release(
     _ directory: borrowing StateDirectory, _ root: StateRoot
   ) throws(ReleaseError) -> LimitsInForce {
@@ -87,7 +87,7 @@ package enum Release {
     state.giveBackLimits()
   }
 
-  /// The giver lowers before the taker raises: nobody leaves an application with more than it is
+  /// The giver lowers before the taker raises: no member leaves an application with more than it is
   /// going to have on its own.
   private static func lower(_ state: ContainerState) {
     if var writer = try? state.cpuWriter(), let found = try? writer.current(),
@@ -105,7 +105,7 @@ package enum Release {
     }
   }
 
-  /// Becomes the holder of an instance's lock, and ends whoever supervises it.
+  /// Becomes the holder of an instance's lock, and ends its supervisor.
   ///
   /// - Returns: Whether it is ours.
   private static func takeLock(of directory: borrowing StateDirectory) -> Bool {
@@ -115,8 +115,8 @@ package enum Release {
       // Adopted meanwhile, it has another supervisor, and the keeper is not to take what follows for
       // a crash. Who marks while the lock is held marks what its holder cannot unmark.
       if directory.releaseStage == nil { try? directory.mark(.asked) }
-      // The keeper has the lock for a moment when it looks; and who was just started listens in a
-      // moment.
+      // The keeper has the lock for a moment when it looks; and a supervisor that was just started
+      // listens in a moment.
       if let pid = supervisor(of: directory) { _ = RegistryLock.evict(pid) }
       guard wait.pause() else { return false }
     }
@@ -136,7 +136,7 @@ package enum ReleaseError: Error, Equatable, CustomStringConvertible {
   case starting
   /// It is gone, or about to be.
   case ended
-  /// Somebody keeps the instance's lock.
+  /// Another process keeps the instance's lock.
   case held
   /// Its cgroup has another container, which is supervised: why, as a clause.
   case owned(String)

@@ -3,10 +3,10 @@ internal import Quantities
 
 /// How often an instance's supervisor has died in a row, and what the keeper does about it.
 ///
-/// The keeper looks at all instances whenever anybody calls. That one still has nobody is no crash:
+/// The keeper looks at all instances at each call. That one still has no supervisor is no crash:
 /// only what was tried counts, or one that others call often would not be tried again.
 struct RestartBackoff: Sendable {
-  /// What becomes of an instance that nobody supervises.
+  /// What becomes of an instance without a supervisor.
   enum Verdict: Equatable {
     /// Another supervisor is started.
     case start
@@ -21,7 +21,7 @@ struct RestartBackoff: Sendable {
   /// A supervisor that has lived this long has not crashed in a row.
   static let soundAfter: Nanoseconds = 10_000_000_000
   /// For how long nothing is tried where there was no process to be had: a machine has that for a
-  /// moment in which it starts many, and then everybody calls.
+  /// moment in which it starts many, and then all of them call.
   static let retryAfter: Nanoseconds = 1_000_000_000
 
   private var count = 0

@@ -18,7 +18,7 @@ extension Role {
       return try find(StateDirectory(path: path, owning: descriptor), start)
     }
     let handover = try ReexecState(argument: arguments.count > 3 ? arguments[3] : "")
-    // Before anything is heard of others.
+    // Before other processes are noticed.
     try Confinement.enter(handover.take(.rules), handover.take(.filter))
     let supervisor = try Supervisor(
       directory: StateDirectory(path: path, owning: descriptor), handover)
@@ -134,8 +134,8 @@ extension Role {
         escra_syslog(true, "escra: container \(state.id) keeps no CPUs of its own: \(reason)")
         return try fence.release(directory)
       }
-      // Nobody was found, or not any more: that is no failure. Anything else is, and a container
-      // that lives on keeps its CPUs for the next supervisor.
+      // No container was found, or not any more: that is no failure. Anything else is, and a
+      // container that lives on keeps its CPUs for the next supervisor.
       guard directory.load()?.isOver ?? true else { throw error }
       return try fence.release(directory)
     }

@@ -140,7 +140,6 @@ struct WordCoder {
     code(&base.explicitCeiling)
     code(&base.limit)
     code(&base.hostReserve)
-    code(&base.isManaged)
     code(&base.found)
     code(&base.inner)
     code(&base.told)

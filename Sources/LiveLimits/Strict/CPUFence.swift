@@ -9,10 +9,10 @@ package import Syscalls
 
 /// Keeps all other tasks off the CPUs of the strict containers, and lets them back.
 ///
-/// ``settle(_:leaver:)`` makes the cpuset tree what it has to be, whichever process calls it: each strict
-/// container's own supervisor when something changes in the tree, an update before the low-level
-/// runtime writes. It is the same for all of them, under one lock, and a second one finds nothing
-/// to do.
+/// ``settle(_:leaver:)`` makes the cpuset tree what it has to be, whichever process calls it: each
+/// strict container's own supervisor when something changes in the tree, an update before the
+/// low-level runtime writes. It is the same for all of them, under one lock, and a second one finds
+/// nothing to do.
 package final class CPUFence {
   let root: StateRoot
   /// What reports changes of the tree; no file if no process listens.
@@ -54,8 +54,8 @@ package final class CPUFence {
     try settle(registry)
   }
 
-  /// Forgets the changes that were reported, and settles the tree; what is in the way now is seen to when
-  /// the container has been found.
+  /// Forgets the changes that were reported, and settles the tree; what is in the way now is seen
+  /// to when the container has been found.
   func settleSoon() {
     watch.drain()
     // What is in the way now is seen to later.

@@ -6,9 +6,9 @@ internal import Syscalls
 
 /// What the groups that were narrowed for strict containers had before: /run/escra/cpus/neighbours.
 ///
-/// A set that the kernel holds and that is none of those we wrote was written by another process, and
-/// is what its group declares now. So what is about to be written is written down before, and the
-/// crash between the two loses nothing.
+/// A set that the kernel holds and that is none of those we wrote was written by another process,
+/// and is what its group declares now. So what is about to be written is written down before, and
+/// the crash between the two loses nothing.
 struct NeighbourRecord: Equatable {
   var neighbours: [Neighbour] = []
   /// Sets that may have been written since, by inode.

@@ -123,7 +123,8 @@ extension CPUFence {
           let now = try CgroupWriter.setPartition(isRoot: isRoot, of: directory)
           if isRoot && now != .root {
             refuse(at: group, groups, holders)
-            // At once: a process that writes "root" over an invalid partition loses its CPUs for good.
+            // At once: a process that writes "root" over an invalid partition loses its CPUs for
+            // good.
             _ = try CgroupWriter.setPartition(isRoot: false, of: directory)
           }
         }

@@ -108,6 +108,7 @@ extension CPUComponent {
   func refuse(
     _ wanted: Nanoseconds, use: Nanoseconds
   ) -> (held: Nanoseconds?, effects: [Effect]) {
+    // ENODEV: the group is gone.
     guard let found = try? container.handles.writer.current() else { return (nil, [.checkMembers]) }
     container.record(.refused, before: container.log.lastQuota, after: wanted, use: use)
     let held = container.base.quota(of: found)

@@ -16,7 +16,7 @@ extension MemorySupervisor {
     if isExpected(found) {
       // What we had said; meanwhile it has moved on.
       expected = nil
-      guard base.isManaged else {
+      guard base.isScope else {
         accept(found)
         return []
       }

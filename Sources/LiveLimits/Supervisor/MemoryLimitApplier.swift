@@ -5,8 +5,8 @@ internal import Glibc
 internal import Quantities
 internal import Syscalls
 
-/// The one place that applies a container's memory limit, as ``CPULimitApplier`` applies its CPU limit:
-/// the law, the application, an update and the correction of another process's write ask it.
+/// The one place that applies a container's memory limit, as ``CPULimitApplier`` applies its CPU
+/// limit: the law, the application, an update and the correction of another process's write ask it.
 ///
 /// It knows the order (the pod is raised before the container and lowered behind it, the swap limit
 /// and memory.high as ``MemoryWriter`` says), and what was written last.
@@ -24,8 +24,8 @@ final class MemoryLimitApplier {
   /// The limit of the group that it is in with others, where that rises with its own.
   private var parent: ParentLimit?
   private var writer: MemoryWriter
-  /// The limit of the group right above the container's own; ``FileDescriptor/none`` where it is not
-  /// watched.
+  /// The limit of the group right above the container's own; ``FileDescriptor/none`` where it is
+  /// not watched.
   private let above: FileDescriptor
 
   /// Takes over what ``FoundMemory`` has opened.

@@ -7,11 +7,13 @@ internal import Quantities
 internal import State
 internal import Syscalls
 
-/// The memory of one container: reading, law, decision, record; beside the CPU in a supervisor's loop.
+/// The memory of one container: reading, law, decision, record; beside the CPU in a supervisor's
+/// loop.
 final class MemorySupervisor: MemoryController.Environment {
   /// The one type that writes its limit.
   let limits: MemoryLimitApplier
-  /// Whether what is declared has changed and has to be written down; the owner of the state clears it.
+  /// Whether what is declared has changed and has to be written down; the owner of the state clears
+  /// it.
   var isBaseChanged = false
   /// When to look again; nil: when the kernel calls.
   var deadline: Nanoseconds?
@@ -40,8 +42,8 @@ final class MemorySupervisor: MemoryController.Environment {
   var correction: Nanoseconds?
   private var kills: Int64
 
-  /// Whether no CPU event has it look when the container works: on cgroup v2 nothing calls then when
-  /// memory is freed.
+  /// Whether no CPU event has it look when the container works: on cgroup v2 nothing calls then
+  /// when memory is freed.
   var isAlone = false
   private var lonelyPatience: Nanoseconds = MemorySupervisor.shortestPatience
   private static let shortestPatience: Nanoseconds = 1_000_000_000
@@ -139,7 +141,8 @@ final class MemorySupervisor: MemoryController.Environment {
 
   /// Looks at the container, and does what there is to do.
   ///
-  /// - Parameter isRoutine: Whether the limit is what it was: writes of other processes are noticed.
+  /// - Parameter isRoutine: Whether the limit is what it was: writes of other processes are
+  ///   noticed.
   /// - Returns: What is to be recorded.
   func look(isRoutine: Bool = false) -> [RecordEntry] {
     // What was left to be written over is not what it was.

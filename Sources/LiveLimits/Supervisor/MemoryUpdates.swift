@@ -82,7 +82,7 @@ extension MemorySupervisor {
       return (most >= MemoryLimit.unlimited ? -1 : most, next.requestedSwap(at: most))
     }
     // A service manager writes what it was told last whenever it likes: that is never to be a kill.
-    let told = base.isManaged ? next.bounds.ceiling : ours
+    let told = base.isScope ? next.scopeLimit : ours
     expected = (told, monotonicNow() + Self.expectation)
     let limit = told >= MemoryLimit.unlimited ? -1 : told
     return (limit, next.requestedSwap(at: told).map { limit < 0 ? -1 : $0 })

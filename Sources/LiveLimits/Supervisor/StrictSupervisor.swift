@@ -89,11 +89,8 @@ final class StrictState: MemoryOwner, UpdateOwner {
   }
 
   func saveMemory() {
-    guard let base = memory?.base else { return }
-    do throws(SystemError) { try change { state in state.memory = base } } catch {
-      // A full /run/escra: the next state that can be saved has it.
-      state.memory = base
-    }
+    // A full /run/escra: the next state that can be saved has it.
+    try? change { _ in }
   }
 
   /// Notes an update of memory; the noted state is what ``settle`` goes on with.
@@ -107,6 +104,7 @@ final class StrictState: MemoryOwner, UpdateOwner {
 
   /// An update changes the state, under the registry's lock; a file that is torn is written again.
   func takeOverUpdate() throws(SystemError) {
+    keepMemory()
     if !directory.isThere { try reinstate() }
     guard let written = directory.load(), written.claim != nil else {
       return try directory.save(state)
@@ -114,7 +112,14 @@ final class StrictState: MemoryOwner, UpdateOwner {
     let before = heldTime
     let isChanged = written.claim?.held != state.claim?.held
     state = written
+    keepMemory()
     if isChanged { append(rule: .update, before: before, after: heldTime) }
+  }
+
+  /// While a supervisor lives no other process changes what is known of the memory; it may not have
+  /// been able to save that.
+  private func keepMemory() {
+    if let base = memory?.base { state.memory = base }
   }
 
   /// Writes the state under the registry's lock that the caller has.

@@ -13,7 +13,10 @@ import Testing
 @testable import Syscalls
 
 @Suite struct StrictStateTests {
-  @Test func `a memory limit that could not be saved is in the next state that can`() throws {
+  /// Which name in the instance's directory is in the way: of the state, which then cannot be read
+  /// either, or of the file that replaces it.
+  @Test(arguments: [StateDirectory.stateFile, StateDirectory.nextStateFile])
+  func `a memory limit that could not be saved is in the next state that can`(name: String) throws {
     let files = try TemporaryDirectory()
     let root = StateRoot(path: files.path)
     let directory = try StateDirectory.create(in: root, root: "/run/runc", id: "strict")
@@ -37,11 +40,12 @@ import Testing
       in: files)
     let shared = try StrictState(directory, root, state, memory)
 
-    // A directory of that name: neither can the state be read nor replaced.
-    #expect(unlink(path + "/state") == 0 && mkdir(path + "/state", 0o700) == 0)
+    unlink(path + "/" + name)
+    #expect(mkdir(path + "/" + name, 0o700) == 0)
     memory.base.declared = 96 * mebibyte
     shared.saveMemory()
-    #expect(rmdir(path + "/state") == 0)
+    #expect(shared.directory.load()?.memory?.declared != 96 * mebibyte)
+    #expect(rmdir(path + "/" + name) == 0)
     try shared.change { _ in }
     #expect(shared.directory.load()?.memory?.declared == 96 * mebibyte)
   }
