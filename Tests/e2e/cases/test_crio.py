@@ -111,7 +111,7 @@ def test_a_container_lives_as_cri_o_has_it_live(crio):
         input=b'{"cpu": {"quota": 30000, "period": 100000}}')
     wait_until(lambda: one.states()[0]["declaredQuota"] == "30000", 4, "the new limit is declared")
     pid = one.pid
-    one.call("kill", "TERM")
+    assert one.runtime("kill", one.id, "TERM").code == 0
     wait_until(lambda: not is_alive(pid), 5, "it has ended")
     wait_until(lambda: os.listdir(made.exits) == [one.id], 5, "conmon has its exit code")
     with open(os.path.join(made.exits, one.id)) as file:
