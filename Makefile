@@ -5,7 +5,8 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 .PHONY: help bpf deps deps-build build test unit e2e e2e-v2 simulate fuzz model demo check bench
 .PHONY: bench-burst bench-requests bench-switch bench-memory bench-memory-v2 bench-app chaos docs
-.PHONY: acceptance chaos-nodes demo-svg e2e-containerd2 fmt house install shrink-race uninstall clean deb tarball package-test
+.PHONY: acceptance e2e-containerd2
+.PHONY: chaos-nodes demo-svg fmt house install shrink-race uninstall clean deb tarball package-test
 .PHONY: simulate-nodes tools
 
 PREFIX ?= /usr/local

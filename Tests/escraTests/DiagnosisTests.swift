@@ -30,7 +30,7 @@ import Testing
     let diagnosis = diagnosis(bpf: bpf, memory: memory, hasLine: hasLine, perf: nil)
     #expect(diagnosis.memorySource.rawValue == source)
     #expect(
-      diagnosis.lines().last == "Its demand for memory is detected by: \(source).")
+      diagnosis.lines().dropLast().last == "Its demand for memory is detected by: \(source).")
     #expect(diagnosis.json.text.contains("\"memorySource\": \"\(source)\""))
   }
 
@@ -72,6 +72,19 @@ import Testing
     #expect(lines[2] == "ok       fentry/page_counter_try_charge  is of use")
     let free = Finding(name: "x", use: "u", failure: "ENOENT", instead: "not needed here")
     #expect(free.check == .ok("x", "no (ENOENT): not needed here"))
+  }
+
+  @Test func `the last line is the answer`() {
+    var diagnosis = diagnosis(bpf: nil, perf: nil)
+    #expect(diagnosis.lines().last == "It will work here.")
+    diagnosis.perf = finding("perf", "EACCES")
+    #expect(diagnosis.lines().last == "It will work here, with 1 warning above.")
+    diagnosis.checks = [.warning("a", "b"), .problem("c", "d"), .problem("e", "f")]
+    #expect(
+      diagnosis.lines().last
+        == "It will not work here as it is: 2 problems, with 2 warnings above.")
+    diagnosis.admitNotRoot()
+    #expect(diagnosis.lines().allSatisfy { !$0.contains("will") }, "no answer without a try")
   }
 
   @Test func `on a terminal sentences are wrapped beside their names`() {

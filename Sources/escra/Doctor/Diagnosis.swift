@@ -110,10 +110,21 @@ struct Diagnosis {
     return "The CPU demand of a new container is detected by: \(source). So \(meaning)."
   }
 
+  /// The answer to what the operator asks, in a sentence.
+  var verdict: String {
+    func count(_ level: Check.Level) -> String? {
+      let number = all.filter { $0.level == level }.count
+      return number == 0 ? nil : number == 1 ? "1 \(level)" : "\(number) \(level)s"
+    }
+    let warnings = count(.warning).map { ", with \($0) above" } ?? ""
+    guard let problems = count(.problem) else { return "It will work here\(warnings)." }
+    return "It will not work here as it is: \(problems)\(warnings)."
+  }
+
   /// Lines for a terminal of so many columns, or for none.
   func lines(columns: Int? = nil) -> [String] {
     let conclusions = [
-      conclusion, "Its demand for memory is detected by: \(memorySource.rawValue).",
+      conclusion, "Its demand for memory is detected by: \(memorySource.rawValue).", verdict,
     ]
     let sentences = isComplete ? [""] + conclusions : []
     return Check.lines(all, columns: columns)

@@ -108,7 +108,7 @@ class Client(threading.Thread):
         self.join(20 * PATIENCE)
 
 
-def test_a_server_under_load_loses_no_request(foreign, bundle):
+def test_a_server_under_load_loses_no_request(foreign, bundle, record_property):
     """While it is adopted, moved and given back."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -143,7 +143,9 @@ def test_a_server_under_load_loses_no_request(foreign, bundle):
     for client in clients:
         client.stop()
     assert [client.failures for client in clients] == [[]] * 4
-    assert sum(client.answers for client in clients) > 20 and made.quota == DECLARED
+    answers = sum(client.answers for client in clients)
+    record_property("requests answered", answers)
+    assert answers > 20 and made.quota == DECLARED
 
 
 def test_a_cgroup_is_adopted_whatever_made_it(foreign):

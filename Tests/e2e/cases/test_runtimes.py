@@ -42,7 +42,7 @@ PROGRAMS = {
     "go": (["/built/report-go"], f"{BUILT}/report-go"),
     "java": ([which("java"), *REPORT], f"{BUILT}/Report.class"),
     **{f"java{version}": ([f"/jdk/{version}/java", *REPORT], f"{JDKS}/{version}/java")
-       for version in (sorted(os.listdir(JDKS)) if os.path.isdir(JDKS) else []) if version.isdigit()},
+       for version in ("21", "25") if os.path.exists(f"{JDKS}/{version}/java")},
     "node": ([which("node"), "/sources/report.js"], which("node")),
     "python": ([which("python3"), "/sources/report.py"], which("python3")),
 }

@@ -153,7 +153,8 @@ def engine(request, run_engine, prefix, config, monkeypatch):
 
 
 @pytest.mark.parametrize("is_released", [True, False], ids=["released", "supervised"])
-def test_after_the_removal_an_engine_can_exec_stop_and_remove(engine, prefix, world, is_released):
+def test_after_the_removal_an_engine_can_exec_stop_and_remove(
+        engine, prefix, world, is_released, record_property):
     """Three containers, two of them under a policy; then the names go with the last of them."""
     names = [world.name() for _ in range(3)]
     ids = [engine.run(name, is_reactive) for name, is_reactive in zip(names, (False, True, True))]
@@ -174,6 +175,7 @@ def test_after_the_removal_an_engine_can_exec_stop_and_remove(engine, prefix, wo
     for name in names:
         assert engine("exec", name, "echo", "here").out == "here\n"
     done = engine("stop", "--time", "2", names[0])
+    record_property("stop", f"{done.seconds:.1f} s")
     assert done.seconds < 3 * PATIENCE and not is_alive(pids[0])
     engine("start", names[0])
     assert engine("exec", names[0], "echo", "again").out == "again\n"

@@ -19,8 +19,9 @@ ESCRA_RUNC = os.path.abspath(
     os.environ.get("ESCRA_RUNC", os.path.join(REPOSITORY, ".build/release/escra-runc")))
 ESCRA = os.environ.get("ESCRA", os.path.join(os.path.dirname(ESCRA_RUNC), "escra"))
 # ESCRA_E2E_PATH: a directory whose programs come first, such as that of scripts/deps-containerd.
-PATH = ":".join(filter(None, [
-    os.environ.get("ESCRA_E2E_PATH"), "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"]))
+PATH = ":".join([
+    *filter(None, [os.environ.get("ESCRA_E2E_PATH")]),
+    "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"])
 # The one that escra-runc finds first: runc says its own path in some messages.
 RUNC = shutil.which(
     "runc", path="/usr/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/sbin:/bin:" + PATH)
