@@ -46,7 +46,8 @@ final class HistoryComponent: Component {
     peak = handover.take(.historyPeak)
     statistics = handover.take(.historyStatistics)
     kills = handover.take(.historyKills)
-    isUnified = handover.version == .v2
+    // == of an enum with a raw value is generic, and what it looks up is a page that stays.
+    if case .v2 = handover.version { isUnified = true } else { isUnified = false }
     declaredMemory = handover.declaredMemory
     let (base, now) = (handover.base, monotonicNow())
     var record = RunRecord(
