@@ -7,32 +7,39 @@ package enum SHA256 {
     var message = Array(text.utf8)
     let bits = UInt64(message.count) * 8
     message.append(0x80)
-    message += [UInt8](repeating: 0, count: (120 - message.count % 64) % 64)
-    message += (0..<8).map { UInt8(truncatingIfNeeded: bits >> (56 - 8 * UInt64($0))) }
+    while message.count % 64 != 56 { message.append(0) }
+    for shift in 1...8 { message.append(UInt8(truncatingIfNeeded: bits >> UInt64(64 - 8 * shift))) }
     // The fractional parts of the square roots of the first eight primes.
     var hash: [UInt32] = [
       0x6a09_e667, 0xbb67_ae85, 0x3c6e_f372, 0xa54f_f53a, 0x510e_527f, 0x9b05_688c, 0x1f83_d9ab,
       0x5be0_cd19,
     ]
-    for block in stride(from: 0, to: message.count, by: 64) {
-      add(message[block..<block + 64], &hash)
+    var block = 0
+    while block < message.count {
+      add(message, block, &hash)
+      block += 64
     }
-    return hash.map { word in
-      let digits = String(word, radix: 16)
-      return String(repeating: "0", count: 8 - digits.utf8.count) + digits
-    }.joined()
+    // By hand: String(_:radix:) and joined() look up types at run time.
+    return String(unsafeUninitializedCapacity: 64) { digits in
+      for place in 0..<64 {
+        let digit = UInt8(truncatingIfNeeded: hash[place / 8] >> UInt32(28 - place % 8 * 4)) & 15
+        digits[place] = digit < 10 ? 48 + digit : 87 + digit
+      }
+      return 64
+    }
   }
 
-  private static func add(_ block: ArraySlice<UInt8>, _ hash: inout [UInt32]) {
+  private static func add(_ message: [UInt8], _ block: Int, _ hash: inout [UInt32]) {
     func turned(_ word: UInt32, _ bits: UInt32) -> UInt32 { word >> bits | word << (32 - bits) }
-    var words: [UInt32] = (0..<16).map { index in
-      block[(block.startIndex + 4 * index)...].prefix(4).reduce(0) { $0 << 8 | UInt32($1) }
+    var words = [UInt32](repeating: 0, count: 64)
+    for place in 0..<64 {
+      words[place / 4] = words[place / 4] << 8 | UInt32(message[block + place])
     }
     for index in 16..<64 {
       let (two, fifteen) = (words[index - 2], words[index - 15])
       let low = turned(fifteen, 7) ^ turned(fifteen, 18) ^ fifteen >> 3
       let high = turned(two, 17) ^ turned(two, 19) ^ two >> 10
-      words.append(words[index - 16] &+ low &+ words[index - 7] &+ high)
+      words[index] = words[index - 16] &+ low &+ words[index - 7] &+ high
     }
     var (a, b, c, d) = (hash[0], hash[1], hash[2], hash[3])
     var (e, f, g, h) = (hash[4], hash[5], hash[6], hash[7])
@@ -43,7 +50,14 @@ package enum SHA256 {
       let second = zero &+ (a & b ^ a & c ^ b & c)
       (h, g, f, e, d, c, b, a) = (g, f, e, d &+ first, c, b, a, first &+ second)
     }
-    for (index, word) in [a, b, c, d, e, f, g, h].enumerated() { hash[index] &+= word }
+    hash[0] &+= a
+    hash[1] &+= b
+    hash[2] &+= c
+    hash[3] &+= d
+    hash[4] &+= e
+    hash[5] &+= f
+    hash[6] &+= g
+    hash[7] &+= h
   }
 
   /// The fractional parts of the cube roots of the first 64 primes.

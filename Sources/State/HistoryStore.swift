@@ -220,7 +220,7 @@ package struct HistoryStore: Sendable {
     let count = min(most, size)
     // Pieces use the same memory again, and each page of it costs a fault. Where a record was torn,
     // others do not begin at multiples of their size.
-    let piece = size % RunRecord.size == 0 ? 16 * RunRecord.size : count
+    let piece = size % RunRecord.size == 0 ? 8 * RunRecord.size : count
     var place = size - count
     while place < size {
       let bytes = file.bytesIfReadable(at: place, min(piece, size - place))

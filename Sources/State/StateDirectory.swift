@@ -35,11 +35,24 @@ package struct StateRoot: Sendable {
   ///
   /// By its words alone, as runc does (Go's filepath.Abs): a symbolic link is another root to it.
   package static func runtimeRoot(_ text: String) -> String {
+    // A shim asks for it several times, and nearly always it is spelt like that.
+    if isClean(text) { return text }
     var parts: [Substring] = []
     for part in absolutePath(text).split(separator: "/") where part != "." {
       if part != ".." { parts.append(part) } else if !parts.isEmpty { parts.removeLast() }
     }
     return "/" + parts.joined(separator: "/")
+  }
+
+  /// Whether a path is absolute, and none of its parts is empty or begins with a dot.
+  private static func isClean(_ text: String) -> Bool {
+    var isStart = false
+    for (index, byte) in text.utf8.enumerated() {
+      let isSlash = byte == UInt8(ascii: "/")
+      if index == 0 ? !isSlash : isStart && (isSlash || byte == UInt8(ascii: ".")) { return false }
+      isStart = isSlash
+    }
+    return !isStart && !text.isEmpty
   }
 
   /// Where container directories are.

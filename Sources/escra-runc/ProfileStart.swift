@@ -9,7 +9,7 @@ internal import Syscalls
 /// What is different for a container that has a history.
 extension SupervisedStart {
   /// What its runs are recorded under; nil where none is.
-  var profile: ProfileTarget? {
+  func profileTarget() -> ProfileTarget? {
     guard let history, let name = policy.profile, policy.name != .strict else { return nil }
     return ProfileTarget(
       profile: name, user: geteuid(), root: call.root, namespace: policy.scope,

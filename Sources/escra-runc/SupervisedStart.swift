@@ -119,6 +119,8 @@ struct SupervisedStart {
   let refusesConflicts: Bool
   /// What the operator wants to be remembered.
   let history: OperatorConfig.History?
+  /// What its runs are recorded under; nil where none is.
+  private(set) var profile: ProfileTarget?
   /// What its earlier runs needed at first, where the operator wants to start from that.
   var prediction: Prediction?
   /// What is to be restored; nil where nothing is, or nobody will move the memory limit.
@@ -157,6 +159,7 @@ struct SupervisedStart {
     image =
       call.invocation.verb == .restore && isMoved
       ? CheckpointImage(call.invocation.imagePath.map(call.vector.bytes)) : nil
+    profile = profileTarget()
     if image == nil { prediction = predict() }
     if let image, let most = memoryBase?.bounds.ceiling, image.least > most {
       throw Refusal(sentence: tooLarge(image, most))

@@ -79,20 +79,23 @@ package struct EarlyNeeds: Equatable, Sendable {
 
   /// A percentile of a figure, each run with its weight, as ``Profile`` has it.
   func percentile(_ part: Double, now: Nanoseconds, of figure: (Need) -> Int64) -> Int64? {
-    var values: [(value: Int64, weight: Double)] = []
-    values.reserveCapacity(runs.count)
+    // Arrays of numbers, because those of other types are looked up at run time.
+    var order: [Int] = []
+    var (values, weights): ([Int64], [Double]) = ([], [])
     var total = 0.0
     for run in runs {
       let weight = Profile.weight(age: now - min(run.written, now))
       total += weight
-      values.append((figure(run), weight))
+      order.append(order.count)
+      values.append(figure(run))
+      weights.append(weight)
     }
-    values.sort { $0.value < $1.value }
+    order.sort { values[$0] < values[$1] }
     var sum = 0.0
-    for (value, weight) in values {
-      sum += weight
-      if sum >= part * total * (1 - 1e-12) { return value }
+    for index in order {
+      sum += weights[index]
+      if sum >= part * total * (1 - 1e-12) { return values[index] }
     }
-    return values.last?.value
+    return order.last.map { values[$0] }
   }
 }
