@@ -89,7 +89,8 @@ package struct MemoryWriter: ~Copyable {
     let limits = groups.compactMap { group in
       CgroupFile.memoryLimit.name(version).map { group + "/" + $0 }
     }
-    return limits + [CgroupFile.memoryHigh.name(version).map { directory + "/" + $0 }]
+    return limits
+      + [CgroupFile.memoryHigh.name(version).map { directory + "/" + $0 }]
       .compactMap(\.self)
   }
 
