@@ -13,11 +13,12 @@ extension CgroupLocation {
     return pids.flatMap { FileDescriptor.openIfPossible(.taskCount, of: $0, version, O_RDONLY) }
   }
 
-  /// Opens the file that says whether the container is frozen; nil if there is none.
+  /// Opens the file that says whether the container is frozen.
   ///
   /// A group whose children are frozen is not: crun freezes the one that it makes in a scope.
   ///
   /// - Parameter inner: The container's own group, if this one is around it.
+  /// - Returns: nil if there is none.
   package func openFreezer(_ inner: String?) -> FileDescriptor? {
     if let freezer {
       return FileDescriptor.openIfPossible(.freezerState, of: freezer, .v1, O_RDONLY)

@@ -6,7 +6,9 @@ package import Syscalls
 /// The weights and protections of a container's own group, which the group of ours around it carries:
 /// the kernel compares groups that are beside each other, and those are ours.
 package struct GroupWeights {
-  /// One of them. An idle group takes no weight, so that comes first.
+  /// One of them.
+  ///
+  /// An idle group takes no weight, so that comes first.
   package enum Kind: CaseIterable {
     /// Whether the group runs only where no other wants to.
     case idle

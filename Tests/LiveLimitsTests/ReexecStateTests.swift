@@ -113,7 +113,7 @@ import Testing
     let words = handover(quota: 1, explicit: 1, above: 1).argument.split(separator: ",")
     let text = "7," + words.dropFirst().map { $0 + "," }.joined()
     let error = #expect(throws: SystemError.self) { try ReexecState(argument: text) }
-    #expect(error?.description.contains("version 7, and this program reads version 1") == true)
+    #expect(error?.description.contains("version 7, and this program reads version 2") == true)
   }
 
   @Test(arguments: [0, 1, -1, 4711, Int64.max, Int64.min])
