@@ -55,8 +55,8 @@ struct KubernetesWireTests {
     Answer(
       quoted: "kubernetes-retired/bootkube issue 312: a time-out is a Status in another object",
       status: 504,
-      body: #"{"ErrStatus":{"metadata":{},"status":"Failure","message":"The  operation against  could"#
-        + #" not be completed at this time, please try again.","reason":"ServerTimeout","#
+      body: #"{"ErrStatus":{"metadata":{},"status":"Failure","message":"The  operation against "#
+        + #" could not be completed at this time, please try again.","reason":"ServerTimeout","#
         + #""details":{},"code":500}}"#, means: nil),
     Answer(
       quoted: "kubernetes/kubernetes issue 78343: DELETE of a custom resource answers a Status",

@@ -9,6 +9,7 @@ import os
 import shutil
 import socket
 import subprocess
+import tempfile
 import threading
 import time
 import urllib.request
@@ -152,19 +153,25 @@ class Kind:
 
 
 def largest(traces):
-    """The largest sum of both limits, and for how many seconds it was above the application's."""
+    """The largest sum of both limits, and for how many seconds it was above the application's.
+
+    The nodes are read one after the other: limits are a sum once each was read again as it was.
+    """
     changes = sorted(
         (sample[0], index, sample[1]) for index, trace in enumerate(traces)
         for sample in trace.samples)
-    held, most, above, last, before = [0.0, 0.0], 0.0, 0.0, 0.0, 0.0
+    held, confirmed, since = [0.0, 0.0], [False, False], 0.0
+    most = above = 0.0
     for moment, index, limit in changes:
-        if before > LIMIT * 1.001:
-            above += moment - last
-        held[index] = limit
-        # Both were read within a sample of each other: a move between the two reads is no sum.
-        before = sum(held) if moment - last < 0.02 else before
-        last = moment
-        most = max(most, before)
+        if limit != held[index]:
+            held[index], confirmed, since = limit, [False, False], moment
+            continue
+        confirmed[index] = True
+        if all(confirmed):
+            most = max(most, sum(held))
+            if sum(held) > LIMIT * 1.001:
+                above += moment - since
+            since = moment
     return most, above
 
 
@@ -182,17 +189,21 @@ def play(shop, kind, engine, text):
         players.append(player.start())
     shop.sleep(4, text)
     controller = Controller(players) if kind.sort == "controller" else None
-    samplers = [shop.start_helper("sample", 5000, each.group.quota_file, each.group.usage_file)
-                for each in players]
+    # In files: they say more than a pipe holds.
+    outputs = [tempfile.TemporaryFile("w+", dir=shop.path) for _ in players]
+    samplers = [shop.start_helper("sample", 5000, each.group.quota_file, each.group.usage_file,
+                                  output=output) for each, output in zip(players, outputs)]
     start = time.monotonic_ns() + 200 * MS
     for player in players:
         shop.go(player, start)
     shop.sleep(SECONDS + 0.5, text)
     traces = []
-    for sampler, player in zip(samplers, players):
+    for sampler, output, player in zip(samplers, outputs, players):
         sampler.terminate()
-        lines = [tuple(map(int, line.split())) for line in sampler.stdout if line.count(" ") == 2]
         sampler.wait()
+        output.seek(0)
+        lines = [tuple(map(int, line.split())) for line in output if line.count(" ") == 2]
+        output.close()
         shop.helpers.remove(sampler)
         traces.append(Trace(lines, start, SECONDS, player.group.period(), 1))
     if controller:

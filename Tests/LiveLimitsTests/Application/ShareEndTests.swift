@@ -11,8 +11,9 @@ import Testing
 private let core: Int64 = 1_000_000_000
 private let second: Int64 = 1_000_000_000
 
-/// A broker whose timer of CLOCK_MONOTONIC never fires, as that of a machine that was suspended: its
-/// `tick()` is not called. What is left is the timer of CLOCK_BOOTTIME.
+/// A broker whose timer of CLOCK_MONOTONIC never fires, as that of a machine that was suspended.
+///
+/// Its `tick()` is not called. What is left is the timer of CLOCK_BOOTTIME.
 private final class SleepingBroker: LimitKeeper {
   private(set) var kernel: Int64 = 0
   private let poller: Poller

@@ -449,10 +449,12 @@ def test_chaos_agents_are_lost(world, shop, how):
 @pytest.mark.parametrize("how", ["both killed", "broker stopped"])
 def test_chaos_agent_and_broker_are_lost(world, shop, how):
     shop, most, lowered = shop(members=1), 0, []
+    # A stopped broker that is replaced before the deadline goes on with the node's fair share.
+    least = DECLARED if how == "both killed" else LIMIT // 2
     for _ in range(ROUNDS):
         for number in (0, 1):
             shop.containers[number].rest()
-        shop.keep_busy(0)
+        shop.keep_busy(0, LIMIT // 2 + DECLARED)
         with shop.sums(world) as sums:
             broker = shop.broker(0)
             if how == "both killed":
@@ -462,7 +464,7 @@ def test_chaos_agent_and_broker_are_lost(world, shop, how):
                 os.kill(broker, signal.SIGSTOP)
             lost = time.monotonic()
             shop.containers[1].work(2)
-            shop.containers[0].wait_for_quota(lambda quota: quota <= DECLARED, 6, "the minimum")
+            shop.containers[0].wait_for_quota(lambda quota: quota <= least, 6, "no more than is due")
             lowered.append(time.monotonic() - lost)
             shop.containers[1].wait_for_quota(lambda quota: quota >= MOST, 12, "its part")
             if how == "both killed":

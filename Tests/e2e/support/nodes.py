@@ -494,6 +494,9 @@ class ManyBrokers:
             for number, _ in self.epoll.poll():
                 if number in self.listeners:
                     peer, _ = self.listeners[number].accept()
+                    # One connection each: twice as many descriptors may be more than there are.
+                    self.epoll.unregister(number)
+                    self.listeners.pop(number).close()
                     self.peers[peer.fileno()] = peer
                     self.epoll.register(peer.fileno(), select.EPOLLIN)
                     continue
