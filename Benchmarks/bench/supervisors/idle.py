@@ -121,7 +121,7 @@ def run(shop, quick):
          f"wake-ups in {seconds} s", "CPU time", "goal"],
         ["Medians over the processes; wake-ups and CPU time are sums over all of them. "
          "smaps_rollup after sync; private is Private_Dirty + Private_Clean.",
-         "PSS of one alone counts what it maps of the program file, which is shared, clean page cache.",
+         "PSS of one alone counts what it maps of the program file: shared, clean page cache.",
          "Wake-ups are context switches, voluntary or not. No container has used its CPU for "
          f"{SETTLE} s: the limit is at its floor.",
          "By where supervisors hear of a shortage from, all under the law headroom.", *notes])
