@@ -11,7 +11,6 @@
 #include <linux/seccomp.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/auxv.h>
 #include <sys/fanotify.h>
 #include <sys/ioctl.h>
 #include <sys/syscall.h>
@@ -38,16 +37,22 @@ void escra_trim_stack(void) {
     errno = error;
 }
 
-void escra_trim_program(void) {
+static int unmap_text(struct dl_phdr_info *object, size_t size, void *unused) {
+    (void)size, (void)unused;
     uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE);
-    const ElfW(Phdr) *header = (const ElfW(Phdr) *)getauxval(AT_PHDR);
-    int error = errno;
-    for (unsigned long left = getauxval(AT_PHNUM); header && left > 0; left--, header++) {
+    for (int i = 0; i < object->dlpi_phnum; i++) {
+        const ElfW(Phdr) *header = object->dlpi_phdr + i;
         if (header->p_type != PT_LOAD || (header->p_flags & PF_W)) continue;
-        // Addresses are those of the file: the program is static and no PIE.
-        uintptr_t begin = header->p_vaddr & ~(page - 1);
-        madvise((void *)begin, header->p_vaddr + header->p_memsz - begin, MADV_DONTNEED);
+        uintptr_t begin = (object->dlpi_addr + header->p_vaddr) & ~(page - 1);
+        uintptr_t end = object->dlpi_addr + header->p_vaddr + header->p_memsz;
+        madvise((void *)begin, end - begin, MADV_DONTNEED);
     }
+    return 0;
+}
+
+void escra_trim_program(void) {
+    int error = errno;
+    dl_iterate_phdr(unmap_text, NULL);
     errno = error;
 }
 

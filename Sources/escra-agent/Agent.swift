@@ -55,7 +55,7 @@ final class Agent {
     self.finder = finder
     finder.scan()
     // By then what only the start needs is done: libraries, applications that are there, handshakes.
-    loop.at(loop.now + Self.startTime) { ProgramText.release() }
+    loop.at(loop.now + Self.startTime) { escra_trim_program() }
     try loop.run()
     for application in applications.values { application.close() }
   }

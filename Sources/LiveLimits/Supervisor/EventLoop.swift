@@ -12,8 +12,10 @@ final class EventLoop {
   private var first: Entry?
   private var last: Entry?
   private(set) var hasEnded = false
-  /// Pages of the stack and of the program have been used since they were returned to the kernel last.
+  /// Stack pages have been used since they were returned to the kernel last.
   private var hasUsedDeepStack = true
+  /// The program's pages that only its start needs are mapped no more.
+  private var hasTrimmedProgram = false
 
   /// A component in the list.
   ///
@@ -79,8 +81,10 @@ final class EventLoop {
     try timer.set(next == .max ? nil : next)
     if next == .max, hasUsedDeepStack {
       escra_trim_stack()
-      escra_trim_program()
       hasUsedDeepStack = false
+      // Once: what is needed again and again costs 0.1 ms of each first burst if it has to be mapped.
+      if !hasTrimmedProgram { escra_trim_program() }
+      hasTrimmedProgram = true
     }
     var tokens: [UInt64] = []
     try poller.wait { tokens.append($0) }
