@@ -56,7 +56,7 @@ class Axes:
 
 
 def legend(y, entries, note):
-    """The line below the panels: (x, colour, opacity or nothing, label), and a note at the right."""
+    """The line below the panels: (x, colour, opacity or nothing, label), a note at the right."""
     parts = []
     for x, colour, opacity, label in entries:
         pale = f' fill-opacity="{opacity}"' if opacity else ""

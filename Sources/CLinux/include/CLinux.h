@@ -216,9 +216,9 @@ int escra_terminal_size(int fd, int *_Nonnull columns, int *_Nonnull rows);
 /// earlier calls have left and nobody will read.
 void escra_trim_stack(void);
 
-/// madvise(2), MADV_DONTNEED: unmaps the read-only pages of the program and of its libraries from its
-/// own process. They stay in the page cache, and each is mapped again, with the 64 KiB around it
-/// (fault_around_bytes), when it is used.
+/// madvise(2), MADV_DONTNEED: unmaps the read-only pages of the program and of its libraries from
+/// its own process. They stay in the page cache, and each is mapped again, with the 64 KiB around
+/// it (fault_around_bytes), when it is used.
 void escra_trim_program(void);
 
 /// prctl(PR_SET_PDEATHSIG, 0): forget the signal an earlier parent arranged.

@@ -464,7 +464,8 @@ def test_chaos_agent_and_broker_are_lost(world, shop, how):
                 os.kill(broker, signal.SIGSTOP)
             lost = time.monotonic()
             shop.containers[1].work(2)
-            shop.containers[0].wait_for_quota(lambda quota: quota <= least, 6, "no more than is due")
+            shop.containers[0].wait_for_quota(
+                lambda quota: quota <= least, 6, "no more than is due")
             lowered.append(time.monotonic() - lost)
             shop.containers[1].wait_for_quota(lambda quota: quota >= MOST, 12, "its part")
             if how == "both killed":
