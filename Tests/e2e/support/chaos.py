@@ -364,18 +364,29 @@ class Chaos:
                 if limit:
                     changes = self.records.changes(each.ids, resource)
                     found["entries"] += len(changes)
-                    found["replayed"] += replay(changes, [(0, limit)])
+                    broken = replay(changes, [(0, limit)])
+                    found["replayed"] += broken
+                    if broken:
+                        moment = float(broken[0].split(":")[0])
+                        found["replayed"] += self.near(moment, each.ids, resource)
         found["lost"] = self.records.lost()
         return found
 
     def around(self, moment, resource, name):
         """What was written down of an application around a moment of the monotonic clock."""
-        moment += time.time() - time.monotonic()
         ids = next(each.ids for each in self.applications if each.name == name)
+        return self.near(moment + time.time() - time.monotonic(), ids, resource)
+
+    def near(self, moment, ids, resource):
+        """What was written down of containers around a moment of the wall clock, in seconds.
+
+        Of one that has ended the instance's name is all that is left.
+        """
         return [
-            f"{when / 1e9 - moment:+.4f} s {self.records.names[instance]} {value:g}"
+            f"{when / 1e9 - moment:+.6f} s "
+            f"{self.records.names.get(instance, instance)} {os.path.basename(instance)} {value:g}"
             for when, instance, value in self.records.changes(ids, resource)
-            if abs(when / 1e9 - moment) < 3]
+            if abs(when / 1e9 - moment) < 5]
 
     def close(self):
         """For a play that has failed: nobody stays stopped, nothing of ours stays."""
