@@ -168,9 +168,11 @@ extension ContainerState {
   var isOver: Bool {
     switch phase {
     case .starting:
+      // In this order: a runtime that has ended has written the pid file, or never will.
+      if ProcessHandle(runtime) != nil { return false }
       // The pid file is there before its process is recorded.
       let found = initProcess ?? (try? PidFileWait(self))?.look()
-      return ProcessHandle(runtime) == nil && found.flatMap { ProcessHandle($0) } == nil
+      return found.flatMap { ProcessHandle($0) } == nil
     case .running: return !groupHasMembers
     }
   }
