@@ -181,9 +181,11 @@ class Chaos:
     def end(self, application, made, how):
         application.live.remove(made)
         self.loaded.pop(made.id, None)
-        # What it does from now on is to leave.
+        # What it does from now on is to leave. What it did before is read afterwards: a limit that
+        # it lowered between the reading and this moment would be taken for the larger one.
+        moment = time.time_ns()
         self.records.read()
-        self.records.end(made.id, time.time_ns())
+        self.records.end(made.id, moment)
         if how == "kill":
             pid = made.pid
             self.signals.kill(pid, lambda: self.is_of(made, pid))
