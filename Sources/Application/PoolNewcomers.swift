@@ -40,7 +40,7 @@ extension Pool {
     }
   }
 
-  /// Takes in whoever the share holds by now.
+  /// Takes in each newcomer whose floor the share holds by now.
   mutating func admitNewcomers(_ now: Nanoseconds, _ actions: inout [BrokerAction]) {
     var index = 0
     while index < newcomers.count {

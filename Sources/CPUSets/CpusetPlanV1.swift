@@ -18,7 +18,7 @@ package struct CpusetPlanV1 {
   private struct Node {
     /// The group it is in, by its place in the list; nil for the root.
     let parent: Int?
-    /// Whether it is not written: a holder's, or below one, or one that has no set yet.
+    /// Whether it is not written: a holder's group, a group below it, or a group without a set yet.
     var isLeftAlone = false
     /// Whether a holder's group is below it, or will be, and what it has to have for that.
     var isAboveHolder = false

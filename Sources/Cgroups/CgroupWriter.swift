@@ -21,7 +21,7 @@ package struct CgroupWriter: ~Copyable {
   package let innerFile: FileDescriptor
   /// The same of the group that crun makes below a scope: processes are in that one.
   private let innerCopy: FileDescriptor
-  /// Whether the group whose limit moves is inside the one that has the declared limit.
+  /// Whether the group whose limit moves is inside the group with the declared limit.
   private let isInside: Bool
   /// The limit of a member's application, in nanocores.
   ///

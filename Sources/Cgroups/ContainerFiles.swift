@@ -15,7 +15,7 @@ extension CgroupLocation {
 
   /// Opens the file that says whether the container is frozen.
   ///
-  /// A group whose children are frozen is not: crun freezes the one that it makes in a scope.
+  /// A group whose children are frozen is not: crun freezes the group that it makes in a scope.
   ///
   /// - Parameter inner: The container's own group, if this one is around it.
   /// - Returns: nil if there is none.

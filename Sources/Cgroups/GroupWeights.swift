@@ -133,7 +133,7 @@ package struct GroupWeights {
   /// Takes over open files.
   ///
   /// - Parameter take: Gives the file of a kind away, the container's own group's or the other's;
-  ///   ``FileDescriptor/none`` for one that is not there.
+  ///   ``FileDescriptor/none`` for a file that is not there.
   package init(_ take: (Kind, _ isInner: Bool) -> FileDescriptor) {
     var pairs: [Pair] = []
     for kind in Kind.allCases {

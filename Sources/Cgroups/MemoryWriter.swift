@@ -19,7 +19,7 @@ package struct MemoryWriter: ~Copyable {
   private let innerFile: FileDescriptor
   /// The same of the group that crun makes below a scope.
   private let innerCopy: FileDescriptor
-  /// Whether the group whose limit moves is inside the one that has the declared limit.
+  /// Whether the group whose limit moves is inside the group with the declared limit.
   private let isInside: Bool
   /// memory.memsw.limit_in_bytes of that group.
   private let innerSwapFile: FileDescriptor

@@ -50,7 +50,7 @@ package struct Recommendation: Equatable, Sendable {
     package var wait: Wait?
     /// Whether the kernel throttled it so much that its demand is not known.
     package var isCensored: Bool
-    /// Whether 15 % were added because a period of the kernel's may hold more than one that was seen.
+    /// Whether 15 % were added because a period of the kernel's may hold more than those seen.
     package var isShifted: Bool
     /// Processes that were killed for want of memory.
     package var kills: Int64

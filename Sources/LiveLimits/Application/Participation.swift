@@ -333,7 +333,7 @@ final class Participation {
     tell(index, .wrote(held, spent: spent))
   }
 
-  /// Kills a broker that is silent, if it still is the one that this is connected to; its end
+  /// Kills a broker that is silent, if this process is still connected to it; its end
   /// ends the connection.
   private func fence() {
     guard let number = connection, seat == nil else { return }

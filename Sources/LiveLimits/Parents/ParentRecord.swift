@@ -8,7 +8,7 @@ internal import Syscalls
 /// The file that a ``ParentAccount`` is in: `/run/escra/parents/RESOURCE-INODE`, and its lock.
 ///
 /// Little-endian words of eight bytes, each of which is replaced by one pwrite(2), so that no
-/// process who is killed leaves half of it: the head, the group's path from byte 64 on, and from
+/// process that is killed leaves half of it: the head, the group's path from byte 64 on, and from
 /// 512 on four words for each container, of which two are used. The lock is fcntl(2)'s, for a
 /// supervisor that may call nothing else, and held for microseconds.
 struct ParentRecord: ~Copyable {

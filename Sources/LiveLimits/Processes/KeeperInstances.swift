@@ -140,7 +140,7 @@ extension Keeper {
   func part(_ number: Int32) {
     poller.remove(number)
     close(number)
-    // One that was adopted meanwhile has another process that notices.
+    // The supervisor of a container that was adopted meanwhile notices.
     if let path = released.removeValue(forKey: number), !watched.values.contains(path) {
       look(at: path)
     }
