@@ -76,7 +76,9 @@ extension CPUFence {
     try settleInRounds { round throws(SystemError) in
       let groups = try lookAtUnified(holders)
       if round == 0 { refused.look(at: groups) }
-      if round < Self.rounds / 2 { refused.forgetIfOvertaken(by: groups) }
+      // In each round: who writes faster than this loop ends has it try again later, and no
+      // bystander gets a set.
+      refused.forgetIfOvertaken(by: groups)
       let loaded = registry.loadNeighbours()
       let record =
         loaded

@@ -9,7 +9,8 @@ import pytest
 import cgroups
 import kernel
 from processes import (
-    PATIENCE, RUN, arguments, keepers, kill, ours, status, supervisors, switches, wait_until)
+    PATIENCE, RUN, arguments, keepers, kill, kill_at_once, ours, status, supervisors, switches,
+    wait_until)
 from world import PREFIX, Sampler, escra_tool
 
 FLOOR = 5_000  # 50m of a period of 100 ms
@@ -192,7 +193,7 @@ def test_with_everything_killed_the_next_create_finds_the_original(
     made, process, before = edited(container, world, sleeping)
     wait_until(keepers, 1, "the keeper lives")
     # In one go: each of them would bring the other back.
-    kill(*[*keepers(), *supervisors(), process.pid])
+    kill_at_once(*[*keepers(), *supervisors(), process.pid])
     process.wait()
     wait_until(lambda: not ours(), 1, "nobody of ours lives")
     assert not made.bundle.is_original(before), "nobody was left to put it back"

@@ -12,7 +12,7 @@ import pytest
 
 import cgroups
 import driver
-from processes import RUN, keepers, kill, locked, ours, supervisors, wait_until
+from processes import RUN, keepers, kill, kill_at_once, locked, ours, supervisors, wait_until
 from world import IS_CRUN, Runtime
 
 pytestmark = [
@@ -339,7 +339,7 @@ def test_all_are_let_back_when_everything_of_it_dies_at_once(strict, neighbour):
     """Supervisor, keeper and container: the engine's delete brings back who clears up."""
     other = neighbour()
     made = strict().started()
-    kill(made.supervisor(), *keepers(), made.pid)
+    kill_at_once(made.supervisor(), *keepers(), made.pid)
     wait_until(lambda: not ours(), 2)
     made.call("delete", "--force")
     wait_for_cpus(other, ONLINE)
@@ -349,7 +349,7 @@ def test_all_are_let_back_when_everything_of_it_dies_at_once(strict, neighbour):
 def test_the_next_strict_one_clears_up_after_one_that_nobody_deleted(strict, neighbour):
     other = neighbour()
     made = strict().started()
-    kill(made.supervisor(), *keepers(), made.pid)
+    kill_at_once(made.supervisor(), *keepers(), made.pid)
     wait_until(lambda: not ours() and not cgroups.processes(made.cgroup), 2)
     second = strict().started()
     assert cpus(other).isdisjoint(cpus(second))
@@ -398,7 +398,7 @@ def test_what_the_others_had_is_found_again(strict, neighbour, damage, case):
         wait_until(lambda: supervisors(made.id) not in ([], [pid]), 2)
         wait_until(is_whole, 2, "the registry written again")
     if case == "over":
-        kill(pid, *keepers(), made.pid)
+        kill_at_once(pid, *keepers(), made.pid)
         wait_until(lambda: not ours(), 2)
     made.call("delete", "--force")
     for each in (other, bound):

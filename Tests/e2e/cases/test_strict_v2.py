@@ -9,7 +9,7 @@ import time
 import pytest
 
 import cgroups
-from processes import keepers, kill, ours, supervisors, wait_until
+from processes import keepers, kill, kill_at_once, ours, supervisors, wait_until
 from test_strict import (  # noqa: F401
     ALL, ONLINE, allowed, cpus, members, neighbour, own_group, parent, refusal, set_cpus, strict,
     wait_for_cpus)
@@ -60,6 +60,7 @@ def sets_below(path):
 @pytest.fixture(autouse=True)
 def no_cpu_is_lost(world):
     """Behind each test everybody may use all CPUs again."""
+    before = sets_below(ROOT)
     yield
     assert world.sweep() == []
 
@@ -73,6 +74,9 @@ def no_cpu_is_lost(world):
         return True
 
     wait_until(all_have_all, 2, "all CPUs for everybody")
+    if _has_partitions():
+        # A set that stays here refuses the next operator's partition.
+        assert sets_below(ROOT) == before
 
 
 @with_partitions
@@ -174,7 +178,7 @@ def test_what_is_above_is_cleared_up_after_everything_died_at_once(strict, neigh
     made = strict(cgroup=f"{parent}/strict").started()
     supervisor = made.supervisor()
     wait_for_partition(made)
-    kill(supervisor, *keepers(), made.pid)
+    kill_at_once(supervisor, *keepers(), made.pid)
     wait_until(lambda: not ours(), 2)
     assert exclusive(parent) != ""
     made.call("delete", "--force")
@@ -462,7 +466,10 @@ def test_a_bystander_gets_no_set_however_often_somebody_breaks_the_partition(str
     own, end = cpus(made), time.monotonic() + 3
     while time.monotonic() < end:
         set_cpus(intruder, ALL)
-        time.sleep(0.1)
+        # At once when it is back: the supervisor has not seen yet that nothing is left to do.
+        again = time.monotonic() + 0.1
+        while partition(made) != "root" and time.monotonic() < again:
+            time.sleep(0.001)
     wait_for_cpus(intruder, set(ONLINE) - own)
     wait_for_partition(made)
     assert written(bystander) == ""

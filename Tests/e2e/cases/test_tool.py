@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from processes import PATIENCE, keepers, kill, ours, supervisors, wait_until
+from processes import PATIENCE, keepers, kill_at_once, ours, supervisors, wait_until
 from terminal import Terminal
 from world import ESCRA, PATH, REPOSITORY, escra_tool
 
@@ -71,8 +71,8 @@ def test_ps_shows_a_container_whose_supervisor_is_dead(container):
     wait_until(keepers, 2, "the keeper lives")
 
     def seen_dead():
-        # Keepers first; on a busy machine one that `start` has called may come a moment later.
-        kill(*keepers(), *supervisors())
+        # On a busy machine a keeper that `start` has called may come a moment later.
+        kill_at_once(*keepers(), *supervisors())
         [one] = json.loads(escra_tool("ps", "--json"))
         return one["supervisorPid"] is None and not ours() and one
 

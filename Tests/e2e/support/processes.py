@@ -124,6 +124,12 @@ def kill(*pids, signal=signal.SIGKILL):
             pass
 
 
+def kill_at_once(*pids):
+    """Ends processes so that none of them acts on the end of another."""
+    kill(*pids, signal=signal.SIGSTOP)
+    kill(*pids)
+
+
 def files_of_ours():
     """Everything under /run/escra that is no directory, and directories that may not stay."""
     found = []
