@@ -19,6 +19,8 @@ package struct GroupMembers: ~Copyable {
 
   /// Opens that of a group; nil if nothing reports the end of its last process.
   ///
+  /// As with ``watch(_:token:)``, the report may be lost.
+  ///
   /// - Parameters:
   ///   - directory: The directory of the group.
   ///   - version: Its interface.
@@ -52,6 +54,9 @@ package struct GroupMembers: ~Copyable {
   }
 
   /// Has a poller report the end of the last process, if the kernel reports that.
+  ///
+  /// It delays a report within 10 ms of another, and removing the group drops the delayed one: who waits
+  /// for the end looks at times, too (cgroup_file_notify, cgroup_rm_file of kernel/cgroup/cgroup.c).
   ///
   /// - Returns: Whether it will.
   /// - Throws: ``SystemError``.

@@ -76,6 +76,7 @@ extension Keeper {
     var state = state
     if state.initProcess == nil { findInit(&state, directory) }
     if state.isOver {
+      stopWaiting(forEndOf: path)
       if let membership = state.membership {
         InitialAllocation.leave(membership, directory.nonce, root)
       }
@@ -93,12 +94,19 @@ extension Keeper {
     if stage == .asked, (try? Release.finish(state, directory, root)) == nil {
       lookAgain(at: path, in: 1_000_000_000)
     }
-    guard !released.values.contains(path) else { return }
-    if let number = watchEnd(of: state) {
-      released[number] = path
-    } else {
-      // It has no init yet, or nothing tells of the end: on cgroup v1, once init has ended.
-      lookAgain(at: path, in: state.phase == .starting ? 100_000_000 : 1_000_000_000)
+    let hasInit = state.initProcess.flatMap { ProcessHandle($0) } != nil
+    if !released.values.contains(path), let number = watchEnd(of: state) { released[number] = path }
+    if hasInit, released.values.contains(path) { return }
+    // It has no init yet; or processes have outlived init, and nothing tells for sure of the end of the
+    // last one (``GroupMembers/watch(_:token:)``).
+    lookAgain(at: path, in: state.phase == .starting ? 100_000_000 : 1_000_000_000)
+  }
+
+  private func stopWaiting(forEndOf path: String) {
+    for (number, each) in released where each == path {
+      poller.remove(number)
+      close(number)
+      released[number] = nil
     }
   }
 

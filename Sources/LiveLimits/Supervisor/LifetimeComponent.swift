@@ -19,9 +19,9 @@ protocol LifetimeSource: AnyObject {
 
 /// Finds out when a container has ended: no process is left in its group or below it.
 ///
-/// Processes may outlive their init. On cgroup v2 the kernel reports the end of the last one. On v1
-/// the supervisor looks once a second as long as init is gone; where it cannot look at the groups
-/// below, it asks the keeper.
+/// Processes may outlive their init. As long as init is gone the supervisor looks once a second; where
+/// it cannot look at the groups below, it asks the keeper. On cgroup v2 the kernel reports the end of
+/// the last process as well, mostly (``GroupMembers/watch(_:token:)``).
 final class LifetimeComponent: Component {
   private let source: any LifetimeSource
   private let poller: Poller
@@ -69,7 +69,8 @@ final class LifetimeComponent: Component {
     }
     let hasMembers = source.hasMembers
     if hasMembers == false { return [.end] }
-    guard hasLostInit, !isWatched || hasMembers == nil else { return [] }
+    guard hasLostInit else { return [] }
+    if isWatched && hasMembers == true { patience = Self.longestPatience }
     deadline = monotonicNow() + patience
     defer { patience = min(2 * patience, Self.longestPatience) }
     return hasMembers == nil && patience > Self.shortestPatience ? [.tellKeeper(.askEnd)] : []

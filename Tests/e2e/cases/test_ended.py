@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """A container has ended when no process is left in its cgroup or below it, and not before."""
+import contextlib
 import json
 import os
 import signal
@@ -10,7 +11,7 @@ import pytest
 import cgroups
 import driver
 from applications import Sums, members
-from processes import is_alive, keepers, kill, supervisors, wait_until
+from processes import is_alive, keepers, kill, ours, supervisors, wait_until
 from test_application import member  # noqa: F401
 from test_release import row, stage
 from test_strict import cpus, strict  # noqa: F401
@@ -142,8 +143,9 @@ def test_a_member_that_has_lost_its_init_keeps_its_share(member):
 
 def test_a_container_without_init_is_released_and_adopted(container):
     """A released one is known until its last process ends."""
-    made = outlived(without_pid_namespace(container()).started())
+    made = without_pid_namespace(container()).started()
     made.supervisor()
+    outlived(made)
     escra_tool("release", made.id)
     assert row(made)["released"]
     # The keeper looks at it: it is not over.
@@ -158,10 +160,52 @@ def test_a_container_without_init_is_released_and_adopted(container):
     end(made)
 
 
+@pytest.mark.v2
+@pytest.mark.skipif(cgroups.VERSION == 1, reason="cgroup v1 reports no end")
+@pytest.mark.parametrize("is_released", [False, True], ids=["supervised", "released"])
+def test_an_end_that_the_kernel_does_not_report_is_noticed(container, is_released):
+    """A report within 10 ms of another is late, and a group that is removed before takes it along."""
+    made = without_pid_namespace(container({"io.escra.visible": "current"})).started()
+    made.supervisor()
+    outlived(made)
+    if is_released:
+        escra_tool("release", made.id)
+        wait_until(lambda: not supervisors(made.id), 2, "its supervisor ends")
+    group = cgroups.directory(cgroups.inner(made.cgroup))
+    wait_until(lambda: group in watched_groups(), 2, "the last process is waited for")
+    # That it is not frozen any more is a report, too.
+    cgroups.write(made.cgroup, "cgroup.freeze", "1")
+    wait_until(lambda: "frozen 1" in cgroups.read(made.cgroup, "cgroup.events"), 2, "it is frozen")
+    cgroups.write(made.cgroup, "cgroup.kill", "1")
+    deadline = time.monotonic() + 5
+    while time.monotonic() < deadline:
+        try:
+            os.rmdir(group)
+        except FileNotFoundError:
+            break
+        except OSError:
+            continue
+    wait_until(lambda: not made.states(), 4, "its end is noticed")
+    wait_until(lambda: not ours(), 4, "nobody waits for it")
+
+
+def watched_groups():
+    """The groups whose last process one of ours waits for."""
+    found = set()
+    for pid in ours():
+        for number in os.listdir(f"/proc/{pid}/fd"):
+            with contextlib.suppress(OSError):
+                path = os.readlink(f"/proc/{pid}/fd/{number}")
+                if path.endswith("/cgroup.events"):
+                    found.add(os.path.dirname(path))
+    return found
+
+
 def test_a_strict_container_keeps_its_cpus_until_its_last_process_ends(strict):
     """Its init has ended, and so has its supervisor."""
-    made = outlived(without_pid_namespace(strict(1)).started())
+    made = without_pid_namespace(strict(1)).started()
     made.supervisor()
+    outlived(made)
     die(*supervisors(made.id))
     made.supervisor(4)
     assert {int(row(made)["cpu"]["ownCPUs"])} == cpus(made.cgroup)
