@@ -18,8 +18,11 @@ func updateStrict(
   func carryOut(_ edit: ConfigEdit) -> CInt {
     runStrict(call, request, edit, instance, settings)
   }
-  let hasOuter = instance.load()?.innerName != nil
-  guard !hasOuter, isOfMemory(request, instance) else { exit(carryOut(ConfigEdit())) }
+  if instance.load()?.innerName != nil {
+    exit(
+      updateUnseen(request, ConfigEdit(), instance, carryOut: carryOut) ?? carryOut(ConfigEdit()))
+  }
+  guard isOfMemory(request, instance) else { exit(carryOut(ConfigEdit())) }
   let code = supervised(by: instance) { (edit, socket) throws(Retry) in
     try editMemory(&edit, request, socket, of: instance)
     return carryOut(edit)

@@ -51,7 +51,7 @@ private func updateInner(
   var edit = ConfigEdit()
   if instance.load()?.innerName?.hasSuffix(".scope") == true { edit = request.withPeriod }
   guard instance.releaseStage == .done else {
-    if let code = updateUnseen(request, edit, instance) { exit(code) }
+    if let code = updateUnseen(request, edit, instance, carryOut: request.run) { exit(code) }
     request.pass(edit)
   }
   // runc 1.1 forgets CPUs that a request does not name.
@@ -63,30 +63,44 @@ private func updateInner(
   exit(code)
 }
 
-/// An update to the very limit that the container's own group has, which is more than is declared: the
-/// supervisor cannot tell that write from none, so it is told.
+/// An update that the supervisor of a group around the container's own cannot see in the kernel, so it
+/// is told: one to the very limit that the container's own group has, which is more than is declared,
+/// and one of a memory limit that an annotation allows to be exceeded.
 ///
-/// - Returns: The runtime's exit code; nil if the supervisor sees the update, or does not live.
-private func updateUnseen(
-  _ request: UpdateRequest, _ edit: ConfigEdit, _ instance: borrowing StateDirectory
+/// Of such a memory limit the low-level runtime writes the most. It writes what it knows again at each
+/// update, and a service manager when it likes: less than what is used would be a kill.
+///
+/// - Parameter carryOut: Calls the low-level runtime, and returns its exit code.
+/// - Returns: The exit code; nil where nobody has to be told, or a supervisor is about to look.
+func updateUnseen(
+  _ request: UpdateRequest, _ edit: ConfigEdit, _ instance: borrowing StateDirectory,
+  carryOut: (ConfigEdit) -> CInt
 ) -> CInt? {
   guard let state = instance.load() else { return nil }
   let cpu = state.base.declared.redeclared(quota: request.quota, period: request.period)
-  let isOfCPU = cpu != state.base.declared && cpu == state.base.inner
-  let memory = request.memory.map { $0 > 0 ? $0 : MemoryLimit.unlimited }
-  let isOfMemory = memory != nil && memory == state.memory?.inner
-  guard isOfCPU || isOfMemory else { return nil }
-  return supervised(by: instance) { (_, socket) throws(Retry) in
+  let isOfCPU =
+    state.claim == nil && cpu != state.base.declared && cpu == state.base.inner
+  let isOfMemory = request.memory != nil || request.swap != nil
+  let most =
+    isOfMemory ? state.memory?.innerUpdate(limit: request.memory, swap: request.swap) : nil
+  guard isOfCPU || most != nil else { return nil }
+  let code = supervised(by: instance) { (next, socket) throws(Retry) in
+    next = edit
     if isOfCPU {
       let message = ControlMessage.update(quota: request.quota, period: request.period)
       _ = try noted(answer(to: message, from: socket, of: instance), request)
     }
-    if isOfMemory {
-      let message = ControlMessage.updateMemory(limit: request.memory, swap: request.swap)
-      _ = try noted(answer(to: message, from: socket, of: instance), request)
-    }
-    return request.run(edit)
+    if most != nil { try editMemory(&next, request, socket, of: instance) }
+    return carryOut(next)
   }
+  if let code { return code }
+  guard let most, instance.claim() else { return nil }
+  note(PendingUpdate(memory: request.memory, swap: request.swap), request, instance)
+  var next = edit
+  (next.memoryLimit, next.memorySwap) = most
+  let end = carryOut(next)
+  settle(instance, isTaken: end == 0)
+  return end
 }
 
 /// A memory limit above that of memory and swap together: the low-level runtime refuses it by the

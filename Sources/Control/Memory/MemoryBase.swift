@@ -129,6 +129,22 @@ package struct MemoryBase: Equatable, Sendable {
     return isNew
   }
 
+  /// What the low-level runtime is to write into the container's own group for an update, where the
+  /// limit that moves is that of a group around it: programs go on to see the most that an annotation
+  /// allows, or what is declared above that.
+  ///
+  /// - Parameters:
+  ///   - limit: In bytes, -1 for none; nil for what it was.
+  ///   - swap: Memory and swap together likewise.
+  /// - Returns: The same of what is to be written; nil where that is what the update asks for.
+  package func innerUpdate(limit: Int64?, swap: Int64?) -> (limit: Int64?, swap: Int64?)? {
+    guard let inner, explicitCeiling != nil, limit ?? 0 >= 0 else { return nil }
+    var next = self
+    next.redeclare(limit: limit, swap: swap)
+    let most = limit.map { max(next.firstInner, $0) } ?? inner
+    return (most >= MemoryLimit.unlimited ? -1 : most, next.requestedSwap(at: most))
+  }
+
   /// Declares what an update asks for from now on.
   ///
   /// - Parameters:

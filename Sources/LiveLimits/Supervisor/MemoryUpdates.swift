@@ -30,7 +30,7 @@ extension MemorySupervisor {
   func update(limit: Int64?, swap: Int64?) -> [RecordEntry] {
     if base.inner != nil {
       base.redeclare(limit: limit, swap: swap)
-      // As in ``applied(limit:swap:)``.
+      // As in ``MemoryBase/innerUpdate(limit:swap:)``.
       if let limit, limit > 0, base.explicitCeiling != nil {
         base.told = max(base.firstInner, limit)
       }
@@ -38,6 +38,7 @@ extension MemorySupervisor {
       isRedeclared = isShared
       let entries = look()
       controller.adopt(limit: ours, bounds: base.bounds)
+      if limit != nil, !isShared, let entry = startAgain(from: ours) { return entries + [entry] }
       limits.alignSwap()
       return entries
     }
@@ -73,14 +74,9 @@ extension MemorySupervisor {
   /// - Returns: Bytes, -1 for no limit; nil for what is left out.
   func applied(limit: Int64?, swap: Int64?) -> (limit: Int64?, swap: Int64?) {
     guard !limits.isReadOnly else { return (nil, nil) }
+    if base.inner != nil { return base.innerUpdate(limit: limit, swap: swap) ?? (nil, nil) }
     var next = base
     next.redeclare(limit: limit, swap: swap)
-    if let inner = base.inner {
-      // Programs go on to see the most that an annotation allows, or what is declared above that.
-      guard base.explicitCeiling != nil, limit ?? 0 >= 0 else { return (nil, nil) }
-      let most = limit.map { max(next.firstInner, $0) } ?? inner
-      return (most >= MemoryLimit.unlimited ? -1 : most, next.requestedSwap(at: most))
-    }
     // A service manager writes what it was told last whenever it likes: that is never to be a kill.
     let told = base.isScope ? next.scopeLimit : ours
     expected = (told, monotonicNow() + Self.expectation)

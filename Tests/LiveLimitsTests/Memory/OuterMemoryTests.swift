@@ -143,6 +143,23 @@ private struct FakeScope {
     #expect(scope.memory.base.declared == 64 * mebibyte)
   }
 
+  /// Less than what is used would be a kill: by the runtime, by each later update, by a reload.
+  @Test func `an update to less than the most has the most written, and is declared`() throws {
+    let scope = try FakeScope(explicitCeiling: 1024)
+    for (asked, written) in [(200, 1024), (2048, 2048)] as [(Int64, Int64)] {
+      let told = scope.memory.applied(limit: asked * mebibyte, swap: nil)
+      #expect(told.limit == written * mebibyte)
+      try scope.directory.write("\(written * mebibyte)\n", to: "outer")
+      let rules = scope.memory.update(limit: asked * mebibyte, swap: nil).map(\.rule)
+      #expect(!rules.contains(.memoryNews))
+      #expect(scope.memory.base.declared == asked * mebibyte)
+      #expect(scope.memory.held >= min(asked, 1024) * mebibyte, "it starts from there")
+      #expect(!(try scope.write("\(written * mebibyte)")).contains(.memoryNews))
+    }
+    let plain = try FakeScope(explicitCeiling: nil)
+    #expect(plain.memory.applied(limit: mebibyte, swap: nil).limit == nil)
+  }
+
   /// Between the image that finds a container and the one that supervises it there is a moment.
   @Test func `what is written inside the scope before the first look is written over`() throws {
     let scope = try FakeScope(explicitCeiling: 1024, found: 64, limit: 80)

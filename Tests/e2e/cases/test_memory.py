@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """A memory limit that was a guess grows before it kills, and what is not used is given back."""
+import contextlib
 import json
 import os
 import subprocess
@@ -409,6 +410,39 @@ def test_an_update_of_something_else_takes_nothing_back(guest):
     assert limit(made) > 300 * MIB
     assert made.states()[0]["declaredMemory"] == str(DECLARED * MIB)
     assert kills(made) == 0
+
+
+def rewrite_scopes():
+    """Has systemd write what it knows of each scope."""
+    if driver.IS_SYSTEMD:
+        subprocess.run(["systemctl", "daemon-reload"], check=True)
+        subprocess.run(["systemd-run", "--quiet", "--wait", "true"], check=True)
+
+
+@pytest.mark.parametrize("options", [
+    pytest.param({}, id="reactive"),
+    pytest.param({"policy": "strict", "cpus": 1}, id="strict", marks=with_own_cpus)])
+@pytest.mark.parametrize("is_alone", [False, True], ids=["supervised", "alone"])
+def test_an_update_below_what_is_used_kills_nothing(guest, alone, options, is_alone):
+    """It may exceed what it declares, by its annotation, and does already; so it does afterwards."""
+    made = guest("kept = touch(300)\nhear()", {"io.escra.memory.max": "1Gi"}, **options).started()
+    made.supervisor()
+    wait_until(lambda: usage(made) > 300 * MIB, 10, "300 MiB in use")
+    with alone(made) if is_alone else contextlib.nullcontext():
+        made.call("update", *memory_flags(200))
+        rewrite_scopes()
+    wait_until(
+        lambda: made.states()[0]["declaredMemory"] == str(200 * MIB), 4, "what it declares")
+    made.call("update", "--pids-limit", "100")
+    rewrite_scopes()
+    time.sleep(1)
+    assert kills(made) == 0 and limit(made) > 300 * MIB
+    if cgroups.VERSION == 2:
+        assert cgroups.read(cgroups.inner(made.cgroup), "memory.max") == str(1024 * MIB)
+    made.call("update", *memory_flags(400))
+    wait_until(
+        lambda: made.states()[0]["declaredMemory"] == str(400 * MIB), 4, "what it declares")
+    assert limit(made) >= 400 * MIB and kills(made) == 0
 
 
 def memory_flags(size):
