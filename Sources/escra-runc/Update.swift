@@ -70,7 +70,11 @@ private func updateInner(
 /// Of such a memory limit the low-level runtime writes the most. It writes what it knows again at each
 /// update, and a service manager when it likes: less than what is used would be a kill.
 ///
-/// - Parameter carryOut: Calls the low-level runtime, and returns its exit code.
+/// - Parameters:
+///   - request: What is asked for.
+///   - edit: What is written instead in any case.
+///   - instance: The container's instance.
+///   - carryOut: Calls the low-level runtime, and returns its exit code.
 /// - Returns: The exit code; nil where nobody has to be told, or a supervisor is about to look.
 func updateUnseen(
   _ request: UpdateRequest, _ edit: ConfigEdit, _ instance: borrowing StateDirectory,

@@ -164,7 +164,7 @@ def test_a_container_without_init_is_released_and_adopted(container):
 @pytest.mark.skipif(cgroups.VERSION == 1, reason="cgroup v1 reports no end")
 @pytest.mark.parametrize("is_released", [False, True], ids=["supervised", "released"])
 def test_an_end_that_the_kernel_does_not_report_is_noticed(container, is_released):
-    """A report within 10 ms of another is late, and a group that is removed before takes it along."""
+    """A report within 10 ms of another is late, and is lost if the group is removed before."""
     made = without_pid_namespace(container({"io.escra.visible": "current"})).started()
     made.supervisor()
     outlived(made)

@@ -424,8 +424,9 @@ def rewrite_scopes():
     pytest.param({"policy": "strict", "cpus": 1}, id="strict", marks=with_own_cpus)])
 @pytest.mark.parametrize("is_alone", [False, True], ids=["supervised", "alone"])
 def test_an_update_below_what_is_used_kills_nothing(guest, alone, options, is_alone):
-    """It may exceed what it declares, by its annotation, and does already; so it does afterwards."""
-    made = guest("kept = touch(300)\nhear()", {"io.escra.memory.max": "1Gi"}, **options).started()
+    """By its annotation it may exceed what it declares, and does already; so it does afterwards."""
+    annotations = {"io.escra.memory.max": "1Gi"}
+    made = guest("kept = touch(300)\nhear()", annotations, **options).started()
     made.supervisor()
     wait_until(lambda: usage(made) > 300 * MIB, 10, "300 MiB in use")
     with alone(made) if is_alone else contextlib.nullcontext():

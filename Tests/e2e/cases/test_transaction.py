@@ -35,12 +35,18 @@ def refused(made, flags):
     assert result.code == 1, result
 
 
+def left_by_runtime():
+    """The quota of a container that is not ours to change: on cgroup v2 runtimes leave theirs."""
+    return 20_000 if cgroups.VERSION == 1 or driver.IS_SYSTEMD else 30_000
+
+
 def works_up_to(made, quota):
     """It has all that it declares, and no more."""
     made.work(2)
     made.wait_for_quota(lambda found: found == quota, 4, "up to what it declares")
 
 
+@pytest.mark.v2
 @pytest.mark.parametrize("flags", REFUSED, ids=" ".join)
 def test_what_the_runtime_refuses_changes_nothing(container, flags):
     made = container().started()
@@ -85,10 +91,13 @@ def test_a_refused_update_that_nobody_supervised_is_not_the_next_ones_base(conta
         assert base(made) == (20_000, 100_000)
         refused(made, REFUSED[1])
         made.call("update", "--cpu-quota", "30000")
-        assert base(made) == (30_000, 100_000)
+        # In two groups an update is between the runtime and the kernel until a supervisor looks.
+        if cgroups.outer(made.cgroup) == made.cgroup:
+            assert base(made) == (30_000, 100_000)
     finally:
         kill(*keepers(), signal=signal.SIGCONT)
     made.supervisor(4)
+    wait_until(lambda: base(made) == (30_000, 100_000), 2, "what it declares")
     works_up_to(made, 30_000)
 
 
@@ -97,14 +106,14 @@ def test_a_refused_update_of_a_released_container_is_not_what_it_declares(contai
     made.supervisor()
     escra_tool("release", made.id)
     refused(made, REFUSED[1])
-    assert base(made) == (20_000, 100_000) and made.quota == 20_000
+    assert base(made) == (20_000, 100_000) and made.quota == left_by_runtime()
 
 
 def test_a_refused_update_of_an_observed_container_is_not_its_base(container):
     made = container(policy="observe").started()
     made.supervisor()
     refused(made, REFUSED[0])
-    assert base(made) == (20_000, 100_000) and made.quota == 20_000
+    assert base(made) == (20_000, 100_000) and made.quota == left_by_runtime()
 
 
 def patient_runtime(world, escra, delay):
@@ -207,7 +216,7 @@ def test_on_a_full_file_system_an_update_is_noted_and_outlives_the_supervisor(co
 
 
 def test_an_update_that_cannot_be_noted_is_refused(container, crowded):
-    made = container().started()
+    made = container({"io.escra.visible": "current"}).started()
     made.supervisor()
     crowded()
     [state] = made.states()
