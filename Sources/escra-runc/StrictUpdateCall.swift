@@ -32,7 +32,9 @@ func updateStrict(
   let isOurs = instance.claim()
   if isOurs, let state = instance.load() {
     let held = LimitsInForce(of: state).memory
-    editUnsupervisedMemory(&edit, request, state, held: held, isShared: false)
+    editUnsupervisedMemory(
+      &edit, request, state, held: held, isShared: false,
+      isReleased: instance.releaseStage == .done)
     note(PendingUpdate(memory: request.memory, swap: request.swap), request, instance)
   }
   let end = carryOut(edit)

@@ -84,9 +84,7 @@ func updateUnseen(
   let cpu = state.base.declared.redeclared(quota: request.quota, period: request.period)
   let isOfCPU =
     state.claim == nil && cpu != state.base.declared && cpu == state.base.inner
-  let isOfMemory = request.memory != nil || request.swap != nil
-  let most =
-    isOfMemory ? state.memory?.innerUpdate(limit: request.memory, swap: request.swap) : nil
+  let most = mostMemory(request, state)
   guard isOfCPU || most != nil else { return nil }
   let code = supervised(by: instance) { (next, socket) throws(Retry) in
     next = edit
@@ -162,7 +160,8 @@ private func updateUnsupervised(
   // The kernel will refuse it, and the low-level runtime will say so.
   guard declared.isAcceptable else { request.pass() }
   // Its application's limit holds, and more is for that to grant; who was released has left it.
-  let isShared = state.membership != nil && instance.releaseStage != .done
+  let isReleased = instance.releaseStage == .done
+  let isShared = state.membership != nil && !isReleased
   var edit = ConfigEdit()
   var applied = declared
   if let cpu = found.cpu {
@@ -171,7 +170,8 @@ private func updateUnsupervised(
     if request.period == nil || isTooMuch { edit.cpuPeriod = cpu.period }
     if isTooMuch { applied = cpu }
   }
-  editUnsupervisedMemory(&edit, request, state, held: found.memory, isShared: isShared)
+  editUnsupervisedMemory(
+    &edit, request, state, held: found.memory, isShared: isShared, isReleased: isReleased)
   if request.cpus == nil, let cpus = found.cpus { edit.cpus = cpus.description }
   let isOfCPU = request.quota != nil || request.period != nil
   note(
@@ -226,13 +226,31 @@ func settle(_ instance: borrowing StateDirectory, isTaken: Bool, memory: Int64? 
   try? instance.save(state)
 }
 
+/// What the low-level runtime is to write of memory for an update that asks for less than the container
+/// may have; nil where it writes what is asked for.
+private func mostMemory(
+  _ request: UpdateRequest, _ state: ContainerState
+) -> (limit: Int64?, swap: Int64?)? {
+  guard request.memory != nil || request.swap != nil else { return nil }
+  return state.memory?.innerUpdate(limit: request.memory, swap: request.swap)
+}
+
 /// Has what is in force written where no supervisor lives, in the place of what the runtime knows.
 func editUnsupervisedMemory(
   _ edit: inout ConfigEdit, _ request: UpdateRequest, _ state: ContainerState,
-  held: Int64?, isShared: Bool
+  held: Int64?, isShared: Bool, isReleased: Bool
 ) {
+  if !isReleased, let most = mostMemory(request, state) {
+    (edit.memoryLimit, edit.memorySwap) = most
+    return
+  }
   let asked = request.memory.map { $0 > 0 ? $0 : MemoryLimit.unlimited }
-  if let held, (request.memory == nil && request.swap == nil) || (isShared && asked ?? 0 > held) {
+  let isUnnamed = request.memory == nil && request.swap == nil
+  let isTooMuch = isShared && asked ?? 0 > held ?? 0
+  // What it holds it may need, and the next supervisor lowers it.
+  let isTooLittle =
+    !isReleased && state.memory?.explicitCeiling != nil && asked ?? .max < held ?? 0
+  if let held, isUnnamed || isTooMuch || isTooLittle {
     edit.memoryLimit = held < MemoryLimit.unlimited ? held : -1
     edit.memorySwap = held < MemoryLimit.unlimited ? state.memory?.requestedSwap(at: held) : nil
   }

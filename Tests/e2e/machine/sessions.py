@@ -61,7 +61,7 @@ SESSIONS = (
     Session("engines-systemd", "trixie", LIVES[:1], (*ENGINES, *files("docs")), driver="systemd",
             machine=2),
     Session("memory", "trixie",
-            ("-k", "grows or base or room or race", *files("memory", "shrink_race")),
+            ("-k", "grows or base or room or race or below_what", *files("memory", "shrink_race")),
             files("memory", "shrink_race"), machine=2),
     Session("memory-systemd", "trixie", (), files("memory"), driver="systemd", machine=4),
     Session("memory-crun", "trixie", (), files("memory"), driver="systemd", runtime="crun",
