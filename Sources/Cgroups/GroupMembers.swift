@@ -55,8 +55,9 @@ package struct GroupMembers: ~Copyable {
 
   /// Has a poller report the end of the last process, if the kernel reports that.
   ///
-  /// It delays a report within 10 ms of another, and removing the group drops the delayed one: who waits
-  /// for the end looks at times, too (cgroup_file_notify, cgroup_rm_file of kernel/cgroup/cgroup.c).
+  /// The kernel delays a report within 10 ms of another, and drops the delayed one if the group is
+  /// removed (cgroup_file_notify, cgroup_rm_file of kernel/cgroup/cgroup.c). So the caller also looks at
+  /// intervals.
   ///
   /// - Returns: Whether it will.
   /// - Throws: ``SystemError``.

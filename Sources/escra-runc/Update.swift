@@ -63,19 +63,19 @@ private func updateInner(
   exit(code)
 }
 
-/// An update that the supervisor of a group around the container's own cannot see in the kernel, so it
-/// is told: one to the very limit that the container's own group has, which is more than is declared,
-/// and one of a memory limit that an annotation allows to be exceeded.
+/// Tells the supervisor of a container with two groups of an update that does not show in the kernel:
+/// to the very limit that the container's own group has, which is more than is declared; or to a
+/// memory limit below the most that an annotation allows.
 ///
-/// Of such a memory limit the low-level runtime writes the most. It writes what it knows again at each
-/// update, and a service manager when it likes: less than what is used would be a kill.
+/// In the place of such a memory limit the low-level runtime writes the most. The runtime writes what it
+/// knows again at each update, and systemd at each reload: a limit below the use would kill.
 ///
 /// - Parameters:
 ///   - request: What is asked for.
 ///   - edit: What is written instead in any case.
 ///   - instance: The container's instance.
 ///   - carryOut: Calls the low-level runtime, and returns its exit code.
-/// - Returns: The exit code; nil where nobody has to be told, or a supervisor is about to look.
+/// - Returns: The exit code; nil where the update shows in the kernel, or a supervisor is about to look.
 func updateUnseen(
   _ request: UpdateRequest, _ edit: ConfigEdit, _ instance: borrowing StateDirectory,
   carryOut: (ConfigEdit) -> CInt

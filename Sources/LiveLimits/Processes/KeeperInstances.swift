@@ -97,8 +97,8 @@ extension Keeper {
     let hasInit = state.initProcess.flatMap { ProcessHandle($0) } != nil
     if !released.values.contains(path), let number = watchEnd(of: state) { released[number] = path }
     if hasInit, released.values.contains(path) { return }
-    // It has no init yet; or processes have outlived init, and nothing tells for sure of the end of the
-    // last one (``GroupMembers/watch(_:token:)``).
+    // It has no init yet; or processes have outlived init, and the kernel may not report the end of
+    // the last one (``GroupMembers/watch(_:token:)``).
     lookAgain(at: path, in: state.phase == .starting ? 100_000_000 : 1_000_000_000)
   }
 

@@ -76,8 +76,8 @@ extension CPUFence {
     try settleInRounds { round throws(SystemError) in
       let groups = try lookAtUnified(holders)
       if round == 0 { refused.look(at: groups) }
-      // In each round: who writes faster than this loop ends has it try again later, and no
-      // bystander gets a set.
+      // In each round: if another process writes faster than this loop ends, the supervisor tries
+      // again later, and no bystander gets a set.
       refused.forgetIfOvertaken(by: groups)
       let loaded = registry.loadNeighbours()
       let record =
