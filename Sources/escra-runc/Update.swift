@@ -105,21 +105,6 @@ func updateUnseen(
   return end
 }
 
-/// A memory limit above that of memory and swap together: the low-level runtime refuses it by the
-/// limits that the container declares, where it would not by those that are in force.
-private func refusedSwap(
-  _ request: UpdateRequest, _ instance: borrowing StateDirectory
-) -> ConfigEdit? {
-  let state = instance.load()
-  guard request.memory != nil || request.swap != nil, state?.innerName == nil,
-    let base = state?.memory,
-    let memory = request.memory ?? base.declared,
-    let swap = request.swap ?? base.declared.flatMap({ base.memorySwap(at: $0) }),
-    swap > 0 && swap < memory
-  else { return nil }
-  return ConfigEdit(memoryLimit: memory, memorySwap: swap)
-}
-
 /// The connection to a container's supervisor; where that has just died, to the next one.
 ///
 /// The keeper hears of a death at once, and one that was just started looks around: half a second.
@@ -226,36 +211,6 @@ func settle(_ instance: borrowing StateDirectory, isTaken: Bool, memory: Int64? 
   try? instance.save(state)
 }
 
-/// What the low-level runtime is to write of memory for an update that asks for less than the container
-/// may have; nil where it writes what is asked for.
-private func mostMemory(
-  _ request: UpdateRequest, _ state: ContainerState
-) -> (limit: Int64?, swap: Int64?)? {
-  guard request.memory != nil || request.swap != nil else { return nil }
-  return state.memory?.innerUpdate(limit: request.memory, swap: request.swap)
-}
-
-/// Has what is in force written where no supervisor lives, in the place of what the runtime knows.
-func editUnsupervisedMemory(
-  _ edit: inout ConfigEdit, _ request: UpdateRequest, _ state: ContainerState,
-  held: Int64?, isShared: Bool, isReleased: Bool
-) {
-  if !isReleased, let most = mostMemory(request, state) {
-    (edit.memoryLimit, edit.memorySwap) = most
-    return
-  }
-  let asked = request.memory.map { $0 > 0 ? $0 : MemoryLimit.unlimited }
-  let isUnnamed = request.memory == nil && request.swap == nil
-  let isTooMuch = isShared && asked ?? 0 > held ?? 0
-  // What it holds it may need, and the next supervisor lowers it.
-  let isTooLittle =
-    !isReleased && state.memory?.explicitCeiling != nil && asked ?? .max < held ?? 0
-  if let held, isUnnamed || isTooMuch || isTooLittle {
-    edit.memoryLimit = held < MemoryLimit.unlimited ? held : -1
-    edit.memorySwap = held < MemoryLimit.unlimited ? state.memory?.requestedSwap(at: held) : nil
-  }
-}
-
 /// The supervisor has died before the low-level runtime was called, or takes care of another update.
 struct Retry: Error {}
 
@@ -300,11 +255,6 @@ private func tell(
     if !hasEnded(next) { return }
   }
   if instance.claim() { settle(instance, isTaken: isTaken) }
-}
-
-/// Whether an update changes memory, or would by what the low-level runtime knows of it.
-func isOfMemory(_ request: UpdateRequest, _ instance: borrowing StateDirectory) -> Bool {
-  request.memory != nil || instance.load()?.memory != nil
 }
 
 /// What a supervisor answers; nil where it is silent.
