@@ -240,6 +240,8 @@ class Container(Supervised):
         cgroups.expect_outer(runtime.globals[1], id)
         self.pid_file = os.path.join(os.path.dirname(bundle.path), id + ".pid")
         self.stdin = None
+        # Whether its supervisor is to have found it before it starts, as it has behind an engine.
+        self.is_found_first = False
 
     def create(self, *flags, verb="create", **options):
         reading, writing = os.pipe()
@@ -262,6 +264,8 @@ class Container(Supervised):
             code = self.create(*flags, **{"stderr": stderr, **options}).wait(20 * PATIENCE)
         with open(said) as stderr:
             assert code == 0, stderr.read()
+        if self.is_found_first:
+            self.supervisor()
         self.call("start")
         return self
 
