@@ -30,9 +30,9 @@ MEMORY_DRIFT = 43  # As in the record.
 # on v2 the room above the line as well.
 MARGIN = 32 if cgroups.VERSION == 1 else 56
 
-# What a container does, in Python. Where a case is not about speed it touches 2 MiB in a millisecond:
-# cgroup v1 kills where the machine does not run the supervisor for some milliseconds ("What it
-# cannot protect from" of docs/memory.md).
+# What a container does, in Python. Where a case is not about speed it touches 2 MiB in 1 ms: cgroup
+# v1 kills where the machine does not run the supervisor for some milliseconds ("What it cannot
+# protect from" of docs/memory.md).
 LIBRARY = """
 import ctypes, mmap, os, sys, time
 MIB = 1 << 20
