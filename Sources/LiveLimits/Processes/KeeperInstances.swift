@@ -103,11 +103,17 @@ extension Keeper {
   }
 
   private func stopWaiting(forEndOf path: String) {
-    for (number, each) in released where each == path {
-      poller.remove(number)
-      close(number)
-      released[number] = nil
-    }
+    for (number, each) in released where each == path { drop(number) }
+  }
+
+  /// Waits no more for the end of a container without a supervisor.
+  ///
+  /// - Returns: Its instance.
+  @discardableResult
+  private func drop(_ number: Int32) -> String? {
+    poller.remove(number)
+    close(number)
+    return released.removeValue(forKey: number)
   }
 
   /// Finds the init of a container whose supervisor could not be started.
@@ -146,12 +152,8 @@ extension Keeper {
 
   /// The init of a container that was released has ended, or its last process.
   func part(_ number: Int32) {
-    poller.remove(number)
-    close(number)
     // The supervisor of a container that was adopted meanwhile notices.
-    if let path = released.removeValue(forKey: number), !watched.values.contains(path) {
-      look(at: path)
-    }
+    if let path = drop(number), !watched.values.contains(path) { look(at: path) }
   }
 
   /// A connection has closed: nearly always because its supervisor is dead, or done.

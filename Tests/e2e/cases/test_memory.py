@@ -427,11 +427,10 @@ def test_an_update_of_something_else_takes_nothing_back(guest):
     assert kills(made) == 0
 
 
-def rewrite_scopes():
-    """Has systemd write what it knows of each scope."""
+def apply_again(made):
+    """Has systemd write what it knows of a container's scope."""
     if driver.IS_SYSTEMD:
-        subprocess.run(["systemctl", "daemon-reload"], check=True)
-        subprocess.run(["systemd-run", "--quiet", "--wait", "true"], check=True)
+        driver.apply_again(os.path.basename(os.path.dirname(cgroups.located(made.cgroup))))
 
 
 @pytest.mark.parametrize("options", [
@@ -446,11 +445,11 @@ def test_an_update_below_what_is_used_kills_nothing(guest, alone, options, is_al
     wait_until(lambda: usage(made) > 300 * MIB, 10, "300 MiB in use")
     with alone(made) if is_alone else contextlib.nullcontext():
         made.call("update", *memory_flags(200))
-        rewrite_scopes()
+        apply_again(made)
     wait_until(
         lambda: made.states()[0]["declaredMemory"] == str(200 * MIB), 4, "what it declares")
     made.call("update", "--pids-limit", "100")
-    rewrite_scopes()
+    apply_again(made)
     time.sleep(1)
     assert kills(made) == 0 and limit(made) > 300 * MIB
     if cgroups.VERSION == 2:
@@ -696,7 +695,7 @@ def test_what_systemd_applies_again_kills_nobody(guest, visible):
         if is_inside(made):
             # What it is told is the most that the container may have: the scope is not in the way.
             cgroups.write(made.cgroup, "memory.max", "max", "memory")
-        driver.apply_again(os.path.basename(os.path.dirname(cgroups.located(made.cgroup))))
+        apply_again(made)
         if is_inside(made):
             wait_until(
                 lambda: cgroups.read(made.cgroup, "memory.max", "memory") == str(512 * MIB), 3,

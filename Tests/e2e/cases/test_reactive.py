@@ -193,7 +193,7 @@ def test_with_everything_killed_the_next_create_finds_the_original(
     made, process, before = edited(container, world, sleeping)
     wait_until(keepers, 1, "the keeper lives")
     # In one go: each of them would bring the other back.
-    kill_at_once(*[*keepers(), *supervisors(), process.pid])
+    kill_at_once(*keepers(), *supervisors(), process.pid)
     process.wait()
     wait_until(lambda: not ours(), 1, "nobody of ours lives")
     assert not made.bundle.is_original(before), "nobody was left to put it back"
